@@ -1,0 +1,181 @@
+"""Every error the plugin raises.
+
+Messages read ``cannot ACTION: CAUSE``, followed by what to do about it where a remedy is known.
+Each error is also the built-in exception a caller would expect (`OSError`, `ValueError`,
+`subprocess.CalledProcessError` ...), so code that knows nothing of this plugin can catch it.
+"""
+
+from __future__ import annotations
+
+import errno as errno_codes
+import os
+import shlex
+import subprocess
+from collections.abc import Sequence
+
+SHOWN_OUTPUT_LINES = 20
+
+
+class NetnsError(Exception):
+    """Base of all errors of this plugin."""
+
+
+class InvalidTopologyError(NetnsError, ValueError):
+    """A name, address, port, key or value that cannot be part of a network; names the valid ones."""
+
+
+class UnavailableError(NetnsError):
+    """This machine cannot do it.
+
+    Attributes:
+        feature: what is not available, such as ``"network namespaces"``.
+        remedy: the command or setting that mends it; empty where none is known.
+    """
+
+    def __init__(self, feature: str, cause: str, remedy: str = "") -> None:
+        self.feature = feature
+        self.cause = cause
+        self.remedy = remedy
+        super().__init__(f"cannot use {feature}: {cause}" + (f"\n  remedy: {remedy}" if remedy else ""))
+
+
+class KernelError(NetnsError, OSError):
+    """The kernel refused.
+
+    Attributes:
+        action: what was asked for, such as ``"add bridge v-net-0"``.
+        namespace: the name of the namespace it was asked in; empty outside of one.
+        kernel_message: the kernel's own words (netlink extended acknowledgement); may be empty.
+        errno: the error number, as in `OSError`.
+    """
+
+    def __init__(
+        self, action: str, errno: int, *, namespace: str = "", kernel_message: str = "", remedy: str = ""
+    ) -> None:
+        self.action = action
+        self.namespace = namespace
+        self.kernel_message = kernel_message
+        self.remedy = remedy
+        super().__init__(errno, os.strerror(errno))
+
+    def __str__(self) -> str:
+        where = f" in namespace {self.namespace!r}" if self.namespace else ""
+        code = errno_codes.errorcode.get(self.errno or 0, str(self.errno))
+        words = (
+            f"{self.kernel_message} ({self.strerror}, {code})" if self.kernel_message else f"{self.strerror} ({code})"
+        )
+        return f"cannot {self.action}{where}: {words}" + (f"\n  remedy: {self.remedy}" if self.remedy else "")
+
+
+class RulesetError(NetnsError):
+    """nft refused a ruleset.
+
+    Attributes:
+        ruleset: the text given to nft.
+        nft_message: nft's own words, with line and column.
+        namespace: the name of the namespace.
+    """
+
+    def __init__(self, ruleset: str, nft_message: str, *, namespace: str) -> None:
+        self.ruleset = ruleset
+        self.nft_message = nft_message
+        self.namespace = namespace
+        super().__init__(
+            f"cannot apply nft ruleset in namespace {namespace!r}: {nft_message.strip()}\n  ruleset was:\n{_indent(ruleset.strip())}"
+        )
+
+
+class CommandError(NetnsError, subprocess.CalledProcessError):
+    """A command in a namespace ended with a status other than 0.
+
+    Attributes: those of `subprocess.CalledProcessError`, and ``namespace``.
+    """
+
+    def __init__(
+        self,
+        returncode: int,
+        cmd: Sequence[str] | str,
+        stdout: str | bytes | None,
+        stderr: str | bytes | None,
+        *,
+        namespace: str,
+    ) -> None:
+        self.namespace = namespace
+        subprocess.CalledProcessError.__init__(self, returncode, cmd, stdout, stderr)
+
+    def __str__(self) -> str:
+        ended = (
+            f"exit status {self.returncode}"
+            if self.returncode >= 0
+            else f"signal {-self.returncode} ({_signal_name(-self.returncode)})"
+        )
+        return f"cannot complete command in namespace {self.namespace!r}: {show_argv(self.cmd)}: {ended}" + show_output(
+            self.stdout, self.stderr
+        )
+
+
+class CommandTimeout(NetnsError, subprocess.TimeoutExpired):
+    """A command in a namespace did not end in time; it was killed.
+
+    Attributes: those of `subprocess.TimeoutExpired`, and ``namespace``.
+    """
+
+    def __init__(
+        self,
+        cmd: Sequence[str] | str,
+        timeout: float,
+        stdout: str | bytes | None,
+        stderr: str | bytes | None,
+        *,
+        namespace: str,
+    ) -> None:
+        self.namespace = namespace
+        subprocess.TimeoutExpired.__init__(self, cmd, timeout, stdout, stderr)
+
+    def __str__(self) -> str:
+        return (
+            f"cannot complete command in namespace {self.namespace!r} within {self.timeout:g} s: {show_argv(self.cmd)}: killed"
+            + show_output(self.stdout, self.stderr)
+        )
+
+
+class NotReadyError(NetnsError, TimeoutError):
+    """A service or a port was not ready in time, or the service ended before it was.
+
+    Attributes:
+        output: what the service wrote so far (text); empty for a mere port.
+    """
+
+    def __init__(self, message: str, *, output: str = "") -> None:
+        self.output = output
+        super().__init__(message + show_output(output, None))
+
+
+def show_argv(cmd: Sequence[str] | str) -> str:
+    """The command as one would type it."""
+    return cmd if isinstance(cmd, str) else shlex.join(os.fspath(part) for part in cmd)
+
+
+def show_output(stdout: str | bytes | None, stderr: str | bytes | None) -> str:
+    """The last lines of both outputs, each under its own title; empty when both are."""
+    shown = ""
+    for title, output in (("stdout" if stderr is not None else "output", stdout), ("stderr", stderr)):
+        text = output.decode(errors="replace") if isinstance(output, bytes) else output or ""
+        lines = text.rstrip().splitlines()
+        if lines:
+            cut = f" (last {SHOWN_OUTPUT_LINES} of {len(lines)} lines)" if len(lines) > SHOWN_OUTPUT_LINES else ""
+            shown += f"\n  {title}{cut}:\n" + _indent("\n".join(lines[-SHOWN_OUTPUT_LINES:]))
+    return shown
+
+
+def _indent(text: str) -> str:
+    return "\n".join("    " + line for line in text.splitlines())
+
+
+def _signal_name(number: int) -> str:
+    import signal
+
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "unknown"

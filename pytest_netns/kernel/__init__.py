@@ -1,0 +1,1 @@
+"""Everything that talks to Linux. Imports nothing from above but errors.py."""
