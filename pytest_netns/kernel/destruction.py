@@ -1,0 +1,120 @@
+"""Proof that namespaces are gone: the kernel itself says when the last reference to one was dropped.
+
+Each namespace gets a number (nsid) in a hub namespace that exists for this alone; RTM_DELNSID tells of its end, 1-33 ms
+after it. Nobody waits for it: the notifications are read in passing.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+import time
+from dataclasses import dataclass
+
+from pytest_netns.kernel import rtnetlink
+from pytest_netns.kernel.netlink import NetlinkSocket
+from pytest_netns.kernel.netns import NetworkNamespace
+
+GRACE = 5.0  # seconds after its lab was closed within which a namespace must be gone
+_RTM_GETNSID = 90
+
+
+@dataclass
+class Watched:
+    """A namespace whose end is awaited.
+
+    Attributes:
+        name, owner: the namespace's name, and the test it belongs to.
+        closed: when its lab was closed, on the monotonic clock; None while it is open.
+    """
+
+    name: str
+    owner: str
+    inode: int
+    closed: float | None = None
+
+
+class Hub:
+    """Watches namespaces from one of its own."""
+
+    def __init__(self) -> None:
+        self._namespace = NetworkNamespace.create("hub")
+        with self._namespace.entered():
+            self._events = NetlinkSocket("hub", groups=(rtnetlink.RTNLGRP_NSID,))
+        self._watched: dict[int, Watched] = {}
+        self._next = 0
+        self._lock = threading.Lock()
+
+    def watch(self, namespace: NetworkNamespace, owner: str) -> Watched:
+        """Watch a namespace from now on."""
+        with self._lock:
+            nsid = self._next
+            self._next += 1
+            self._namespace.netlink.request(rtnetlink.add_nsid(namespace.fd, nsid))
+            watched = self._watched[nsid] = Watched(namespace.name, owner, namespace.inode)
+        return watched
+
+    def alive(self) -> list[Watched]:
+        """The closed namespaces the kernel has not freed yet."""
+        with self._lock:
+            self._drain()
+            return [watched for watched in self._watched.values() if watched.closed is not None]
+
+    def overdue(self) -> list[Watched]:
+        """The namespaces that should be gone by now; each is told of once."""
+        now = time.monotonic()
+        late = [watched for watched in self.alive() if watched.closed is not None and now - watched.closed >= GRACE]
+        with self._lock:
+            self._watched = {nsid: watched for nsid, watched in self._watched.items() if watched not in late}
+        return late
+
+    def wait(self, deadline: float) -> None:
+        """Wait until all closed namespaces are gone, or a time on the monotonic clock."""
+        pause = threading.Event()
+        while self.alive() and time.monotonic() < deadline:
+            pause.wait(0.002)
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._events.close()
+        self._namespace.close()
+
+    def _drain(self) -> None:
+        try:
+            for message in self._events.notifications():
+                if message.type == rtnetlink.RTM_DELNSID:
+                    self._watched.pop(rtnetlink.parse_nsid(message.body), None)
+        except OSError:  # notifications were lost: ask for all numbers that still lead to something
+            request = rtnetlink.Request("list namespaces", _RTM_GETNSID, struct.pack("=Bxxx", 0))
+            left = set(self._namespace.netlink.dump(request, rtnetlink.parse_nsid))
+            self._watched = {nsid: watched for nsid, watched in self._watched.items() if nsid in left}
+
+
+_hub: Hub | None = None
+_lock = threading.Lock()
+
+
+def hub() -> Hub:
+    """The hub of this process."""
+    global _hub
+    with _lock:
+        if _hub is None:
+            _hub = Hub()
+        return _hub
+
+
+def hub_if_any() -> Hub | None:
+    """The hub, if a namespace has ever been made in this process."""
+    return _hub
+
+
+def _after_fork_in_child() -> None:
+    global _hub, _lock
+    _lock = threading.Lock()
+    if _hub is not None:
+        _hub.close()
+        _hub = None
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,162 @@
+"""Talking netlink: one plain synchronous socket per namespace, several messages in one send.
+
+No event loop (a loop may be running in the test) and no fork. A socket belongs for good to the namespace it was opened
+in, whatever thread uses it later.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+from pytest_netns.errors import KernelError
+from pytest_netns.kernel import wire
+from pytest_netns.kernel.rtnetlink import Request
+
+NETLINK_ROUTE, NETLINK_SOCK_DIAG, NETLINK_NETFILTER = 0, 4, 12
+_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 1, 10, 11
+_RECEIVE_SIZE = 1 << 17
+_BATCH_BYTES = 1 << 16  # the kernel works a send off in one go; stay under the default send buffer (208 KiB)
+_DUMP_TRIES = 10
+
+T = TypeVar("T")
+
+
+class NetlinkSocket:
+    """A netlink socket of the namespace the calling thread is in.
+
+    Args:
+        namespace: the namespace's name, for errors.
+        protocol: one of the NETLINK_ constants.
+        groups: multicast groups to join.
+    """
+
+    def __init__(self, namespace: str, protocol: int = NETLINK_ROUTE, groups: Sequence[int] = ()) -> None:
+        self.namespace = namespace
+        self._lock = threading.Lock()
+        self._sequence = 0
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+        try:
+            self._socket.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
+            self._socket.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
+            for group in groups:
+                self._socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
+        except OSError:
+            self._socket.close()
+            raise
+
+    def fileno(self) -> int:
+        """The descriptor, for polling."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Close the socket; idempotent."""
+        self._socket.close()
+
+    def request(self, *requests: Request) -> None:
+        """Have the kernel carry out all requests, in order.
+
+        Raises:
+            KernelError: the first request that was refused; later ones were tried all the same.
+        """
+        with self._lock:
+            failures = [failure for batch in self._batches(requests) for failure in self._send_batch(batch)]
+        if failures:
+            raise failures[0]
+
+    def get(self, request: Request, parse: Callable[[bytes], T]) -> T:
+        """One object, parsed."""
+        with self._lock:
+            self._sequence += 1
+            self._send(wire.message(request.type, request.flags, self._sequence, request.body), request.action)
+            while True:
+                for reply in self._replies(self._sequence):
+                    if reply.type == wire.NLMSG_ERROR:
+                        raise self._error(request, *wire.read_error(reply.body, reply.flags))
+                    return parse(reply.body)
+
+    def dump(self, request: Request, parse: Callable[[bytes], T | None]) -> list[T]:
+        """All objects of a kind, parsed; those for which parse gives None are left out."""
+        with self._lock:
+            for _ in range(_DUMP_TRIES):
+                replies = self._dump_once(request)
+                # NLM_F_DUMP_INTR: the table changed while it was read, so the answer may be torn.
+                if not any(reply.flags & wire.NLM_F_DUMP_INTR for reply in replies):
+                    break
+        parsed = (parse(reply.body) for reply in replies)
+        return [item for item in parsed if item is not None]
+
+    def notifications(self) -> Iterator[wire.Message]:
+        """What multicast groups have sent so far, without waiting.
+
+        Raises:
+            OSError: ENOBUFS where the kernel had to drop some.
+        """
+        while True:
+            try:
+                data = self._socket.recv(_RECEIVE_SIZE, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            yield from wire.messages(data)
+
+    @staticmethod
+    def _batches(requests: Sequence[Request]) -> Iterator[list[Request]]:
+        batch: list[Request] = []
+        size = 0
+        for request in requests:
+            size += len(request.body) + 32
+            if batch and size > _BATCH_BYTES:
+                yield batch
+                batch, size = [], len(request.body) + 32
+            batch.append(request)
+        if batch:
+            yield batch
+
+    def _send_batch(self, batch: list[Request]) -> list[KernelError]:
+        """Send several requests as one datagram; only the last is acknowledged, errors always are."""
+        first = self._sequence + 1
+        self._sequence += len(batch)
+        data = bytearray()
+        for sequence, request in enumerate(batch, first):
+            flags = request.flags | (wire.NLM_F_ACK if sequence == self._sequence else 0)
+            data += wire.message(request.type, flags, sequence, request.body)
+        self._send(bytes(data), batch[0].action)
+        failures = []
+        while True:
+            for reply in self._replies(first):
+                if reply.type == wire.NLMSG_ERROR:
+                    code, words = wire.read_error(reply.body, reply.flags)
+                    if code:
+                        failures.append(self._error(batch[reply.sequence - first], code, words))
+                    if reply.sequence == self._sequence:
+                        return failures
+
+    def _dump_once(self, request: Request) -> list[wire.Message]:
+        self._sequence += 1
+        flags = request.flags | wire.NLM_F_DUMP
+        self._send(wire.message(request.type, flags, self._sequence, request.body), request.action)
+        found: list[wire.Message] = []
+        while True:
+            for reply in self._replies(self._sequence):
+                if reply.type == wire.NLMSG_ERROR:
+                    raise self._error(request, *wire.read_error(reply.body, reply.flags))
+                if reply.type == wire.NLMSG_DONE:
+                    return found
+                found.append(reply)
+
+    def _send(self, data: bytes, action: str) -> None:
+        try:
+            self._socket.send(data)
+        except OSError as error:
+            raise KernelError(action, error.errno or errno.EIO, namespace=self.namespace) from error
+
+    def _replies(self, first: int) -> Iterator[wire.Message]:
+        """One received datagram's messages that answer requests from this number on."""
+        data = self._socket.recv(_RECEIVE_SIZE)
+        return (reply for reply in wire.messages(data) if reply.sequence >= first)
+
+    def _error(self, request: Request, code: int, words: str) -> KernelError:
+        return KernelError(request.action, code, namespace=self.namespace, kernel_message=words)

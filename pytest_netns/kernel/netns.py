@@ -1,0 +1,206 @@
+"""Network namespaces without a name: made, entered, left.
+
+A namespace is held by one close-on-exec descriptor alone, never bound under /run/netns: no name can collide, and when
+the process dies, by SIGKILL too, the kernel frees it. The real host's namespace is never configured.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+from pytest_netns.errors import KernelError, UnavailableError
+from pytest_netns.kernel import interrupts, rtnetlink, syscalls
+from pytest_netns.kernel.netlink import NetlinkSocket
+
+THREAD_NAMESPACE = "/proc/thread-self/ns/net"  # /proc/self would be the main thread's
+LOOPBACK_INDEX = 1
+_FIRST_INDEX = 101  # interface indices we give; the kernel's own, for interfaces users make themselves, start at 2
+_CREATE_DEADLINE = 2.0  # seconds; freed namespaces are counted until the kernel has freed them, 1-33 ms later
+
+# IPv4 settings of a new namespace are inherited from the host, so the ones that decide what tests see are set.
+# Without duplicate address detection an IPv6 address is usable at once instead of after 1.6 s. An orphaned TCP
+# connection over a dead cable would keep the namespace alive for 104 s; with one retry 0.7 s.
+_SYSCTLS = (
+    ("ipv4/ip_forward", "0"),
+    ("ipv4/conf/all/rp_filter", "0"),
+    ("ipv4/conf/default/rp_filter", "0"),
+    ("ipv4/tcp_orphan_retries", "1"),
+    ("ipv6/conf/all/accept_dad", "0"),
+    ("ipv6/conf/default/accept_dad", "0"),
+)
+_PING_GROUP_RANGE = "ipv4/ping_group_range"
+
+
+class NetworkNamespace:
+    """A network namespace held by a descriptor.
+
+    Attributes:
+        name: for errors.
+        fd: the descriptor, close-on-exec; -1 once closed.
+        inode: its number, the same that ``readlink /proc/PID/ns/net`` shows.
+        netlink: a routing netlink socket that belongs to it.
+    """
+
+    def __init__(self, name: str, fd: int, netlink: NetlinkSocket) -> None:
+        self.name = name
+        self.fd = fd
+        self.netlink = netlink
+        self.inode = os.fstat(fd).st_ino
+        self._next_index = _FIRST_INDEX
+
+    @classmethod
+    def create(cls, name: str) -> NetworkNamespace:
+        """A new namespace with its loopback interface up; the calling thread stays where it is."""
+        _home_descriptor()
+        with _thread_restored():
+            _unshare_with_retries(name)
+            fd = os.open(THREAD_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
+            netlink = None
+            try:
+                netlink = NetlinkSocket(name)
+                namespace = cls(name, fd, netlink)
+                namespace._set_defaults()
+            except BaseException:
+                if netlink is not None:
+                    netlink.close()
+                os.close(fd)
+                raise
+        return namespace
+
+    def _set_defaults(self) -> None:
+        """Run inside: loopback up and the settings every namespace starts with."""
+        self.netlink.request(rtnetlink.set_link(LOOPBACK_INDEX, "lo", up=True))
+        for key, value in (*_SYSCTLS, (_PING_GROUP_RANGE, _ping_groups())):
+            # A kernel built without IPv6, or a read-only /proc/sys: what needs the setting fails with its own error.
+            with contextlib.suppress(FileNotFoundError, OSError):
+                write_sysctl_here(key, value)
+
+    def next_index(self) -> int:
+        """An interface index nobody has used here yet, so that one message can name what the one before it makes."""
+        index = self._next_index
+        self._next_index += 1
+        return index
+
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[None]:
+        """The calling thread is inside for the time of the block."""
+        with _thread_restored():
+            try:
+                syscalls.setns(self.fd, syscalls.CLONE_NEWNET)
+            except OSError as error:
+                raise KernelError("enter namespace", error.errno or errno.EIO, namespace=self.name) from error
+            yield
+
+    def close(self) -> None:
+        """Let go of the namespace; the kernel frees it unless something else holds it. Idempotent."""
+        fd, self.fd = self.fd, -1
+        self.netlink.close()
+        if fd >= 0:
+            os.close(fd)
+
+
+@interrupts.uninterrupted
+def restore(fd: int) -> None:
+    """Put the calling thread back into the namespace behind a descriptor, and close that, or end the process: it must never run on in the wrong network."""
+    try:
+        syscalls.setns(fd, syscalls.CLONE_NEWNET)
+    except OSError as error:
+        abort(f"cannot return to the network namespace the thread came from: {error}")
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def _thread_restored() -> Iterator[None]:
+    fd = os.open(THREAD_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield
+    finally:
+        restore(fd)
+
+
+_home = -1
+
+
+@contextlib.contextmanager
+def home() -> Iterator[None]:
+    """The calling thread is in the namespace the process started in, for the time of the block."""
+    with _thread_restored():
+        syscalls.setns(_home_descriptor(), syscalls.CLONE_NEWNET)
+        yield
+
+
+def _home_descriptor() -> int:
+    """Opened when the first namespace is made, while no thread has entered one yet."""
+    global _home
+    if _home < 0:
+        _home = os.open(THREAD_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
+    return _home
+
+
+def abort(reason: str) -> None:
+    """Say why and end the process at once, without finalizers: they would run in the wrong network."""
+    sys.stderr.write(f"\npytest-netns: {reason}\npytest-netns: ending the process\n")
+    sys.stderr.flush()
+    os._exit(70)
+
+
+def current_inode() -> int:
+    """The number of the network namespace the calling thread is in."""
+    return os.stat(THREAD_NAMESPACE).st_ino
+
+
+def write_sysctl_here(key: str, value: str) -> None:
+    """Write below /proc/sys/net in the namespace the calling thread is in."""
+    fd = os.open(f"/proc/sys/net/{key}", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, value.encode())
+    finally:
+        os.close(fd)
+
+
+def _ping_groups() -> str:
+    """Every group may ping without privilege; in a user namespace only mapped groups are accepted."""
+    with open("/proc/self/gid_map", encoding="ascii") as gid_map:
+        first, _, count = (int(number) for number in gid_map.readline().split())
+    return f"{first} {min(first + count - 1, 2147483647)}"
+
+
+def _unshare_with_retries(name: str) -> None:
+    deadline = time.monotonic() + _CREATE_DEADLINE
+    pause = threading.Event()
+    delay = 0.001
+    while True:
+        try:
+            syscalls.unshare(syscalls.CLONE_NEWNET)
+            return
+        except OSError as error:
+            if error.errno == errno.ENOSPC and time.monotonic() < deadline:
+                pause.wait(delay)
+                delay *= 2
+                continue
+            raise _creation_error(name, error) from error
+
+
+def _creation_error(name: str, error: OSError) -> Exception:
+    action = "create network namespace"
+    if error.errno == errno.EPERM:
+        return UnavailableError(
+            "network namespaces", f"{action} {name!r}: {error}", "run as root, or with --netns-mode=rootless"
+        )
+    remedy = ""
+    if error.errno == errno.ENOSPC:
+        remedy = "sudo sysctl -w user.max_net_namespaces=100000"
+    return KernelError(action, error.errno or errno.EIO, namespace=name, remedy=remedy)
+
+
+def read_sysctl_here(key: str) -> str:
+    """Read below /proc/sys/net in the namespace the calling thread is in."""
+    with open(f"/proc/sys/net/{key}", encoding="ascii", errors="replace") as file:
+        return file.read().strip()

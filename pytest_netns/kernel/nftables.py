@@ -1,0 +1,77 @@
+"""nft rulesets, applied in-process by libnftables through its official Python bindings."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import struct
+import sys
+import threading
+from types import ModuleType
+from typing import Any
+
+from pytest_netns.errors import RulesetError, UnavailableError
+from pytest_netns.kernel import bindings
+from pytest_netns.kernel.netlink import NETLINK_NETFILTER, NetlinkSocket
+from pytest_netns.kernel.netns import NetworkNamespace
+from pytest_netns.kernel.rtnetlink import Request
+
+_NFNL_SUBSYS_CTNETLINK, _IPCTNL_MSG_CT_DELETE = 1, 2
+
+_lock = threading.Lock()  # libnftables keeps state in global variables
+
+
+def apply(namespace: NetworkNamespace, text: str) -> str:
+    """Have nft carry out a text in a namespace; returns its output.
+
+    Raises:
+        RulesetError: nft refused it; nothing of it was applied.
+        UnavailableError: the bindings or libnftables are not installed.
+    """
+    module = load()
+    with _lock, namespace.entered():
+        nft: Any = module.Nftables()  # bound to the namespace it is made in
+        status, output, error = nft.cmd(text)
+    if status != 0:
+        raise RulesetError(text, error, namespace=namespace.name)
+    return str(output)
+
+
+def flush_tracked_connections(namespace: NetworkNamespace) -> None:
+    """Forget all tracked connections, so that changed rules hold for flows that exist already."""
+    with namespace.entered():
+        netlink = NetlinkSocket(namespace.name, NETLINK_NETFILTER)
+    try:
+        kind = _NFNL_SUBSYS_CTNETLINK << 8 | _IPCTNL_MSG_CT_DELETE
+        netlink.request(Request("flush tracked connections", kind, struct.pack("=BBH", 0, 0, 0)))
+    finally:
+        netlink.close()
+
+
+@functools.cache
+def load() -> ModuleType:
+    """The bindings, wherever they are.
+
+    Raises:
+        UnavailableError: they are not installed, or their library is not.
+    """
+    try:
+        module = _import_bindings()
+        module.Nftables()
+    except (ImportError, OSError) as error:
+        raise UnavailableError("NAT and nft rulesets", str(error), bindings.REMEDY) from error
+    return module
+
+
+def _import_bindings() -> ModuleType:
+    path = bindings.find()
+    if path is None:
+        raise ImportError("nft's Python bindings (module nftables) are not installed")
+    spec = importlib.util.spec_from_file_location("nftables", path)
+    if "nftables" in sys.modules or spec is None or spec.loader is None:
+        return importlib.import_module("nftables")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["nftables"] = module  # its own relative import needs it there
+    spec.loader.exec_module(module)
+    return module

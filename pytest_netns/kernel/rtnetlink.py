@@ -1,0 +1,331 @@
+"""What is asked of the kernel's routing subsystem, as requests, and what it answers, as values: pure, rtnetlink(7)."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import struct
+from dataclasses import dataclass
+
+from pytest_netns.kernel import wire
+from pytest_netns.kernel.wire import NLM_F_CREATE, NLM_F_EXCL, attribute, nested, text, u32
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+IPInterface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
+RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
+RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
+RTM_GETNEIGH = 30
+RTM_NEWNSID, RTM_DELNSID = 88, 89
+RTNLGRP_NSID = 28
+
+IFF_UP, IFF_LOOPBACK, IFF_RUNNING = 0x1, 0x8, 0x40
+IFA_F_NODAD = 0x02
+NUD_STATES = {
+    0x01: "incomplete",
+    0x02: "reachable",
+    0x04: "stale",
+    0x08: "delay",
+    0x10: "probe",
+    0x20: "failed",
+    0x40: "noarp",
+    0x80: "permanent",
+}
+
+_IFINFO = struct.Struct("=BxHiII")  # family, device type, index, flags, change mask
+_IFADDR = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
+_ROUTE = struct.Struct("=BBBBBBBBI")  # family, dst len, src len, tos, table, protocol, scope, type, flags
+_NEIGHBOUR = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
+_NSID = struct.Struct("=Bxxx")
+
+(_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO) = (1, 3, 4, 5, 10, 18)
+(_IFLA_STATS64, _IFLA_NET_NS_FD, _IFLA_LINK_NETNSID) = (23, 28, 37)
+_IFLA_INFO_KIND, _IFLA_INFO_DATA = 1, 2
+_VETH_INFO_PEER = 1
+_IFLA_BR_STP_STATE = 5
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS = 1, 2, 4, 8
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC, _RTA_VIA, _RTA_TABLE = 1, 4, 5, 6, 7, 18, 15
+_RT_TABLE_MAIN, _RTPROT_BOOT, _RTN_UNICAST = 254, 3, 1
+_RT_SCOPE_UNIVERSE, _RT_SCOPE_LINK = 0, 253
+_NDA_DST, _NDA_LLADDR = 1, 2
+_NETNSA_NSID, _NETNSA_FD = 1, 3
+
+
+@dataclass(frozen=True)
+class Request:
+    """One message to send, and what it is for.
+
+    Attributes:
+        action: completes "cannot ..." in the error, such as ``"add bridge v-net-0"``.
+    """
+
+    action: str
+    type: int
+    body: bytes
+    flags: int = 0
+
+
+@dataclass(frozen=True)
+class LinkInfo:
+    """An interface as the kernel describes it; ``peer_index`` is 0 where there is none."""
+
+    index: int
+    name: str
+    mac: str
+    mtu: int
+    flags: int
+    kind: str
+    master: int
+    peer_index: int
+    peer_nsid: int | None
+    rx_packets: int
+    tx_packets: int
+    rx_bytes: int
+    tx_bytes: int
+    rx_dropped: int
+    tx_dropped: int
+
+
+@dataclass(frozen=True)
+class RouteInfo:
+    """A route of the main table; ``destination`` None is the default route."""
+
+    family: int
+    destination: IPNetwork | None
+    via: IPAddress | None
+    index: int
+    metric: int
+
+
+@dataclass(frozen=True)
+class NeighbourInfo:
+    """An entry of the neighbour table (ARP or NDP)."""
+
+    address: IPAddress
+    mac: str
+    index: int
+    state: str
+
+
+# -- interfaces ------------------------------------------------------------------------------------
+
+
+def add_veth(
+    name: str,
+    index: int,
+    peer_name: str,
+    peer_index: int,
+    peer_namespace: int,
+    *,
+    mtu: int | None = None,
+    mac: str | None = None,
+    peer_mac: str | None = None,
+    bridge: int = 0,
+    up: bool = True,
+) -> Request:
+    """A veth pair, one end here, the other (down: the kernel cannot make it up) in the namespace behind a descriptor."""
+    own = _link_attributes(name=name, mtu=mtu, mac=mac, bridge=bridge)
+    peer = _link_attributes(name=peer_name, mtu=mtu, mac=peer_mac) + u32(_IFLA_NET_NS_FD, peer_namespace)
+    kind = _kind("veth", nested(_VETH_INFO_PEER, _ifinfo(peer_index) + peer))
+    action = f"add veth pair {name}, {peer_name}"
+    return Request(action, RTM_NEWLINK, _ifinfo(index, up=up) + own + kind, NLM_F_CREATE | NLM_F_EXCL)
+
+
+def add_bridge(name: str, index: int, *, mtu: int | None = None, mac: str | None = None) -> Request:
+    """A bridge that is up and forwards at once, since it has no spanning tree (STP would take 4 s to 30 s)."""
+    kind = _kind("bridge", u32(_IFLA_BR_STP_STATE, 0))
+    body = _ifinfo(index, up=True) + _link_attributes(name=name, mtu=mtu, mac=mac) + kind
+    return Request(f"add bridge {name}", RTM_NEWLINK, body, NLM_F_CREATE | NLM_F_EXCL)
+
+
+def set_link(
+    index: int, name: str, *, up: bool | None = None, mtu: int | None = None, mac: str | None = None
+) -> Request:
+    """Change an interface; the name only serves the error message."""
+    changes = {"up": "set {} up", "mtu": "set MTU of {}", "mac": "set MAC address of {}"}
+    action = changes["mtu" if mtu is not None else "mac" if mac is not None else "up"].format(name)
+    if up is False:
+        action = f"set {name} down"
+    return Request(action, RTM_NEWLINK, _ifinfo(index, up=up) + _link_attributes(mtu=mtu, mac=mac))
+
+
+def delete_link(index: int, name: str) -> Request:
+    """Delete an interface; of a veth pair both ends."""
+    return Request(f"delete interface {name}", RTM_DELLINK, _ifinfo(index))
+
+
+def get_link(index: int, name: str) -> Request:
+    """One interface; the name only serves the error message."""
+    return Request(f"read interface {name}", RTM_GETLINK, _ifinfo(index))
+
+
+def dump_links() -> Request:
+    """All interfaces."""
+    return Request("list interfaces", RTM_GETLINK, _ifinfo(0))
+
+
+def parse_link(body: bytes) -> LinkInfo:
+    """An RTM_NEWLINK message."""
+    _, _, index, flags, _ = _IFINFO.unpack_from(body)
+    attributes = wire.attributes(body, _IFINFO.size)
+    info = wire.attributes(attributes.get(_IFLA_LINKINFO, b""))
+    # rtnl_link_stats64: rx_packets, tx_packets, rx_bytes, tx_bytes, rx_errors, tx_errors, rx_dropped, tx_dropped
+    statistics = struct.unpack_from("=8Q", attributes.get(_IFLA_STATS64, bytes(64)))
+    peer_nsid = attributes.get(_IFLA_LINK_NETNSID)
+    return LinkInfo(
+        index=index,
+        name=wire.read_text(attributes[_IFLA_IFNAME]),
+        mac=_show_mac(attributes.get(_IFLA_ADDRESS, b"")),
+        mtu=wire.read_u32(attributes[_IFLA_MTU]),
+        flags=flags,
+        kind="loopback" if flags & IFF_LOOPBACK else wire.read_text(info.get(_IFLA_INFO_KIND, b"")),
+        master=wire.read_u32(attributes.get(_IFLA_MASTER, bytes(4))),
+        peer_index=wire.read_u32(attributes.get(_IFLA_LINK, bytes(4))),
+        peer_nsid=None if peer_nsid is None else struct.unpack("=i", peer_nsid)[0],
+        rx_packets=statistics[0],
+        tx_packets=statistics[1],
+        rx_bytes=statistics[2],
+        tx_bytes=statistics[3],
+        rx_dropped=statistics[6],
+        tx_dropped=statistics[7],
+    )
+
+
+def _ifinfo(index: int, *, up: bool | None = None) -> bytes:
+    return _IFINFO.pack(socket.AF_UNSPEC, 0, index, IFF_UP if up else 0, 0 if up is None else IFF_UP)
+
+
+def _link_attributes(*, name: str = "", mtu: int | None = None, mac: str | None = None, bridge: int = 0) -> bytes:
+    parts = text(_IFLA_IFNAME, name) if name else b""
+    if mtu is not None:
+        parts += u32(_IFLA_MTU, mtu)
+    if mac is not None:
+        parts += attribute(_IFLA_ADDRESS, bytes.fromhex(mac.replace(":", "")))
+    if bridge:
+        parts += u32(_IFLA_MASTER, bridge)
+    return parts
+
+
+def _kind(kind: str, data: bytes) -> bytes:
+    return nested(_IFLA_LINKINFO, text(_IFLA_INFO_KIND, kind), nested(_IFLA_INFO_DATA, data))
+
+
+def _show_mac(raw: bytes) -> str:
+    return raw.hex(":")
+
+
+# -- addresses -------------------------------------------------------------------------------------
+
+
+def add_address(index: int, name: str, address: IPInterface) -> Request:
+    """Give an interface an address, usable at once: no duplicate address detection (RFC 4862 section 5.4)."""
+    return Request(f"add address {address} to {name}", RTM_NEWADDR, _address(index, address), NLM_F_CREATE | NLM_F_EXCL)
+
+
+def remove_address(index: int, name: str, address: IPInterface) -> Request:
+    """Take an address from an interface."""
+    return Request(f"remove address {address} from {name}", RTM_DELADDR, _address(index, address))
+
+
+def dump_addresses() -> Request:
+    """All addresses of all interfaces."""
+    return Request("list addresses", RTM_GETADDR, _IFADDR.pack(0, 0, 0, 0, 0))
+
+
+def parse_address(body: bytes) -> tuple[int, IPInterface]:
+    """An RTM_NEWADDR message: interface index and address."""
+    _, prefix_length, _, _, index = _IFADDR.unpack_from(body)
+    attributes = wire.attributes(body, _IFADDR.size)
+    raw = attributes.get(_IFA_LOCAL) or attributes[_IFA_ADDRESS]
+    return index, ipaddress.ip_interface((raw, prefix_length))
+
+
+def _address(index: int, address: IPInterface) -> bytes:
+    packed = address.ip.packed
+    body = _IFADDR.pack(_family(address), address.network.prefixlen, 0, 0, index)
+    body += attribute(_IFA_LOCAL, packed) + attribute(_IFA_ADDRESS, packed)
+    if address.version == 6:
+        return body + u32(_IFA_FLAGS, IFA_F_NODAD)
+    if address.network.prefixlen < 31:  # RFC 3021: no broadcast address on a point-to-point network
+        body += attribute(_IFA_BROADCAST, address.network.broadcast_address.packed)
+    return body
+
+
+# -- routes and neighbours -------------------------------------------------------------------------
+
+
+def add_route(
+    destination: IPNetwork | None, *, family: int, via: IPAddress | None, index: int | None, metric: int | None
+) -> Request:
+    """A route of the main table; destination None is the default route."""
+    shown = "default route" if destination is None else f"route to {destination}"
+    length = 0 if destination is None else destination.prefixlen
+    scope = _RT_SCOPE_LINK if via is None and family == socket.AF_INET else _RT_SCOPE_UNIVERSE
+    body = _ROUTE.pack(family, length, 0, 0, _RT_TABLE_MAIN, _RTPROT_BOOT, scope, _RTN_UNICAST, 0)
+    if destination is not None:
+        body += attribute(_RTA_DST, destination.network_address.packed)
+    if via is not None:
+        body += attribute(_RTA_GATEWAY, via.packed)
+    if index is not None:
+        body += u32(_RTA_OIF, index)
+    if metric is not None:
+        body += u32(_RTA_PRIORITY, metric)
+    action = f"add {shown}" + (f" via {via}" if via is not None else "")
+    return Request(action, RTM_NEWROUTE, body, NLM_F_CREATE | NLM_F_EXCL)
+
+
+def dump_routes() -> Request:
+    """All routes."""
+    return Request("list routes", RTM_GETROUTE, _ROUTE.pack(0, 0, 0, 0, 0, 0, 0, 0, 0))
+
+
+def parse_route(body: bytes) -> RouteInfo | None:
+    """An RTM_NEWROUTE message; None where it is not a unicast route of the main table."""
+    family, length, _, _, table, _, _, type_, _ = _ROUTE.unpack_from(body)
+    if table != _RT_TABLE_MAIN or type_ != _RTN_UNICAST or family not in (socket.AF_INET, socket.AF_INET6):
+        return None
+    attributes = wire.attributes(body, _ROUTE.size)
+    raw = attributes.get(_RTA_DST, bytes(4 if family == socket.AF_INET else 16))
+    gateway = attributes.get(_RTA_GATEWAY) or attributes.get(_RTA_VIA, b"")[2:]
+    return RouteInfo(
+        family=family,
+        destination=ipaddress.ip_network((raw, length)) if length else None,
+        via=ipaddress.ip_address(gateway) if gateway else None,
+        index=wire.read_u32(attributes.get(_RTA_OIF, bytes(4))),
+        metric=wire.read_u32(attributes.get(_RTA_PRIORITY, bytes(4))),
+    )
+
+
+def dump_neighbours() -> Request:
+    """The neighbour tables of both families."""
+    return Request("list neighbours", RTM_GETNEIGH, _NEIGHBOUR.pack(0, 0, 0, 0, 0))
+
+
+def parse_neighbour(body: bytes) -> NeighbourInfo | None:
+    """An RTM_NEWNEIGH message; None for what nobody means by "neighbour" (multicast, bridge forwarding entries)."""
+    family, index, state, _, _ = _NEIGHBOUR.unpack_from(body)
+    attributes = wire.attributes(body, _NEIGHBOUR.size)
+    if family not in (socket.AF_INET, socket.AF_INET6) or state == 0x40 or _NDA_DST not in attributes:
+        return None
+    mac = _show_mac(attributes.get(_NDA_LLADDR, b""))
+    return NeighbourInfo(ipaddress.ip_address(attributes[_NDA_DST]), mac, index, NUD_STATES.get(state, "none"))
+
+
+def _family(address: IPInterface) -> int:
+    return socket.AF_INET if address.version == 4 else socket.AF_INET6
+
+
+# -- namespaces as seen from another ----------------------------------------------------------------
+
+
+def add_nsid(descriptor: int, nsid: int) -> Request:
+    """Give the namespace behind a descriptor a number here, so that RTM_DELNSID tells of its end."""
+    body = _NSID.pack(0) + u32(_NETNSA_NSID, nsid) + u32(_NETNSA_FD, descriptor)
+    return Request("watch a namespace", RTM_NEWNSID, body)
+
+
+def parse_nsid(body: bytes) -> int:
+    """The number in an RTM_NEWNSID or RTM_DELNSID message."""
+    return int(struct.unpack("=i", wire.attributes(body, _NSID.size)[_NETNSA_NSID])[0])

@@ -1,0 +1,78 @@
+"""Which sockets listen in a namespace: asked of the kernel's socket tables, sock_diag(7)."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import ipaddress
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pytest_netns.errors import KernelError
+from pytest_netns.kernel.netlink import NETLINK_SOCK_DIAG, NetlinkSocket
+from pytest_netns.kernel.netns import NetworkNamespace
+from pytest_netns.kernel.rtnetlink import Request
+
+_SOCK_DIAG_BY_FAMILY = 20
+_REQUEST = struct.Struct("=BBBxI48s")  # family, protocol, extensions, states, socket id
+_TCP_LISTEN, _TCP_CLOSE = 10, 7
+_PROTOCOLS = {"tcp": (socket.IPPROTO_TCP, _TCP_LISTEN), "udp": (socket.IPPROTO_UDP, _TCP_CLOSE)}
+
+
+@dataclass(frozen=True)
+class ListeningSocket:
+    """A TCP socket that listens, or a UDP socket that is bound and not connected."""
+
+    protocol: str
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address
+    port: int
+    inode: int
+
+
+def listening(namespace: NetworkNamespace, protocol: str) -> list[ListeningSocket]:
+    """All listening sockets of a protocol in a namespace, IPv4 and IPv6."""
+    number, state = _PROTOCOLS[protocol]
+
+    def parse(body: bytes) -> ListeningSocket:
+        family = body[0]
+        (port,) = struct.unpack_from("!H", body, 4)
+        address = ipaddress.ip_address(body[8:12] if family == socket.AF_INET else body[8:24])
+        (inode,) = struct.unpack_from("=I", body, 68)
+        return ListeningSocket(protocol, address, port, inode)
+
+    found: list[ListeningSocket] = []
+    with namespace.entered():
+        netlink = NetlinkSocket(namespace.name, NETLINK_SOCK_DIAG)
+    try:
+        for family in (socket.AF_INET, socket.AF_INET6):
+            body = _REQUEST.pack(family, number, 0, 1 << state, bytes(48))
+            request = Request(f"list listening {protocol} sockets", _SOCK_DIAG_BY_FAMILY, body)
+            try:
+                found += netlink.dump(request, parse)
+            except KernelError as error:
+                if error.errno != errno.ENOENT:  # ENOENT: this kernel has no such protocol
+                    raise
+    finally:
+        netlink.close()
+    return found
+
+
+def holders(inode: int) -> Iterator[int]:
+    """PIDs of the processes that have the socket with this inode open."""
+    link = f"socket:[{inode}]"
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and link in open_files(int(entry)):
+            yield int(entry)
+
+
+def open_files(pid: int) -> list[str]:
+    """What a process's descriptors lead to; empty where it has ended or is not ours to look at."""
+    found = []
+    with contextlib.suppress(OSError):
+        for descriptor in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                found.append(os.readlink(f"/proc/{pid}/fd/{descriptor}"))
+    return found

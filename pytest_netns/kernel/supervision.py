@@ -1,0 +1,223 @@
+"""pytest's side of the supervisor: started at the first need, once per process, and replaced if it dies."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pytest_netns.errors import NetnsError, UnavailableError
+from pytest_netns.kernel import supervisor as program
+from pytest_netns.kernel import syscalls
+from pytest_netns.kernel.netns import NetworkNamespace, home
+
+_START_TIMEOUT = 20.0  # seconds; it takes about 20 ms, a loaded machine may take long
+_END_TIMEOUT = 5.0
+
+_lock = threading.RLock()
+_current: Supervisor | None = None
+
+
+@dataclass(frozen=True)
+class Init:
+    """A namespace's init, seen from pytest.
+
+    Attributes:
+        pid: its PID as seen from here.
+        pidfd: a descriptor of it.
+        lacks: what this environment refused it, a line for each part.
+    """
+
+    pid: int
+    pidfd: int
+    lacks: tuple[str, ...]
+
+    def has_ended(self) -> bool:
+        """Whether it is dead, and with it everything in its PID namespace."""
+        return wait_ended(self.pidfd, 0)
+
+
+class Supervisor:
+    """The running supervisor and its watchdog."""
+
+    def __init__(self) -> None:
+        self._control, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._watch, watch = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._request = threading.Lock()
+        self._lacks: tuple[str, ...] | None = None
+        owners = [os.pidfd_open(os.getpid())]
+        # An xdist worker whose controller has been killed may wait for it for many seconds.
+        if "PYTEST_XDIST_WORKER" in os.environ:
+            owners.append(os.pidfd_open(os.getppid()))
+        passed = [owners[0], control.fileno(), watch.fileno(), *owners[1:]]
+        command = [sys.executable, "-I", "-S", program.__file__, *map(str, passed)]
+        try:
+            with home():  # whatever namespace this thread is in must not be kept alive by the supervisor
+                self._process = subprocess.Popen(
+                    command,
+                    pass_fds=passed,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    cwd="/",
+                    env={},
+                    start_new_session=True,
+                )
+        except BaseException:
+            self._control.close()
+            self._watch.close()
+            raise
+        finally:
+            control.close()
+            watch.close()
+            for descriptor in owners:
+                os.close(descriptor)
+        self.pid = self._process.pid
+        self._control.settimeout(_START_TIMEOUT)
+
+    @property
+    def lacks(self) -> tuple[str, ...]:
+        """What this environment refused the supervisor; waits until it is ready."""
+        with self._request:
+            if self._lacks is None:
+                try:
+                    first, *lacks = self._control.recv(program.MAX_MESSAGE).decode().splitlines() or [""]
+                except OSError as error:
+                    raise self._dead() from error
+                if first != "ready":
+                    raise self._dead()
+                self._lacks = tuple(lacks)
+            return self._lacks
+
+    def request_init(self, namespace: NetworkNamespace) -> Init:
+        """Have an init forked for a namespace.
+
+        Raises:
+            NetnsError: the supervisor has died, or the init could not be made.
+        """
+        own_lacks = self.lacks
+        with self._request:
+            try:
+                socket.send_fds(self._control, [namespace.name.encode()], [namespace.fd])
+                answer, descriptors, _, _ = socket.recv_fds(self._control, program.MAX_MESSAGE, 1)
+            except OSError as error:
+                raise self._dead() from error
+        first, *lines = answer.decode().splitlines() or [""]
+        if first == "ok" and descriptors:
+            os.set_inheritable(descriptors[0], False)
+            return Init(_pid_of(descriptors[0]), descriptors[0], (*own_lacks, *lines))
+        for descriptor in descriptors:
+            os.close(descriptor)
+        if first == "error":
+            raise NetnsError(f"cannot start the init process of namespace {namespace.name!r}: {' '.join(lines)}")
+        raise self._dead()
+
+    def watch(self, inodes: Sequence[int], sign: str = "+") -> None:
+        """Tell the watchdog whose processes to kill when pytest dies; with ``-`` whose no longer."""
+        with contextlib.suppress(OSError):  # a dead watchdog is noticed at the next command
+            self._watch.send(" ".join(f"{sign}{inode}" for inode in inodes).encode())
+
+    def is_alive(self) -> bool:
+        """Whether it still runs; one that is just starting does."""
+        if self._process.poll() is not None:
+            return False
+        poll = select.poll()
+        poll.register(self._control, 0)
+        return not poll.poll(0)
+
+    def close(self) -> None:
+        """End it, and with it everything it supervises; waits until it has."""
+        self._control.close()
+        self._watch.close()
+        try:
+            self._process.wait(_END_TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def abandon(self) -> None:
+        """In a forked child: let go of what belongs to the parent."""
+        self._control.close()
+        self._watch.close()
+        self._process.returncode = 0
+
+    def _dead(self) -> NetnsError:
+        status = self._process.poll()
+        how = f"exit status {status}" if status is not None else "killed or not answering"
+        return NetnsError(
+            f"cannot start processes: the supervisor process (PID {self.pid}) has died: {how}; "
+            "what ran under it has ended with it, labs made from now on work"
+        )
+
+
+def supervisor() -> Supervisor:
+    """The supervisor of this process; started when there is none that runs."""
+    global _current
+    with _lock:
+        if _current is not None and not _current.is_alive():
+            _current.close()
+            _current = None
+        if _current is None:
+            if not sys.executable:
+                raise UnavailableError("processes in namespaces", "Python does not know its own executable")
+            _current = Supervisor()
+            atexit.register(close)
+        return _current
+
+
+def close() -> None:
+    """End the supervisor of this process, if there is one."""
+    global _current
+    with _lock:
+        if _current is not None:
+            _current.close()
+            _current = None
+            atexit.unregister(close)
+
+
+def wait_ended(pidfd: int, timeout: float) -> bool:
+    """Whether the process behind a pidfd ends within so many seconds."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(max(timeout, 0) * 1000))
+
+
+def kill(pidfd: int, number: int = signal.SIGKILL) -> None:
+    """Signal the process behind a pidfd; nothing where it has ended."""
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(pidfd, number)
+
+
+def _pid_of(pidfd: int) -> int:
+    with open(f"/proc/self/fdinfo/{pidfd}", encoding="ascii") as info:
+        return next(int(line.split()[1]) for line in info if line.startswith("Pid:"))
+
+
+def _after_fork_in_child() -> None:
+    global _current, _lock
+    _lock = threading.RLock()
+    if _current is not None:
+        _current.abandon()
+        _current = None
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+MOUNT_VIEW, HOST_NAME, PIDS = syscalls.CLONE_NEWNS, syscalls.CLONE_NEWUTS, syscalls.CLONE_NEWPID
+
+
+def parts_of(init: Init) -> int:
+    """Which namespaces of an init there are to enter, as CLONE_ flags."""
+    parts = 0
+    for prefix, flag in (("mount namespace", MOUNT_VIEW), ("host name", HOST_NAME), ("PID namespace", PIDS)):
+        if not any(line.startswith(prefix) for line in init.lacks):
+            parts |= flag
+    return parts

@@ -1,0 +1,308 @@
+"""The program above all processes that tests start: ``python -I -S supervisor.py``.
+
+It is two processes. The *watchdog* stays in pytest's PID namespace: when pytest dies, in whatever way, it kills the
+other one and then every process that is still inside a watched network namespace. The other, the *supervisor*, is the
+first process of a PID namespace: when it ends, the kernel kills everything below it at once. On request it forks an
+*init* per network namespace: first process of a nested PID namespace with its own mount and host-name view.
+
+Standard library only, and run outside of the package: starting it must be quick, and it must not depend on what tests
+do to their interpreter.
+
+Protocol, over a SOCK_SEQPACKET pair: the supervisor first sends ``ready`` and a line for each thing it lacks. A request
+is a namespace's name with its descriptor; the answer is ``ok`` and a line for each thing the init lacks, with a pidfd of
+the init, or ``error`` and the reason. The watchdog takes ``+INODE`` and ``-INODE`` on a pair of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import socket
+import sys
+
+if __name__ == "__main__":
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+    import syscalls  # type: ignore[import-not-found]
+else:
+    from pytest_netns.kernel import syscalls
+
+MAX_MESSAGE = 4096
+CONTROLLER_GRACE = 0.5  # seconds a worker gets for its finalizers when the xdist controller has died
+SWEEP_ROUNDS = 100
+SWEEP_INTERVAL = 10  # milliseconds
+
+
+def main(arguments: list[str]) -> None:
+    """Arguments: descriptors of pytest's pidfd, the control and the watch socket; then pidfds of further owners."""
+    owner, control_fd, watch_fd, *controllers = (int(argument) for argument in arguments)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_IGN)
+    control = socket.socket(fileno=control_fd)
+    watch = socket.socket(fileno=watch_fd)
+    lacks = []
+    try:
+        syscalls.unshare(syscalls.CLONE_NEWPID)
+    except OSError as error:
+        lacks.append(f"PID namespace: {error}")
+    watchdog = os.pidfd_open(os.getpid())
+    supervisor = os.fork()
+    if supervisor == 0:
+        watch.close()
+        status = 1
+        try:
+            control.send("\n".join(["ready", *lacks]).encode())
+            serve(control, [owner, watchdog], own_pids=not lacks)
+            status = 0
+        finally:
+            os._exit(status)
+    control.close()
+    os.close(watchdog)
+    keep_watch(owner, controllers, watch, supervisor)
+
+
+# -- the watchdog ----------------------------------------------------------------------------------
+
+
+def keep_watch(owner: int, controllers: list[int], watch: socket.socket, supervisor: int) -> None:
+    """Until pytest has gone or says goodbye; then nothing of the supervisor's and nothing watched is left."""
+    watched: set[int] = set()
+    poll = select.poll()
+    for descriptor in (owner, watch.fileno(), *controllers):
+        poll.register(descriptor, select.POLLIN)
+    while True:
+        ready = {descriptor for descriptor, _ in poll.poll()}
+        if watch.fileno() in ready and not take_notes(watch, watched):
+            break
+        if owner in ready:
+            break
+        if ready & set(controllers):
+            end_owner(owner)
+            break
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(supervisor, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(supervisor, 0)
+    for _ in range(SWEEP_ROUNDS):
+        if not watched or not sweep(watched):
+            return
+        select.poll().poll(SWEEP_INTERVAL)
+
+
+def take_notes(watch: socket.socket, watched: set[int]) -> bool:
+    """Read which namespaces to watch; False at the end of the connection."""
+    message = watch.recv(MAX_MESSAGE)
+    for word in message.decode().split():
+        (watched.add if word[0] == "+" else watched.discard)(int(word[1:]))
+    return bool(message)
+
+
+def end_owner(owner: int) -> None:
+    """The xdist controller has died: let the worker's finalizers run, then kill it."""
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(owner, signal.SIGTERM)
+        poll = select.poll()
+        poll.register(owner, select.POLLIN)
+        if not poll.poll(CONTROLLER_GRACE * 1000):
+            signal.pidfd_send_signal(owner, signal.SIGKILL)
+            poll.poll()
+
+
+def sweep(inodes: set[int], number: int = signal.SIGKILL, keep: int = 0) -> list[int]:
+    """Signal every process whose network namespace is one of these; returns their PIDs."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and int(entry) not in (os.getpid(), keep) and signal_if_inside(int(entry), inodes, number):
+            found.append(int(entry))
+    return found
+
+
+def signal_if_inside(pid: int, inodes: set[int], number: int) -> bool:
+    """Signal a process by pidfd if its network namespace is one of these, so that no reused PID can be hit."""
+    try:
+        if os.stat(f"/proc/{pid}/ns/net").st_ino not in inodes:
+            return False
+        pidfd = os.pidfd_open(pid)
+    except OSError:  # ended in between, or not ours to look at
+        return False
+    try:
+        if os.stat(f"/proc/{pid}/ns/net").st_ino not in inodes:
+            return False
+        signal.pidfd_send_signal(pidfd, number)
+    except OSError:
+        return False
+    finally:
+        os.close(pidfd)
+    return True
+
+
+# -- the supervisor --------------------------------------------------------------------------------
+
+
+def serve(control: socket.socket, owners: list[int], *, own_pids: bool) -> None:
+    """Answer requests until pytest or the watchdog has gone."""
+    home = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    poll = select.poll()
+    for descriptor in (*owners, control.fileno()):
+        poll.register(descriptor, select.POLLIN)
+    signal.signal(signal.SIGCHLD, lambda number, frame: reap())
+    while True:
+        ready = {descriptor for descriptor, _ in poll.poll()}
+        if ready & set(owners):
+            return
+        name, descriptors, _, _ = socket.recv_fds(control, MAX_MESSAGE, 1)
+        if not name or not descriptors:
+            return
+        try:
+            pid, lacks = fork_init(name.decode(), descriptors[0], home if own_pids else -1)
+            pidfd = os.pidfd_open(pid)
+            socket.send_fds(control, ["\n".join(["ok", *lacks]).encode()], [pidfd])
+            os.close(pidfd)
+        except OSError as error:
+            control.send(f"error\n{error}".encode())
+        os.close(descriptors[0])
+
+
+def reap() -> None:
+    """Collect ended children, so that none stays a zombie."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def fork_init(name: str, namespace: int, home: int) -> tuple[int, list[str]]:
+    """A new init; returns its PID and what it lacks, once it is ready."""
+    receive, send = os.pipe()
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])  # the answer is read before anything is reaped
+    try:
+        if home >= 0:
+            syscalls.unshare(syscalls.CLONE_NEWPID)
+        try:
+            pid = os.fork()
+        except BaseException:
+            if home >= 0:
+                syscalls.setns(home, syscalls.CLONE_NEWPID)
+            raise
+        if pid == 0:
+            run_init(name, namespace, send)
+        if home >= 0:
+            syscalls.setns(home, syscalls.CLONE_NEWPID)
+        os.close(send)
+        send = -1
+        answer = b""
+        while chunk := os.read(receive, MAX_MESSAGE):
+            answer += chunk
+    finally:
+        os.close(receive)
+        if send >= 0:
+            os.close(send)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
+    first, *lacks = answer.decode().splitlines() or ["ended before it was ready"]
+    if first != "ready":
+        raise OSError(0, first)
+    return pid, lacks
+
+
+# -- an init ---------------------------------------------------------------------------------------
+
+
+def run_init(name: str, namespace: int, ready: int) -> None:
+    """Become the first process of a namespace's processes; never returns."""
+    try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+        os.setsid()
+        syscalls.setns(namespace, syscalls.CLONE_NEWNET)
+        lacks = make_view(name)
+        os.write(ready, "\n".join(["ready", *lacks]).encode())
+        os.closerange(3, 1 << 16)
+        look_after_orphans()
+    except BaseException as error:
+        os.write(ready, f"init: {error}".encode())
+    finally:
+        os._exit(1)
+
+
+def look_after_orphans() -> None:
+    """Reap what is left to us; on SIGTERM pass it on to everybody, and end once nobody is left."""
+    ending = False
+    while True:
+        if signal.sigwait([signal.SIGCHLD, signal.SIGTERM]) == signal.SIGTERM and not ending:
+            if os.getpid() != 1:  # not in a PID namespace of our own: "everybody" would be the whole machine
+                os._exit(0)
+            ending = True
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(-1, signal.SIGTERM)
+        reap()
+        if ending:
+            try:
+                os.kill(-1, 0)
+            except ProcessLookupError:
+                os._exit(0)
+
+
+def make_view(name: str) -> list[str]:
+    """Own mounts and host name; returns a line for each part that this environment refuses."""
+    lacks: list[str] = []
+
+    def attempt(part: str, *steps: tuple[object, ...]) -> bool:
+        try:
+            for function, *arguments in steps:
+                function(*arguments)  # type: ignore[operator]
+        except OSError as error:
+            lacks.append(f"{part}: {error}")
+            return False
+        return True
+
+    if attempt("host name", (syscalls.unshare, syscalls.CLONE_NEWUTS)):
+        attempt("host name", (syscalls.set_hostname, name))
+    if not attempt("mount namespace", (syscalls.unshare, syscalls.CLONE_NEWNS)):
+        return lacks
+    # Mounts made outside later still arrive (slave); what is mounted here never leaves.
+    if not attempt("mount namespace", (syscalls.mount, "", "/", "", syscalls.MS_REC | syscalls.MS_SLAVE)):
+        return lacks
+    attempt("own /etc/hosts", (mount_names,))
+    flags = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
+    attempt("own /proc", (syscalls.mount, "proc", "/proc", "proc", flags))
+    attempt("own /sys", (mount_sys, flags))
+    return lacks
+
+
+def mount_names() -> None:
+    """Own /etc/hosts, /etc/resolv.conf and /etc/nsswitch.conf, on a tmpfs nobody else sees.
+
+    nss-resolve and nscd are asked over unix sockets, which a network namespace does not isolate: the name services are
+    reduced to files and DNS, and nscd's directory is hidden.
+    """
+    services = ["hosts: files dns\n"]
+    with contextlib.suppress(OSError), open("/etc/nsswitch.conf", encoding="utf-8") as original:
+        services += [line for line in original if not line.startswith("hosts:")]
+    contents = {"hosts": "127.0.0.1 localhost\n::1 localhost\n", "resolv.conf": "", "nsswitch.conf": "".join(services)}
+    syscalls.mount("tmpfs", "/proc", "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=755")
+    try:
+        for name, content in contents.items():
+            with open(f"/proc/{name}", "w", encoding="utf-8") as file:
+                file.write(content)
+            if os.path.exists(f"/etc/{name}"):
+                syscalls.mount(f"/proc/{name}", f"/etc/{name}", "", syscalls.MS_BIND)
+        if os.path.isdir("/run/nscd"):
+            os.mkdir("/proc/nscd")
+            syscalls.mount("/proc/nscd", "/run/nscd", "", syscalls.MS_BIND)
+    finally:
+        syscalls.umount("/proc")
+
+
+def mount_sys(flags: int) -> None:
+    """A /sys that shows this namespace's interfaces, with the control groups where they were."""
+    cgroups = os.open("/sys/fs/cgroup", os.O_PATH | os.O_CLOEXEC) if os.path.isdir("/sys/fs/cgroup") else -1
+    syscalls.mount("sysfs", "/sys", "sysfs", flags)
+    if cgroups >= 0:
+        with contextlib.suppress(OSError):
+            syscalls.mount(f"/proc/self/fd/{cgroups}", "/sys/fs/cgroup", "", syscalls.MS_BIND | syscalls.MS_REC)
+        os.close(cgroups)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,54 @@
+"""Ending processes that are in a namespace but not under its init: those that Python code inside it has started."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterable, Mapping
+
+from pytest_netns.kernel.supervisor import signal_if_inside
+
+_KILL_TIMEOUT = 2.0  # seconds SIGKILL gets to take effect
+_PAUSE = 0.002
+
+
+def last_pid() -> int:
+    """The PID given out last on this machine, proc_loadavg(5)."""
+    with open("/proc/loadavg", "rb") as loadavg:
+        return int(loadavg.read().split()[4])
+
+
+def end_processes(inodes: Mapping[int, int], deadline: float) -> None:
+    """End all processes in namespaces: SIGTERM, SIGKILL after the deadline.
+
+    Args:
+        inodes: the namespaces' numbers, each with `last_pid` at the time somebody first got into it.
+        deadline: on the monotonic clock.
+    """
+    if not inodes:
+        return
+    found = _signal(_candidates(min(inodes.values())), set(inodes), signal.SIGTERM)
+    pause = threading.Event()
+    while found and time.monotonic() < deadline:
+        pause.wait(_PAUSE)
+        found = _signal(found, set(inodes), 0)
+    kill_deadline = time.monotonic() + _KILL_TIMEOUT
+    while found and time.monotonic() < kill_deadline:
+        # Again over all processes: what was found may have had children since.
+        found = _signal(_candidates(0), set(inodes), signal.SIGKILL)
+        pause.wait(_PAUSE)
+
+
+def _candidates(since: int) -> Iterable[int]:
+    """The PIDs that may have come up since another was given out; all where they have started anew."""
+    now = last_pid()
+    if 0 < since <= now:
+        return range(since + 1, now + 1)
+    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+
+
+def _signal(pids: Iterable[int], inodes: set[int], number: int) -> list[int]:
+    own = os.getpid()
+    return [pid for pid in pids if pid != own and signal_if_inside(pid, inodes, number)]

@@ -1,0 +1,110 @@
+"""Netlink's wire format: messages and attributes as bytes, pure.
+
+Encoded here rather than with pyroute2, which is the oracle of the tests: importing it takes 110 ms to 220 ms in every
+process, and encoding a veth pair 175 µs against 10 µs (a whole pair costs the kernel about 2 ms).
+The layout is that of netlink(7) and rtnetlink(7).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+NLM_F_REQUEST, NLM_F_MULTI, NLM_F_ACK, NLM_F_DUMP_INTR = 0x1, 0x2, 0x4, 0x10
+NLM_F_DUMP = 0x300
+NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x100, 0x200, 0x400
+NLM_F_CAPPED, NLM_F_ACK_TLVS = 0x100, 0x200
+NLMSG_ERROR, NLMSG_DONE = 2, 3
+NLMSGERR_ATTR_MSG = 1
+NLA_F_NESTED = 0x8000
+_NLA_TYPE_MASK = 0x3FFF
+
+_HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
+_ATTRIBUTE = struct.Struct("=HH")  # length, type
+_U32 = struct.Struct("=I")
+
+
+@dataclass(frozen=True)
+class Message:
+    """One received message: header fields and what follows the header."""
+
+    type: int
+    flags: int
+    sequence: int
+    body: bytes
+
+
+def message(type_: int, flags: int, sequence: int, body: bytes) -> bytes:
+    """A whole message, padded to four bytes."""
+    return (
+        _HEADER.pack(_HEADER.size + len(body), type_, flags | NLM_F_REQUEST, sequence, 0) + body + _padding(len(body))
+    )
+
+
+def messages(data: bytes) -> Iterator[Message]:
+    """The messages in one received datagram."""
+    offset = 0
+    while offset + _HEADER.size <= len(data):
+        length, type_, flags, sequence, _ = _HEADER.unpack_from(data, offset)
+        if length < _HEADER.size:
+            return
+        yield Message(type_, flags, sequence, data[offset + _HEADER.size : offset + length])
+        offset += length + 3 & ~3
+
+
+def attribute(type_: int, payload: bytes) -> bytes:
+    """One attribute, padded to four bytes."""
+    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(payload), type_) + payload + _padding(len(payload))
+
+
+def nested(type_: int, *attributes_: bytes) -> bytes:
+    """An attribute that holds attributes."""
+    return attribute(type_ | NLA_F_NESTED, b"".join(attributes_))
+
+
+def u32(type_: int, value: int) -> bytes:
+    """An attribute that holds a 32-bit number in host order."""
+    return attribute(type_, _U32.pack(value))
+
+
+def text(type_: int, value: str) -> bytes:
+    """An attribute that holds a NUL-terminated string."""
+    return attribute(type_, value.encode() + b"\0")
+
+
+def attributes(data: bytes, offset: int = 0) -> dict[int, bytes]:
+    """The attributes from an offset on, by type; of several of one type the last."""
+    found = {}
+    while offset + _ATTRIBUTE.size <= len(data):
+        length, type_ = _ATTRIBUTE.unpack_from(data, offset)
+        if length < _ATTRIBUTE.size:
+            break
+        found[type_ & _NLA_TYPE_MASK] = data[offset + _ATTRIBUTE.size : offset + length]
+        offset += length + 3 & ~3
+    return found
+
+
+def read_text(payload: bytes) -> str:
+    """The string in an attribute."""
+    return payload.rstrip(b"\0").decode(errors="replace")
+
+
+def read_u32(payload: bytes) -> int:
+    """The 32-bit number in an attribute, host order."""
+    return int(_U32.unpack_from(payload)[0])
+
+
+def read_error(body: bytes, flags: int) -> tuple[int, str]:
+    """The error number (0 for an acknowledgement) of an NLMSG_ERROR, and the kernel's own words."""
+    (code,) = struct.unpack_from("=i", body)
+    if not flags & NLM_F_ACK_TLVS:
+        return -code, ""
+    (request_length,) = _U32.unpack_from(body, 4)
+    # The request follows in whole unless capped to its header (netlink(7), NETLINK_CAP_ACK).
+    offset = 4 + (_HEADER.size if flags & NLM_F_CAPPED else request_length + 3 & ~3)
+    return -code, read_text(attributes(body, offset).get(NLMSGERR_ATTR_MSG, b""))
+
+
+def _padding(length: int) -> bytes:
+    return b"\0" * (-length % 4)

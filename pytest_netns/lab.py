@@ -1,0 +1,321 @@
+"""Lab: makes namespaces and what joins them, owns them, and undoes it all."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from pytest_netns import calls, process, values
+from pytest_netns.errors import InvalidTopologyError, KernelError, NetnsError
+from pytest_netns.interface import AddressArgument, Bridge, Interface, VethPair, parse_addresses
+from pytest_netns.kernel import destruction, rtnetlink, supervision, sweeping
+from pytest_netns.kernel.netns import NetworkNamespace
+from pytest_netns.namespace import Namespace
+from pytest_netns.values import IPInterface
+
+if TYPE_CHECKING:
+    from pytest_netns.topology import Topology
+
+HOST = "host"
+STOP_GRACE = 0.5  # seconds between SIGTERM and SIGKILL for what still runs when a lab is closed
+_KEPT_FAILURES = 20
+
+
+class Lab:
+    """A set of namespaces that belong together, and end together.
+
+    Args:
+        owner: who it belongs to, such as the test's node id; named in reports.
+    """
+
+    def __init__(self, owner: str = "") -> None:
+        self.owner = owner
+        self._namespaces: dict[str, Namespace] = {}
+        self._built: list[Topology] = []
+        self._undo: list[Callable[[], None]] = []
+        self._closed = False
+        self._lock = threading.RLock()
+        self._failures: collections.deque[subprocess.SubprocessError] = collections.deque(maxlen=_KEPT_FAILURES)
+        self._entered: dict[int, int] = {}
+
+    # -- making ---------------------------------------------------------------------------------------
+
+    @property
+    def host(self) -> Namespace:
+        """The namespace called "host", made on first use: the machine in the middle of the picture, never the real one."""
+        return self._namespaces.get(HOST) or self.add_namespace(HOST)
+
+    def add_namespace(self, name: str) -> Namespace:
+        """Make an isolated network with nothing but a loopback interface, which is up.
+
+        Raises:
+            InvalidTopologyError: the name is invalid or taken.
+            UnavailableError: this machine does not let this user make network namespaces.
+        """
+        self._check_open()
+        values.parse_name(name)
+        with self._lock:
+            if name in self._namespaces:
+                raise InvalidTopologyError(f"cannot add namespace {name!r}: this lab has one of that name already")
+            hub = destruction.hub()
+            kernel = NetworkNamespace.create(name)
+            try:
+                watched = hub.watch(kernel, self.owner)
+            except BaseException:
+                kernel.close()
+                raise
+            namespace = Namespace(self, kernel)
+
+            def undo() -> None:
+                watched.closed = time.monotonic()
+                kernel.close()
+
+            self._undo.append(undo)
+            self._namespaces[name] = namespace
+        return namespace
+
+    def add_veth(
+        self,
+        red: Namespace,
+        blue: Namespace,
+        *,
+        addresses: tuple[AddressArgument, AddressArgument] = (None, None),
+        names: tuple[str | None, str | None] = (None, None),
+        mtu: int | None = None,
+    ) -> VethPair:
+        """Join two namespaces by a cable: a veth pair with one end in each, both up.
+
+        Args:
+            red, blue: where the ends go; may be the same.
+            addresses: one for each end, with prefix length; each may be several, or None.
+            names: of the interfaces; default ``veth-NAMESPACE``.
+            mtu: in bytes, for both ends.
+        """
+        if len(addresses) != 2 or len(names) != 2:
+            raise InvalidTopologyError("cannot add veth pair: addresses and names take two items, one for each end")
+        parsed = (parse_addresses(addresses[0]), parse_addresses(addresses[1]))
+        for namespace in (red, blue):
+            self._check_member(namespace)
+        first = names[0] or values.default_interface_name(red.name, red._names)
+        taken = blue._names | ({first} if blue is red else set())
+        second = names[1] or values.default_interface_name(blue.name, taken)
+        return self._connect((red, blue), parsed, (first, second), mtu)
+
+    def add_bridge(
+        self, name: str, address: AddressArgument = None, *, namespace: Namespace | None = None, mtu: int | None = None
+    ) -> Bridge:
+        """Make a bridge: a switch that joins many namespaces, see `Bridge.attach`.
+
+        Args:
+            name: the interface's name.
+            address: an address for its namespace on the bridge, with prefix length, or several.
+            namespace: where it is; default ``lab.host``.
+            mtu: in bytes.
+        """
+        self._check_open()
+        addresses = parse_addresses(address)
+        if mtu is not None:
+            values.parse_mtu(mtu)
+        values.parse_interface_name(name)
+        place = self.host if namespace is None else namespace
+        self._check_member(place)
+        self._check_interface_free(place, name)
+        with self._lock:
+            bridge = Bridge(place, name, place._kernel.next_index())
+            requests = [rtnetlink.add_bridge(name, bridge.index, mtu=mtu)]
+            requests += [rtnetlink.add_address(bridge.index, name, item) for item in addresses]
+            self._make(bridge, [(place, requests)])
+            self._register(bridge)
+        # The bridge module may hand what crosses a bridge to nft; NAT would then happen in the wrong place.
+        for filter_ in ("iptables", "ip6tables", "arptables"):
+            with contextlib.suppress(NetnsError):  # the module is not loaded
+                place.sysctl(f"net.bridge.bridge-nf-call-{filter_}", 0)
+        return bridge
+
+    def build(self, topology: Topology) -> None:
+        """Add all of a topology, which was validated as a whole when it was made.
+
+        Raises:
+            InvalidTopologyError: something of that name is in this lab already.
+        """
+        from pytest_netns import building
+
+        self._check_open()
+        building.build(self, topology)
+        self._built.append(topology)
+
+    # -- reading --------------------------------------------------------------------------------------
+
+    def __getitem__(self, name: str) -> Namespace:
+        try:
+            return self._namespaces[name]
+        except KeyError:
+            listing = values.suggest(name, self._namespaces)
+            raise InvalidTopologyError(f"cannot find namespace {name!r} in this lab: {listing}") from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._namespaces
+
+    def __iter__(self) -> Iterator[Namespace]:
+        return iter(tuple(self._namespaces.values()))
+
+    def __len__(self) -> int:
+        return len(self._namespaces)
+
+    def __repr__(self) -> str:
+        return f"<Lab {', '.join(self._namespaces) or 'empty'}{' (closed)' if self._closed else ''}>"
+
+    # -- ending ---------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """End all processes and free all namespaces; idempotent.
+
+        What still runs gets SIGTERM, half a second for all namespaces together, then SIGKILL. Everything is undone even
+        if some of it fails; the errors are raised at the end, several as an `ExceptionGroup`.
+        """
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        errors: list[Exception] = []
+        self._end_processes(errors)
+        for undo in reversed(self._undo):
+            try:
+                undo()
+            except Exception as error:
+                errors.append(error)
+        self._undo.clear()
+        if self._entered:
+            supervision.supervisor().watch(list(self._entered), "-")
+        if len(errors) > 1:
+            raise ExceptionGroup(f"cannot close lab{f' of {self.owner}' if self.owner else ''} cleanly", errors)
+        if errors:
+            raise errors[0]
+
+    def __enter__(self) -> Lab:
+        self._check_open()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _end_processes(self, errors: list[Exception]) -> None:
+        views = [namespace._view for namespace in self if namespace._view is not None]
+        processes = [item for namespace in self for item in namespace._processes]
+        running = [item for item in processes if item.poll() is None]
+        deadline = time.monotonic() + STOP_GRACE
+        busy = [view for view in views if running or view.has_processes()]
+        for view in busy:
+            view.ask_to_end()
+        for item in running:
+            item.wait_until(deadline)
+        for view in busy:
+            view.ask_to_end()  # an init that has nobody left ends by itself; ours had to be reaped first
+            supervision.wait_ended(view.init.pidfd, deadline - time.monotonic())
+        for view in views:
+            view.close()
+        process.end_all(processes, errors)
+        for view in views:
+            try:
+                view.wait_ended(wait=view in busy)
+            except NetnsError as error:
+                errors.append(error)
+        calls.end_all([item for namespace in self for item in namespace._calls], deadline, errors)
+        sweeping.end_processes(self._entered, deadline)
+
+    # -- for the other modules ------------------------------------------------------------------------
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise NetnsError("cannot use this lab: it is closed; make a new one")
+
+    def _check_member(self, namespace: Namespace) -> None:
+        self._check_open()
+        if not isinstance(namespace, Namespace):
+            raise InvalidTopologyError(f"cannot use {namespace!r} as namespace: pass what lab.add_namespace() returned")
+        if namespace._lab is not self:
+            raise InvalidTopologyError(
+                f"cannot use namespace {namespace.name!r} in this lab: it belongs to another lab"
+            )
+
+    @staticmethod
+    def _check_interface_free(namespace: Namespace, name: str) -> None:
+        if name in namespace._names and name in namespace.interfaces:
+            raise InvalidTopologyError(
+                f"cannot add interface {name!r} to namespace {namespace.name!r}: it has one of that name already"
+            )
+
+    def _connect(
+        self,
+        ends: tuple[Namespace, Namespace],
+        addresses: tuple[Sequence[IPInterface], Sequence[IPInterface]],
+        names: tuple[str, str],
+        mtu: int | None,
+        macs: tuple[str | None, str | None] = (None, None),
+        *,
+        bridge: Bridge | None = None,
+    ) -> VethPair:
+        """Make a veth pair, everything about it in one message to each of the two namespaces."""
+        if mtu is not None:
+            values.parse_mtu(mtu)
+        for namespace, name in zip(ends, names, strict=True):
+            self._check_member(namespace)
+            values.parse_interface_name(name)
+            self._check_interface_free(namespace, name)
+        if ends[0] is ends[1] and names[0] == names[1]:
+            raise InvalidTopologyError(f"cannot name both ends {names[0]!r}: they are in the same namespace")
+        own_mac, peer_mac = (None if mac is None else values.parse_mac(mac) for mac in macs)
+        with self._lock:
+            a, b = (Interface(end, name, end._kernel.next_index()) for end, name in zip(ends, names, strict=True))
+            pair = rtnetlink.add_veth(
+                a.name,
+                a.index,
+                b.name,
+                b.index,
+                ends[1]._kernel.fd,
+                mtu=mtu,
+                mac=own_mac,
+                peer_mac=peer_mac,
+                bridge=0 if bridge is None else bridge.index,
+            )
+            first = [pair, *(rtnetlink.add_address(a.index, a.name, item) for item in addresses[0])]
+            second = [rtnetlink.set_link(b.index, b.name, up=True)]
+            second += [rtnetlink.add_address(b.index, b.name, item) for item in addresses[1]]
+            self._make(a, [(ends[0], first), (ends[1], second)])
+            a._peer, b._peer = b, a
+            self._register(a)
+            self._register(b)
+        return VethPair(a, b)
+
+    @staticmethod
+    def _make(interface: Interface, steps: list[tuple[Namespace, list[rtnetlink.Request]]]) -> None:
+        """Send requests of which the first makes an interface; if any fails, nothing of it is left."""
+        try:
+            for namespace, requests in steps:
+                namespace._netlink.request(*requests)
+        except BaseException as failure:
+            if not (isinstance(failure, KernelError) and failure.action == steps[0][1][0].action):
+                with contextlib.suppress(KernelError):  # interrupted before there was anything to delete
+                    interface.delete()
+            raise
+
+    @staticmethod
+    def _register(interface: Interface) -> None:
+        interface.namespace._interfaces[interface.index] = interface
+        interface.namespace._names.add(interface.name)
+
+    def _note_failure(self, error: subprocess.SubprocessError) -> None:
+        """Keep a failed command for the report."""
+        self._failures.append(error)
+
+    def _note_entered(self, namespace: Namespace) -> None:
+        """Python code gets into a namespace: what it starts there is not under an init, so it is looked for later."""
+        inode = namespace._kernel.inode
+        if inode not in self._entered:
+            self._entered[inode] = sweeping.last_pid()
+            supervision.supervisor().watch([inode])

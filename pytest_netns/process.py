@@ -1,0 +1,171 @@
+"""Programs in a namespace: run and popen."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import subprocess
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from pytest_netns.errors import CommandError, CommandTimeout, InvalidTopologyError, NetnsError, show_argv
+
+if TYPE_CHECKING:
+    from pytest_netns.namespace import Namespace
+
+Command: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+
+STOP_GRACE = 2.0  # seconds between SIGTERM and SIGKILL in Process.stop
+
+
+class Process(subprocess.Popen[Any]):
+    """A program running in a namespace: a `subprocess.Popen` that ends with the lab at the latest.
+
+    Attributes:
+        namespace: where it runs.
+        pid: its PID as seen from the test; inside it has another one.
+    """
+
+    namespace: Namespace
+
+    def stop(self, timeout: float = STOP_GRACE) -> int:
+        """Ask it to end (SIGTERM), kill it if it has not within ``timeout`` seconds; returns its exit status."""
+        if self.poll() is None:
+            self.terminate()
+            try:
+                self.wait(timeout)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        return self.wait()
+
+    def wait_until(self, deadline: float) -> None:
+        """Wait for its end, up to a time on the monotonic clock."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.wait(max(deadline - time.monotonic(), 0))
+
+    def _reads(self, stream: object) -> bool:
+        """Whether a thread of ours is reading this stream and will close it."""
+        return False
+
+    def _finish(self) -> None:
+        """Called once it has been reaped at the end of its lab."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {show_argv(self.args)} in {self.namespace.name}, PID {self.pid}>"
+
+
+def parse_command(command: Command, shell: bool) -> Command:
+    """argv; a string is split as a shell would and never reaches one, except on request."""
+    if shell or not isinstance(command, str | os.PathLike):
+        if not command:
+            raise InvalidTopologyError(f"cannot run {command!r}: the command is empty")
+        return command
+    argv = shlex.split(os.fspath(command)) if isinstance(command, str) else [os.fspath(command)]
+    if not argv:
+        raise InvalidTopologyError(f"cannot run {command!r}: the command is empty")
+    return argv
+
+
+def spawn(
+    namespace: Namespace,
+    command: Command,
+    *,
+    shell: bool = False,
+    text: bool = True,
+    cwd: str | os.PathLike[str] | None = None,
+    process_class: type[Process] = Process,
+    **options: Any,
+) -> Process:
+    """Start a program in a namespace; the options are those of `subprocess.Popen`."""
+    argv = parse_command(command, shell)
+    if "universal_newlines" not in options and "encoding" not in options and "errors" not in options:
+        options["text"] = text
+    if cwd is None:
+        cwd = _current_directory()  # entering a mount namespace moved the starting thread to /
+
+    def start() -> Process:
+        process = process_class.__new__(process_class)
+        process.namespace = namespace
+        process.__init__(argv, shell=shell, cwd=cwd, **options)  # type: ignore[misc]
+        namespace._processes.append(process)
+        return process
+
+    return namespace._spawner().run(start)
+
+
+def run(
+    namespace: Namespace,
+    command: Command,
+    *,
+    input: str | bytes | None = None,
+    timeout: float | None = None,
+    check: bool = True,
+    capture_output: bool = True,
+    **options: Any,
+) -> subprocess.CompletedProcess[Any]:
+    """Run a program in a namespace to its end, as `subprocess.run` does."""
+    if input is not None:
+        if options.get("stdin") is not None:
+            raise InvalidTopologyError("cannot use stdin together with input: give one of them")
+        options["stdin"] = subprocess.PIPE
+        options.setdefault("text", isinstance(input, str))
+    if capture_output:
+        options.setdefault("stdout", subprocess.PIPE)
+        options.setdefault("stderr", subprocess.PIPE)
+    process = spawn(namespace, command, **options)
+    try:
+        stdout, stderr = process.communicate(input, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        stdout, stderr = _rest_of_output(process)
+        timed_out = CommandTimeout(process.args, timeout or 0, stdout, stderr, namespace=namespace.name)
+        namespace._lab._note_failure(timed_out)
+        raise timed_out from None
+    except BaseException:  # KeyboardInterrupt too: as subprocess.run, never leave it running
+        process.kill()
+        process.wait()
+        raise
+    finally:
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+        if process.returncode is not None:
+            namespace._processes.remove(process)
+    if check and process.returncode:
+        failed = CommandError(process.returncode, process.args, stdout, stderr, namespace=namespace.name)
+        namespace._lab._note_failure(failed)
+        raise failed
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+
+def _rest_of_output(process: Process) -> tuple[Any, Any]:
+    """What a killed program wrote; a child of it may hold the pipe open, so not for long."""
+    try:
+        return process.communicate(timeout=0.5)
+    except subprocess.TimeoutExpired as error:
+        process.wait()
+        return error.stdout, error.stderr
+
+
+def _current_directory() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return "/"
+
+
+def end_all(processes: Sequence[Process], errors: list[Exception]) -> None:
+    """Reap processes that have been killed."""
+    for process in processes:
+        try:
+            process.wait(STOP_GRACE)
+        except subprocess.TimeoutExpired:
+            errors.append(NetnsError(f"cannot end {process!r}: it has not ended after SIGKILL"))
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None and not process._reads(stream):
+                with contextlib.suppress(OSError):
+                    stream.close()
+        process._finish()
