@@ -21,7 +21,15 @@ class NetnsError(Exception):
 
 
 class InvalidTopologyError(NetnsError, ValueError):
-    """A name, address, port, key or value that cannot be part of a network; names the valid ones."""
+    """A name, address, port, key or value that cannot be part of a network; names the valid ones.
+
+    Attributes:
+        problems: every mistake found, one sentence each; of a single value, the message itself.
+    """
+
+    def __init__(self, message: str, *, problems: Sequence[str] = ()) -> None:
+        self.problems = tuple(problems) or (message,)
+        super().__init__(message)
 
 
 class UnavailableError(NetnsError):

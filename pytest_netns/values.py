@@ -7,9 +7,10 @@ that names the value and what would be valid.
 from __future__ import annotations
 
 import difflib
+import hashlib
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -19,13 +20,20 @@ IPAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPInterface: TypeAlias = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 IPNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+SUGGESTED = 20
 PROTOCOLS = ("tcp", "udp")
 MIN_MTU, MAX_MTU = 68, 65535
 
 # Interface names are at most 15 bytes (IFNAMSIZ - 1, netdevice(7)); the kernel would also take names such as
 # "$(id)" or "-x" and expands "a%d", so the allowed characters are narrower than the kernel's.
+MAX_NAME = 15
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
+# "lo" is there already; the other two are directories of /proc/sys/net/*/conf, so the kernel refuses them.
+RESERVED_INTERFACE_NAMES = ("lo", "all", "default")
 HOSTNAME_PATTERN = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}))*")
+MAC_PATTERN = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+# Only a setting below "net" is the namespace's own; any other would change the real machine.
+SYSCTL_PATTERN = re.compile(r"net([./][A-Za-z0-9_:-][A-Za-z0-9_.:-]*)+")
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,49 @@ def parse_name(value: object, what: str = "namespace") -> str:
     raise InvalidTopologyError(
         f"cannot use {value!r} as {what} name: a name has 1 to 15 characters out of A-Z a-z 0-9 _ . - and starts with a letter or digit"
     )
+
+
+def parse_interface_name(value: object) -> str:
+    """A valid name of an interface yet to be made, unchanged."""
+    name = parse_name(value, "interface")
+    if name in RESERVED_INTERFACE_NAMES:
+        raise InvalidTopologyError(f"cannot use {value!r} as interface name: the kernel keeps that name for itself")
+    return name
+
+
+def default_interface_name(namespace: str, taken: Container[str]) -> str:
+    """The name of an interface nobody named: ``veth-red``, then ``veth-red-2``; shortened where too long.
+
+    Args:
+        namespace: the name of the namespace the interface is in.
+        taken: the names of the interfaces that namespace has already.
+    """
+    return _free_name(namespace, "", taken)
+
+
+def bridge_side_name(namespace: str, taken: Container[str]) -> str:
+    """The name of the bridge's side of a port: ``veth-red-br``, then ``veth-red-br-2``; shortened where too long.
+
+    Args:
+        namespace: the name of the namespace at the other side.
+        taken: the names of the interfaces that the bridge's namespace has already.
+    """
+    return _free_name(namespace, "-br", taken)
+
+
+def _free_name(namespace: str, ending: str, taken: Container[str]) -> str:
+    number = 1
+    while True:
+        suffix = ending if number == 1 else f"{ending}-{number}"
+        room = MAX_NAME - len("veth-") - len(suffix)
+        middle = namespace
+        if len(namespace) > room:
+            digest = hashlib.sha256(namespace.encode()).hexdigest()[:4]
+            middle = namespace[: max(room - 4, 0)] + digest[:room]
+        name = f"veth-{middle}{suffix}"
+        if name not in taken:
+            return name
+        number += 1
 
 
 def parse_hostname(value: object) -> str:
@@ -83,6 +134,10 @@ def parse_interface_address(value: object) -> IPInterface:
                 f"cannot use {value!r} as interface address: {error}; write it like '192.168.15.1/24' or 'fd00::1/64'"
             ) from None
     network = address.network
+    if isinstance(address, ipaddress.IPv6Interface) and address.scope_id is not None:
+        raise InvalidTopologyError(
+            f"cannot use '{address}' as interface address: the interface itself is the zone; leave out '%{address.scope_id}'"
+        )
     if address.ip.is_multicast or address.ip.is_unspecified:
         raise InvalidTopologyError(f"cannot use '{address}' as interface address: it is not a unicast address")
     if network.num_addresses > 2:
@@ -143,6 +198,20 @@ def parse_port(value: object, what: str = "port") -> int:
     raise InvalidTopologyError(f"cannot use {value!r} as {what}: a port is a whole number from 1 to 65535")
 
 
+def parse_service_port(value: object) -> tuple[str, int]:
+    """A port and its protocol, tcp where none is named: ``8080``, ``"udp/53"``.
+
+    Returns:
+        Protocol and port, such as ``("udp", 53)``.
+    """
+    if not isinstance(value, str):
+        return "tcp", parse_port(value)
+    protocol, slash, number = value.rpartition("/")
+    if not (number.isascii() and number.isdigit()) or (slash and protocol not in PROTOCOLS):
+        raise InvalidTopologyError(f"cannot use {value!r} as port: write a number such as 8080, or 'udp/53'")
+    return protocol or "tcp", parse_port(int(number))
+
+
 def parse_protocol(value: object) -> str:
     """``"tcp"`` or ``"udp"``."""
     return parse_choice(value, PROTOCOLS, "protocol")
@@ -157,6 +226,48 @@ def parse_mtu(value: object) -> int:
     )
 
 
+def parse_mac(value: object) -> str:
+    """A MAC address that an interface can have, in lower case: ``"02:00:00:00:00:01"``."""
+    valid = "write six bytes such as '02:00:00:00:00:01'"
+    if not isinstance(value, str) or not MAC_PATTERN.fullmatch(value.lower()):
+        raise InvalidTopologyError(f"cannot use {value!r} as MAC address: {valid}")
+    mac = value.lower()
+    if int(mac[:2], 16) & 1 or mac == "00:00:00:00:00:00":
+        raise InvalidTopologyError(f"cannot use {value!r} as MAC address: it is not a unicast address; {valid}")
+    return mac
+
+
+def parse_sysctl_name(value: object) -> str:
+    """The name of a kernel setting that a network namespace has of its own, unchanged: ``"net.ipv4.ip_forward"``."""
+    if isinstance(value, str) and SYSCTL_PATTERN.fullmatch(value):
+        return value
+    raise InvalidTopologyError(
+        f"cannot use {value!r} as sysctl: only settings below 'net' belong to a namespace, such as 'net.ipv4.ip_forward'"
+    )
+
+
+def parse_sysctl_value(value: object) -> str:
+    """The value of a kernel setting, as the text to be written: ``1`` and ``True`` become ``"1"``."""
+    if isinstance(value, int):
+        return str(int(value))
+    if isinstance(value, str) and re.fullmatch(r"[ -~\t]+", value):
+        return value
+    raise InvalidTopologyError(f"cannot use {value!r} as value of a sysctl: write a number or one line of text")
+
+
+def parse_gateway(value: object) -> IPAddress | str:
+    """A gateway: an address such as ``"192.168.15.5"``, or the name of a namespace."""
+    try:
+        target = parse_target(value)
+    except InvalidTopologyError:
+        target = None
+    if target is None or target.port is not None:
+        raise InvalidTopologyError(
+            f"cannot use {value!r} as gateway: write an address without prefix length, such as '192.168.15.5', or the name of a namespace"
+        )
+    return target.host
+
+
 def parse_choice(value: object, choices: Iterable[str], what: str) -> str:
     """One of the choices, unchanged."""
     valid = list(choices)
@@ -168,7 +279,7 @@ def parse_choice(value: object, choices: Iterable[str], what: str) -> str:
 def parse_target(value: object) -> Target:
     """Where to forward to: ``"192.168.15.2:80"``, ``"[fd00::2]:80"``, ``"blue:80"``; the port may be left out."""
     if isinstance(value, Target):
-        return value
+        return parse_target(str(value))
     if isinstance(value, ipaddress.IPv4Address | ipaddress.IPv6Address):
         return Target(value, None)
     valid = "write 'ADDRESS:PORT', '[IPV6]:PORT' or 'NAMESPACE:PORT'"
@@ -205,5 +316,7 @@ def suggest(value: Any, valid: Iterable[object]) -> str:
     """``valid are: a, b (did you mean 'a'?)``."""
     names = [str(name) for name in valid]
     close = difflib.get_close_matches(str(value), names, n=1)
-    listing = ", ".join(repr(name) for name in names) or "none"
+    listing = ", ".join(repr(name) for name in names[:SUGGESTED]) or "none"
+    if len(names) > SUGGESTED:
+        listing += f" and {len(names) - SUGGESTED} more"
     return f"valid are {listing}" + (f" (did you mean {close[0]!r}?)" if close else "")

@@ -1,0 +1,284 @@
+"""Topology: a network as a plain value, written in Python or TOML, validated as a whole before the kernel is touched."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from pytest_netns import topology_text
+from pytest_netns.errors import InvalidTopologyError
+from pytest_netns.topology_check import find_problems
+from pytest_netns.topology_kinds import as_many
+from pytest_netns.topology_parts import (
+    BridgeSpec,
+    MasqueradeSpec,
+    NamespaceSpec,
+    PortForwardSpec,
+    PortSpec,
+    RouteSpec,
+    Tables,
+    VethEnd,
+    VethSpec,
+)
+from pytest_netns.topology_plan import Plan, PlannedInterface, default_routes, make_plan, names_of, resolve, segments_of
+from pytest_netns.values import IPNetwork, parse_service_port
+
+__all__ = [
+    "BridgeSpec",
+    "MasqueradeSpec",
+    "NamespaceSpec",
+    "PICTURES",
+    "PortForwardSpec",
+    "PortSpec",
+    "RouteSpec",
+    "Topology",
+    "VethEnd",
+    "VethSpec",
+]
+
+DEFAULT_SUBNET = "192.168.15.0/24"
+
+
+@dataclass(frozen=True, init=False)
+class Topology(Tables):
+    """A network: namespaces, what joins them, and how packets find their way.
+
+    Namespaces that bridges and veth pairs mention need no declaration.
+
+    Attributes:
+        namespaces: namespaces with settings of their own.
+        bridges: bridges, each with its ports.
+        veths: veth pairs.
+        routes: routes.
+        masquerades: networks hidden behind a router.
+        port_forwards: ports that lead elsewhere.
+        allow_overlap: whether two segments may have the same network.
+
+    Raises:
+        InvalidTopologyError: with every mistake in its ``problems``, each as ``KEY PATH: MISTAKE``.
+    """
+
+    def __init__(
+        self,
+        namespaces: Iterable[NamespaceSpec] = (),
+        bridges: Iterable[BridgeSpec] = (),
+        *,
+        veths: Iterable[VethSpec] = (),
+        routes: Iterable[RouteSpec] = (),
+        masquerades: Iterable[MasqueradeSpec] = (),
+        port_forwards: Iterable[PortForwardSpec] = (),
+        allow_overlap: bool = False,
+    ) -> None:
+        self._fill(
+            namespaces=namespaces,
+            bridges=bridges,
+            veths=veths,
+            routes=routes,
+            masquerades=masquerades,
+            port_forwards=port_forwards,
+            allow_overlap=allow_overlap,
+        )
+        _refuse(find_problems(self))
+
+    @classmethod
+    def from_toml(cls, path: str | os.PathLike[str]) -> Topology:
+        """A topology from a TOML file (UTF-8).
+
+        Raises:
+            InvalidTopologyError: with every mistake in its ``problems``, each as ``FILE: KEY PATH: MISTAKE``.
+            OSError: the file cannot be read.
+        """
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            _refuse([f"not valid UTF-8: {error}"], os.fspath(path))
+            raise
+        return cls.loads(text, os.fspath(path))
+
+    @classmethod
+    def loads(cls, text: str, source: str = "<string>") -> Topology:
+        """A topology from TOML text.
+
+        Args:
+            text: the text.
+            source: the name of the file, for messages.
+
+        Raises:
+            InvalidTopologyError: with every mistake in its ``problems``, each as ``SOURCE: KEY PATH: MISTAKE``.
+        """
+        arguments, problems = topology_text.read(text)
+        topology = None
+        try:
+            topology = cls(**arguments)
+        except InvalidTopologyError as error:
+            problems += error.problems
+        _refuse(problems, source)
+        assert topology is not None
+        return topology
+
+    def dumps(self) -> str:
+        """This topology as TOML text, from which `loads` makes an equal one."""
+        return topology_text.write(self)
+
+    @staticmethod
+    def json_schema() -> dict[str, Any]:
+        """The JSON Schema (draft 2020-12) of a topology in TOML."""
+        return topology_text.json_schema()
+
+    @classmethod
+    def inline(
+        cls,
+        namespaces: Iterable[str],
+        *,
+        subnet: str | IPNetwork | None = DEFAULT_SUBNET,
+        subnet6: str | IPNetwork | None = None,
+        masquerade: bool = False,
+        forward: Mapping[int | str, str] | None = None,
+    ) -> Topology:
+        """The picture in one line: namespaces on a bridge ``v-net-0`` in ``host``, which is their gateway.
+
+        Args:
+            namespaces: names of the namespaces; they get .1, .2 ... in order.
+            subnet: their IPv4 network, in which the host is .254; None for none.
+            subnet6: their IPv6 network; None for none.
+            masquerade: whether their packets leave the host under the host's address.
+            forward: the host's ports, such as ``8080`` or ``"udp/53"``, and where they lead, such as ``"blue:80"``.
+        """
+        problems: list[str] = []
+        forwards: list[PortForwardSpec] = []
+        for key, to in (forward or {}).items():
+            try:
+                protocol, port = parse_service_port(key)
+            except InvalidTopologyError as error:
+                problems.append(f"forward: {error}")
+            else:
+                forwards.append(PortForwardSpec("host", port, to, protocol=protocol))
+        ports = [PortSpec(name) for name in as_many(namespaces)]
+        topology = None
+        try:
+            topology = cls(
+                namespaces=[NamespaceSpec("host", forwarding=True)],
+                bridges=[BridgeSpec("v-net-0", ports=ports, subnet=subnet, subnet6=subnet6, gateway=True)],
+                masquerades=[MasqueradeSpec("host", each) for each in (subnet, subnet6) if each and masquerade],
+                port_forwards=forwards,
+            )
+        except InvalidTopologyError as error:
+            problems += error.problems
+        _refuse(problems)
+        assert topology is not None
+        return topology
+
+    @property
+    def namespace_names(self) -> tuple[str, ...]:
+        """All namespaces: those declared, then those only mentioned, in order of first mention."""
+        referring: list[RouteSpec | MasqueradeSpec | PortForwardSpec] = [
+            *self.routes,
+            *self.masquerades,
+            *self.port_forwards,
+        ]
+        return tuple(dict.fromkeys([*names_of(self), *(each.namespace for each in referring)]))
+
+    @property
+    def interfaces(self) -> tuple[PlannedInterface, ...]:
+        """Every interface there will be, the bridges' sides too, with its final name and addresses."""
+        return tuple(self._plan().interfaces)
+
+    def resolve_gateway(self, route: RouteSpec) -> tuple[RouteSpec, ...]:
+        """A route with its gateway as an address.
+
+        Returns:
+            The route; two, IPv4 and IPv6, for a default route via a namespace that is a neighbour in both.
+
+        Raises:
+            InvalidTopologyError: the namespace is no neighbour, or has several addresses there.
+        """
+        return tuple(resolve(route, self._plan()))
+
+    def assigned(self) -> Topology:
+        """The same network with nothing left open: names, addresses, MTUs and default routes all written out."""
+        plan = self._plan()
+        at = {each.path: each for each in plan.interfaces}
+        routes = [each for route in self.routes for each in resolve(route, plan)]
+        routes += [route for _, route in default_routes(self, plan, routes)]
+        bridges = tuple(
+            replace(
+                bridge,
+                addresses=at[f"bridges[{n}]"].addresses,
+                subnet=None,
+                subnet6=None,
+                gateway=False,
+                ports=tuple(_written_out(port, at[f"bridges[{n}].ports[{m}]"]) for m, port in enumerate(bridge.ports)),
+            )
+            for n, bridge in enumerate(self.bridges)
+        )
+        veths = tuple(
+            replace(
+                veth,
+                subnet=None,
+                subnet6=None,
+                ends=(
+                    _written_out(veth.ends[0], at[f"veths[{n}].ends[0]"]),
+                    _written_out(veth.ends[1], at[f"veths[{n}].ends[1]"]),
+                ),
+            )
+            for n, veth in enumerate(self.veths)
+        )
+        return replace(self, bridges=bridges, veths=veths, routes=tuple(routes))
+
+    def _plan(self) -> Plan:
+        return make_plan(segments_of(self))
+
+
+def _written_out(end: Any, planned: PlannedInterface) -> Any:
+    return replace(end, name=planned.name, addresses=planned.addresses, mtu=planned.mtu)
+
+
+def _refuse(problems: list[str], source: str = "") -> None:
+    if problems:
+        listed = [f"{source}: {problem}" if source else problem for problem in problems]
+        number = "1 mistake" if len(listed) == 1 else f"{len(listed)} mistakes"
+        raise InvalidTopologyError(f"cannot use this topology: {number}:\n  " + "\n  ".join(listed), problems=listed)
+
+
+_PAIR = Topology(
+    veths=[
+        VethSpec(
+            [
+                VethEnd("red", name="veth-red", address="192.168.15.1/24"),
+                VethEnd("blue", name="veth-blue", address="192.168.15.2/24"),
+            ]
+        )
+    ]
+)
+_LAN = Topology(
+    namespaces=[NamespaceSpec("host", forwarding=True)],
+    bridges=[
+        BridgeSpec(
+            "v-net-0",
+            address="192.168.15.5/24",
+            ports=[
+                PortSpec("red", name="veth-red", address="192.168.15.1/24"),
+                PortSpec("blue", name="veth-blue", address="192.168.15.2/24"),
+            ],
+        )
+    ],
+    routes=[RouteSpec(name, "default", via="192.168.15.5") for name in ("red", "blue")],
+)
+_NAT = replace(
+    _LAN,
+    veths=(
+        VethSpec(
+            [
+                VethEnd("outside", name="eth0", address="192.168.1.3/24"),
+                VethEnd("host", name="eth0", address="192.168.1.2/24"),
+            ]
+        ),
+    ),
+    masquerades=(MasqueradeSpec("host", "192.168.15.0/24", out="eth0"),),
+)
+
+# The ready-made pictures, by the name that the marker takes.
+PICTURES: Final[dict[str, Topology]] = {"pair": _PAIR, "lan": _LAN, "nat": _NAT}

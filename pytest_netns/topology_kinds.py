@@ -1,0 +1,195 @@
+"""What a key of a topology may hold: how a value is parsed, what its JSON Schema is, and how a part is filled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+from pytest_netns import values
+from pytest_netns.errors import InvalidTopologyError
+from pytest_netns.values import IPNetwork
+
+MAX_METRIC = 2**32 - 1
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of value.
+
+    Attributes:
+        parse: turns what a user wrote into the value, and the value into itself; raises `InvalidTopologyError`.
+        schema: the JSON Schema of what a user may write; its first example shows in messages.
+    """
+
+    parse: Callable[[Any], Any]
+    schema: Mapping[str, Any]
+
+
+REQUIRED: Final = object()
+
+
+@dataclass(frozen=True)
+class Key:
+    """What a field of a part is called in TOML, and what it may hold.
+
+    Attributes:
+        name: the key in TOML.
+        kind: how one value is parsed; None for parts.
+        part: the class of the parts; None for values.
+        help: one sentence for the JSON Schema.
+        many: whether the field is a tuple of such values or parts.
+        default: the value of a key that is not there; ``REQUIRED`` for none.
+    """
+
+    name: str
+    kind: Kind | None
+    part: type[Part] | None
+    help: str
+    many: bool
+    default: object
+
+
+def one(name: str, kind: Kind, help: str, default: object = None) -> dict[str, Key]:
+    """Metadata of a field that holds one value."""
+    return {"key": Key(name, kind, None, help, False, default)}
+
+
+def many(name: str, kind: Kind | type[Part], help: str, default: object = ()) -> dict[str, Key]:
+    """Metadata of a field that holds a tuple of values or parts."""
+    value, part = (kind, None) if isinstance(kind, Kind) else (None, kind)
+    return {"key": Key(name, value, part, help, True, default)}
+
+
+class Part:
+    """Base of all parts: knows its keys, and fills itself with what could be parsed."""
+
+    @classmethod
+    def keys(cls) -> dict[str, Key]:
+        """The fields' names, with their keys."""
+        return {each.name: each.metadata["key"] for each in fields(cls)}  # type: ignore[arg-type]
+
+    def _fill(self, **values: object) -> None:
+        for name, key in self.keys().items():
+            value = values[name]
+            if key.many:
+                value = tuple(_lenient(key.kind, item) for item in as_many(value))
+            else:
+                value = _lenient(key.kind, value)
+            object.__setattr__(self, name, value)
+
+
+def _lenient(kind: Kind | None, value: object) -> object:
+    if kind is None:
+        return value
+    try:
+        return kind.parse(value)
+    except InvalidTopologyError:
+        return value
+
+
+def as_many(value: object) -> tuple[Any, ...]:
+    """One value or several, as a tuple; None is none."""
+    if value is None:
+        return ()
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping):
+        return tuple(value)
+    return (value,)
+
+
+def _text(parse: Callable[[Any], Any], *examples: str, pattern: str = "") -> Kind:
+    schema = {"type": "string", "examples": list(examples)}
+    return Kind(parse, {**schema, "pattern": f"^{pattern}$"} if pattern else schema)
+
+
+def _whole(parse: Callable[[Any], Any], low: int, high: int, example: int) -> Kind:
+    return Kind(parse, {"type": "integer", "minimum": low, "maximum": high, "examples": [example]})
+
+
+def _parse_subnet(value: object, version: int) -> IPNetwork:
+    network = values.parse_network(value, "subnet")
+    if network.version != version:
+        key = "subnet" if network.version == 4 else "subnet6"
+        raise InvalidTopologyError(f"cannot use '{network}' as IPv{version} subnet: write it as '{key}'")
+    return network
+
+
+def _parse_destination(value: object) -> IPNetwork | str:
+    return values.parse_destination(value) or "default"
+
+
+def _parse_flag(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise InvalidTopologyError(f"cannot use {value!r} here: valid are true and false")
+
+
+def _parse_metric(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_METRIC:
+        return value
+    raise InvalidTopologyError(f"cannot use {value!r} as metric: it is a whole number from 0 to {MAX_METRIC}")
+
+
+def _parse_nft(value: object) -> str:
+    if isinstance(value, str) and "\0" not in value and value.encode(errors="replace").decode() == value:
+        return value
+    raise InvalidTopologyError(f"cannot use {value!r} as nft ruleset: write text, such as 'table inet mine {{ }}'")
+
+
+def _parse_sysctls(value: Any) -> tuple[tuple[str, str], ...]:
+    try:
+        items = list(_flat(value.items()) if isinstance(value, Mapping) else ((name, text) for name, text in value))
+    except (TypeError, ValueError):
+        raise InvalidTopologyError(
+            f"cannot use {value!r} as sysctls: write names with values, such as {{'net.ipv4.ip_forward': 1}}"
+        ) from None
+    settings: dict[str, str] = {}
+    problems: list[str] = []
+    for name, text in items:
+        try:
+            settings[values.parse_sysctl_name(name)] = values.parse_sysctl_value(text)
+        except InvalidTopologyError as error:
+            problems.append(str(error) if repr(name) in str(error) else f"{name!r}: {error}")
+    if problems:
+        raise InvalidTopologyError("; ".join(problems), problems=problems)
+    return tuple(settings.items())
+
+
+def _flat(items: Iterable[tuple[object, object]], before: str = "") -> Iterator[tuple[object, object]]:
+    """TOML reads the key ``net.ipv4.ip_forward`` without quotes as nested tables: join them again."""
+    for name, value in items:
+        if isinstance(value, Mapping):
+            yield from _flat(value.items(), f"{before}{name}.")
+        else:
+            yield f"{before}{name}" if before else name, value
+
+
+_NAME = values.NAME_PATTERN.pattern
+
+NAMESPACE = _text(values.parse_name, "red", pattern=_NAME)
+INTERFACE_NAME = _text(values.parse_interface_name, "veth-red", pattern=_NAME)
+DEVICE = _text(lambda value: values.parse_name(value, "interface"), "eth0", pattern=_NAME)
+HOSTNAME = _text(values.parse_hostname, "api.example.com")
+INTERFACE_ADDRESS = _text(values.parse_interface_address, "192.168.15.1/24", "fd00::1/64")
+ADDRESS = _text(values.parse_address, "192.168.15.5", "fd00::5")
+NETWORK = _text(values.parse_network, "192.168.15.0/24", "fd00::/64")
+SUBNET4 = _text(lambda value: _parse_subnet(value, 4), "192.168.15.0/24")
+SUBNET6 = _text(lambda value: _parse_subnet(value, 6), "fd00::/64")
+DESTINATION = _text(_parse_destination, "default", "192.168.1.0/24")
+GATEWAY = _text(values.parse_gateway, "192.168.15.5", "gw")
+TARGET = _text(values.parse_target, "192.168.15.2:80", "[fd00::2]:80", "blue:80")
+MAC = _text(values.parse_mac, "02:00:00:00:00:01", pattern="[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
+NFT = _text(_parse_nft, "table inet mine { }")
+PROTOCOL = Kind(values.parse_protocol, {"enum": list(values.PROTOCOLS), "examples": ["tcp"]})
+PORT = _whole(values.parse_port, 1, 65535, 80)
+MTU = _whole(values.parse_mtu, values.MIN_MTU, values.MAX_MTU, 1500)
+METRIC = _whole(_parse_metric, 0, MAX_METRIC, 100)
+FLAG = Kind(_parse_flag, {"type": "boolean", "examples": [True]})
+SYSCTLS = Kind(
+    _parse_sysctls,
+    {
+        "type": "object",
+        "additionalProperties": {"type": ["string", "integer", "boolean", "object"]},
+        "examples": [{"net.ipv4.ip_forward": 1}],
+    },
+)

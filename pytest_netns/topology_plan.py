@@ -1,0 +1,305 @@
+"""What a topology leaves open - names, addresses, default routes, gateways given by name - decided, in one pure place."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_interface
+from typing import TypeVar
+
+from pytest_netns.errors import InvalidTopologyError
+from pytest_netns.topology_kinds import as_many
+from pytest_netns.topology_parts import BridgeSpec, InterfaceSpec, NamespaceSpec, RouteSpec, Tables, VethSpec
+from pytest_netns.values import (
+    NAME_PATTERN,
+    IPAddress,
+    IPInterface,
+    IPNetwork,
+    bridge_side_name,
+    default_interface_name,
+)
+
+GATEWAY_NUMBER = 254
+
+P = TypeVar("P")
+
+
+@dataclass(frozen=True)
+class PlannedInterface:
+    """An interface as it will be, with its final name and addresses.
+
+    Attributes:
+        path: the key path of the part that asks for it, such as ``"bridges[0].ports[1]"``.
+        segment: the key path of the bridge or veth pair; whoever shares it can talk without a gateway.
+        namespace: the name of the namespace it is in.
+        name: its name.
+        addresses: its addresses.
+        mtu: in bytes; None for 1500.
+        bridge: the bridge in the same namespace that it is plugged into; None for none.
+        peer: namespace and name of the interface at the other end; None for a bridge.
+    """
+
+    path: str
+    segment: str
+    namespace: str
+    name: str
+    addresses: tuple[IPInterface, ...] = ()
+    mtu: int | None = None
+    bridge: str | None = None
+    peer: tuple[str, str] | None = None
+
+    def reaches(self, address: IPAddress) -> bool:
+        """Whether the address is on a network of this interface."""
+        return any(address in own.network for own in self.addresses)
+
+
+@dataclass
+class Plan:
+    """The interfaces of a topology, in the order of its parts, and what could not be decided.
+
+    Attributes:
+        interfaces: all of them.
+        problems: key path of what is at fault, and the mistake.
+    """
+
+    interfaces: list[PlannedInterface] = field(default_factory=list)
+    problems: list[tuple[str, str]] = field(default_factory=list)
+    _by_namespace: dict[str, list[PlannedInterface]] = field(default_factory=lambda: defaultdict(list))
+
+    def add(self, interface: PlannedInterface) -> None:
+        """Add one more."""
+        self.interfaces.append(interface)
+        self._by_namespace[interface.namespace].append(interface)
+
+    def of(self, namespace: str) -> list[PlannedInterface]:
+        """The interfaces of one namespace."""
+        return self._by_namespace.get(namespace, [])
+
+    def networks_of(self, namespace: str) -> str:
+        """What a namespace reaches without a gateway, as a sentence."""
+        networks = [f"'{address.network}' ({each.name})" for each in self.of(namespace) for address in each.addresses]
+        return f"{namespace!r} is on " + (", ".join(networks) or "no network")
+
+
+def names_of(tables: Tables) -> list[str]:
+    """The namespaces a topology makes: those declared, then those mentioned by bridges and veth pairs."""
+    names = [each.name for each in tables.namespaces if isinstance(each, NamespaceSpec)]
+    for segment in segments_of(tables):
+        if isinstance(segment.spec, BridgeSpec):
+            names.append(segment.spec.namespace)
+        names += [end.namespace for _, end in segment.ends if isinstance(end, InterfaceSpec)]
+    return [
+        name for name in dict.fromkeys(each for each in names if isinstance(each, str)) if NAME_PATTERN.fullmatch(name)
+    ]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A bridge or veth pair without the parts that are broken.
+
+    Attributes:
+        path: its key path.
+        spec: the bridge or pair.
+        ends: key path and value of its ports or ends.
+    """
+
+    path: str
+    spec: BridgeSpec | VethSpec
+    ends: Sequence[tuple[str, InterfaceSpec]]
+
+
+def segments_of(tables: Tables, broken: frozenset[str] = frozenset()) -> list[Segment]:
+    """The bridges and veth pairs of a topology.
+
+    Args:
+        tables: the topology's parts.
+        broken: key paths of parts with mistakes, to be left out.
+    """
+    bridges = [
+        Segment(path, each, sound(each.ports, f"{path}.ports", broken))
+        for path, each in sound(tables.bridges, "bridges", broken)
+        if isinstance(each, BridgeSpec)
+    ]
+    veths = [
+        Segment(path, each, sound(each.ends, f"{path}.ends", broken))
+        for path, each in sound(tables.veths, "veths", broken)
+        if isinstance(each, VethSpec)
+    ]
+    return bridges + veths
+
+
+def sound(parts: Sequence[P], path: str, broken: frozenset[str]) -> list[tuple[str, P]]:
+    """The parts of one list that are not broken, with their key paths."""
+    numbered = [(f"{path}[{number}]", part) for number, part in enumerate(parts)]
+    return [(each, part) for each, part in numbered if each not in broken]
+
+
+def make_plan(segments: Sequence[Segment]) -> Plan:
+    """Decide all names and addresses."""
+    plan = Plan()
+    # Automatic names make way for all given ones, wherever these come in the topology.
+    taken: dict[str, set[str]] = defaultdict(set)
+    for segment in segments:
+        if isinstance(segment.spec, BridgeSpec):
+            taken[segment.spec.namespace].add(segment.spec.name)
+        for _, end in segment.ends:
+            taken[end.namespace].update(as_many(end.name))
+    for segment in segments:
+        if isinstance(segment.spec, BridgeSpec):
+            _plan_bridge(plan, segment.path, segment.spec, segment.ends, taken)
+        else:
+            _plan_veth(plan, segment.path, segment.spec, segment.ends, taken)
+    return plan
+
+
+def _plan_bridge(
+    plan: Plan, path: str, bridge: BridgeSpec, ports: Sequence[tuple[str, InterfaceSpec]], taken: dict[str, set[str]]
+) -> None:
+    holders = [bridge.addresses, *(port.addresses for _, port in ports)]
+    addresses = _fill(plan, path, (bridge.subnet, bridge.subnet6), holders, gateway=True)
+    home = bridge.namespace
+    plan.add(PlannedInterface(path, path, home, bridge.name, addresses[0], bridge.mtu))
+    for (port_path, port), own in zip(ports, addresses[1:], strict=True):
+        mtu = port.mtu or bridge.mtu
+        name = _take(port.name or default_interface_name(port.namespace, taken[port.namespace]), taken[port.namespace])
+        side = _take(bridge_side_name(port.namespace, taken[home]), taken[home])
+        plan.add(PlannedInterface(port_path, path, port.namespace, name, own, mtu, peer=(home, side)))
+        plan.add(
+            PlannedInterface(
+                f"{port_path} (the bridge's side)", path, home, side, (), mtu, bridge.name, (port.namespace, name)
+            )
+        )
+
+
+def _plan_veth(
+    plan: Plan, path: str, veth: VethSpec, ends: Sequence[tuple[str, InterfaceSpec]], taken: dict[str, set[str]]
+) -> None:
+    addresses = _fill(plan, path, (veth.subnet, veth.subnet6), [end.addresses for _, end in ends])
+    names = [
+        _take(end.name or default_interface_name(end.namespace, taken[end.namespace]), taken[end.namespace])
+        for _, end in ends
+    ]
+    for here, there in ((0, 1), (1, 0)):
+        end_path, end = ends[here]
+        peer = (ends[there][1].namespace, names[there])
+        plan.add(
+            PlannedInterface(
+                end_path, path, end.namespace, names[here], addresses[here], end.mtu or veth.mtu, peer=peer
+            )
+        )
+
+
+def _take(name: str, taken: set[str]) -> str:
+    taken.add(name)
+    return name
+
+
+def _fill(
+    plan: Plan,
+    path: str,
+    subnets: Sequence[IPNetwork | None],
+    holders: Sequence[tuple[IPInterface, ...]],
+    *,
+    gateway: bool = False,
+) -> list[tuple[IPInterface, ...]]:
+    """The holders' addresses, with one of each subnet added where a holder has none of that family."""
+    filled = list(holders)
+    for key, subnet in zip(("subnet", "subnet6"), subnets, strict=True):
+        if subnet is not None:
+            try:
+                filled = _fill_subnet(subnet, filled, gateway=gateway)
+            except InvalidTopologyError as error:
+                plan.problems.append((f"{path}.{key}", str(error)))
+    return filled
+
+
+def _fill_subnet(
+    subnet: IPNetwork, holders: Sequence[tuple[IPInterface, ...]], *, gateway: bool
+) -> list[tuple[IPInterface, ...]]:
+    # What parse_interface_address refuses is not handed out: the network's own address, IPv4 broadcast.
+    first = 1 if subnet.num_addresses > 2 else 0
+    last = subnet.num_addresses - (2 if subnet.num_addresses > 2 and subnet.version == 4 else 1)
+    used = {address.ip for held in holders for address in held}
+    lacking = [n for n, held in enumerate(holders) if all(address.version != subnet.version for address in held)]
+    filled = list(holders)
+    upwards = iter(range(first, last + 1))
+    for number in lacking:
+        downwards = range(min(GATEWAY_NUMBER, last), first - 1, -1)
+        candidates = iter(downwards) if gateway and number == 0 else upwards
+        free = next((each for each in candidates if subnet[each] not in used), None)
+        if free is None:
+            room = last - first + 1
+            raise InvalidTopologyError(
+                f"cannot use '{subnet}' as subnet: it has room for {room} addresses, too few for the {len(holders)} interfaces here"
+            )
+        used.add(subnet[free])
+        filled[number] = (*holders[number], ip_interface(f"{subnet[free]}/{subnet.prefixlen}"))
+    return filled
+
+
+def default_routes(tables: Tables, plan: Plan, given: Iterable[RouteSpec]) -> Iterator[tuple[str, RouteSpec]]:
+    """The default routes that bridges with ``gateway`` ask for.
+
+    Args:
+        tables: the topology's parts.
+        plan: its interfaces.
+        given: the routes written out, gateways as addresses; a namespace keeps its own default route.
+
+    Yields:
+        The key path of the bridge, and the route.
+    """
+    has_own = {(route.namespace, version_of(route)) for route in given if is_default(route)}
+    for number, bridge in enumerate(tables.bridges):
+        path = f"bridges[{number}]"
+        if bridge.gateway is not True:
+            continue
+        gateways = [gateway for each in plan.of(bridge.namespace) if each.path == path for gateway in each.addresses]
+        for port in (each for each in plan.interfaces if each.segment == path):
+            for version in (4, 6):
+                via = next((each.ip for each in gateways if each.version == version and port.reaches(each.ip)), None)
+                if via and port.namespace != bridge.namespace and (port.namespace, version) not in has_own:
+                    yield path, RouteSpec(port.namespace, "default", via=via)
+
+
+def is_default(route: RouteSpec) -> bool:
+    """Whether the route leads everywhere."""
+    return isinstance(route.destination, str) or route.destination.prefixlen == 0
+
+
+def version_of(route: RouteSpec) -> int | None:
+    """4 or 6: the family of a route; None where neither its destination nor its gateway tells."""
+    for each in (route.destination, route.via):
+        if not isinstance(each, str | None):
+            return each.version
+    return None
+
+
+def resolve(route: RouteSpec, plan: Plan) -> list[RouteSpec]:
+    """The route with its gateway as an address; a default route via a name becomes one for each family.
+
+    Raises:
+        InvalidTopologyError: the namespace named is no neighbour, or has several addresses there.
+    """
+    if not isinstance(route.via, str):
+        return [route]
+    wanted = version_of(route)
+    found: dict[int, set[IPAddress]] = defaultdict(set)
+    for mine in plan.of(route.namespace):
+        for theirs in plan.of(route.via):
+            if theirs.segment == mine.segment and route.dev in (None, mine.name) and route.via != route.namespace:
+                for address in theirs.addresses:
+                    if wanted in (None, address.version) and mine.reaches(address.ip):
+                        found[address.version].add(address.ip)
+    family = f"IPv{wanted} " if wanted else ""
+    if not found:
+        raise InvalidTopologyError(
+            f"cannot use {route.via!r} as gateway: it has no {family}address on a network of {route.namespace!r}; {plan.networks_of(route.namespace)}"
+        )
+    for addresses in found.values():
+        if len(addresses) > 1:
+            listing = ", ".join(f"'{each}'" for each in sorted(addresses, key=int))
+            raise InvalidTopologyError(
+                f"cannot use {route.via!r} as gateway: it has several addresses there; write the one you mean: {listing}"
+            )
+    return [replace(route, via=via) for _, addresses in sorted(found.items()) for via in addresses]

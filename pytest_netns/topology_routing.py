@@ -1,0 +1,161 @@
+"""Rules for what finds its way in a topology: gateways, routes, masquerades and port forwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv4Network, IPv6Network
+
+from pytest_netns.errors import InvalidTopologyError
+from pytest_netns.topology_parts import BridgeSpec, RouteSpec
+from pytest_netns.topology_plan import (
+    PlannedInterface,
+    default_routes,
+    resolve,
+    version_of,
+)
+from pytest_netns.topology_rules import Checked, Problem
+from pytest_netns.values import IPAddress, parse_choice
+
+
+def check_gateways(checked: Checked) -> Iterator[Problem]:
+    """A bridge that is a gateway shares a network with its ports."""
+    for segment in checked.segments:
+        if isinstance(segment.spec, BridgeSpec) and segment.spec.gateway and checked.certain(segment.spec.namespace):
+            own = next(each for each in checked.plan.of(segment.spec.namespace) if each.path == segment.path)
+            if not own.addresses:
+                yield (
+                    f"{segment.path}.gateway",
+                    f"cannot use bridge {own.name!r} as gateway: it has no address; give it an address or a subnet",
+                )
+                continue
+            for each in checked.plan.interfaces:
+                if (
+                    each.segment == segment.path
+                    and each.addresses
+                    and not any(each.reaches(a.ip) for a in own.addresses)
+                ):
+                    listing = ", ".join(f"'{a.network}'" for a in own.addresses)
+                    yield (
+                        f"{each.path}.address",
+                        f"cannot use '{each.addresses[0]}' here: the bridge is this port's gateway, and is on {listing}",
+                    )
+
+
+def check_routes(checked: Checked) -> Iterator[Problem]:
+    """Every route has a gateway or interface that is there."""
+    seen: dict[object, str] = {}
+    concrete: list[RouteSpec] = []
+    for path, route in checked.sound("routes"):
+        problems = list(_route(checked, path, route))
+        yield from problems
+        if (
+            not problems
+            and checked.certain(route.namespace)
+            and (not isinstance(route.via, str) or checked.certain(route.via))
+        ):
+            for each in resolve(route, checked.plan):
+                concrete.append(each)
+                yield from _twice(seen, path, each)
+    for path, each in default_routes(checked.tables, checked.plan, concrete):
+        yield from _twice(seen, f"{path}.gateway", each)
+
+
+def _twice(seen: dict[object, str], path: str, route: RouteSpec) -> Iterator[Problem]:
+    key = (route.namespace, route.destination, version_of(route), route.metric)
+    if key in seen:
+        yield (
+            path,
+            f"cannot add a route to '{route.destination}' in {route.namespace!r} twice: {seen[key]} has it; give them different metrics",
+        )
+    seen.setdefault(key, path)
+
+
+def _route(checked: Checked, path: str, route: RouteSpec) -> Iterator[Problem]:
+    interfaces = checked.plan.of(route.namespace)
+    if route.via is None and route.dev is None:
+        yield f"{path}.via", "is missing; a route needs via (a gateway) or dev (an interface)"
+    elif version_of(route) is None and not isinstance(route.via, str):
+        yield f"{path}.destination", "cannot use 'default' without via: write '0.0.0.0/0' or '::/0'"
+    if not checked.certain(route.namespace):
+        return
+    if route.dev is not None:
+        yield from _device(checked, f"{path}.dev", route.namespace, route.dev)
+    if isinstance(route.via, str):
+        if checked.certain(route.via):
+            try:
+                resolve(route, checked.plan)
+            except InvalidTopologyError as error:
+                yield f"{path}.via", str(error)
+    elif route.via is not None:
+        yield from ((f"{path}.via", text) for text in _gateway_mistakes(checked, route, route.via, interfaces))
+
+
+def _gateway_mistakes(
+    checked: Checked, route: RouteSpec, via: IPAddress, interfaces: list[PlannedInterface]
+) -> Iterator[str]:
+    refused = f"cannot use '{via}' as gateway: "
+    if version_of(route) != via.version:
+        yield f"{refused}it is IPv{via.version}, and the destination '{route.destination}' is IPv{version_of(route)}"
+    elif any(via == own.ip for each in interfaces for own in each.addresses):
+        yield f"{refused}it is an address of {route.namespace!r} itself"
+    elif via.is_link_local and via.version == 6:
+        if route.dev is None:
+            yield f"{refused}a link-local gateway needs dev, the interface it is behind"
+    elif not any(each.reaches(via) for each in interfaces if route.dev in (None, each.name)):
+        on_link = [each for each in checked.tables.routes if each.namespace == route.namespace and each.via is None]
+        if not any(
+            isinstance(each.destination, IPv4Network | IPv6Network) and via in each.destination for each in on_link
+        ):
+            yield f"{refused}it is on no network of {route.namespace!r}; {checked.plan.networks_of(route.namespace)}"
+
+
+def _device(checked: Checked, path: str, namespace: str, name: str) -> Iterator[Problem]:
+    try:
+        parse_choice(name, [*(each.name for each in checked.plan.of(namespace)), "lo"], f"interface of {namespace!r}")
+    except InvalidTopologyError as error:
+        yield path, str(error)
+
+
+def check_masquerades(checked: Checked) -> Iterator[Problem]:
+    """Who masquerades has the interface and an address of the family."""
+    for path, each in checked.sound("masquerades"):
+        if not checked.certain(each.namespace):
+            continue
+        if each.out is not None:
+            yield from _device(checked, f"{path}.out", each.namespace, each.out)
+        if each.source.version not in _families(checked, each.namespace):
+            yield (
+                f"{path}.source",
+                f"cannot use '{each.source}' as source: {each.namespace!r} has no IPv{each.source.version} address to hide it behind",
+            )
+
+
+def check_port_forwards(checked: Checked) -> Iterator[Problem]:
+    """No port is forwarded twice, and what it leads to has an address of a family in common."""
+    seen: dict[object, str] = {}
+    for path, each in checked.sound("port_forwards"):
+        key = (each.namespace, each.port, each.protocol)
+        if key in seen:
+            yield (
+                f"{path}.port",
+                f"cannot forward {each.protocol} port {each.port} of {each.namespace!r} twice: {seen[key]} does",
+            )
+        seen.setdefault(key, path)
+        host = each.to.host
+        if not checked.certain(each.namespace) or (isinstance(host, str) and not checked.certain(host)):
+            continue
+        families = _families(checked, host) if isinstance(host, str) else {host.version}
+        if not families & _families(checked, each.namespace):
+            here = " or ".join(f"IPv{version}" for version in sorted(families)) or "any"
+            yield (
+                f"{path}.to",
+                (
+                    f"cannot use {str(each.to)!r} as target: {host!r} has no address"
+                    if not families
+                    else f"cannot use {str(each.to)!r} as target: {each.namespace!r} has no {here} address to forward it from"
+                ),
+            )
+
+
+def _families(checked: Checked, namespace: str) -> set[int]:
+    return {address.version for each in checked.plan.of(namespace) for address in each.addresses}

@@ -1,0 +1,157 @@
+"""Rules for a topology as a whole: names, references, addresses and networks that must not collide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from pytest_netns.errors import InvalidTopologyError
+from pytest_netns.topology_parts import BridgeSpec, InterfaceSpec, Tables
+from pytest_netns.topology_plan import (
+    Plan,
+    Segment,
+    sound,
+)
+from pytest_netns.values import IPAddress, IPInterface, IPNetwork, Target, parse_choice
+
+# Key path of the value, and what is wrong with it.
+Problem: TypeAlias = tuple[str, str]
+
+MIN_IPV6_MTU = 1280
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A topology whose values have been checked one by one, now to be checked as a whole.
+
+    Attributes:
+        tables: the topology's parts.
+        broken: key paths of parts with a wrong value; they are left out from here on.
+        segments: the bridges and veth pairs that are sound.
+        plan: their interfaces.
+        known: the names of all namespaces there are.
+        doubtful: those with an interface left out: what they lack may be a consequence of that.
+    """
+
+    tables: Tables
+    broken: frozenset[str]
+    segments: list[Segment]
+    plan: Plan
+    known: list[str]
+    doubtful: frozenset[str]
+
+    def sound(self, table: str) -> list[tuple[str, Any]]:
+        """The sound parts of one list, with their key paths."""
+        return sound(getattr(self.tables, table), table, self.broken)
+
+    def certain(self, namespace: str) -> bool:
+        """Whether all interfaces of the namespace are known."""
+        return namespace in self.known and namespace not in self.doubtful
+
+
+def check_namespaces(checked: Checked) -> Iterator[Problem]:
+    """No name of a namespace and no host name is used twice."""
+    names: dict[str, str] = {}
+    hostnames = dict.fromkeys(checked.known, "a namespace")
+    for path, namespace in checked.sound("namespaces"):
+        if namespace.name in names:
+            yield f"{path}.name", f"cannot use {namespace.name!r} twice: {names[namespace.name]} has that name"
+        names[namespace.name] = path
+        for hostname in namespace.hostnames:
+            if hostname in hostnames:
+                yield (
+                    f"{path}.hostnames",
+                    f"cannot use {hostname!r} as host name: it already leads to {hostnames[hostname]}",
+                )
+            hostnames[hostname] = path
+
+
+def check_references(checked: Checked) -> Iterator[Problem]:
+    """Every namespace referred to exists."""
+    for table, keys in (
+        ("routes", ("namespace", "via")),
+        ("masquerades", ("namespace",)),
+        ("port_forwards", ("namespace", "to")),
+    ):
+        for path, part in checked.sound(table):
+            for key in keys:
+                value = getattr(part, key)
+                name = value.host if isinstance(value, Target) else value
+                if isinstance(name, str) and name not in checked.known:
+                    try:
+                        parse_choice(name, checked.known, "namespace")
+                    except InvalidTopologyError as error:
+                        yield f"{path}.{key}", str(error)
+
+
+def check_names(checked: Checked) -> Iterator[Problem]:
+    """No two interfaces of a namespace share a name."""
+    taken: dict[tuple[str, str], str] = {}
+    for each in checked.plan.interfaces:
+        here = (each.namespace, each.name)
+        if here in taken:
+            yield (
+                f"{each.path}.name",
+                f"cannot use {each.name!r} twice in namespace {each.namespace!r}: {taken[here]} has that name",
+            )
+        taken.setdefault(here, each.path)
+
+
+def _given(checked: Checked) -> Iterator[tuple[str, str, str, IPInterface]]:
+    """Segment, key path, namespace and value of every address written out."""
+    for segment in checked.segments:
+        holders: list[tuple[str, BridgeSpec | InterfaceSpec]] = list(segment.ends)
+        if isinstance(segment.spec, BridgeSpec):
+            holders.insert(0, (segment.path, segment.spec))
+        for path, holder in holders:
+            for address in holder.addresses:
+                yield segment.path, f"{path}.address", holder.namespace, address
+
+
+def check_addresses(checked: Checked) -> Iterator[Problem]:
+    """No address is used twice on a segment, nor in a namespace."""
+    on_segment: dict[tuple[str, IPAddress], str] = {}
+    in_namespace: dict[tuple[str, IPAddress], str] = {}
+    for segment, path, namespace, address in _given(checked):
+        first = on_segment.get((segment, address.ip))
+        if first is None and not checked.tables.allow_overlap and not address.ip.is_link_local:
+            first = in_namespace.get((namespace, address.ip))
+        if first is not None:
+            yield path, f"cannot use '{address.ip}' twice: it is the address at {first}"
+        on_segment.setdefault((segment, address.ip), path)
+        in_namespace.setdefault((namespace, address.ip), path)
+
+
+def check_overlaps(checked: Checked) -> Iterator[Problem]:
+    """No two networks overlap, unless that is asked for."""
+    if checked.tables.allow_overlap is True:
+        return
+    networks: dict[tuple[IPNetwork, str], str] = {}
+    for segment in checked.segments:
+        for key, subnet in (("subnet", segment.spec.subnet), ("subnet6", segment.spec.subnet6)):
+            if subnet is not None:
+                networks.setdefault((subnet, segment.path), f"{segment.path}.{key}")
+    for segment_path, path, _, address in _given(checked):
+        # Neither a single address nor the link-local network, which every segment has, is a subnet to keep apart.
+        if address.network.num_addresses > 1 and not address.ip.is_link_local:
+            networks.setdefault((address.network, segment_path), path)
+    written = {key: number for number, key in enumerate(networks)}
+    outer: tuple[IPNetwork, str] | None = None
+    # Networks nest or are apart, so in this order each overlaps the last one that was apart, or none.
+    for each in sorted(networks, key=lambda key: (key[0].version, int(key[0].network_address), key[0].prefixlen)):
+        if outer is None or not each[0].overlaps(outer[0]):
+            outer = each
+            continue
+        first, second = sorted((each, outer), key=lambda key: written[key])
+        yield (
+            networks[second],
+            f"cannot use '{second[0]}': it overlaps '{first[0]}' of {networks[first]}; use another network, or set allow_overlap",
+        )
+
+
+def check_mtus(checked: Checked) -> Iterator[Problem]:
+    """IPv6 fits through every interface that has an IPv6 address."""
+    for each in checked.plan.interfaces:
+        if each.mtu is not None and each.mtu < MIN_IPV6_MTU and any(own.version == 6 for own in each.addresses):
+            yield f"{each.path}.mtu", f"cannot use {each.mtu} as MTU: IPv6 needs {MIN_IPV6_MTU} bytes at least"

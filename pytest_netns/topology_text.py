@@ -1,0 +1,135 @@
+"""A topology as text: TOML in, TOML out, and the JSON Schema that tells editors what may be written."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterator
+from typing import Any
+
+from pytest_netns.topology_kinds import REQUIRED, Key, Part
+from pytest_netns.topology_parts import Tables
+from pytest_netns.values import suggest
+
+SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def read(text: str) -> tuple[dict[str, Any], list[str]]:
+    """The parts that TOML text describes.
+
+    Returns:
+        Arguments for a `Topology`, and the mistakes in the keys; the values are not checked.
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        return {}, [f"not valid TOML: {error}"]
+    problems: list[str] = []
+    return _read_table(Tables, document, "", problems), problems
+
+
+def _read_table(part: type[Part], table: dict[str, Any], path: str, problems: list[str]) -> dict[str, Any]:
+    fields = {key.name: (name, key) for name, key in part.keys().items()}
+    arguments: dict[str, Any] = {name: None for name, key in part.keys().items() if key.default is REQUIRED}
+    for written, value in table.items():
+        at = f"{path}.{written}" if path else written
+        if written not in fields:
+            problems.append(f"{at}: cannot use this key: {suggest(written, fields)}")
+            continue
+        name, key = fields[written]
+        arguments[name] = value if key.part is None else _read_parts(key.part, value, at, problems)
+    return arguments
+
+
+def _read_parts(part: type[Part], value: object, path: str, problems: list[str]) -> object:
+    if isinstance(value, dict):
+        problems.append(f"{path}: cannot use one table here: it is a list; write [[{path}]], or [{{ ... }}]")
+        return ()
+    if not isinstance(value, list):
+        return value
+    return [
+        part(**_read_table(part, item, f"{path}[{number}]", problems)) if isinstance(item, dict) else item
+        for number, item in enumerate(value)
+    ]
+
+
+def write(tables: Tables) -> str:
+    """TOML text from which `read` makes the same parts; what is as by default is left out."""
+    lines: list[str] = []
+    for name, key in tables.keys().items():
+        value = getattr(tables, name)
+        if key.part is None and value != key.default:
+            lines.append(f"{key.name} = {_write_value(value)}")
+        elif key.part is not None:
+            for part in value:
+                lines += ["", f"[[{key.name}]]", *_write_part(part)]
+    return "\n".join(lines).strip() + "\n" if lines else ""
+
+
+def _write_part(part: Part) -> Iterator[str]:
+    for key, value in _written(part):
+        if key.part is None:
+            yield f"{key.name} = {_write_value(value)}"
+        else:
+            yield f"{key.name} = ["
+            for item in value:
+                yield (
+                    "  { " + ", ".join(f"{inner.name} = {_write_value(held)}" for inner, held in _written(item)) + " },"
+                )
+            yield "]"
+
+
+def _written(part: Part) -> Iterator[tuple[Key, Any]]:
+    for name, key in part.keys().items():
+        value = getattr(part, name)
+        if value != key.default:
+            yield key, dict(value) if key.name == "sysctls" else value
+
+
+def _write_value(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{_quote(name)} = {_quote(held)}" for name, held in value.items()) + " }"
+    if isinstance(value, tuple):
+        return _write_value(value[0]) if len(value) == 1 else "[" + ", ".join(map(_write_value, value)) + "]"
+    text = str(value)
+    return _quote_lines(text) if "\n" in text else _quote(text)
+
+
+def _quote(text: str) -> str:
+    # TOML's basic strings are JSON's, but for DEL.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _quote_lines(text: str) -> str:
+    return '"""\n' + "\n".join(_quote(line)[1:-1] for line in text.split("\n")) + '"""'
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of a topology in TOML."""
+    return {"$schema": SCHEMA_DIALECT, "title": "pytest-netns topology", **_schema_of(Tables)}
+
+
+def _schema_of(part: type[Part]) -> dict[str, Any]:
+    keys = part.keys().values()
+    schema: dict[str, Any] = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {key.name: {"description": key.help, **_schema_of_value(key)} for key in keys},
+    }
+    required = [key.name for key in keys if key.default is REQUIRED]
+    return {**schema, "required": required} if required else schema
+
+
+def _schema_of_value(key: Key) -> dict[str, Any]:
+    if key.part is not None:
+        return {"type": "array", "items": _schema_of(key.part)}
+    schema = dict(key.kind.schema) if key.kind else {}
+    if isinstance(key.default, str | bool):
+        schema["default"] = key.default
+    if key.many:
+        return {"oneOf": [schema, {"type": "array", "items": schema}]}
+    return schema
