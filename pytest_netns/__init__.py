@@ -1,3 +1,103 @@
-"""Every test gets a network of its own."""
+"""Every test gets a network of its own: Linux network namespaces, veth pairs, bridges, NAT and port forwards.
+
+Names are loaded at their first use, so that a suite that does not use the plugin does not pay for it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from pytest_netns.errors import (
+        CallTimeout,
+        CommandError,
+        CommandTimeout,
+        InvalidTopologyError,
+        KernelError,
+        NetnsError,
+        NotReadyError,
+        RulesetError,
+        UnavailableError,
+    )
+    from pytest_netns.interface import (
+        Bridge,
+        Interface,
+        VethPair,
+    )
+    from pytest_netns.lab import (
+        Lab,
+    )
+    from pytest_netns.namespace import (
+        Namespace,
+    )
+    from pytest_netns.process import (
+        Process,
+    )
+    from pytest_netns.service import (
+        Service,
+    )
+    from pytest_netns.topology import (
+        BridgeSpec,
+        MasqueradeSpec,
+        NamespaceSpec,
+        PortForwardSpec,
+        PortSpec,
+        RouteSpec,
+        Topology,
+        VethEnd,
+        VethSpec,
+    )
+
+_NAMES = {
+    "errors": "CallTimeout CommandError CommandTimeout InvalidTopologyError KernelError NetnsError NotReadyError RulesetError UnavailableError",
+    "interface": "Bridge Interface VethPair",
+    "lab": "Lab",
+    "namespace": "Namespace",
+    "process": "Process",
+    "service": "Service",
+    "topology": "BridgeSpec MasqueradeSpec NamespaceSpec PortForwardSpec PortSpec RouteSpec Topology VethEnd VethSpec",
+}
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
+
+__all__ = [
+    "Bridge",
+    "BridgeSpec",
+    "CallTimeout",
+    "CommandError",
+    "CommandTimeout",
+    "Interface",
+    "InvalidTopologyError",
+    "KernelError",
+    "Lab",
+    "MasqueradeSpec",
+    "Namespace",
+    "NamespaceSpec",
+    "NetnsError",
+    "NotReadyError",
+    "PortForwardSpec",
+    "PortSpec",
+    "Process",
+    "RouteSpec",
+    "RulesetError",
+    "Service",
+    "Topology",
+    "UnavailableError",
+    "VethEnd",
+    "VethPair",
+    "VethSpec",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"pytest_netns.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -12,6 +12,7 @@ import os
 import shlex
 import subprocess
 from collections.abc import Sequence
+from typing import Any
 
 SHOWN_OUTPUT_LINES = 20
 
@@ -45,6 +46,10 @@ class UnavailableError(NetnsError):
         self.cause = cause
         self.remedy = remedy
         super().__init__(f"cannot use {feature}: {cause}" + (f"\n  remedy: {remedy}" if remedy else ""))
+
+    def short(self) -> str:
+        """The cause in one line."""
+        return f"cannot use {self.feature}: {self.cause}".splitlines()[0]
 
 
 class KernelError(NetnsError, OSError):
@@ -102,7 +107,7 @@ class CommandError(NetnsError, subprocess.CalledProcessError):
     def __init__(
         self,
         returncode: int,
-        cmd: Sequence[str] | str,
+        cmd: Any,
         stdout: str | bytes | None,
         stderr: str | bytes | None,
         *,
@@ -130,7 +135,7 @@ class CommandTimeout(NetnsError, subprocess.TimeoutExpired):
 
     def __init__(
         self,
-        cmd: Sequence[str] | str,
+        cmd: Any,
         timeout: float,
         stdout: str | bytes | None,
         stderr: str | bytes | None,
@@ -147,6 +152,22 @@ class CommandTimeout(NetnsError, subprocess.TimeoutExpired):
         )
 
 
+class CallTimeout(NetnsError, TimeoutError):
+    """Python code in a namespace did not return in time; it still runs, since a thread cannot be killed.
+
+    Attributes:
+        stack: where it was, as a traceback shows it.
+        namespace: the name of the namespace.
+    """
+
+    def __init__(self, function: str, timeout: float, stack: str, *, namespace: str) -> None:
+        self.stack = stack
+        self.namespace = namespace
+        super().__init__(
+            f"cannot complete call of {function} in namespace {namespace!r} within {timeout:g} s: it is at\n{stack}"
+        )
+
+
 class NotReadyError(NetnsError, TimeoutError):
     """A service or a port was not ready in time, or the service ended before it was.
 
@@ -159,9 +180,11 @@ class NotReadyError(NetnsError, TimeoutError):
         super().__init__(message + show_output(output, None))
 
 
-def show_argv(cmd: Sequence[str] | str) -> str:
-    """The command as one would type it."""
-    return cmd if isinstance(cmd, str) else shlex.join(os.fspath(part) for part in cmd)
+def show_argv(cmd: Any) -> str:
+    """A command as one would type it; it may be anything `subprocess.Popen` takes."""
+    if isinstance(cmd, str | bytes | os.PathLike):
+        return os.fsdecode(cmd)
+    return shlex.join(os.fsdecode(part) for part in cmd)
 
 
 def show_output(stdout: str | bytes | None, stderr: str | bytes | None) -> str:

@@ -171,7 +171,7 @@ class Bridge(Interface):
             (self.namespace, namespace),
             ((), parse_addresses(address)),
             (outside, inside),
-            mtu,
+            (mtu, mtu),
             (None, mac),
             bridge=self,
         )

@@ -104,7 +104,7 @@ class Lab:
         first = names[0] or values.default_interface_name(red.name, red._names)
         taken = blue._names | ({first} if blue is red else set())
         second = names[1] or values.default_interface_name(blue.name, taken)
-        return self._connect((red, blue), parsed, (first, second), mtu)
+        return self._connect((red, blue), parsed, (first, second), (mtu, mtu))
 
     def add_bridge(
         self, name: str, address: AddressArgument = None, *, namespace: Namespace | None = None, mtu: int | None = None
@@ -255,14 +255,13 @@ class Lab:
         ends: tuple[Namespace, Namespace],
         addresses: tuple[Sequence[IPInterface], Sequence[IPInterface]],
         names: tuple[str, str],
-        mtu: int | None,
+        mtus: tuple[int | None, int | None] = (None, None),
         macs: tuple[str | None, str | None] = (None, None),
         *,
         bridge: Bridge | None = None,
     ) -> VethPair:
         """Make a veth pair, everything about it in one message to each of the two namespaces."""
-        if mtu is not None:
-            values.parse_mtu(mtu)
+        own_mtu, peer_mtu = (None if mtu is None else values.parse_mtu(mtu) for mtu in mtus)
         for namespace, name in zip(ends, names, strict=True):
             self._check_member(namespace)
             values.parse_interface_name(name)
@@ -278,7 +277,8 @@ class Lab:
                 b.name,
                 b.index,
                 ends[1]._kernel.fd,
-                mtu=mtu,
+                mtu=own_mtu,
+                peer_mtu=peer_mtu,
                 mac=own_mac,
                 peer_mac=peer_mac,
                 bridge=0 if bridge is None else bridge.index,

@@ -160,7 +160,7 @@ class Namespace:
         if rule not in self._masquerades:
             self._change_nat([*self._masquerades, rule], self._port_forwards)
 
-    def forward_port(self, port: int, to: str | IPAddress, protocol: str = "tcp") -> None:
+    def forward_port(self, port: int, to: str | IPAddress | values.Target, protocol: str = "tcp") -> None:
         """Lead connections to a port of this namespace to another address (DNAT), and forward them.
 
         Reachable from outside, from this namespace, and from inside through the outer address (hairpin).

@@ -39,15 +39,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    # The earliest moment with all options known: an xdist controller has a single thread now, a worker never has.
+    # The earliest moment with all options known: an xdist controller has a single thread now. A worker never has, and
+    # inherits what the controller has become.
     session = config.stash[SESSION] = Session(settings.parse(config))
-    if session.settings.mode == "rootless":
+    if session.settings.mode == "rootless" and not hasattr(config, "workerinput"):
         session.go_rootless()
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    if SESSION not in config.stash:  # an xdist worker: what the controller has become, it has inherited
+    if SESSION not in config.stash:  # configured without running, as some plugins do
         config.stash[SESSION] = Session(settings.parse(config))
     config.addinivalue_line("markers", settings.MARKER_HELP)
 

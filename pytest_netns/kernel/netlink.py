@@ -42,6 +42,8 @@ class NetlinkSocket:
         try:
             self._socket.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
             self._socket.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
+            if groups:
+                self._socket.bind((0, 0))  # a socket without an address of its own is not sent notifications
             for group in groups:
                 self._socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
         except OSError:

@@ -120,6 +120,7 @@ def add_veth(
     peer_namespace: int,
     *,
     mtu: int | None = None,
+    peer_mtu: int | None = None,
     mac: str | None = None,
     peer_mac: str | None = None,
     bridge: int = 0,
@@ -127,7 +128,7 @@ def add_veth(
 ) -> Request:
     """A veth pair, one end here, the other (down: the kernel cannot make it up) in the namespace behind a descriptor."""
     own = _link_attributes(name=name, mtu=mtu, mac=mac, bridge=bridge)
-    peer = _link_attributes(name=peer_name, mtu=mtu, mac=peer_mac) + u32(_IFLA_NET_NS_FD, peer_namespace)
+    peer = _link_attributes(name=peer_name, mtu=peer_mtu, mac=peer_mac) + u32(_IFLA_NET_NS_FD, peer_namespace)
     kind = _kind("veth", nested(_VETH_INFO_PEER, _ifinfo(peer_index) + peer))
     action = f"add veth pair {name}, {peer_name}"
     return Request(action, RTM_NEWLINK, _ifinfo(index, up=up) + own + kind, NLM_F_CREATE | NLM_F_EXCL)

@@ -49,37 +49,18 @@ class Supervisor:
     """The running supervisor and its watchdog."""
 
     def __init__(self) -> None:
-        self._control, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._watch, watch = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._request = threading.Lock()
         self._lacks: tuple[str, ...] | None = None
-        owners = [os.pidfd_open(os.getpid())]
-        # An xdist worker whose controller has been killed may wait for it for many seconds.
-        if "PYTEST_XDIST_WORKER" in os.environ:
-            owners.append(os.pidfd_open(os.getppid()))
-        passed = [owners[0], control.fileno(), watch.fileno(), *owners[1:]]
-        command = [sys.executable, "-I", "-S", program.__file__, *map(str, passed)]
-        try:
-            with home():  # whatever namespace this thread is in must not be kept alive by the supervisor
-                self._process = subprocess.Popen(
-                    command,
-                    pass_fds=passed,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    cwd="/",
-                    env={},
-                    start_new_session=True,
-                )
-        except BaseException:
-            self._control.close()
-            self._watch.close()
-            raise
-        finally:
-            control.close()
-            watch.close()
-            for descriptor in owners:
-                os.close(descriptor)
+        with home():  # unix sockets too belong to a namespace, and would keep a lab's alive
+            self._control, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            self._watch, watch = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            try:
+                with control, watch:
+                    self._process = _start_program(control.fileno(), watch.fileno())
+            except BaseException:
+                self._control.close()
+                self._watch.close()
+                raise
         self.pid = self._process.pid
         self._control.settimeout(_START_TIMEOUT)
 
@@ -155,6 +136,28 @@ class Supervisor:
         return NetnsError(
             f"cannot start processes: the supervisor process (PID {self.pid}) has died: {how}; "
             "what ran under it has ended with it, labs made from now on work"
+        )
+
+
+def _start_program(control: int, watch: int) -> subprocess.Popen[bytes]:
+    """Start supervisor.py with a pidfd of every process whose end must be its own."""
+    owners = [os.getpid()]
+    if "PYTEST_XDIST_WORKER" in os.environ:  # left alone by its controller, a worker may go on for many seconds
+        owners.append(os.getppid())
+    with contextlib.ExitStack() as stack:
+        pidfds = [os.pidfd_open(pid) for pid in owners]
+        for pidfd in pidfds:
+            stack.callback(os.close, pidfd)
+        passed = [pidfds[0], control, watch, *pidfds[1:]]
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", program.__file__, *map(str, passed)],
+            pass_fds=passed,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            env={},
+            start_new_session=True,
         )
 
 
