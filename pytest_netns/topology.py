@@ -228,6 +228,16 @@ class Topology(Tables):
         )
         return replace(self, bridges=bridges, veths=veths, routes=tuple(routes))
 
+    def draw(self, format: str = "text") -> str:
+        """A drawing of this network.
+
+        Args:
+            format: ``"text"``, ``"mermaid"`` or ``"svg"``.
+        """
+        from pytest_netns.drawing import Sketch, draw
+
+        return draw(Sketch.from_topology(self), format)
+
     def _plan(self) -> Plan:
         return make_plan(segments_of(self))
 
