@@ -1,4 +1,4 @@
-"""A sketch as SVG: boxes in columns, cables in the gaps between the columns, so that neither cross."""
+"""A sketch as SVG: boxes in columns, cables in the gaps between the columns, so that no cable crosses a box."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ ROW, PADDING, INDENT = 20, 12, 16
 GAP_X, GAP_Y, MARGIN = 90, 24, 16
 
 # Text is always on a box, so its contrast does not depend on the page; cables are of a grey seen on white and on black.
+# Each rule begins with the class of the image: inside an HTML page a style is the whole page's.
 STYLE = """
-text { font: 13px ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; fill: #1f2937; white-space: pre }
-.name { font-weight: bold }
-.note { fill: #5b6472 }
-.box { fill: #f8fafc; stroke: #64748b; stroke-width: 1.5 }
-.bridge { fill: #dbeafe }
-.cable { fill: none; stroke: #7c8aa0; stroke-width: 2 }
-.plug { fill: #7c8aa0 }
+.netns text { font: 13px ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; fill: #1f2937; white-space: pre }
+.netns .name { font-weight: bold }
+.netns .note { fill: #5b6472 }
+.netns .box { fill: #f8fafc; stroke: #64748b; stroke-width: 1.5 }
+.netns .bridge { fill: #dbeafe }
+.netns .cable { fill: none; stroke: #7c8aa0; stroke-width: 2 }
+.netns .plug { fill: #7c8aa0 }
 """
 
 
@@ -51,14 +52,15 @@ def draw_svg(sketch: Sketch) -> str:
     """An SVG image that can be read on light and dark pages."""
     boxes, column_of, width, height = _place(sketch)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}" height="{height:g}" viewBox="0 0 {width:g} {height:g}" role="img">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="netns" role="img" xml:space="preserve"'
+        f' width="{width:g}" height="{height:g}" viewBox="0 0 {width:g} {height:g}">',
         f"<title>{_text(', '.join(boxes) or 'an empty network')}</title>",
         f"<style>{STYLE}</style>",
     ]
-    for ends in sketch.connections:
-        parts += _cable(ends, boxes, column_of)
     for box in boxes.values():
         parts += _box(box)
+    for ends in sketch.connections:
+        parts += _cable(ends, boxes, column_of)
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 

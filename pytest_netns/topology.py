@@ -202,7 +202,7 @@ class Topology(Tables):
         plan = self._plan()
         at = {each.path: each for each in plan.interfaces}
         routes = [each for route in self.routes for each in resolve(route, plan)]
-        routes += [route for _, route in default_routes(self, plan, routes)]
+        routes += [route for _, route in default_routes(segments_of(self), plan, routes)]
         bridges = tuple(
             replace(
                 bridge,
