@@ -202,7 +202,7 @@ class Topology(Tables):
         plan = self._plan()
         at = {each.path: each for each in plan.interfaces}
         routes = [each for route in self.routes for each in resolve(route, plan)]
-        routes += [route for _, route in default_routes(self, plan, routes)]
+        routes += [route for _, route in default_routes(segments_of(self), plan, routes)]
         bridges = tuple(
             replace(
                 bridge,
@@ -227,6 +227,16 @@ class Topology(Tables):
             for n, veth in enumerate(self.veths)
         )
         return replace(self, bridges=bridges, veths=veths, routes=tuple(routes))
+
+    def draw(self, format: str = "text") -> str:
+        """A drawing of this network.
+
+        Args:
+            format: ``"text"``, ``"mermaid"`` or ``"svg"``.
+        """
+        from pytest_netns.drawing import Sketch, draw
+
+        return draw(Sketch.from_topology(self), format)
 
     def _plan(self) -> Plan:
         return make_plan(segments_of(self))

@@ -238,28 +238,31 @@ def _fill_subnet(
     return filled
 
 
-def default_routes(tables: Tables, plan: Plan, given: Iterable[RouteSpec]) -> Iterator[tuple[str, RouteSpec]]:
+def default_routes(
+    segments: Sequence[Segment], plan: Plan, given: Iterable[RouteSpec]
+) -> Iterator[tuple[str, RouteSpec]]:
     """The default routes that bridges with ``gateway`` ask for.
 
     Args:
-        tables: the topology's parts.
-        plan: its interfaces.
+        segments: the bridges and veth pairs.
+        plan: their interfaces.
         given: the routes written out, gateways as addresses; a namespace keeps its own default route.
 
     Yields:
         The key path of the bridge, and the route.
     """
     has_own = {(route.namespace, version_of(route)) for route in given if is_default(route)}
-    for number, bridge in enumerate(tables.bridges):
-        path = f"bridges[{number}]"
-        if bridge.gateway is not True:
+    for segment in segments:
+        if not isinstance(segment.spec, BridgeSpec) or not segment.spec.gateway:
             continue
-        gateways = [gateway for each in plan.of(bridge.namespace) if each.path == path for gateway in each.addresses]
-        for port in (each for each in plan.interfaces if each.segment == path):
+        inside = [each for each in plan.interfaces if each.segment == segment.path]
+        gateways = [own.ip for each in inside if each.path == segment.path for own in each.addresses]
+        for port in inside:
             for version in (4, 6):
-                via = next((each.ip for each in gateways if each.version == version and port.reaches(each.ip)), None)
-                if via and port.namespace != bridge.namespace and (port.namespace, version) not in has_own:
-                    yield path, RouteSpec(port.namespace, "default", via=via)
+                via = next((each for each in gateways if each.version == version and port.reaches(each)), None)
+                outside = port.namespace != segment.spec.namespace
+                if via is not None and outside and (port.namespace, version) not in has_own:
+                    yield segment.path, RouteSpec(port.namespace, "default", via=via)
 
 
 def is_default(route: RouteSpec) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import IPv4Network, IPv6Network
 
 from pytest_netns.errors import InvalidTopologyError
 from pytest_netns.topology_parts import BridgeSpec, RouteSpec
@@ -56,7 +55,7 @@ def check_routes(checked: Checked) -> Iterator[Problem]:
             for each in resolve(route, checked.plan):
                 concrete.append(each)
                 yield from _twice(seen, path, each)
-    for path, each in default_routes(checked.tables, checked.plan, concrete):
+    for path, each in default_routes(checked.segments, checked.plan, concrete):
         yield from _twice(seen, f"{path}.gateway", each)
 
 
@@ -102,10 +101,8 @@ def _gateway_mistakes(
         if route.dev is None:
             yield f"{refused}a link-local gateway needs dev, the interface it is behind"
     elif not any(each.reaches(via) for each in interfaces if route.dev in (None, each.name)):
-        on_link = [each for each in checked.tables.routes if each.namespace == route.namespace and each.via is None]
-        if not any(
-            isinstance(each.destination, IPv4Network | IPv6Network) and via in each.destination for each in on_link
-        ):
+        routes = [each for _, each in checked.sound("routes") if each.namespace == route.namespace and each.via is None]
+        if not any(not isinstance(each.destination, str) and via in each.destination for each in routes):
             yield f"{refused}it is on no network of {route.namespace!r}; {checked.plan.networks_of(route.namespace)}"
 
 

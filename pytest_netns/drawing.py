@@ -1,0 +1,192 @@
+"""A network drawn as text, as Mermaid and as SVG, from a plain description of it that a topology or a live lab can give."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeAlias
+
+from pytest_netns.values import parse_choice
+
+if TYPE_CHECKING:
+    from pytest_netns.topology import Topology
+
+FORMATS = ("text", "mermaid", "svg")
+
+# Namespace and name of an interface.
+Place: TypeAlias = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class SketchInterface:
+    """An interface in a drawing.
+
+    Attributes:
+        name: its name.
+        addresses: its addresses with prefix length.
+        is_bridge: whether it is a bridge.
+        bridge: the bridge in the same namespace that it is plugged into; None for none.
+        is_up: whether it is up.
+    """
+
+    name: str
+    addresses: tuple[str, ...] = ()
+    is_bridge: bool = False
+    bridge: str | None = None
+    is_up: bool = True
+
+    @property
+    def text(self) -> str:
+        """Name, addresses and state on one line."""
+        marks = ["bridge"] * self.is_bridge + ["down"] * (not self.is_up)
+        return "  ".join([self.name, *self.addresses, *marks])
+
+
+@dataclass(frozen=True)
+class SketchNamespace:
+    """A namespace in a drawing.
+
+    Attributes:
+        name: its name.
+        interfaces: its interfaces.
+        notes: what else is worth a line: forwarding, routes, masquerades, port forwards.
+    """
+
+    name: str
+    interfaces: tuple[SketchInterface, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def rows(self) -> list[SketchInterface]:
+        """The interfaces, each bridge followed by what is plugged into it."""
+        bridges = {each.name for each in self.interfaces if each.is_bridge}
+        rows: list[SketchInterface] = []
+        for each in self.interfaces:
+            if each.bridge not in bridges:
+                rows.append(each)
+                rows += [port for port in self.interfaces if each.is_bridge and port.bridge == each.name]
+        return rows
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """What there is to draw.
+
+    Attributes:
+        namespaces: the namespaces.
+        connections: pairs of connected interfaces, each given by its namespace and name.
+    """
+
+    namespaces: tuple[SketchNamespace, ...] = ()
+    connections: tuple[tuple[Place, Place], ...] = ()
+
+    @classmethod
+    def from_topology(cls, topology: Topology) -> Sketch:
+        """What a topology will look like once it is built."""
+        interfaces: dict[str, list[SketchInterface]] = {name: [] for name in topology.namespace_names}
+        connections: dict[Place, Place] = {}
+        for each in topology.interfaces:
+            addresses = tuple(map(str, each.addresses))
+            interfaces[each.namespace].append(SketchInterface(each.name, addresses, each.peer is None, each.bridge))
+            here = (each.namespace, each.name)
+            if each.peer is not None and each.peer not in connections:
+                connections[here] = each.peer
+        notes = _notes(topology)
+        namespaces = (SketchNamespace(name, tuple(held), tuple(notes[name])) for name, held in interfaces.items())
+        return cls(tuple(namespaces), tuple(connections.items()))
+
+    # Cached properties write to __dict__, past the frozen __setattr__; neither takes part in comparison.
+    @cached_property
+    def peers(self) -> Mapping[Place, Place]:
+        """The other end of each connected interface."""
+        return {**dict(self.connections), **{b: a for a, b in self.connections}}
+
+    def named(self, name: str) -> SketchNamespace:
+        """The namespace of that name."""
+        return self._by_name[name]
+
+    @cached_property
+    def _by_name(self) -> dict[str, SketchNamespace]:
+        return {each.name: each for each in self.namespaces}
+
+    def neighbours(self, name: str) -> list[str]:
+        """The namespaces connected to one, in the order of its interfaces."""
+        ends = (self.peers.get((name, each.name)) for each in self.named(name).rows)
+        return [end[0] for end in ends if end is not None]
+
+    def islands(self) -> list[list[list[str]]]:
+        """The namespaces, by what hangs together, each island by the distance from the namespace to start from.
+
+        It starts as far out as possible, but never at a bridge's port: these come after their bridge.
+        """
+        islands: list[list[list[str]]] = []
+        seen: set[str] = set()
+        plugged = self._plugged()
+        for namespace in self.namespaces:
+            if namespace.name not in seen:
+                members = {name for layer in self._layers(namespace.name) for name in layer}
+                inside = [each.name for each in self.namespaces if each.name in members]
+                starts = [name for name in inside if name not in plugged]
+                islands.append(max((self._layers(name) for name in starts or inside), key=len))
+                seen.update(members)
+        return islands
+
+    def _plugged(self) -> set[str]:
+        ports = {
+            (namespace.name, each.name)
+            for namespace in self.namespaces
+            for each in namespace.interfaces
+            if each.bridge is not None
+        }
+        return {other[0] for place, other in self.peers.items() if place in ports and other[0] != place[0]}
+
+    def _layers(self, start: str) -> list[list[str]]:
+        distance = {start: 0}
+        queue = deque([start])
+        while queue:
+            name = queue.popleft()
+            for neighbour in self.neighbours(name):
+                if neighbour not in distance:
+                    distance[neighbour] = distance[name] + 1
+                    queue.append(neighbour)
+        layers: list[list[str]] = [[] for _ in range(max(distance.values()) + 1)]
+        for name, far in distance.items():
+            layers[far].append(name)
+        return layers
+
+
+def _notes(topology: Topology) -> dict[str, list[str]]:
+    notes: dict[str, list[str]] = {name: [] for name in topology.namespace_names}
+    for namespace in topology.namespaces:
+        if namespace.forwarding:
+            notes[namespace.name].append("forwarding")
+    for masquerade in topology.masquerades:
+        out = f" out {masquerade.out}" if masquerade.out else ""
+        notes[masquerade.namespace].append(f"masquerade {masquerade.source}{out}")
+    for forward in topology.port_forwards:
+        notes[forward.namespace].append(f"{forward.protocol} {forward.port} → {forward.to}")
+    for route in topology.assigned().routes:
+        via = f" via {route.via}" if route.via else ""
+        dev = f" dev {route.dev}" if route.dev else ""
+        notes[route.namespace].append(f"{route.destination}{via}{dev}")
+    return notes
+
+
+def draw(sketch: Sketch, format: str = "text") -> str:
+    """A drawing.
+
+    Args:
+        sketch: what to draw.
+        format: ``"text"``, ``"mermaid"`` or ``"svg"``.
+
+    Raises:
+        InvalidTopologyError: there is no such format.
+    """
+    parse_choice(format, FORMATS, "format of a drawing")
+    # Here, since both rooms draw a Sketch.
+    from pytest_netns import drawing_svg, drawing_text
+
+    drawings = {"text": drawing_text.draw_text, "mermaid": drawing_text.draw_mermaid, "svg": drawing_svg.draw_svg}
+    return drawings[format](sketch)
