@@ -1,0 +1,31 @@
+# make demo    the picture of the README, in real packets
+# make test    lint, types, and the whole suite: as root, as an ordinary user, with pytest-xdist
+# make faults  the whole catalogue of crashes: every signal, every system call (takes long)
+# make bench   how fast, against C, ip commands and others (takes long)
+SHELL := /bin/bash
+.PHONY: demo test faults bench setup lint format clean
+
+demo:
+	@.ci/setup
+	@.venv/bin/python examples/demo.py
+
+test:
+	@.ci/test
+
+setup:
+	@.ci/setup
+
+lint: setup
+	.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/basedpyright
+
+format: setup
+	.venv/bin/ruff check --fix . && .venv/bin/ruff format .
+
+faults: setup
+	NETNS_FAULTS=full .venv/bin/python -m pytest -q -p no:cacheprovider tests/faults
+
+bench: setup
+	.venv/bin/python -m tests.benchmarks
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache dist build
