@@ -51,9 +51,9 @@ class _Box:
 def draw_svg(sketch: Sketch) -> str:
     """An SVG image that can be read on light and dark pages."""
     boxes, column_of, width, height = _place(sketch)
+    size = f'width="{width:g}" height="{height:g}" viewBox="0 0 {width:g} {height:g}"'
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="netns" role="img" xml:space="preserve"'
-        f' width="{width:g}" height="{height:g}" viewBox="0 0 {width:g} {height:g}">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="netns" role="img" xml:space="preserve" {size}>',
         f"<title>{_text(', '.join(boxes) or 'an empty network')}</title>",
         f"<style>{STYLE}</style>",
     ]

@@ -98,29 +98,29 @@ def check_names(checked: Checked) -> Iterator[Problem]:
         taken.setdefault(here, each.path)
 
 
-def _given(checked: Checked) -> Iterator[tuple[str, str, str, IPInterface]]:
-    """Segment, key path, namespace and value of every address written out."""
-    for segment in checked.segments:
-        holders: list[tuple[str, BridgeSpec | InterfaceSpec]] = list(segment.ends)
-        if isinstance(segment.spec, BridgeSpec):
-            holders.insert(0, (segment.path, segment.spec))
-        for path, holder in holders:
-            for address in holder.addresses:
-                yield segment.path, f"{path}.address", holder.namespace, address
+def _given(segment: Segment) -> Iterator[tuple[str, str, IPInterface]]:
+    """Key path, namespace and value of every address written out on a segment."""
+    holders: list[tuple[str, BridgeSpec | InterfaceSpec]] = list(segment.ends)
+    if isinstance(segment.spec, BridgeSpec):
+        holders.insert(0, (segment.path, segment.spec))
+    for path, holder in holders:
+        for address in holder.addresses:
+            yield f"{path}.address", holder.namespace, address
 
 
 def check_addresses(checked: Checked) -> Iterator[Problem]:
     """No address is used twice on a segment, nor in a namespace."""
-    on_segment: dict[tuple[str, IPAddress], str] = {}
     in_namespace: dict[tuple[str, IPAddress], str] = {}
-    for segment, path, namespace, address in _given(checked):
-        first = on_segment.get((segment, address.ip))
-        if first is None and not checked.tables.allow_overlap and not address.ip.is_link_local:
-            first = in_namespace.get((namespace, address.ip))
-        if first is not None:
-            yield path, f"cannot use '{address.ip}' twice: it is the address at {first}"
-        on_segment.setdefault((segment, address.ip), path)
-        in_namespace.setdefault((namespace, address.ip), path)
+    for segment in checked.segments:
+        on_segment: dict[IPAddress, str] = {}
+        for path, namespace, address in _given(segment):
+            first = on_segment.get(address.ip)
+            if first is None and not checked.tables.allow_overlap and not address.ip.is_link_local:
+                first = in_namespace.get((namespace, address.ip))
+            if first is not None:
+                yield path, f"cannot use '{address.ip}' twice: it is the address at {first}"
+            on_segment.setdefault(address.ip, path)
+            in_namespace.setdefault((namespace, address.ip), path)
 
 
 def check_overlaps(checked: Checked) -> Iterator[Problem]:
@@ -132,10 +132,10 @@ def check_overlaps(checked: Checked) -> Iterator[Problem]:
         for key, subnet in (("subnet", segment.spec.subnet), ("subnet6", segment.spec.subnet6)):
             if subnet is not None:
                 networks.setdefault((subnet, segment.path), f"{segment.path}.{key}")
-    for segment_path, path, _, address in _given(checked):
-        # Neither a single address nor the link-local network, which every segment has, is a subnet to keep apart.
-        if address.network.num_addresses > 1 and not address.ip.is_link_local:
-            networks.setdefault((address.network, segment_path), path)
+        for path, _, address in _given(segment):
+            # Neither a single address nor the link-local network, which every segment has, is a subnet to keep apart.
+            if address.network.num_addresses > 1 and not address.ip.is_link_local:
+                networks.setdefault((address.network, segment.path), path)
     written = {key: number for number, key in enumerate(networks)}
     outer: tuple[IPNetwork, str] | None = None
     # Networks nest or are apart, so in this order each overlaps the last one that was apart, or none.

@@ -1,0 +1,239 @@
+"""A topology as TOML: what is written is what is read, and the JSON Schema describes it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import pytest_netns
+from pytest_netns.errors import InvalidTopologyError
+from pytest_netns.topology import (
+    PICTURES,
+    BridgeSpec,
+    MasqueradeSpec,
+    NamespaceSpec,
+    PortForwardSpec,
+    PortSpec,
+    RouteSpec,
+    Topology,
+    VethEnd,
+    VethSpec,
+)
+
+DESIGN = """
+[[namespaces]]
+name = "gw"
+forwarding = true
+
+[[bridges]]
+name = "v-net-0"
+namespace = "gw"                       # default: host
+address = "192.168.15.5/24"
+ports = [{ namespace = "red", address = "192.168.15.1/24" },
+         { namespace = "blue", address = ["192.168.15.2/24", "fd00::2/64"], name = "veth-blue" }]
+
+[[veths]]
+ends = [{ namespace = "gw", name = "eth0", address = "192.168.1.2/24" },
+        { namespace = "outside", name = "eth0", address = "192.168.1.3/24" }]
+
+[[routes]]
+namespace = "red"
+destination = "default"
+via = "192.168.15.5"
+
+[[masquerades]]
+namespace = "gw"
+source = "192.168.15.0/24"
+out = "eth0"
+
+[[port_forwards]]
+namespace = "gw"
+port = 80
+to = "192.168.15.2:80"
+protocol = "tcp"
+"""
+
+
+def test_toml_is_read_as_the_same_value_as_python() -> None:
+    """The documented TOML and the Python for it are equal."""
+    assert Topology.loads(DESIGN) == Topology(
+        [NamespaceSpec("gw", forwarding=True)],
+        [
+            BridgeSpec(
+                "v-net-0",
+                namespace="gw",
+                address="192.168.15.5/24",
+                ports=[
+                    PortSpec("red", address="192.168.15.1/24"),
+                    PortSpec("blue", addresses=["192.168.15.2/24", "fd00::2/64"], name="veth-blue"),
+                ],
+            )
+        ],
+        veths=[
+            VethSpec(
+                [
+                    VethEnd("gw", name="eth0", address="192.168.1.2/24"),
+                    VethEnd("outside", name="eth0", address="192.168.1.3/24"),
+                ]
+            )
+        ],
+        routes=[RouteSpec("red", "default", via="192.168.15.5")],
+        masquerades=[MasqueradeSpec("gw", "192.168.15.0/24", out="eth0")],
+        port_forwards=[PortForwardSpec("gw", 80, "192.168.15.2:80")],
+    )
+
+
+def test_sysctls_may_be_written_with_or_without_quotes() -> None:
+    """TOML reads dots outside of quotes as nested tables; both ways mean the setting."""
+    quoted = Topology.loads('[[namespaces]]\nname = "red"\nsysctls = { "net.ipv4.ip_forward" = 1 }')
+    dotted = Topology.loads('[[namespaces]]\nname = "red"\nsysctls.net.ipv4.ip_forward = true')
+    assert quoted == dotted
+    assert quoted.namespaces[0].sysctls == (("net.ipv4.ip_forward", "1"),)
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_pictures_survive_being_written(name: str) -> None:
+    """The ready-made pictures, as they are and filled in, are read back equal."""
+    for topology in (PICTURES[name], PICTURES[name].assigned()):
+        assert Topology.loads(topology.dumps()) == topology
+
+
+def test_an_empty_topology() -> None:
+    """Nothing is written as nothing, and read as nothing."""
+    assert Topology().dumps() == ""
+    assert Topology.loads("") == Topology()
+
+
+NAMES = [f"n{n}" for n in range(6)] + ["host", "a-long.name_15c"]
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
+MTU = st.none() | st.integers(1280, 65535)
+MAC = st.none() | st.integers(0, 2**32).map(
+    lambda n: "02:00:" + ":".join(f"{n:08x}"[i : i + 2] for i in range(0, 8, 2))
+)
+
+
+@st.composite
+def topologies(draw: st.DrawFn) -> Topology:
+    """Valid topologies: every segment has subnets of its own, routes lead to neighbours."""
+    numbers = iter(range(1, 250))
+
+    def subnets(number: int) -> dict[str, str | None]:
+        v4, v6 = draw(st.sampled_from([(True, True), (True, False), (False, True)]))
+        return {"subnet": f"10.{number}.0.0/24" if v4 else None, "subnet6": f"fd00:{number}::/64" if v6 else None}
+
+    def explicit(number: int, host: int) -> list[str]:
+        return draw(
+            st.sampled_from(
+                [[], [f"10.{number}.0.{host}/24"], [f"10.{number}.0.{host}/24", f"fd00:{number}::{host:x}/64"]]
+            )
+        )
+
+    bridges = []
+    for _ in range(draw(st.integers(0, 3))):
+        number = next(numbers)
+        ports = [
+            PortSpec(name, addresses=explicit(number, 10 + n), mtu=draw(MTU), mac=draw(MAC))
+            for n, name in enumerate(draw(st.lists(st.sampled_from(NAMES), max_size=5)))
+        ]
+        home = draw(st.sampled_from(NAMES))
+        bridges.append(BridgeSpec(f"br{number}", namespace=home, ports=ports, mtu=draw(MTU), **subnets(number)))  # type: ignore[arg-type]
+    veths = []
+    for _ in range(draw(st.integers(0, 3))):
+        number = next(numbers)
+        ends = [VethEnd(draw(st.sampled_from(NAMES)), mtu=draw(MTU), name=f"eth{number}{n}") for n in range(2)]
+        veths.append(VethSpec(ends, **subnets(number)))  # type: ignore[arg-type]
+    namespaces = [
+        NamespaceSpec(
+            name,
+            forwarding=draw(st.booleans()),
+            nft=draw(TEXT),
+            hostnames=[f"{name}{n}.test" for n in range(draw(st.integers(0, 2)))],
+            sysctls=draw(st.dictionaries(st.sampled_from(["net.a", "net.b.c"]), st.integers() | st.just('a "b\\ c'))),
+            resolver=draw(st.lists(st.ip_addresses(), max_size=2)),
+        )
+        for name in draw(st.lists(st.sampled_from(NAMES), unique=True, max_size=4))
+    ]
+    plain = Topology(namespaces, bridges, veths=veths)
+    routes, masquerades, forwards = [], [], []
+    for n, each in enumerate(plain.interfaces):
+        for m, address in enumerate(each.addresses if draw(st.booleans()) else ()):
+            target = address.network[200]
+            destination = f"172.16.{n}.0/24" if address.version == 4 else f"fd77:{n}::/64"
+            routes.append(
+                RouteSpec(each.namespace, destination, via=target, metric=draw(st.none() | st.integers(0, 9)))
+            )
+            masquerades.append(
+                MasqueradeSpec(each.namespace, address.network, out=draw(st.sampled_from([None, each.name])))
+            )
+            to = f"[{target}]:80" if address.version == 6 else str(target)
+            forwards.append(
+                PortForwardSpec(each.namespace, 1 + 9 * n + m, to, protocol=draw(st.sampled_from(["tcp", "udp"])))
+            )
+    return Topology(namespaces, bridges, veths=veths, routes=routes, masquerades=masquerades, port_forwards=forwards)
+
+
+@settings(max_examples=150, deadline=None)
+@given(topologies())
+def test_every_topology_survives_being_written(topology: Topology) -> None:
+    """Whatever is in a topology, its text is read as an equal one; so is that of the topology filled in."""
+    assert Topology.loads(topology.dumps()) == topology
+    assigned = topology.assigned()
+    assert Topology.loads(assigned.dumps()) == assigned
+    assert assigned.interfaces == topology.interfaces
+    assert assigned.assigned() == assigned
+    assert assigned.namespace_names == topology.namespace_names
+
+
+@settings(max_examples=50, deadline=None)
+@given(topologies())
+def test_assigned_addresses_are_unique_on_each_segment(topology: Topology) -> None:
+    """Nobody gets an address that someone else has."""
+    held = [(each.segment, address.ip) for each in topology.interfaces for address in each.addresses]
+    assert len(held) == len(set(held))
+
+
+@given(TEXT | st.sampled_from(['"""', "\\", "a\r\nb", "\x7f\x1f", "'''\n'''", '\n"\n""""\n\n']))
+def test_any_text_survives_being_written(text: str) -> None:
+    """Quotes, backslashes, control characters and line ends in nft text come back as they were."""
+    topology = Topology([NamespaceSpec("red", nft=text)])
+    assert Topology.loads(topology.dumps()) == topology
+
+
+def test_the_schema_that_ships_is_the_generated_one() -> None:
+    """The file for editors is what the code accepts today."""
+    shipped = Path(pytest_netns.__file__).with_name("topology.schema.json").read_text(encoding="utf-8")
+    assert shipped == json.dumps(Topology.json_schema(), indent=2) + "\n"
+
+
+def test_the_schema_tells_keys_and_requirements() -> None:
+    """The schema refuses unknown keys, requires the required ones, and lets an address be one or several."""
+    schema = Topology.json_schema()
+    assert schema["additionalProperties"] is False
+    bridge = schema["properties"]["bridges"]["items"]
+    assert bridge["required"] == ["name"]
+    assert bridge["properties"]["namespace"]["default"] == "host"
+    port = bridge["properties"]["ports"]["items"]
+    assert set(port["properties"]) == {"namespace", "address", "name", "mtu", "mac"}
+    assert [each["type"] for each in port["properties"]["address"]["oneOf"]] == ["string", "array"]
+    assert all("description" in key for key in port["properties"].values())
+
+
+def test_a_file_is_named_in_its_mistakes(tmp_path: Path) -> None:
+    """A mistake in a file begins with the file and the key path; so does text that is no TOML, and no text."""
+    file = tmp_path / "office.toml"
+    file.write_text('[[bridges]]\nname = "v-net-0"\nports = [{ namespace = "red", address = "192.168.15.1" }]')
+    with pytest.raises(InvalidTopologyError) as caught:
+        Topology.from_toml(file)
+    assert caught.value.problems[0].startswith(f"{file}: bridges[0].ports[0].address: cannot use '192.168.15.1'")
+    file.write_text("[[bridges]")
+    with pytest.raises(InvalidTopologyError, match=r"office\.toml: not valid TOML: .*line 1"):
+        Topology.from_toml(file)
+    file.write_bytes(b"\xff")
+    with pytest.raises(InvalidTopologyError, match=r"office\.toml: not valid UTF-8"):
+        Topology.from_toml(file)
+    with pytest.raises(FileNotFoundError):
+        Topology.from_toml(tmp_path / "missing.toml")
