@@ -9,6 +9,7 @@ import os
 import platform
 import sys
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,15 +19,16 @@ if TYPE_CHECKING:
     from pytest_netns.kernel.probes import Result
 
 _MAIN = (("namespaces", "network"), ("interfaces", "veth"))  # without these there is no lab
+_NOTHING = "only tests that do not use netns can run"
 _OPEN_FILES = 1024
 _PROCESSES = 256
 _WIDTH = 110
-_INDENT = 18
+_INDENT = len(f"  {'':10} NO   ")
 
 
 @dataclass(frozen=True)
 class Line:
-    """One row of the table; ``cause``, ``remedy`` and ``without`` are empty where all is well."""
+    """One thing; ``cause``, ``remedy`` and ``without`` are empty where all is well."""
 
     group: str
     name: str
@@ -34,6 +36,7 @@ class Line:
     cause: str = ""
     remedy: str = ""
     without: str = ""
+    tried: bool = True
 
 
 @dataclass(frozen=True)
@@ -74,25 +77,27 @@ def examine() -> Report:
             False,
             "it needs Linux",
             "run these tests on Linux: a VM, a container or CI",
-            "nothing; tests that use netns are skipped",
+            _NOTHING,
         )
         return Report(False, (), (line,))
     from pytest_netns.kernel import privileges, probes
 
-    results = [probes.run(probe) for probe in probes.all_probes()]
+    results = probes.run()
     ok = {(result.probe.group, result.probe.name) for result in results if result.ok}
     modes = []
     if privileges.is_privileged() and ("namespaces", "network") in ok:
         modes.append("root")
     if ("namespaces", "user") in ok:
         modes.append("rootless")
-    lines = [*map(_line, results), *_limits(), _xdist()]
-    return Report(all(each in ok for each in _MAIN), tuple(modes), tuple(lines))
+    works = all(each in ok for each in _MAIN)
+    lines = [*(_line(result, works) for result in results), *_limits(), _xdist()]
+    return Report(works, tuple(modes), tuple(lines))
 
 
-def _line(result: Result) -> Line:
+def _line(result: Result, works: bool) -> Line:
     probe = result.probe
-    return Line(probe.group, probe.name, result.ok, result.cause, result.remedy, "" if result.ok else probe.without)
+    without = "" if result.ok else probe.without if works else _NOTHING
+    return Line(probe.group, probe.name, result.ok, result.cause, result.remedy, without, result.tried)
 
 
 def _limits() -> list[Line]:
@@ -107,7 +112,7 @@ def _limits() -> list[Line]:
     ):
         soft, _ = resource.getrlimit(which)
         enough = soft == resource.RLIM_INFINITY or soft >= least
-        without = "small labs; a namespace takes some 5 open files and 2 processes"
+        without = "only small labs work; a namespace takes some 5 open files and 2 processes"
         found.append(
             Line("limits", name, True)
             if enough
@@ -123,7 +128,7 @@ def _limits() -> list[Line]:
             False,
             f"user.max_net_namespaces is {namespaces}",
             "sudo sysctl -w user.max_net_namespaces=100000",
-            "labs of that many namespaces",
+            "labs of that many namespaces work",
         )
     )
     return found
@@ -139,7 +144,7 @@ def _xdist() -> Line:
             False,
             "it is not installed",
             "pip install pytest-xdist",
-            "everything; tests run one after the other",
+            "tests run one after the other",
         )
     return Line("programs", "pytest-xdist", True)
 
@@ -148,19 +153,28 @@ def _xdist() -> Line:
 
 
 def show(report: Report) -> str:
-    """The table: what works is one line for a group, what does not is a paragraph of its own."""
-    lines = [_about(), _verdict(report), ""]
+    """The table: of each group, what works on one line, and what does not with its cause and remedy."""
+    shown = [_about(), _verdict(report), ""]
     for group in dict.fromkeys(line.group for line in report.lines):
-        rows = [line for line in report.lines if line.group == group]
-        good = [line.name for line in rows if line.ok]
+        lines = [line for line in report.lines if line.group == group and line.tried]
+        good = [line.name for line in lines if line.ok]
         if good:
-            lines += _wrap(f"  {group:10} ok   ", ", ".join(good))
-        for line in (row for row in rows if not row.ok):
-            lines += _wrap(f"  {group:10} NO   ", f"{line.name}: {line.cause}")
-            if line.remedy:
-                lines += _wrap(" " * _INDENT + "remedy: ", line.remedy)
-            lines += _wrap(" " * _INDENT + "still works: ", line.without)
-    return "\n".join(lines)
+            shown += _wrap(f"  {group:10} ok   ", ", ".join(good))
+        for cause in dict.fromkeys(line.cause for line in lines if not line.ok):
+            shown += _show_missing(group, cause, [line for line in lines if line.cause == cause and not line.ok])
+    untried = [line.name for line in report.lines if not line.tried]
+    if untried:
+        shown += _wrap("  not tried, for want of a network namespace: ", ", ".join(untried))
+    return "\n".join(shown)
+
+
+def _show_missing(group: str, cause: str, lines: Sequence[Line]) -> list[str]:
+    """What is missing for one cause."""
+    remedies = dict.fromkeys(line.remedy for line in lines if line.remedy)
+    shown = _wrap(f"  {group:10} NO   ", f"{', '.join(line.name for line in lines)}: {cause}")
+    if remedies:
+        shown += _wrap(" " * _INDENT + "remedy: ", "; ".join(remedies))
+    return shown + _wrap(" " * _INDENT + "without: ", "; ".join(dict.fromkeys(line.without for line in lines)))
 
 
 def _about() -> str:

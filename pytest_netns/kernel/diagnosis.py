@@ -125,13 +125,6 @@ _ROWS = (
         _is("kernel/unprivileged_userns_clone", "0"),
     ),
     _Row(
-        ("user namespace",),
-        (errno.EPERM,),
-        "this process runs in a chroot, where the kernel forbids user namespaces",
-        "run outside of the chroot, or as root; or enter the directory with systemd-nspawn or pivot_root",
-        _in_chroot,
-    ),
-    _Row(
         ("user namespace", "setgroups", "uid_map", "gid_map", "network namespace", "capset"),
         (errno.EPERM, errno.EACCES),
         "AppArmor lets programs without a profile make user namespaces but not use them "
@@ -147,11 +140,24 @@ _ROWS = (
         _lacks_setfcap,
     ),
     _Row(
+        _MOUNTS,
+        (errno.EACCES,),
+        "AppArmor forbids mounts in this container",
+        "start the container with --security-opt apparmor=unconfined",
+    ),
+    _Row(
         _NAMESPACES,
         _NOT_ALLOWED,
         "a seccomp filter refuses it, as container runtimes' default does",
         f"start the container with {CONTAINER} or, to stay without privilege, --security-opt seccomp=unconfined",
         _is_filtered,
+    ),
+    _Row(
+        ("user namespace",),
+        (errno.EPERM,),
+        "this process runs in a chroot, where the kernel forbids user namespaces",
+        "run outside of the chroot, or as root; or enter the directory with systemd-nspawn or pivot_root",
+        _in_chroot,
     ),
     _Row(
         ("network namespace",),
@@ -161,16 +167,17 @@ _ROWS = (
         lambda: not privileges.is_privileged(),
     ),
     _Row(
-        _MOUNTS,
-        (errno.EACCES,),
-        "AppArmor forbids mounts in this container",
-        "start the container with --security-opt apparmor=unconfined",
-    ),
-    _Row(
         ("own /proc", "own /sys"),
         (errno.EPERM,),
         "parts of it are hidden by other mounts here, so the kernel shows nobody a fresh one",
         f"start the container with {_UNMASK}",
+    ),
+    _Row(
+        _MOUNTS,
+        (errno.EINVAL,),
+        "this process runs in a chroot that is no mount point",
+        "sudo mount --bind DIRECTORY DIRECTORY, before the chroot",
+        _in_chroot,
     ),
     _Row(_MOUNTS, (errno.EPERM,), "mounts are forbidden", f"start the container with {CONTAINER}"),
     _Row(
@@ -194,7 +201,7 @@ _ROWS = (
     _Row(
         ("interface", "qdisc", "nft"),
         (errno.EOPNOTSUPP, errno.ENOENT, errno.ENODEV, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT),
-        "this kernel lacks it",
+        "this kernel lacks it, or its module is not loaded",
         "",  # `_module` names the command
     ),
 )
@@ -237,4 +244,4 @@ def _show_error(number: int, words: str) -> str:
 
 def _load(step: str) -> str:
     module = next((name for prefix, name in _MODULES.items() if step.startswith(prefix)), step.split()[-1])
-    return f"sudo modprobe {module}; where there is no such module, a kernel that has it"
+    return f"sudo modprobe {module}"

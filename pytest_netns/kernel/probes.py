@@ -36,6 +36,7 @@ _TCA_KIND, _TCA_OPTIONS, _TCA_TBF_PARMS = 1, 2, 1
 _IFLA_IFNAME, _IFLA_LINK, _IFLA_LINKINFO = 3, 5, 18
 _IFLA_INFO_KIND, _IFLA_INFO_DATA = 1, 2
 _TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
+_ELSE = "everything else works"
 _TIMEOUT = 10  # seconds a program gets
 
 
@@ -46,7 +47,7 @@ class Probe:
     Attributes:
         group: what it belongs to, such as ``"interfaces"``.
         name: what is tried.
-        without: what still works where it does not.
+        without: what becomes of tests where it does not work; empty where none could run.
         attempt: tries it; runs in a child process that may make namespaces.
         base: whether the child first moves into a network namespace of its own, in the mode that this machine allows.
     """
@@ -60,27 +61,43 @@ class Probe:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a probe; ``cause`` and ``remedy`` are empty where it went well."""
+    """What came of a probe; ``cause`` and ``remedy`` are empty where it went well.
+
+    Attributes:
+        tried: False where it needs a network namespace and there is none to be had.
+    """
 
     probe: Probe
     ok: bool
     cause: str = ""
     remedy: str = ""
+    tried: bool = True
 
 
-def run(probe: Probe) -> Result:
-    """Try one thing, leaving nothing of it."""
+def run() -> list[Result]:
+    """Try everything, leaving nothing of it."""
+    base_failure = attempts.try_in_child(enter_base)
+    results = []
+    for probe in _all():
+        if not probe.base:
+            results.append(_result(probe, attempts.try_in_child(probe.attempt)))
+        elif base_failure is not None:
+            results.append(_result(probe, base_failure, tried=False))
+        else:
+            results.append(_result(probe, attempts.try_in_child(partial(_attempt_in_base, probe))))
+    return results
 
-    def attempt() -> None:
-        if probe.base:
-            enter_base()
-        probe.attempt()
 
-    failure = attempts.try_in_child(attempt)
+def _attempt_in_base(probe: Probe) -> None:
+    enter_base()
+    probe.attempt()
+
+
+def _result(probe: Probe, failure: StepError | None, *, tried: bool = True) -> Result:
     if failure is None:
         return Result(probe, True)
     cause, remedy = diagnosis.explain(failure.step, failure.errno, failure.words)
-    return Result(probe, False, cause, failure.remedy or remedy)
+    return Result(probe, False, cause, failure.remedy or remedy, tried)
 
 
 def enter_base() -> None:
@@ -92,8 +109,7 @@ def enter_base() -> None:
         syscalls.unshare(syscalls.CLONE_NEWNET)
 
 
-def all_probes() -> list[Probe]:
-    """Everything there is to try, in the order to show it."""
+def _all() -> list[Probe]:
     return [*_namespaces(), *_views(), *_interfaces(), *_nat(), *_cables(), *_programs()]
 
 
@@ -102,11 +118,11 @@ def all_probes() -> list[Probe]:
 
 def _namespaces() -> Iterator[Probe]:
     group = "namespaces"
-    yield Probe(group, "user", "mode root; mode rootless does not", rootless.move, base=False)
-    yield Probe(group, "network", "nothing", _network)
-    yield Probe(group, "PID", "everything; daemons are found and ended one by one", _pid)
-    yield Probe(group, "mount", "everything but the views below", _mount)
-    yield Probe(group, "host name", "everything; programs see the machine's host name", _host_name)
+    yield Probe(group, "user", "only mode root works", rootless.move, base=False)
+    yield Probe(group, "network", "", _network, base=False)
+    yield Probe(group, "PID", "daemons are found and ended one by one", _pid)
+    yield Probe(group, "mount", "no views of their own, see below", _mount)
+    yield Probe(group, "host name", "programs see the machine's host name", _host_name)
 
 
 def _views() -> Iterator[Probe]:
@@ -114,20 +130,23 @@ def _views() -> Iterator[Probe]:
     yield Probe(
         group,
         "own /etc/hosts",
-        "everything; names are looked up as outside",
+        "names are looked up as outside",
         partial(_view, "own /etc/hosts", supervisor.mount_names),
     )
-    yield Probe(group, "own /proc", "everything; programs see the machine's processes", _own_proc)
+    yield Probe(group, "own /proc", "programs see the machine's processes", _own_proc)
     yield Probe(
         group,
         "own /sys",
-        "everything; /sys/class/net shows the machine's interfaces",
+        "/sys/class/net shows the machine's interfaces",
         partial(_view, "own /sys", partial(supervisor.mount_sys, _PROC_FLAGS)),
     )
-    yield Probe(group, "write settings", "all but forwarding, NAT and what sets net.* itself", _setting)
+    yield Probe(
+        group, "write settings", "forwarding, NAT and settings of one's own do not work; the rest does", _setting
+    )
 
 
 def _network() -> None:
+    enter_base()
     with step("network namespace"):
         NetworkNamespace.create("probe").close()
 
@@ -180,8 +199,8 @@ def _setting() -> None:
 
 def _interfaces() -> Iterator[Probe]:
     group = "interfaces"
-    yield Probe(group, "veth", "nothing: every cable is one", _veth)
-    yield Probe(group, "bridge", "veth pairs; not netns_lan and netns_nat", partial(_link, "bridge"))
+    yield Probe(group, "veth", "", _veth)
+    yield Probe(group, "bridge", "only veth pairs work; netns_lan and netns_nat do not", partial(_link, "bridge"))
     with_card = {
         "macvlan": wire.u32(1, 4),  # IFLA_MACVLAN_MODE: bridge
         "ipvlan": b"",
@@ -194,10 +213,10 @@ def _interfaces() -> Iterator[Probe]:
         "wireguard": b"",
     }
     for kind, data in with_card.items():
-        yield Probe(group, kind, f"everything but {kind}", partial(_link, kind, data, on_card=True))
+        yield Probe(group, kind, _ELSE, partial(_link, kind, data, on_card=True))
     for kind, data in alone.items():
-        yield Probe(group, kind, f"everything but {kind}", partial(_link, kind, data))
-    yield Probe(group, "tun", "everything but programs that open /dev/net/tun, such as VPNs", _tun)
+        yield Probe(group, kind, _ELSE, partial(_link, kind, data))
+    yield Probe(group, "tun", "programs that open /dev/net/tun, such as VPNs, do not work", _tun)
 
 
 def _veth() -> None:
@@ -231,7 +250,7 @@ def _tun() -> None:
 
 def _nat() -> Iterator[Probe]:
     group = "NAT"
-    without = "everything but NAT and ns.nft()"
+    without = "everything but NAT and ns.nft() works"
     yield Probe(group, "nft", without, partial(_nft, "ruleset", "add table inet probe"))
     for family, target in (("ip", "192.0.2.1"), ("ip6", "[2001:db8::1]:80")):
         version = "IPv4" if family == "ip" else "IPv6"
@@ -245,7 +264,7 @@ def _nat() -> Iterator[Probe]:
             yield Probe(
                 group,
                 f"{name} {version}",
-                f"everything but {name} of {version}",
+                _ELSE,
                 partial(_nft, name, text),
             )
 
@@ -269,13 +288,13 @@ def _cables() -> Iterator[Probe]:
     yield Probe(
         "bad cables",
         "netem",
-        "everything but delay, loss, duplicates and reordering",
+        "everything but delay, loss, duplicates and reordering works",
         partial(_qdisc, "netem", struct.pack("=6I", 1, 1000, 0, 0, 0, 0)),
     )
     # tc_tbf_qopt: rate and peak rate (tc_ratespec), limit, buffer, mtu; link layer 1 is Ethernet
     rate = struct.pack("=BBHhHI", 0, 1, 0, 0, 0, 1_000_000)
     options = wire.attribute(_TCA_TBF_PARMS, rate + bytes(12) + struct.pack("=III", 1_000_000, 1_000_000, 0))
-    yield Probe("bad cables", "tbf", "everything but limits of bandwidth", partial(_qdisc, "tbf", options))
+    yield Probe("bad cables", "tbf", "everything but limits of bandwidth works", partial(_qdisc, "tbf", options))
 
 
 def _qdisc(kind: str, options: bytes) -> None:
@@ -290,7 +309,7 @@ def _qdisc(kind: str, options: bytes) -> None:
 
 
 def _programs() -> Iterator[Probe]:
-    yield Probe("programs", "ping", "everything; examples that ping do not", _ping)
+    yield Probe("programs", "ping", "everything else works", _ping)
 
 
 def _ping() -> None:
