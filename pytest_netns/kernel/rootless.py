@@ -2,7 +2,7 @@
 
 User and group are mapped to themselves, so file permissions mean what they did. Of the capabilities that a user
 namespace gives, those that the plugin and network programs need are kept, as ambient ones, so that programs have them
-too (capabilities(7), user_namespaces(7)).
+too (capabilities(7), user_namespaces(7)). Root keeps all.
 """
 
 from __future__ import annotations
@@ -85,6 +85,8 @@ def move() -> None:
 
 
 def _keep_capabilities() -> None:
+    if os.geteuid() == 0:
+        return  # root's programs get all of them anyway, and who has fewer may not look at them in /proc
     syscalls.set_capabilities(sum(1 << capability for capability in KEPT_CAPABILITIES))
     for capability in KEPT_CAPABILITIES:
         syscalls.prctl(syscalls.PR_CAP_AMBIENT, syscalls.PR_CAP_AMBIENT_RAISE, capability)

@@ -19,6 +19,8 @@ IS_ROOT = os.geteuid() == 0
 # Whoever owns the project can read it; where that is root, nobody (or who runs this) has to be able to.
 OTHER = ROOT.stat().st_uid or 65534
 FILTER = Path(__file__).with_name("seccomp_filter.py")
+# Plugins of the outer run that the inner ones do not need: some take long to import.
+PLAIN = [f"-pno:{name}" for name in ("cacheprovider", "asyncio", "hypothesispytest", "anyio", "timeout")]
 TIMEOUT = 120  # seconds a whole inner run may take before it counts as hung
 
 Argv = Sequence[str]
@@ -77,7 +79,7 @@ def run_pytest(
     prefix: Argv, directory: Path, *arguments: str, env: Mapping[str, str] | None = None, python: str = sys.executable
 ) -> Outcome:
     """Run the suite in a directory, from an environment."""
-    argv = [*prefix, python, "-m", "pytest", "-p", "no:cacheprovider", "-rA", f"--rootdir={directory}", *arguments]
+    argv = [*prefix, python, "-m", "pytest", *PLAIN, "-rA", f"--rootdir={directory}", *arguments]
     done = subprocess.run(
         argv,
         cwd=directory,
