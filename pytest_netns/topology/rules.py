@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from pytest_netns.errors import InvalidTopologyError
-from pytest_netns.topology_parts import BridgeSpec, InterfaceSpec, Tables
-from pytest_netns.topology_plan import (
+from pytest_netns.topology.parts import BridgeSpec, InterfaceSpec, Tables
+from pytest_netns.topology.plan import (
     Plan,
     Segment,
     sound,

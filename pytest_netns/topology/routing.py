@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_netns.errors import InvalidTopologyError
-from pytest_netns.topology_parts import BridgeSpec, RouteSpec
-from pytest_netns.topology_plan import (
+from pytest_netns.topology.parts import BridgeSpec, RouteSpec
+from pytest_netns.topology.plan import (
     PlannedInterface,
     default_routes,
     is_default,
     resolve,
     version_of,
 )
-from pytest_netns.topology_rules import Checked, Problem
+from pytest_netns.topology.rules import Checked, Problem
 from pytest_netns.values import IPAddress, parse_choice
 
 
