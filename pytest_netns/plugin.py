@@ -46,14 +46,15 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     session = config.stash[SESSION] = Session(settings.parse(config))
     workerinput = getattr(config, "workerinput", None)
     if workerinput is not None:
-        session.inherit(workerinput["netns"])
+        session.inherit(workerinput.get("netns"))
     elif session.settings.mode == "rootless":
         session.go_rootless()
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    node.workerinput["netns"] = node.config.stash[SESSION].told_workers()
+    if node.gateway.spec.popen:  # another machine is another matter
+        node.workerinput["netns"] = node.config.stash[SESSION].told_workers()
 
 
 @pytest.hookimpl(tryfirst=True)
