@@ -313,7 +313,10 @@ class Namespace:
         kernel = self._kernel
         with self._lab._lock:
             if self._view is None:
-                self._view = View(kernel)
+                view = View(kernel)
+                if not view.has_pids:
+                    self._lab._note_entered(self)
+                self._view = view
             return self._view
 
     def _interface(self, interface: Interface | str) -> Interface:
