@@ -124,23 +124,28 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, Any, Any]:
     own = session.config.stash[SESSION]
     result = yield
     own.note_leaks(wait=True)
+    own.note_refusals()
     output = getattr(session.config, "workeroutput", None)
     if output is not None:
-        output["netns_leaks"] = own.leaks
+        output["netns_leaks"], output["netns_refused"] = own.leaks, own.refused
         return result
     for owner, message in own.leaks:
-        if own.settings.leaks == "error":
+        try:
+            if own.settings.leaks == "error":
+                raise NamespaceLeakWarning(message)
+            session.config.issue_config_time_warning(NamespaceLeakWarning(f"{owner}: {message}"), stacklevel=2)
+        except NamespaceLeakWarning:  # the user's filters may make the warning an error too
             session.config.hook.pytest_runtest_logreport(report=settings.leak_report(owner, message))
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        else:
-            warnings.warn(NamespaceLeakWarning(f"{owner}: {message}"), stacklevel=1)
     return result
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    leaks = getattr(node, "workeroutput", {}).get("netns_leaks", [])
-    node.config.stash[SESSION].leaks += [(owner, message) for owner, message in leaks]
+    output = getattr(node, "workeroutput", {})
+    session = node.config.stash[SESSION]
+    session.leaks += [(owner, message) for owner, message in output.get("netns_leaks", [])]
+    session.note_refusals(output.get("netns_refused", []))
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -47,12 +47,14 @@ class Session:
         settings: the options in force.
         factory: what the fixture ``netns_factory`` gives.
         leaks: of the namespaces that outlived their test by 5 s, (test, message).
+        refused: what this environment refused the programs in namespaces, such as a PID namespace.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.factory = LabFactory()
         self.leaks: list[tuple[str, str]] = []
+        self.refused: list[str] = []
         self._rootless = False
         self._unavailable: UnavailableError | None = None
         self._checked = False
@@ -110,8 +112,11 @@ class Session:
         return f"netns: mode {mode}{missing}"
 
     def summary(self) -> str:
-        """What to tell at the end of the run: why tests were not run; empty where all could be."""
-        return str(self._unavailable or "")
+        """What to tell at the end of the run: why tests were not run, what programs had to do without; often empty."""
+        parts = [str(self._unavailable)] if self._unavailable is not None else []
+        if self.refused:
+            parts.append(f"programs in namespaces ran without: {'; '.join(self.refused)}")
+        return "\n".join(parts)
 
     # -- a test -------------------------------------------------------------------------------------
 
@@ -165,6 +170,14 @@ class Session:
             held = "; ".join(holders.find(late.inode)) or holders.UNKNOWN
             message = f"namespace {late.name!r} is still alive {destruction.GRACE:g} s after its lab was closed: {held}"
             self.leaks.append((late.owner, message))
+
+    def note_refusals(self, refused: Iterable[str] = ()) -> None:
+        """Add what programs had to do without, here or as a worker reports it."""
+        if "pytest_netns.kernel.supervision" in sys.modules:
+            from pytest_netns.kernel import supervision
+
+            refused = [*refused, *supervision.refused()]
+        self.refused += [line for line in refused if line not in self.refused]
 
     def close(self) -> None:
         """End what this run has started, and give signals their handlers back."""

@@ -26,6 +26,7 @@ _WORDS_PER_MESSAGE = program.MAX_MESSAGE // 16
 
 _lock = threading.RLock()
 _current: Supervisor | None = None
+_refused: dict[str, None] = {}  # what the environment refused any init so far, in order
 _watched: dict[int, str] = {}  # what the watchdog has been told, each namespace's number with its sign
 
 
@@ -106,6 +107,7 @@ class Supervisor:
         first, *lines = answer.decode().splitlines() or [""]
         if first == "ok" and descriptors:
             os.set_inheritable(descriptors[0], False)
+            _refused.update(dict.fromkeys((*own_lacks, *lines)))
             return Init(_pid_of(descriptors[0]), descriptors[0], (*own_lacks, *lines))
         for descriptor in descriptors:
             os.close(descriptor)
@@ -214,6 +216,11 @@ def close() -> None:
             _current.close()
             _current = None
             atexit.unregister(close)
+
+
+def refused() -> list[str]:
+    """What programs in namespaces had to do without so far, because the environment refuses it: a line for each part."""
+    return list(_refused)
 
 
 def wait_ended(pidfd: int, timeout: float) -> bool:

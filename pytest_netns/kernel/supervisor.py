@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> None:
     try:
         syscalls.unshare(syscalls.CLONE_NEWPID)
     except OSError as error:
-        lacks.append(f"PID namespace: {error}")
+        lacks.append(f"PID namespace: {error.strerror}")
     guardian = os.pidfd_open(os.getpid())
     supervisor = os.fork()
     if supervisor == 0:
@@ -175,7 +175,7 @@ def make_view(name: str) -> list[str]:
             for function, *arguments in steps:
                 function(*arguments)  # type: ignore[operator]
         except OSError as error:
-            lacks.append(f"{part}: {error}")
+            lacks.append(f"{part}: {error.strerror}")
             return False
         return True
 
