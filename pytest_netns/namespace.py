@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pytest_netns import calls, entering, nat, process, service, values
 from pytest_netns.errors import InvalidTopologyError, KernelError, NetnsError
 from pytest_netns.interface import Interface
-from pytest_netns.kernel import netns, nftables, rtnetlink
+from pytest_netns.kernel import diagnosis, netns, nftables, rtnetlink
 from pytest_netns.kernel.netlink import NetlinkSocket
 from pytest_netns.kernel.view import View
 from pytest_netns.process import Command, Process
@@ -144,7 +144,8 @@ class Namespace:
         except FileNotFoundError:
             raise InvalidTopologyError(f"cannot {action}: a network namespace has no setting of that name") from None
         except OSError as error:
-            raise KernelError(action, error.errno or 0, namespace=self.name) from error
+            _, remedy = diagnosis.explain("sysctl", error.errno or 0)
+            raise KernelError(action, error.errno or 0, namespace=self.name, remedy=remedy) from error
 
     # -- NAT ------------------------------------------------------------------------------------------
 

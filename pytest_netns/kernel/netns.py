@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Iterator
 
 from pytest_netns.errors import KernelError, UnavailableError
-from pytest_netns.kernel import interrupts, rtnetlink, syscalls
+from pytest_netns.kernel import diagnosis, interrupts, rtnetlink, syscalls
 from pytest_netns.kernel.netlink import NetlinkSocket
 
 THREAD_NAMESPACE = "/proc/thread-self/ns/net"  # /proc/self would be the main thread's
@@ -122,6 +122,8 @@ def restore(fd: int) -> None:
     try:
         syscalls.setns(fd, syscalls.CLONE_NEWNET)
     except OSError as error:
+        if current_inode() == os.fstat(fd).st_ino:
+            return  # it has never left: who may not make namespaces may not enter them either
         abort(f"cannot return to the network namespace the thread came from: {error}")
     finally:
         os.close(fd)
@@ -200,15 +202,11 @@ def _unshare_with_retries(name: str) -> None:
 
 
 def _creation_error(name: str, error: OSError) -> Exception:
-    action = "create network namespace"
-    if error.errno == errno.EPERM:
-        return UnavailableError(
-            "network namespaces", f"{action} {name!r}: {error}", "run as root, or with --netns-mode=rootless"
-        )
-    remedy = ""
-    if error.errno == errno.ENOSPC:
-        remedy = "sudo sysctl -w user.max_net_namespaces=100000"
-    return KernelError(action, error.errno or errno.EIO, namespace=name, remedy=remedy)
+    number = error.errno or errno.EIO
+    cause, remedy = diagnosis.explain("network namespace", number)
+    if number in (errno.EPERM, errno.EACCES, errno.ENOSYS):
+        return UnavailableError("network namespaces", f"creating one is refused: {cause}", remedy)
+    return KernelError("create network namespace", number, namespace=name, remedy=remedy)
 
 
 def read_sysctl_here(key: str) -> str:
