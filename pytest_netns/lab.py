@@ -315,7 +315,7 @@ class Lab:
 
     def _note_entered(self, namespace: Namespace) -> None:
         """Python code gets into a namespace: what it starts there is not under an init, so it is looked for later."""
-        inode = namespace._kernel.inode
+        inode = namespace._open_kernel.inode
         if inode not in self._entered:
             self._entered[inode] = sweeping.last_pid()
             supervision.supervisor().watch([inode])
