@@ -315,7 +315,7 @@ class Lab:
 
     def _note_entered(self, namespace: Namespace) -> None:
         """What runs in a namespace may not be under an init: Python code gets into it, or there are no PID namespaces."""
-        inode = namespace._kernel.inode
+        inode = namespace._open_kernel.inode
         if inode not in self._entered:
             self._entered[inode] = sweeping.last_pid()
             supervision.watch(inode)

@@ -294,8 +294,8 @@ class Namespace:
         return self
 
     # Not interrupted by Ctrl-C, see kernel/interrupts.py: the thread must be back outside in any case.
-    def __exit__(self, *exception: object) -> None:
-        entering.leave(self)
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        entering.leave(self, error)
 
     # -- for the other modules ------------------------------------------------------------------------
 
