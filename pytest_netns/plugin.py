@@ -57,6 +57,10 @@ def pytest_report_header(config: pytest.Config) -> str:
     return config.stash[SESSION].header()
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    return sessions.topology_id(val)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         marker = settings.parse_marker(item)
@@ -165,9 +169,10 @@ def _uses_netns(item: pytest.Item) -> bool:
 
 @pytest.fixture
 def netns(request: pytest.FixtureRequest) -> Iterator[Lab]:
-    """A `Lab` for this test: empty, or what the test's marker builds."""
+    """A `Lab` for this test: empty, or what its marker or an indirect parameter builds."""
     with sessions.open_lab(request.node.nodeid) as lab:
         request.node.stash[LAB] = lab
+        sessions.build_parameter(lab, getattr(request, "param", None), request.path.parent, request.config.rootpath)
         yield lab
         for service in sessions.dead_services(lab):
             warnings.warn(ServiceDiedWarning(service), stacklevel=1)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pytest_netns.settings import Marker, Settings
     from pytest_netns.topology import Topology
 
+_NAMES_IN_ID = 4
 FIXTURES = frozenset({"netns", "netns_factory", "netns_pair", "netns_lan", "netns_nat"})
 
 
@@ -236,16 +237,44 @@ def build_picture(lab: Lab, name: str) -> Lab:
     return lab
 
 
+def build_parameter(lab: Lab, parameter: object, directory: Path, root: Path) -> None:
+    """Add what ``parametrize("netns", ..., indirect=True)`` gives: whatever the marker takes as its topology."""
+    if parameter is not None:
+        lab.build(_topology(parameter, directory, root))
+
+
+def topology_id(value: object) -> str | None:
+    """How a Topology is shown in the id of a parametrized test: the picture's name, or the namespaces'."""
+    if "pytest_netns.topology" not in sys.modules:  # so that suites without topologies do not pay for it
+        return None
+    from pytest_netns.topology import PICTURES, Topology
+
+    if not isinstance(value, Topology):
+        return None
+    for name, picture in PICTURES.items():
+        if value == picture:
+            return name
+    names = value.namespace_names
+    more = f"+{len(names) - _NAMES_IN_ID}" if len(names) > _NAMES_IN_ID else ""
+    return "-".join(names[:_NAMES_IN_ID]) + more or "empty"
+
+
 def load_topology(marker: Marker, directory: Path, root: Path) -> Topology | None:
     """The topology a marker asks for: a picture, a value, a file relative to the test file and then the root, or inline."""
     from pytest_netns.topology import Topology
 
     if marker.inline:
         return Topology.inline(**marker.inline)
-    if marker.topology is None or isinstance(marker.topology, Topology):
-        return marker.topology
-    if isinstance(marker.topology, str | os.PathLike):
-        name = os.fspath(marker.topology)
+    return None if marker.topology is None else _topology(marker.topology, directory, root)
+
+
+def _topology(given: object, directory: Path, root: Path) -> Topology:
+    from pytest_netns.topology import Topology
+
+    if isinstance(given, Topology):
+        return given
+    if isinstance(given, str | os.PathLike):
+        name = os.fspath(given)
         if not name.endswith(".toml"):
             return _picture(name)
         for place in (directory, root):
@@ -253,7 +282,7 @@ def load_topology(marker: Marker, directory: Path, root: Path) -> Topology | Non
                 return Topology.from_toml(place / name)
         raise InvalidTopologyError(f"cannot read topology {name!r}: no such file in {directory} or {root}")
     raise InvalidTopologyError(
-        f"cannot use {marker.topology!r} as topology: give the name of a picture, a path to a .toml file, or a Topology"
+        f"cannot use {given!r} as topology: give the name of a picture, a path to a .toml file, or a Topology"
     )
 
 

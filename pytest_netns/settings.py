@@ -88,12 +88,13 @@ _INLINE = ("namespaces", "subnet", "subnet6", "masquerade", "forward")
 
 
 def parse_marker(item: pytest.Item) -> Marker | None:
-    """The closest ``netns`` marker of a test: on the function, else its class, else its module.
+    """The closest ``netns`` marker of a test: on its parameters, else the function, its class, its module.
 
     Raises:
         pytest.UsageError: arguments the marker does not take.
     """
-    mark = item.get_closest_marker("netns")
+    of_parameters = [mark for mark in getattr(getattr(item, "callspec", None), "marks", ()) if mark.name == "netns"]
+    mark = of_parameters[-1] if of_parameters else item.get_closest_marker("netns")
     if mark is None:
         return None
     inline = {key: value for key, value in mark.kwargs.items() if key in _INLINE}
