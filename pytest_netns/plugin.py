@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,10 +14,12 @@ from pytest_netns.session import LabFactory, Session
 
 if TYPE_CHECKING:
     from pytest_netns.lab import Lab
+    from pytest_netns.observing import Snapshot
 
 SESSION = pytest.StashKey[Session]()
 MARKER = pytest.StashKey[settings.Marker]()
 LAB = pytest.StashKey["Lab"]()
+SNAPSHOTS = pytest.StashKey[Mapping["Lab", "Snapshot"]]()
 BODY_INSIDE = "_netns_body_inside"
 FIXTURES = frozenset({"netns", "netns_factory", "netns_pair", "netns_lan", "netns_nat", BODY_INSIDE})
 
@@ -102,14 +104,22 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]) -> Generator[None, 
         return (yield)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> None:
+    labs = _labs(item)
+    if labs:
+        item.stash[SNAPSHOTS] = sessions.watch(labs)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    lab = item.stash.get(LAB, None)
-    if lab is not None and report.failed:
-        report.sections += sessions.report_sections(lab)
+    labs = _labs(item)
+    if labs and report.failed:
+        whole = item.config.get_verbosity() >= 2
+        report.sections += sessions.report_sections(labs, item.stash.get(SNAPSHOTS, {}), whole=whole)
     return report
 
 
@@ -162,6 +172,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def _uses_netns(item: pytest.Item) -> bool:
     return not FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
+
+
+def _labs(item: pytest.Item) -> list[Lab]:
+    """The test's own lab, and those of wider scope if it uses any."""
+    own = [item.stash[LAB]] if LAB in item.stash else []
+    wider = item.config.stash[SESSION].factory.labs if "netns_factory" in getattr(item, "fixturenames", ()) else []
+    return own + wider
 
 
 # -- fixtures --------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from pytest_netns.kernel import bindings, privileges
 
 if TYPE_CHECKING:
     from pytest_netns.lab import Lab
+    from pytest_netns.observing import Snapshot
     from pytest_netns.settings import Marker, Settings
     from pytest_netns.topology import Topology
 
@@ -25,7 +26,14 @@ FIXTURES = frozenset({"netns", "netns_factory", "netns_pair", "netns_lan", "netn
 
 
 class LabFactory:
-    """Makes labs that live as long as their block: for fixtures of module or session scope."""
+    """Makes labs that live as long as their block: for fixtures of module or session scope.
+
+    Attributes:
+        labs: those that are open.
+    """
+
+    def __init__(self) -> None:
+        self.labs: list[Lab] = []
 
     @contextlib.contextmanager
     def lab(self, topology: Topology | str | None = None, *, owner: str = "netns_factory") -> Iterator[Lab]:
@@ -38,7 +46,11 @@ class LabFactory:
         with open_lab(owner) as lab:
             if topology is not None:
                 lab.build(_picture(topology) if isinstance(topology, str) else topology)
-            yield lab
+            self.labs.append(lab)
+            try:
+                yield lab
+            finally:
+                self.labs.remove(lab)
 
 
 class Session:
@@ -293,15 +305,28 @@ def _picture(name: str) -> Topology:
     return PICTURES[values.parse_choice(name, PICTURES, "picture")]
 
 
-def report_sections(lab: Lab) -> list[tuple[str, str]]:
-    """What a failed test's report shows of its lab: (title, text)."""
-    from pytest_netns import report
+def watch(labs: Iterable[Lab]) -> dict[Lab, Snapshot]:
+    """Remember what labs look like when set-up has ended."""
+    from pytest_netns import observing
 
-    return report.sections(lab)
+    return {lab: observing.snapshot(lab) for lab in labs}
+
+
+def report_sections(labs: Iterable[Lab], since: Mapping[Lab, Snapshot], *, whole: bool) -> list[tuple[str, str]]:
+    """What a failed test's report shows of its labs: (title, text); never a reason for a failure itself."""
+    from pytest_netns import observing, report
+
+    found = []
+    for lab in labs:
+        try:
+            found += report.sections(observing.observe(lab, since.get(lab)), whole=whole)
+        except Exception as error:
+            found.append(("netns", f"the network cannot be shown: {type(error).__name__}: {error}"))
+    return found
 
 
 def dead_services(lab: Lab) -> list[str]:
     """A sentence for each service that has ended without having been stopped."""
-    from pytest_netns import report
+    from pytest_netns import observing
 
-    return [report.show_death(service) for namespace in lab for service in namespace._services if service.died]
+    return [service.death for service in observing.services(lab) if service.death]
