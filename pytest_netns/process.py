@@ -134,11 +134,12 @@ def run(
                     stream.close()
         if process.returncode is not None:
             namespace._processes.remove(process)
-    if check and process.returncode:
-        failed = CommandError(process.returncode, process.args, stdout, stderr, namespace=namespace.name)
+    status = process.wait()
+    if check and status:
+        failed = CommandError(status, process.args, stdout, stderr, namespace=namespace.name)
         namespace._lab._note_failure(failed)
         raise failed
-    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+    return subprocess.CompletedProcess(process.args, status, stdout, stderr)
 
 
 def _rest_of_output(process: Process) -> tuple[Any, Any]:

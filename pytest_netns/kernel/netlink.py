@@ -83,11 +83,12 @@ class NetlinkSocket:
     def dump(self, request: Request, parse: Callable[[bytes], T | None]) -> list[T]:
         """All objects of a kind, parsed; those for which parse gives None are left out."""
         with self._lock:
+            replies = self._dump_once(request)
             for _ in range(_DUMP_TRIES):
-                replies = self._dump_once(request)
                 # NLM_F_DUMP_INTR: the table changed while it was read, so the answer may be torn.
                 if not any(reply.flags & wire.NLM_F_DUMP_INTR for reply in replies):
                     break
+                replies = self._dump_once(request)
         parsed = (parse(reply.body) for reply in replies)
         return [item for item in parsed if item is not None]
 

@@ -53,7 +53,7 @@ def test_only_the_plugin_and_settings_import_pytest(path: Path) -> None:
 @pytest.mark.parametrize("name", sorted(VALUES))
 def test_values_import_only_values(name: str) -> None:
     """Names, addresses, NAT rules and topologies are plain values: they need no kernel and no lab."""
-    for path in PACKAGE.glob(f"{name}*.py"):
+    for path in [*PACKAGE.glob(f"{name}.py"), *PACKAGE.glob(f"{name}/*.py")]:
         ours = {each.split(".")[1] for each in _imports(path) if each.startswith("pytest_netns.")}
         assert all(each.startswith(tuple(VALUES)) for each in ours), (path.name, ours)
 

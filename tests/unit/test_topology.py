@@ -230,6 +230,21 @@ def test_a_gateway_by_name_must_be_one_neighbour(route: RouteSpec, message: str)
         Topology(veths=veths, routes=[route])
 
 
+def test_a_gateway_by_name_is_behind_the_interface_named() -> None:
+    """With two cables to the same neighbour, dev says which of its addresses is meant."""
+    veths = [VethSpec([VethEnd("red", name=f"eth{n}"), VethEnd("gw")], subnet=f"10.{n}.0.0/24") for n in range(2)]
+    topology = Topology(veths=veths, routes=[RouteSpec("red", "default", via="gw", dev="eth1")])
+    assert [str(each.via) for each in topology.assigned().routes] == ["10.1.0.2"]
+
+
+def test_the_same_network_elsewhere_makes_no_neighbour() -> None:
+    """Two segments that share a network by permission stay two: who is on the other is no gateway."""
+    veths = [VethSpec([VethEnd(a), VethEnd(b)], subnet="10.0.0.0/24") for a, b in (("red", "blue"), ("gw", "outside"))]
+    topology = Topology(veths=veths, allow_overlap=True)
+    with pytest.raises(InvalidTopologyError, match="no address on a network of 'red'"):
+        topology.resolve_gateway(RouteSpec("red", "default", via="gw"))
+
+
 def test_inline_is_the_picture_in_one_line() -> None:
     """The marker's short form: a bridge in host that is everyone's gateway, masquerade and port forwards."""
     topology = Topology.inline(

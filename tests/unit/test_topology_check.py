@@ -78,6 +78,8 @@ def route(rest: str) -> str:
         (LAN + "[[port_forwards]]\nnamespace='host'\nport=80\nto='red:80'\n" * 2, "port_forwards[1].port", "port_forwards[0] does"),
         (route("destination='10.0.0.0/8'\nvia='192.168.15.5'") + "[[routes]]\nnamespace='red'\ndestination='10.0.0.0/8'\nvia='blue'",
          "routes[1]", "give them different metrics"),
+        (route("destination='default'\nvia='192.168.15.5'") + "[[routes]]\nnamespace='red'\ndestination='0.0.0.0/0'\nvia='blue'",
+         "routes[1]", "give them different metrics"),
         # networks
         (LAN + bridge("namespace='a', address='192.168.0.1/16'"), "bridges[1].ports[0].address", "overlaps '192.168.15.0/24' of bridges[0].address"),
         (LAN + bridge(rest="subnet = '192.168.15.0/24'"), "bridges[1].subnet", "set allow_overlap"),
@@ -103,6 +105,8 @@ def route(rest: str) -> str:
         (route("destination='fd00::/64'\nvia='192.168.15.5'"), "routes[0].via", "it is IPv4, and the destination 'fd00::/64' is IPv6"),
         (route("destination='default'\nvia='fe80::1'"), "routes[0].via", "needs dev"),
         (route("destination='10.0.0.0/8'\nvia='192.168.15.5'\nmetric=-1"), "routes[0].metric", "from 0 to"),
+        (LAN + bridge("namespace='red', name='eth1'") + "[[routes]]\nnamespace='red'\ndestination='default'\nvia='192.168.15.5'\ndev='eth1'",
+         "routes[0].via", "on no network of 'red' behind 'eth1'"),
         # NAT
         (LAN + "[[masquerades]]\nnamespace='host'\nsource='fd00::/64'", "masquerades[0].source", "no IPv6 address"),
         (LAN + "[[port_forwards]]\nnamespace='host'\nport=80\nto='[fd00::1]:80'", "port_forwards[0].to", "'host' has no IPv6 address"),
@@ -152,13 +156,26 @@ def test_all_mistakes_at_once() -> None:
     ]  # fmt: skip
 
 
-def test_no_mistakes_are_made_up() -> None:
-    """What only follows from another mistake is not reported: blue's address is wrong, its route may be right."""
-    text = (
-        LAN.replace("192.168.15.2/24", "192.168.15.2")
-        + "[[routes]]\nnamespace='blue'\ndestination='default'\nvia='192.168.15.5'\n"
-    )
-    assert [problem.split(": ")[0] for problem in problems_of(text)] == ["bridges[0].ports[1].address"]
+@pytest.mark.parametrize(
+    ("wrong", "place", "route"),
+    [
+        ("192.168.15.2/24", "bridges[0].ports[1].address", "namespace='blue'\ndestination='default'\nvia='192.168.15.5'"),
+        ("192.168.15.5/24", "bridges[0].address", "namespace='host'\ndestination='10.0.0.0/8'\nvia='192.168.15.1'"),
+        ("192.168.15.5/24", "bridges[0].address", "namespace='blue'\ndestination='10.0.0.0/8'\ndev='veth-blue'"),
+        ("192.168.15.2/24", "bridges[0].ports[1].address", "namespace='red'\ndestination='10.0.0.0/8'\nvia='blue'"),
+    ],
+)  # fmt: skip
+def test_no_mistakes_are_made_up(wrong: str, place: str, route: str) -> None:
+    """What only follows from another mistake is not reported: the route may be right once the address is."""
+    text = LAN.replace(wrong, "x") + f"[[routes]]\n{route}\n"
+    assert [problem.split(": ")[0] for problem in problems_of(text)] == [place]
+
+
+def test_a_wrong_name_may_have_meant_any_namespace() -> None:
+    """While a port's namespace is unknown, no route is refused for want of an interface."""
+    text = bridge("namespace='r d', address='10.0.0.1/24'") + "[[namespaces]]\nname='red'\n"
+    text += "[[routes]]\nnamespace='red'\ndestination='default'\nvia='10.0.0.2'\n"
+    assert [problem.split(": ")[0] for problem in problems_of(text)] == ["bridges[0].ports[0].namespace"]
 
 
 def test_python_is_checked_as_toml_is() -> None:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from pytest_netns import topology_text
 from pytest_netns.errors import InvalidTopologyError
-from pytest_netns.topology_check import find_problems
-from pytest_netns.topology_kinds import as_many
-from pytest_netns.topology_parts import (
+from pytest_netns.topology import toml
+from pytest_netns.topology.check import find_problems
+from pytest_netns.topology.kinds import as_many
+from pytest_netns.topology.parts import (
     BridgeSpec,
     MasqueradeSpec,
     NamespaceSpec,
@@ -23,7 +23,7 @@ from pytest_netns.topology_parts import (
     VethEnd,
     VethSpec,
 )
-from pytest_netns.topology_plan import Plan, PlannedInterface, default_routes, make_plan, names_of, resolve, segments_of
+from pytest_netns.topology.plan import Plan, PlannedInterface, default_routes, make_plan, names_of, resolve, segments_of
 from pytest_netns.values import IPNetwork, parse_service_port
 
 __all__ = [
@@ -109,7 +109,7 @@ class Topology(Tables):
         Raises:
             InvalidTopologyError: with every mistake in its ``problems``, each as ``SOURCE: KEY PATH: MISTAKE``.
         """
-        arguments, problems = topology_text.read(text)
+        arguments, problems = toml.read(text)
         topology = None
         try:
             topology = cls(**arguments)
@@ -121,12 +121,12 @@ class Topology(Tables):
 
     def dumps(self) -> str:
         """This topology as TOML text, from which `loads` makes an equal one."""
-        return topology_text.write(self)
+        return toml.write(self)
 
     @staticmethod
     def json_schema() -> dict[str, Any]:
         """The JSON Schema (draft 2020-12) of a topology in TOML."""
-        return topology_text.json_schema()
+        return toml.json_schema()
 
     @classmethod
     def inline(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pytest_netns.drawing import Place, Sketch, SketchInterface, SketchNamespace
+from pytest_netns.drawing.sketch import Place, Sketch, SketchInterface, SketchNamespace
 
 # A namespace with more to tell than this gets a block of its own.
 NOTES_AT_END = 2

@@ -1,4 +1,4 @@
-"""A network drawn as text, as Mermaid and as SVG, from a plain description of it that a topology or a live lab can give."""
+"""What there is to draw of a network: a plain description that a topology or a live lab can give."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
-from pytest_netns.values import parse_choice
-
 if TYPE_CHECKING:
     from pytest_netns.state import NamespaceState
     from pytest_netns.topology import Topology
 
-FORMATS = ("text", "mermaid", "svg")
 
 # Namespace and name of an interface.
 Place: TypeAlias = tuple[str, str]
@@ -197,21 +194,3 @@ def _notes(topology: Topology) -> dict[str, list[str]]:
         dev = f" dev {route.dev}" if route.dev else ""
         notes[route.namespace].append(f"{route.destination}{via}{dev}")
     return notes
-
-
-def draw(sketch: Sketch, format: str = "text") -> str:
-    """A drawing.
-
-    Args:
-        sketch: what to draw.
-        format: ``"text"``, ``"mermaid"`` or ``"svg"``.
-
-    Raises:
-        InvalidTopologyError: there is no such format.
-    """
-    parse_choice(format, FORMATS, "format of a drawing")
-    # Here, since both rooms draw a Sketch.
-    from pytest_netns import drawing_svg, drawing_text
-
-    drawings = {"text": drawing_text.draw_text, "mermaid": drawing_text.draw_mermaid, "svg": drawing_svg.draw_svg}
-    return drawings[format](sketch)

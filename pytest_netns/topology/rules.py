@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from pytest_netns.errors import InvalidTopologyError
-from pytest_netns.topology_parts import BridgeSpec, InterfaceSpec, Tables
-from pytest_netns.topology_plan import (
+from pytest_netns.topology.parts import BridgeSpec, InterfaceSpec, Tables
+from pytest_netns.topology.plan import (
     Plan,
     Segment,
     sound,
@@ -98,29 +98,24 @@ def check_names(checked: Checked) -> Iterator[Problem]:
         taken.setdefault(here, each.path)
 
 
-def _given(segment: Segment) -> Iterator[tuple[str, str, IPInterface]]:
-    """Key path, namespace and value of every address written out on a segment."""
+def _given(segment: Segment) -> Iterator[tuple[str, IPInterface]]:
+    """Key path and value of every address written out on a segment."""
     holders: list[tuple[str, BridgeSpec | InterfaceSpec]] = list(segment.ends)
     if isinstance(segment.spec, BridgeSpec):
         holders.insert(0, (segment.path, segment.spec))
     for path, holder in holders:
         for address in holder.addresses:
-            yield f"{path}.address", holder.namespace, address
+            yield f"{path}.address", address
 
 
 def check_addresses(checked: Checked) -> Iterator[Problem]:
-    """No address is used twice on a segment, nor in a namespace."""
-    in_namespace: dict[tuple[str, IPAddress], str] = {}
+    """No address is used twice on a segment."""
     for segment in checked.segments:
-        on_segment: dict[IPAddress, str] = {}
-        for path, namespace, address in _given(segment):
-            first = on_segment.get(address.ip)
-            if first is None and not checked.tables.allow_overlap and not address.ip.is_link_local:
-                first = in_namespace.get((namespace, address.ip))
-            if first is not None:
-                yield path, f"cannot use '{address.ip}' twice: it is the address at {first}"
-            on_segment.setdefault(address.ip, path)
-            in_namespace.setdefault((namespace, address.ip), path)
+        first: dict[IPAddress, str] = {}
+        for path, address in _given(segment):
+            if address.ip in first:
+                yield path, f"cannot use '{address.ip}' twice: it is the address at {first[address.ip]}"
+            first.setdefault(address.ip, path)
 
 
 def check_overlaps(checked: Checked) -> Iterator[Problem]:
@@ -132,7 +127,7 @@ def check_overlaps(checked: Checked) -> Iterator[Problem]:
         for key, subnet in (("subnet", segment.spec.subnet), ("subnet6", segment.spec.subnet6)):
             if subnet is not None:
                 networks.setdefault((subnet, segment.path), f"{segment.path}.{key}")
-        for path, _, address in _given(segment):
+        for path, address in _given(segment):
             # Neither a single address nor the link-local network, which every segment has, is a subnet to keep apart.
             if address.network.num_addresses > 1 and not address.ip.is_link_local:
                 networks.setdefault((address.network, segment.path), path)

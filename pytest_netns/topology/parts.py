@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from pytest_netns import topology_kinds as kinds
-from pytest_netns.topology_kinds import REQUIRED, Part, as_many, many, one
+from pytest_netns.topology import kinds as kinds
+from pytest_netns.topology.kinds import REQUIRED, Part, as_many, many, one
 from pytest_netns.values import IPAddress, IPInterface, IPNetwork, Target
 
 InterfaceAddresses: TypeAlias = str | IPInterface | Iterable[str | IPInterface]

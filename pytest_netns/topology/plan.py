@@ -9,8 +9,8 @@ from ipaddress import ip_interface
 from typing import TypeVar
 
 from pytest_netns.errors import InvalidTopologyError
-from pytest_netns.topology_kinds import as_many
-from pytest_netns.topology_parts import BridgeSpec, InterfaceSpec, NamespaceSpec, RouteSpec, Tables, VethSpec
+from pytest_netns.topology.kinds import as_many
+from pytest_netns.topology.parts import BridgeSpec, InterfaceSpec, NamespaceSpec, RouteSpec, Tables, VethSpec
 from pytest_netns.values import (
     NAME_PATTERN,
     IPAddress,

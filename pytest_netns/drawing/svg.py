@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 
-from pytest_netns.drawing import Place, Sketch, SketchNamespace
+from pytest_netns.drawing.sketch import Place, Sketch, SketchNamespace
 
 # All lengths are in pixels. The glyphs of common monospaced fonts are 0.6 em wide, DejaVu's 0.602.
 FONT_SIZE = 13

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_netns.errors import InvalidTopologyError
-from pytest_netns.topology_parts import BridgeSpec, RouteSpec
-from pytest_netns.topology_plan import (
+from pytest_netns.topology.parts import BridgeSpec, RouteSpec
+from pytest_netns.topology.plan import (
     PlannedInterface,
     default_routes,
+    is_default,
     resolve,
     version_of,
 )
-from pytest_netns.topology_rules import Checked, Problem
+from pytest_netns.topology.rules import Checked, Problem
 from pytest_netns.values import IPAddress, parse_choice
 
 
@@ -60,7 +61,8 @@ def check_routes(checked: Checked) -> Iterator[Problem]:
 
 
 def _twice(seen: dict[object, str], path: str, route: RouteSpec) -> Iterator[Problem]:
-    key = (route.namespace, route.destination, version_of(route), route.metric)
+    destination = "default" if is_default(route) else route.destination
+    key = (route.namespace, destination, version_of(route), route.metric)
     if key in seen:
         yield (
             path,
@@ -103,7 +105,8 @@ def _gateway_mistakes(
     elif not any(each.reaches(via) for each in interfaces if route.dev in (None, each.name)):
         routes = [each for _, each in checked.sound("routes") if each.namespace == route.namespace and each.via is None]
         if not any(not isinstance(each.destination, str) and via in each.destination for each in routes):
-            yield f"{refused}it is on no network of {route.namespace!r}; {checked.plan.networks_of(route.namespace)}"
+            behind = f" behind {route.dev!r}" if route.dev else ""
+            yield f"{refused}it is on no network of {route.namespace!r}{behind}; {checked.plan.networks_of(route.namespace)}"
 
 
 def _device(checked: Checked, path: str, namespace: str, name: str) -> Iterator[Problem]:

@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from pytest_netns.errors import InvalidTopologyError
-from pytest_netns.topology_kinds import Key, Part
-from pytest_netns.topology_parts import Tables, VethSpec
-from pytest_netns.topology_plan import (
+from pytest_netns.topology.kinds import Key, Part
+from pytest_netns.topology.parts import Tables, VethSpec
+from pytest_netns.topology.plan import (
     make_plan,
     names_of,
     segments_of,
 )
-from pytest_netns.topology_routing import check_gateways, check_masquerades, check_port_forwards, check_routes
-from pytest_netns.topology_rules import (
+from pytest_netns.topology.routing import check_gateways, check_masquerades, check_port_forwards, check_routes
+from pytest_netns.topology.rules import (
     Checked,
     Problem,
     check_addresses,

@@ -1,0 +1,67 @@
+"""Every code block of the README does what the README says."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pytest_netns import Lab, Topology
+
+README = Path(__file__).parents[2] / "README.md"
+BLOCKS = [
+    (f"line {README.read_text()[: match.start()].count(chr(10)) + 1}", match[1], match[2])
+    for match in re.finditer(r"^```(\w*)\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
+]
+PROGRAMS = {"pytest": [sys.executable, "-m", "pytest"], "pytest-netns": [sys.executable, "-m", "pytest_netns"]}
+
+
+def blocks(*languages: str) -> list[object]:
+    """The blocks in these languages, as parameters."""
+    return [pytest.param(text, id=where) for where, language, text in BLOCKS if language in languages]
+
+
+def test_every_block_says_what_it_is() -> None:
+    """A block in a language that nothing below runs would be untested."""
+    assert {language for _, language, _ in BLOCKS} <= {"python", "toml", "ini", "console", "text"}
+
+
+@pytest.mark.parametrize("text", blocks("python"))
+def test_python(text: str, pytester: pytest.Pytester) -> None:
+    """A Python block is a test file, and its tests pass."""
+    pytester.makepyfile(text)
+    result = pytester.runpytest_subprocess("-q", "--strict-markers", "-p", "no:cacheprovider")
+    outcomes = result.parseoutcomes()
+    assert result.ret == 0
+    assert outcomes.get("passed", 0) == len(re.findall(r"^ *(?:async )?def test_", text, re.MULTILINE))
+
+
+@pytest.mark.parametrize("text", blocks("toml"))
+def test_toml(text: str) -> None:
+    """A TOML block is a topology that can be built."""
+    with Lab() as lab:
+        lab.build(Topology.loads(text))
+        assert len(lab)
+
+
+@pytest.mark.parametrize("text", blocks("ini"))
+def test_ini(text: str, pytester: pytest.Pytester) -> None:
+    """An ini block is a configuration that pytest accepts."""
+    pytester.makeini(text)
+    pytester.makepyfile("def test_nothing(netns): pass")
+    assert pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider").ret == 0
+
+
+@pytest.mark.parametrize("text", blocks("console"))
+def test_console(text: str, pytester: pytest.Pytester) -> None:
+    """The commands of a console block, behind `$`, succeed on a test that uses the plugin."""
+    pytester.makepyfile("def test_nothing(netns_pair): pass")
+    commands = [line.removeprefix("$ ") for line in text.splitlines() if line.startswith("$ ")]
+    assert commands
+    for command in commands:
+        program, *arguments = shlex.split(command, comments=True)
+        subprocess.run([*PROGRAMS[program], *arguments], check=True, cwd=pytester.path, timeout=60)
