@@ -13,8 +13,8 @@ from pytest_netns import settings
 from pytest_netns.session import LabFactory, Session
 
 if TYPE_CHECKING:
+    from pytest_netns.explaining.observing import Snapshot
     from pytest_netns.lab import Lab
-    from pytest_netns.observing import Snapshot
 
 SESSION = pytest.StashKey[Session]()
 MARKER = pytest.StashKey[settings.Marker]()

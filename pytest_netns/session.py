@@ -16,8 +16,8 @@ from pytest_netns.errors import InvalidTopologyError, UnavailableError
 from pytest_netns.kernel import bindings, privileges
 
 if TYPE_CHECKING:
+    from pytest_netns.explaining.observing import Snapshot
     from pytest_netns.lab import Lab
-    from pytest_netns.observing import Snapshot
     from pytest_netns.settings import Marker, Settings
     from pytest_netns.topology import Topology
 
@@ -307,14 +307,14 @@ def _picture(name: str) -> Topology:
 
 def watch(labs: Iterable[Lab]) -> dict[Lab, Snapshot]:
     """Remember what labs look like when set-up has ended."""
-    from pytest_netns import observing
+    from pytest_netns.explaining import observing
 
     return {lab: observing.snapshot(lab) for lab in labs}
 
 
 def report_sections(labs: Iterable[Lab], since: Mapping[Lab, Snapshot], *, whole: bool) -> list[tuple[str, str]]:
     """What a failed test's report shows of its labs: (title, text); never a reason for a failure itself."""
-    from pytest_netns import observing, report
+    from pytest_netns.explaining import observing, report
 
     found = []
     for lab in labs:
@@ -327,6 +327,6 @@ def report_sections(labs: Iterable[Lab], since: Mapping[Lab, Snapshot], *, whole
 
 def dead_services(lab: Lab) -> list[str]:
     """A sentence for each service that has ended without having been stopped."""
-    from pytest_netns import observing
+    from pytest_netns.explaining import observing
 
     return [service.death for service in observing.services(lab) if service.death]

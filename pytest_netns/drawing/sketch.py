@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
-    from pytest_netns.state import NamespaceState
+    from pytest_netns.explaining.state import NamespaceState
     from pytest_netns.topology import Topology
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pytest_netns.kernel import wire
 from pytest_netns.kernel.netlink import NETLINK_NETFILTER, NetlinkSocket
-from pytest_netns.kernel.netns import NetworkNamespace
+from pytest_netns.kernel.netns import NetworkNamespace, read_sysctl_here
 from pytest_netns.kernel.rtnetlink import Request
 
 _NFNL_SUBSYS_CTNETLINK, _IPCTNL_MSG_CT_GET = 1, 1
@@ -63,9 +63,12 @@ def tracked_connections(namespace: NetworkNamespace) -> list[TrackedConnection]:
     """All connections tracked in a namespace, IPv4 and IPv6.
 
     Raises:
-        KernelError: this kernel tracks none, or does not tell of them.
+        KernelError: this kernel does not tell of them.
     """
     with namespace.entered():
+        # A dump walks the table of the whole machine, 8 ms even where this namespace has nothing in it.
+        if _count_here() == "0":
+            return []
         netlink = NetlinkSocket(namespace.name, NETLINK_NETFILTER)
     try:
         kind = _NFNL_SUBSYS_CTNETLINK << 8 | _IPCTNL_MSG_CT_GET
@@ -73,6 +76,13 @@ def tracked_connections(namespace: NetworkNamespace) -> list[TrackedConnection]:
         return netlink.dump(request, parse)
     finally:
         netlink.close()
+
+
+def _count_here() -> str:
+    try:
+        return read_sysctl_here("netfilter/nf_conntrack_count")
+    except FileNotFoundError:  # the kernel tracks none
+        return "0"
 
 
 def parse(body: bytes) -> TrackedConnection:

@@ -110,7 +110,7 @@ def test_never_a_reason_for_failure(run) -> None:
     result = run(
         """
 import pytest
-from pytest_netns import observing
+from pytest_netns.explaining import observing
 from pytest_netns.kernel import conntrack
 
 def refuse(*arguments):

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "pytest_netns"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 # Each module of ours may be imported at run time by those in later rows, never by earlier ones or its own.
-VALUES = {"errors", "values", "nat", "topology", "drawing", "state", "report"}
+VALUES = {"errors", "values", "nat", "topology", "drawing"}
 
 
 def _imports(path: Path) -> set[str]:
@@ -56,6 +56,14 @@ def test_values_import_only_values(name: str) -> None:
     for path in [*PACKAGE.glob(f"{name}.py"), *PACKAGE.glob(f"{name}/*.py")]:
         ours = {each.split(".")[1] for each in _imports(path) if each.startswith("pytest_netns.")}
         assert all(each.startswith(tuple(VALUES)) for each in ours), (path.name, ours)
+
+
+@pytest.mark.parametrize("name", ["state", "report", "packets", "pcapng"])
+def test_showing_knows_values_only(name: str) -> None:
+    """What a report shows is a function of values: only collecting them needs a kernel and a lab."""
+    ours = {each for each in _imports(PACKAGE / "explaining" / f"{name}.py") if each.startswith("pytest_netns.")}
+    rooms = tuple(f"pytest_netns.{room}" for room in (*VALUES, "explaining.state", "explaining.packets"))
+    assert all(each == "pytest_netns.explaining" or each.startswith(rooms) for each in ours), ours
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pytest_netns.state import InterfaceState, NamespaceState, changes
+from pytest_netns.explaining.state import InterfaceState, NamespaceState, changes
 
 ETH = InterfaceState("eth0", "veth", "02:00:00:00:00:01", 1500, True, True, ("10.0.0.1/24",))
 RED = NamespaceState("red", (ETH,), ("10.0.0.0/24 dev eth0",))

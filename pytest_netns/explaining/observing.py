@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pytest_netns.errors import UnavailableError, show_argv
+from pytest_netns.explaining.state import InterfaceState, LabState, NamespaceState, ServiceState, changes
 from pytest_netns.kernel import conntrack, processes, rtnetlink, sockets
 from pytest_netns.kernel.netns import NetworkNamespace
-from pytest_netns.state import InterfaceState, LabState, NamespaceState, ServiceState, changes
 
 if TYPE_CHECKING:
     from pytest_netns.lab import Lab

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_netns.drawing import Sketch, draw
-from pytest_netns.state import InterfaceState, LabState, NamespaceState
+from pytest_netns.explaining.state import InterfaceState, LabState, NamespaceState
 
 LINES = 15  # of a service's output, and the like, in the short form
 LINES_WHOLE = 1000
