@@ -151,6 +151,11 @@ class Lab:
 
     # -- reading --------------------------------------------------------------------------------------
 
+    @property
+    def closed(self) -> bool:
+        """Whether it has been closed."""
+        return self._closed
+
     def draw(self, format: str = "text") -> str:
         """A drawing of the network as it is now.
 

@@ -120,6 +120,10 @@ def pytest_runtest_makereport(
     if labs and report.failed:
         whole = item.config.get_verbosity() >= 2
         report.sections += sessions.report_sections(labs, item.stash.get(SNAPSHOTS, {}), whole=whole)
+        if item.config.pluginmanager.hasplugin("html"):  # pytest-html
+            report.extras = [*getattr(report, "extras", ()), *sessions.html_extras(labs)]  # type: ignore[attr-defined]
+        if item.config.stash[SESSION].settings.pause:
+            _pause(item, labs)
     return report
 
 
@@ -172,6 +176,16 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def _uses_netns(item: pytest.Item) -> bool:
     return not FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
+
+
+def _pause(item: pytest.Item, labs: list[Lab]) -> None:
+    capture = item.config.pluginmanager.getplugin("capturemanager")
+    assert capture is not None
+    capture.suspend(in_=True)
+    try:
+        sessions.pause(labs, item.nodeid)
+    finally:
+        capture.resume()
 
 
 def _labs(item: pytest.Item) -> list[Lab]:

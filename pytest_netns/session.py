@@ -325,6 +325,26 @@ def report_sections(labs: Iterable[Lab], since: Mapping[Lab, Snapshot], *, whole
     return found
 
 
+def html_extras(labs: Iterable[Lab]) -> list[dict[str, str | None]]:
+    """The drawings of labs as pytest-html wants them: each the fields of its ``extras.html``."""
+    drawings = (lab.draw("svg") for lab in labs if not lab.closed)
+    return [
+        {"name": None, "format_type": "html", "content": each, "mime_type": None, "extension": None}
+        for each in drawings
+    ]
+
+
+def pause(labs: Iterable[Lab], test: str) -> None:
+    """Say how to get into a failed test's namespaces, and wait for Enter."""
+    from pytest_netns.explaining import pausing
+
+    for lab in labs:
+        if not lab.closed:
+            print(pausing.invitation(lab, test))
+    print("Enter goes on (and ends it all): ", end="", flush=True)
+    sys.stdin.readline()
+
+
 def dead_services(lab: Lab) -> list[str]:
     """A sentence for each service that has ended without having been stopped."""
     from pytest_netns.explaining import observing

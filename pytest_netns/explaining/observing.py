@@ -42,7 +42,7 @@ def observe(lab: Lab, since: Snapshot | None = None) -> LabState:
     """
     deadline = time.monotonic() + PATIENCE
     states = []
-    if not lab._closed:
+    if not lab.closed:
         running = processes.by_namespace([each._kernel.inode for each in lab])
         inits = {each._view.init.pid for each in lab if each._view is not None}
         for namespace in lab:
