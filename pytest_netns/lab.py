@@ -151,6 +151,23 @@ class Lab:
 
     # -- reading --------------------------------------------------------------------------------------
 
+    @property
+    def closed(self) -> bool:
+        """Whether it has been closed."""
+        return self._closed
+
+    def draw(self, format: str = "text") -> str:
+        """A drawing of the network as it is now.
+
+        Args:
+            format: ``"text"``, ``"mermaid"`` or ``"svg"``.
+        """
+        from pytest_netns.drawing import Sketch, draw
+        from pytest_netns.explaining import observing
+
+        self._check_open()
+        return draw(Sketch.from_states(observing.networks(self)), format)
+
     def __getitem__(self, name: str) -> Namespace:
         try:
             return self._namespaces[name]
