@@ -7,8 +7,10 @@ import sys
 from collections.abc import Sequence
 
 from pytest_netns import doctor
+from pytest_netns.commands import draw, shell
+from pytest_netns.errors import NetnsError
 
-COMMANDS = (doctor,)
+COMMANDS = (doctor, draw, shell)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,7 +20,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for command in COMMANDS:
         command.add_parser(subparsers)
     parsed = parser.parse_args(arguments)
-    return int(parsed.run(parsed))
+    try:
+        return int(parsed.run(parsed))
+    except (NetnsError, OSError) as error:
+        sys.stderr.write(f"pytest-netns: {error}\n")
+        return 2
 
 
 if __name__ == "__main__":

@@ -294,8 +294,8 @@ class Namespace:
         return self
 
     # Not interrupted by Ctrl-C, see kernel/interrupts.py: the thread must be back outside in any case.
-    def __exit__(self, *exception: object) -> None:
-        entering.leave(self)
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        entering.leave(self, error)
 
     # -- for the other modules ------------------------------------------------------------------------
 
@@ -314,7 +314,10 @@ class Namespace:
         kernel = self._kernel
         with self._lab._lock:
             if self._view is None:
-                self._view = View(kernel)
+                view = View(kernel)
+                if not view.has_pids:
+                    self._lab._note_entered(self)
+                self._view = view
             return self._view
 
     def _interface(self, interface: Interface | str) -> Interface:

@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 
 from pytest_netns.errors import KernelError, UnavailableError
@@ -37,6 +38,14 @@ _SYSCTLS = (
 _PING_GROUP_RANGE = "ipv4/ping_group_range"
 
 
+_open: weakref.WeakValueDictionary[int, NetworkNamespace] = weakref.WeakValueDictionary()
+
+
+def open_inodes() -> list[int]:
+    """The numbers of the namespaces this process holds."""
+    return list(_open)
+
+
 class NetworkNamespace:
     """A network namespace held by a descriptor.
 
@@ -53,6 +62,7 @@ class NetworkNamespace:
         self.netlink = netlink
         self.inode = os.fstat(fd).st_ino
         self._next_index = _FIRST_INDEX
+        _open[self.inode] = self
 
     @classmethod
     def create(cls, name: str) -> NetworkNamespace:
@@ -100,6 +110,7 @@ class NetworkNamespace:
     def close(self) -> None:
         """Let go of the namespace; the kernel frees it unless something else holds it. Idempotent."""
         fd, self.fd = self.fd, -1
+        _open.pop(self.inode, None)
         self.netlink.close()
         if fd >= 0:
             os.close(fd)

@@ -131,18 +131,23 @@ def _views() -> Iterator[Probe]:
         group,
         "own /etc/hosts",
         "names are looked up as outside",
-        partial(_view, "own /etc/hosts", supervisor.mount_names),
+        partial(_view, "own /etc/hosts", _mount_names),
     )
     yield Probe(group, "own /proc", "programs see the machine's processes", _own_proc)
     yield Probe(
         group,
         "own /sys",
         "/sys/class/net shows the machine's interfaces",
-        partial(_view, "own /sys", partial(supervisor.mount_sys, _PROC_FLAGS)),
+        partial(_view, "own /sys", partial(syscalls.mount, "sysfs", "/sys", "sysfs", _PROC_FLAGS)),
     )
     yield Probe(
         group, "write settings", "forwarding, NAT and settings of one's own do not work; the rest does", _setting
     )
+
+
+def _mount_names() -> None:
+    syscalls.mount("tmpfs", "/sys", "tmpfs")
+    supervisor.mount_names("/sys")
 
 
 def _network() -> None:
