@@ -13,10 +13,11 @@ import subprocess
 import sys
 import tempfile
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from environments import IS_ROOT, ROOT, environment, run_pytest
+from environments import IS_ROOT, ROOT, Outcome, as_root, environment, give, ordinary_user, run_pytest
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 NEIGHBOURS = PROJECT["dependency-groups"]["neighbours"]
@@ -25,7 +26,7 @@ OLDEST = (
 )
 pytestmark = pytest.mark.neighbours
 INSTALL_TIMEOUT = 240  # seconds
-MODE = () if IS_ROOT else ("--netns-mode=rootless",)
+WHO = ["root", "rootless"]
 
 SUITE = """
 import socket
@@ -59,6 +60,8 @@ def environment_of(*requirements: str) -> str:
     with open(f"{place}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # workers of one run share it
         if not done.exists():
+            if not IS_ROOT:
+                pytest.skip("needs root: without it, this process has no way out to install packages")
             shutil.rmtree(place, ignore_errors=True)
             subprocess.run([sys.executable, "-m", "venv", str(place)], check=True, timeout=INSTALL_TIMEOUT)
             install = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", "-e", str(ROOT)]
@@ -73,10 +76,29 @@ def python() -> str:
     return environment_of(*NEIGHBOURS)
 
 
-def check(python: str, directory: Path, suite: str, *options: str, passed: int, **counts: int) -> None:
-    """Run a suite with the neighbours."""
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A directory any user can use."""
+    path = give(Path(tempfile.mkdtemp(prefix="netns-neighbours.")))
+    yield path
+    shutil.rmtree(path)
+
+
+def run(python: str, directory: Path, suite: str, *options: str, who: str = "root") -> Outcome:
+    """Run a suite with the neighbours, as root or as an ordinary user in mode rootless."""
     (directory / "test_suite.py").write_text(suite)
-    outcome = run_pytest([], directory, *MODE, *options, python=python, env=environment(), plain=False)
+    if who == "rootless":
+        options = ("--netns-mode=rootless", *options)
+    prefix = as_root() if who == "root" else ordinary_user()
+    env = environment(PYTEST_DEBUG_TEMPROOT=str(directory), HOME=str(directory))
+    return run_pytest(prefix, directory, *options, python=python, env=env, plain=False)
+
+
+def check(
+    python: str, directory: Path, suite: str, *options: str, passed: int, who: str = "root", **counts: int
+) -> None:
+    """Run a suite, and compare what came of its tests."""
+    outcome = run(python, directory, suite, *options, who=who)
     assert outcome.counts == {"passed": passed, **counts}, outcome.output
 
 
@@ -96,13 +118,14 @@ OPTIONS = {
 }
 
 
+@pytest.mark.parametrize("who", WHO)
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-def test_neighbours_change_nothing(python: str, tmp_path: Path, options: list[str]) -> None:
+def test_neighbours_change_nothing(python: str, directory: Path, options: list[str], who: str) -> None:
     """With every neighbour loaded, and each in use, the same tests pass."""
-    check(python, tmp_path, SUITE, "--count=2", *options, passed=2 * COUNT)
+    check(python, directory, SUITE, "--count=2", *options, passed=2 * COUNT, who=who)
 
 
-def test_neighbours_rerun_in_a_fresh_network(python: str, tmp_path: Path) -> None:
+def test_neighbours_rerun_in_a_fresh_network(python: str, directory: Path) -> None:
     """What a failed attempt has built is gone when the test runs again."""
     suite = """
 ATTEMPTS = []
@@ -111,13 +134,13 @@ def test_flaky(netns):
     netns.add_namespace("red").run("true")
     assert ATTEMPTS == [0, 0, 0]
 """
-    check(python, tmp_path, suite, "--reruns=2", passed=1, rerun=2)
+    check(python, directory, suite, "--reruns=2", passed=1, rerun=2)
 
 
 @pytest.mark.parametrize("method", ["signal", "thread"])
-def test_neighbours_timeout_in_a_namespace(python: str, tmp_path: Path, method: str) -> None:
+def test_neighbours_timeout_in_a_namespace(python: str, directory: Path, method: str) -> None:
     """A test that hangs inside is ended by either method, and what it has started is gone."""
-    note = tmp_path / "pid"
+    note = directory / "pid"
     suite = f"""
 import pathlib, threading
 import pytest
@@ -128,8 +151,7 @@ def test_hangs(netns):
     pathlib.Path("{note}").write_text(str(sleeper.pid))
     threading.Event().wait()
 """
-    (tmp_path / "test_suite.py").write_text(suite)
-    outcome = run_pytest([], tmp_path, *MODE, python=python, env=environment(), plain=False)
+    outcome = run(python, directory, suite)
     assert "Timeout" in outcome.output
     assert outcome.status == 1
     deadline = subprocess.run(["timeout", "10", "tail", f"--pid={note.read_text()}", "-f", "/dev/null"], check=False)
@@ -175,10 +197,10 @@ async def test_trio():
 """
 
 
-@pytest.mark.parametrize("options", [[], ["-n", "2"]], ids=["one process", "xdist"])
-def test_neighbours_asynchronous(python: str, tmp_path: Path, options: list[str]) -> None:
+@pytest.mark.parametrize(("who", "options"), [("root", []), ("rootless", ["-n", "2"])], ids=["root", "rootless, xdist"])
+def test_neighbours_asynchronous(python: str, directory: Path, options: list[str], who: str) -> None:
     """Coroutine tests of asyncio, anyio (on both) and trio run inside, privileged ports and all."""
-    check(python, tmp_path, ASYNC, *options, passed=4)
+    check(python, directory, ASYNC, *options, passed=4, who=who)
 
 
 OTHERS = """
@@ -207,13 +229,13 @@ def test_subtests(netns_lan, subtests):
 """
 
 
-def test_neighbours_hypothesis_and_subtests(python: str, tmp_path: Path) -> None:
+def test_neighbours_hypothesis_and_subtests(python: str, directory: Path) -> None:
     """Many examples share a test's network; subtests run in it."""
-    check(python, tmp_path, OTHERS, passed=2)
+    check(python, directory, OTHERS, passed=2)
 
 
 @pytest.mark.parametrize("requirement", [OLDEST, "pytest"], ids=["oldest", "newest"])
 @pytest.mark.parametrize("options", [["-W", "error"], ["-n", "2"]], ids=["one process", "xdist"])
-def test_neighbours_pytest_versions(tmp_path: Path, requirement: str, options: list[str]) -> None:
+def test_neighbours_pytest_versions(directory: Path, requirement: str, options: list[str]) -> None:
     """The oldest pytest that is supported, and the newest there is."""
-    check(environment_of(requirement, "pytest-xdist"), tmp_path, SUITE, *options, passed=COUNT)
+    check(environment_of(requirement, "pytest-xdist"), directory, SUITE, *options, passed=COUNT)
