@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 
 from pytest_netns.errors import UnavailableError
-from pytest_netns.kernel import rtnetlink, syscalls
+from pytest_netns.kernel import netns, rtnetlink, syscalls
 from pytest_netns.kernel.netlink import NetlinkSocket
 from pytest_netns.kernel.privileges import thread_count
 
@@ -129,6 +129,7 @@ def _move() -> None:
     _step("setgroups", lambda: _write("/proc/self/setgroups", "deny"))
     _step("uid_map", lambda: _write("/proc/self/uid_map", f"{uid} {uid} 1"))
     _step("gid_map", lambda: _write("/proc/self/gid_map", f"{gid} {gid} 1"))
+    netns.ping_groups.cache_clear()
     _step("capset", _keep_capabilities)
     _step("loopback interface", _loopback_up)
 
