@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 HOST = "host"
 STOP_GRACE = 0.5  # seconds between SIGTERM and SIGKILL for what still runs when a lab is closed
 _KEPT_FAILURES = 20
+_NO_BRIDGE_FILTERS = {f"net.bridge.bridge-nf-call-{filter_}": 0 for filter_ in ("iptables", "ip6tables", "arptables")}
 
 
 class Lab:
@@ -132,9 +133,8 @@ class Lab:
             self._make(bridge, [(place, requests)])
             self._register(bridge)
         # The bridge module may hand what crosses a bridge to nft; NAT would then happen in the wrong place.
-        for filter_ in ("iptables", "ip6tables", "arptables"):
-            with contextlib.suppress(NetnsError):  # the module is not loaded
-                place.sysctl(f"net.bridge.bridge-nf-call-{filter_}", 0)
+        with contextlib.suppress(NetnsError):  # the module is not loaded
+            place._write_sysctls(_NO_BRIDGE_FILTERS)
         return bridge
 
     def build(self, topology: Topology) -> None:

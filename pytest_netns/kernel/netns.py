@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import sys
 import threading
@@ -86,9 +87,9 @@ class NetworkNamespace:
     def _set_defaults(self) -> None:
         """Run inside: loopback up and the settings every namespace starts with."""
         self.netlink.request(rtnetlink.set_link(LOOPBACK_INDEX, "lo", up=True))
-        for key, value in (*_SYSCTLS, (_PING_GROUP_RANGE, _ping_groups())):
+        for key, value in (*_SYSCTLS, (_PING_GROUP_RANGE, ping_groups())):
             # A kernel built without IPv6, or a read-only /proc/sys: what needs the setting fails with its own error.
-            with contextlib.suppress(FileNotFoundError, OSError):
+            with contextlib.suppress(OSError):
                 write_sysctl_here(key, value)
 
     def next_index(self) -> int:
@@ -178,7 +179,8 @@ def write_sysctl_here(key: str, value: str) -> None:
         os.close(fd)
 
 
-def _ping_groups() -> str:
+@functools.cache
+def ping_groups() -> str:
     """Every group may ping without privilege; in a user namespace only mapped groups are accepted."""
     with open("/proc/self/gid_map", encoding="ascii") as gid_map:
         first, _, count = (int(number) for number in gid_map.readline().split())
