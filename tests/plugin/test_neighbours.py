@@ -26,7 +26,6 @@ OLDEST = (
 )
 pytestmark = pytest.mark.neighbours
 INSTALL_TIMEOUT = 240  # seconds
-WHO = ["root", "rootless"]
 
 SUITE = """
 import socket
@@ -102,24 +101,24 @@ def check(
     assert outcome.counts == {"passed": passed, **counts}, outcome.output
 
 
+STRICT = ["--strict-markers", "--strict-config", "-W", "error", "--import-mode=importlib"]
+LOOP_SCOPE = ["-o", "asyncio_default_fixture_loop_scope=function"]  # pytest-asyncio warns where it is not set
 OPTIONS = {
-    "as they come": [],
-    "strict": [
-        *("--strict-markers", "--strict-config", "-W", "error", "--import-mode=importlib"),
-        *("-o", "asyncio_default_fixture_loop_scope=function"),  # pytest-asyncio warns where it is not set
-    ],
-    "timeout by signal, reruns, coverage": [
-        *("--timeout=60", "--timeout-method=signal", "--reruns=2", "--cov=test_suite", "--cov-report=")
-    ],
-    "timeout by thread, html": [
-        *("--timeout=60", "--timeout-method=thread", "--html=report.html", "--self-contained-html")
-    ],
-    "xdist, reruns, coverage": ["-n", "2", "--reruns=1", "--cov=test_suite", "--cov-report="],
+    "as they come": ([], "rootless"),
+    "strict": ([*STRICT, *LOOP_SCOPE], "root"),
+    "timeout by signal, reruns, coverage": (
+        ["--timeout=60", "--timeout-method=signal", "--reruns=2", "--cov=test_suite", "--cov-report="],
+        "root",
+    ),
+    "timeout by thread, html": (
+        ["--timeout=60", "--timeout-method=thread", "--html=report.html", "--self-contained-html"],
+        "rootless",
+    ),
+    "xdist, reruns, coverage": (["-n", "2", "--reruns=1", "--cov=test_suite", "--cov-report="], "rootless"),
 }
 
 
-@pytest.mark.parametrize("who", WHO)
-@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.parametrize(("options", "who"), OPTIONS.values(), ids=OPTIONS)
 def test_neighbours_change_nothing(python: str, directory: Path, options: list[str], who: str) -> None:
     """With every neighbour loaded, and each in use, the same tests pass."""
     check(python, directory, SUITE, "--count=2", *options, passed=2 * COUNT, who=who)
@@ -235,7 +234,6 @@ def test_neighbours_hypothesis_and_subtests(python: str, directory: Path) -> Non
 
 
 @pytest.mark.parametrize("requirement", [OLDEST, "pytest"], ids=["oldest", "newest"])
-@pytest.mark.parametrize("options", [["-W", "error"], ["-n", "2"]], ids=["one process", "xdist"])
-def test_neighbours_pytest_versions(directory: Path, requirement: str, options: list[str]) -> None:
+def test_neighbours_pytest_versions(directory: Path, requirement: str) -> None:
     """The oldest pytest that is supported, and the newest there is."""
-    check(environment_of(requirement, "pytest-xdist"), directory, SUITE, *options, passed=COUNT)
+    check(environment_of(requirement, "pytest-xdist"), directory, SUITE, "-W", "error", "-n", "2", passed=COUNT)
