@@ -159,7 +159,7 @@ class Session:
         """Add the namespaces that should be gone by now to the leaks; with wait, give those just closed their time."""
         if "pytest_netns.kernel.destruction" not in sys.modules:
             return
-        from pytest_netns.kernel import destruction, holders
+        from pytest_netns.kernel import destruction, holders, supervision
 
         hub = destruction.hub_if_any()
         if hub is None:
@@ -170,6 +170,7 @@ class Session:
             held = "; ".join(holders.find(late.inode)) or holders.UNKNOWN
             message = f"namespace {late.name!r} is still alive {destruction.GRACE:g} s after its lab was closed: {held}"
             self.leaks.append((late.owner, message))
+            supervision.end_copies(late.inode)
 
     def note_refusals(self, refused: Iterable[str] = ()) -> None:
         """Add what programs had to do without, here or as a worker reports it."""
