@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 HOST = "host"
 STOP_GRACE = 0.5  # seconds between SIGTERM and SIGKILL for what still runs when a lab is closed
 _KEPT_FAILURES = 20
+_NO_BRIDGE_FILTERS = {f"net.bridge.bridge-nf-call-{filter_}": 0 for filter_ in ("iptables", "ip6tables", "arptables")}
 
 
 class Lab:
@@ -132,9 +133,8 @@ class Lab:
             self._make(bridge, [(place, requests)])
             self._register(bridge)
         # The bridge module may hand what crosses a bridge to nft; NAT would then happen in the wrong place.
-        for filter_ in ("iptables", "ip6tables", "arptables"):
-            with contextlib.suppress(NetnsError):  # the module is not loaded
-                place.sysctl(f"net.bridge.bridge-nf-call-{filter_}", 0)
+        with contextlib.suppress(NetnsError):  # the module is not loaded
+            place._write_sysctls(_NO_BRIDGE_FILTERS)
         return bridge
 
     def build(self, topology: Topology) -> None:
@@ -150,6 +150,23 @@ class Lab:
         self._built.append(topology)
 
     # -- reading --------------------------------------------------------------------------------------
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has been closed."""
+        return self._closed
+
+    def draw(self, format: str = "text") -> str:
+        """A drawing of the network as it is now.
+
+        Args:
+            format: ``"text"``, ``"mermaid"`` or ``"svg"``.
+        """
+        from pytest_netns.drawing import Sketch, draw
+        from pytest_netns.explaining import observing
+
+        self._check_open()
+        return draw(Sketch.from_states(observing.networks(self)), format)
 
     def __getitem__(self, name: str) -> Namespace:
         try:
@@ -315,7 +332,7 @@ class Lab:
 
     def _note_entered(self, namespace: Namespace) -> None:
         """What runs in a namespace may not be under an init: Python code gets into it, or there are no PID namespaces."""
-        inode = namespace._kernel.inode
+        inode = namespace._open_kernel.inode
         if inode not in self._entered:
             self._entered[inode] = sweeping.last_pid()
             supervision.watch(inode)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import sys
 import threading
@@ -16,7 +17,7 @@ import weakref
 from collections.abc import Iterator
 
 from pytest_netns.errors import KernelError, UnavailableError
-from pytest_netns.kernel import interrupts, rtnetlink, syscalls
+from pytest_netns.kernel import diagnosis, interrupts, rtnetlink, syscalls
 from pytest_netns.kernel.netlink import NetlinkSocket
 
 THREAD_NAMESPACE = "/proc/thread-self/ns/net"  # /proc/self would be the main thread's
@@ -86,9 +87,9 @@ class NetworkNamespace:
     def _set_defaults(self) -> None:
         """Run inside: loopback up and the settings every namespace starts with."""
         self.netlink.request(rtnetlink.set_link(LOOPBACK_INDEX, "lo", up=True))
-        for key, value in (*_SYSCTLS, (_PING_GROUP_RANGE, _ping_groups())):
+        for key, value in (*_SYSCTLS, (_PING_GROUP_RANGE, ping_groups())):
             # A kernel built without IPv6, or a read-only /proc/sys: what needs the setting fails with its own error.
-            with contextlib.suppress(FileNotFoundError, OSError):
+            with contextlib.suppress(OSError):
                 write_sysctl_here(key, value)
 
     def next_index(self) -> int:
@@ -122,6 +123,8 @@ def restore(fd: int) -> None:
     try:
         syscalls.setns(fd, syscalls.CLONE_NEWNET)
     except OSError as error:
+        if current_inode() == os.fstat(fd).st_ino:
+            return  # it has never left: who may not make namespaces may not enter them either
         abort(f"cannot return to the network namespace the thread came from: {error}")
     finally:
         os.close(fd)
@@ -176,7 +179,8 @@ def write_sysctl_here(key: str, value: str) -> None:
         os.close(fd)
 
 
-def _ping_groups() -> str:
+@functools.cache
+def ping_groups() -> str:
     """Every group may ping without privilege; in a user namespace only mapped groups are accepted."""
     with open("/proc/self/gid_map", encoding="ascii") as gid_map:
         first, _, count = (int(number) for number in gid_map.readline().split())
@@ -200,15 +204,11 @@ def _unshare_with_retries(name: str) -> None:
 
 
 def _creation_error(name: str, error: OSError) -> Exception:
-    action = "create network namespace"
-    if error.errno == errno.EPERM:
-        return UnavailableError(
-            "network namespaces", f"{action} {name!r}: {error}", "run as root, or with --netns-mode=rootless"
-        )
-    remedy = ""
-    if error.errno == errno.ENOSPC:
-        remedy = "sudo sysctl -w user.max_net_namespaces=100000"
-    return KernelError(action, error.errno or errno.EIO, namespace=name, remedy=remedy)
+    number = error.errno or errno.EIO
+    cause, remedy = diagnosis.explain("network namespace", number)
+    if number in (errno.EPERM, errno.EACCES, errno.ENOSYS):
+        return UnavailableError("network namespaces", f"creating one is refused: {cause}", remedy)
+    return KernelError("create network namespace", number, namespace=name, remedy=remedy)
 
 
 def read_sysctl_here(key: str) -> str:

@@ -31,6 +31,10 @@ class ListeningSocket:
     port: int
     inode: int
 
+    def __str__(self) -> str:
+        address = f"[{self.address}]" if self.address.version == 6 else self.address
+        return f"{self.protocol} {address}:{self.port}"
+
 
 def listening(namespace: NetworkNamespace, protocol: str) -> list[ListeningSocket]:
     """All listening sockets of a protocol in a namespace, IPv4 and IPv6."""
