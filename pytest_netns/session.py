@@ -71,6 +71,7 @@ class Session:
         self._rootless = False
         self._unavailable: UnavailableError | None = None
         self._checked = False
+        self._watched = False
 
     # -- mode ---------------------------------------------------------------------------------------
 
@@ -165,6 +166,12 @@ class Session:
         for number in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is signal.SIG_DFL:
                 interrupts.guard(number, _terminate)
+        if is_worker() and not self._watched:
+            from pytest_netns.kernel import supervision
+
+            # Left alone by its controller a worker goes on for many seconds; the watchdog ends it.
+            supervision.supervisor()
+            self._watched = True
 
     # -- the end ------------------------------------------------------------------------------------
 
@@ -225,6 +232,11 @@ class Terminated(KeyboardInterrupt):
 
 def _terminate(number: int, frame: FrameType | None) -> None:
     raise Terminated(signal.Signals(number).name)
+
+
+def is_worker() -> bool:
+    """Whether this process is a worker of pytest-xdist."""
+    return "PYTEST_XDIST_WORKER" in os.environ
 
 
 def _is_linux() -> bool:

@@ -86,6 +86,22 @@ def test_set_up(finalized, busy):
 """
 MODES = ["root", "rootless"]
 ALONE, XDIST = (), ("-n", "1")
+ALL_SIGNALS = [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT]
+TESTS = ["test_marked", "test_quiet"]
+# pytest-xdist itself takes 10 s to end a worker after Ctrl-C, and seconds to start one: most such rows are for `full`.
+SIGNALS = [
+    (number, test, workers)
+    for workers in (ALONE, XDIST)
+    for number in ALL_SIGNALS
+    for test in TESTS
+    if FULL or not workers or number == signal.SIGKILL
+]
+XDIST_WAYS = [
+    (way, test)
+    for way in ("kill worker", "kill controller", "fork", "os._exit")
+    for test in TESTS
+    if FULL or way == "kill controller"
+]
 
 
 @pytest.fixture(params=MODES)
@@ -123,9 +139,7 @@ def check_clean(trial: Trial, tmp_path: Path, finalized: bool | None = None) -> 
         assert (tmp_path / "finalized").exists() is finalized, trial.text()
 
 
-@pytest.mark.parametrize("workers", [ALONE, XDIST], ids=["alone", "xdist"])
-@pytest.mark.parametrize("test", ["test_marked", "test_quiet"])
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT], ids=lambda n: n.name)
+@pytest.mark.parametrize(("number", "test", "workers"), SIGNALS, ids=str)
 def test_signal(start: Starter, tmp_path: Path, number: int, test: str, workers: tuple[str, ...]) -> None:
     """A signal to pytest, or to the xdist controller, while a test runs; all but SIGKILL run the finalizers."""
     with start(test, "wait", *workers) as trial:
@@ -136,7 +150,7 @@ def test_signal(start: Starter, tmp_path: Path, number: int, test: str, workers:
         check_clean(trial, tmp_path, finalized=number != signal.SIGKILL if not workers else None)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL], ids=lambda n: n.name)
+@pytest.mark.parametrize("number", ALL_SIGNALS if FULL else [signal.SIGTERM], ids=lambda n: n.name)
 def test_signal_to_the_group(start: Starter, tmp_path: Path, number: int) -> None:
     """What a terminal or a CI system does: the whole process group gets it."""
     with start("test_marked", "wait", *XDIST) as trial:
@@ -146,7 +160,7 @@ def test_signal_to_the_group(start: Starter, tmp_path: Path, number: int) -> Non
         check_clean(trial, tmp_path)
 
 
-@pytest.mark.parametrize("round_", range(20 if FULL else 2))
+@pytest.mark.parametrize("round_", range(20 if FULL else 1))
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda n: n.name)
 def test_signal_during_set_up(start: Starter, tmp_path: Path, number: int, round_: int) -> None:
     """A signal at an arbitrary moment of building and closing labs; every round hits another one."""
@@ -158,7 +172,7 @@ def test_signal_during_set_up(start: Starter, tmp_path: Path, number: int, round
         check_clean(trial, tmp_path)
 
 
-@pytest.mark.parametrize("test", ["test_marked", "test_quiet"])
+@pytest.mark.parametrize("test", TESTS)
 @pytest.mark.parametrize("way", ["os._exit", "crash", "fork"])
 def test_ends_itself(start: Starter, tmp_path: Path, way: str, test: str) -> None:
     """pytest ends without finalizers: os._exit, a crash, SIGKILL while a forked child of it goes on."""
@@ -168,7 +182,7 @@ def test_ends_itself(start: Starter, tmp_path: Path, way: str, test: str) -> Non
         check_clean(trial, tmp_path, finalized=False)
 
 
-@pytest.mark.parametrize("workers", [ALONE, XDIST], ids=["alone", "xdist"])
+@pytest.mark.parametrize("workers", [ALONE, XDIST] if FULL else [ALONE], ids=str)
 @pytest.mark.parametrize("method", ["signal", "thread"])
 def test_pytest_timeout(start: Starter, tmp_path: Path, method: str, workers: tuple[str, ...]) -> None:
     """pytest-timeout ends the test, or the whole process, in which finalizers do not run."""
@@ -179,11 +193,10 @@ def test_pytest_timeout(start: Starter, tmp_path: Path, method: str, workers: tu
         check_clean(trial, tmp_path, finalized=method == "signal")
 
 
-@pytest.mark.parametrize("test", ["test_marked", "test_quiet"])
-@pytest.mark.parametrize("way", ["kill worker", "kill controller", "fork", "os._exit"])
+@pytest.mark.parametrize(("way", "test"), XDIST_WAYS)
 def test_xdist(start: Starter, tmp_path: Path, way: str, test: str) -> None:
     """A worker is killed, or loses its controller: of neither anything is left."""
-    with start(test, way, "-n", "2", "--max-worker-restart=0") as trial:
+    with start(test, way, "-n", "1", "--max-worker-restart=0") as trial:
         trial.wait_for("ready").close()
         trial.wait_end()
         check_clean(trial, tmp_path)
@@ -193,7 +206,9 @@ def test_killed_worker_at_once(start: Starter, tmp_path: Path) -> None:
     """What a killed worker leaves is gone while the controller still runs."""
     with start("test_marked", "wait", "-n", "1", "--max-worker-restart=0") as trial:
         trial.wait_for("ready").close()
-        (worker,) = (pid for pid in below(trial.victim) if b"execnet" in Path(f"/proc/{pid}/cmdline").read_bytes())
+        (worker,) = (
+            pid for pid in below(trial.victim) if b"stdin.readline" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        )
         os.kill(trial.victim, signal.SIGSTOP)
         os.kill(worker, signal.SIGKILL)
         left = [each for each in trial.left_over() if str(trial.victim) not in each]

@@ -85,10 +85,19 @@ class Trial:
     def wait_end(self) -> int:
         """Wait for the victim's end; its exit status."""
         assert self._jail.stdout is not None
-        ready, _, _ = select.select([self._jail.stdout], [], [], PATIENCE)
-        if not ready:
-            raise Hang(f"the victim has not ended: {self.text()}")
+        deadline = time.monotonic() + PATIENCE
+        while not self._has_ended():
+            if time.monotonic() > deadline:
+                raise Hang(f"the victim has not ended: {self.text()}")
+            select.select([self._jail.stdout, self._listener], [], [], 1)
+            self._drain()
         return int(self._jail.stdout.readline() or b"-1")
+
+    def _drain(self) -> None:
+        """Take what has been announced: a descriptor that waits to be taken keeps its namespace alive."""
+        while select.select([self._listener], [], [], 0)[0]:
+            _, connection = self._take()
+            connection.close()
 
     @property
     def victim(self) -> int:
@@ -107,9 +116,7 @@ class Trial:
         deadline = time.monotonic() + within
         pause = threading.Event()
         while True:
-            while select.select([self._listener], [], [], 0)[0]:
-                _, connection = self._take()
-                connection.close()
+            self._drain()
             (init,) = children(self._jail.pid)
             left = [f"process {pid} ({program(pid)})" for pid in below(init) if not is_zombie(pid)]
             left += [f"namespace {watched.inode}" for watched in self._hub.alive()]
