@@ -88,6 +88,17 @@ class Session:
             self._checked = True
             self._unavailable = error
 
+    def told_workers(self) -> list[str] | None:
+        """What an xdist controller tells its workers at their start: why it could not become rootless."""
+        error = self._unavailable
+        return None if error is None else [error.feature, error.cause, error.remedy]
+
+    def inherit(self, told: list[str] | None) -> None:
+        """In an xdist worker: what the controller could not do, this process cannot either."""
+        if told is not None:
+            self._checked = True
+            self._unavailable = UnavailableError(*told)
+
     def choose_mode(self, *, all_use_netns: bool) -> None:
         """In mode auto, once it is known which tests will run: rootless if there is no other way and nobody minds."""
         if self.settings.mode != "auto" or not _is_linux() or privileges.is_privileged():
