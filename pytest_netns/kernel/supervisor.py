@@ -29,6 +29,7 @@ else:
     from pytest_netns.kernel import syscalls
 
 MAX_MESSAGE = 4096
+NAMES_HEADER = "# This namespace's own, written by pytest-netns.\n"  # of the files in /etc that may be overwritten
 CONTROLLER_GRACE = 0.5  # seconds a worker gets for its finalizers when the xdist controller has died
 SWEEP_ROUNDS = 100
 SWEEP_INTERVAL = 10  # milliseconds
@@ -279,7 +280,7 @@ def mount_names() -> None:
     services = ["hosts: files dns\n"]
     with contextlib.suppress(OSError), open("/etc/nsswitch.conf", encoding="utf-8") as original:
         services += [line for line in original if not line.startswith("hosts:")]
-    contents = {"hosts": "127.0.0.1 localhost\n::1 localhost\n", "resolv.conf": "", "nsswitch.conf": "".join(services)}
+    contents = {"hosts": NAMES_HEADER, "resolv.conf": NAMES_HEADER, "nsswitch.conf": "".join(services)}
     syscalls.mount("tmpfs", "/proc", "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=755")
     try:
         for name, content in contents.items():
