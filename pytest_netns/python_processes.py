@@ -14,7 +14,7 @@ from collections.abc import Collection
 from typing import Any
 
 from pytest_netns import resolving
-from pytest_netns.kernel import netns, supervisor
+from pytest_netns.kernel import netns, watchdog
 
 _servers: dict[int, Any] = {}  # by the number of the namespace
 _adopted = False
@@ -63,7 +63,7 @@ def end(inodes: Collection[int]) -> None:
 
 def _end_helper(helper: Any, attribute: str, inodes: Collection[int]) -> None:
     pid = getattr(helper, attribute, None)
-    if pid is not None and supervisor.signal_if_inside(pid, set(inodes), signal.SIGKILL):
+    if pid is not None and watchdog.signal_if_inside(pid, set(inodes), signal.SIGKILL):
         with contextlib.suppress(OSError):
             helper._stop()  # reaps it, and forgets it, so that the next use starts another
 

@@ -106,19 +106,22 @@ def test_ctrl_c_at_any_moment_restores_the_thread(netns: Lab) -> None:
             select.select([], [], [], moments.uniform(0, 0.002))
             signal.pthread_kill(main, signal.SIGINT)
 
+    def come_and_go() -> None:
+        ready.release()
+        while True:
+            with red:
+                assert network() == in_red
+                with blue:
+                    pass
+            assert network() == outside
+
     interrupts.guard(signal.SIGINT, signal.default_int_handler)
     sender = threading.Thread(target=send)
     try:
         sender.start()
         for _ in range(INTERRUPTS):
             with pytest.raises(KeyboardInterrupt):
-                ready.release()
-                while True:
-                    with red:
-                        assert network() == in_red
-                        with blue:
-                            pass
-                    assert network() == outside
+                come_and_go()
             assert network() == outside
     finally:
         signal.signal(signal.SIGINT, former)
@@ -136,14 +139,17 @@ def test_a_signal_put_off_ends_the_wait_that_follows(netns: Lab) -> None:
         os.kill(os.getpid(), signal.SIGINT)
         red.__enter__()
 
+    def wait_inside() -> None:
+        try:
+            interrupted_while_entering()
+            os.read(receive, 1)
+        finally:
+            red.__exit__(None, None, None)
+
     interrupts.guard(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
-            try:
-                interrupted_while_entering()
-                os.read(receive, 1)
-            finally:
-                red.__exit__(None, None, None)
+            wait_inside()
     finally:
         signal.signal(signal.SIGINT, former)
         os.close(receive)
@@ -206,7 +212,7 @@ def test_await_inside_a_block_is_an_error_in_trio(netns: Lab) -> None:
     async def main() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(bystander)
-            with pytest.raises(NetnsError, match="cannot await inside .*'red'"):
+            with pytest.raises(NetnsError, match=r"cannot await inside .*'red'"):
                 with red, blue:
                     await trio.sleep(60)
             with red:

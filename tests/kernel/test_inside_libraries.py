@@ -221,7 +221,7 @@ def _postgresql() -> Path | None:
 
 
 @pytest.fixture
-def postgres(blue: Namespace, tmp_path: Path) -> Iterator[None]:
+def postgres(blue: Namespace, tmp_path: Path) -> None:
     """A real PostgreSQL in blue; its owner is not root, which it refuses."""
     programs = _postgresql()
     if programs is None:
@@ -241,7 +241,6 @@ def postgres(blue: Namespace, tmp_path: Path) -> Iterator[None]:
     (directory / "pg_hba.conf").write_text("host all app 192.168.15.0/24 trust\n")
     options = ["-c", "listen_addresses=*", "-c", "fsync=off", "-c", "unix_socket_directories="]
     blue.start([programs / "postgres", "-D", directory, *options], ready=5432, timeout=20, **who)
-    yield
 
 
 def test_postgresql(red: Namespace, postgres: None) -> None:
