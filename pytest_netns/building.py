@@ -19,6 +19,10 @@ def build(lab: Lab, topology: Topology) -> None:
         namespace = lab[spec.name]
         if spec.forwarding:
             namespace.enable_forwarding()
+        if spec.resolver:
+            namespace.resolver = spec.resolver
+        for hostname in spec.hostnames:
+            lab.add_hostname(hostname, namespace)
     for bridge_spec in plan.bridges:
         bridge = lab.add_bridge(
             bridge_spec.name, bridge_spec.addresses, namespace=lab[bridge_spec.namespace], mtu=bridge_spec.mtu
