@@ -19,6 +19,7 @@ from pytest_netns.namespace import Namespace
 from pytest_netns.values import IPInterface
 
 if TYPE_CHECKING:
+    from pytest_netns.explaining.capture import Capture
     from pytest_netns.topology import Topology
 
 HOST = "host"
@@ -42,6 +43,8 @@ class Lab:
         self._lock = threading.RLock()
         self._failures: collections.deque[subprocess.SubprocessError] = collections.deque(maxlen=_KEPT_FAILURES)
         self._entered: dict[int, int] = {}
+        self._captures: list[Capture] = []
+        self._recording: Capture | None = None
 
     # -- making ---------------------------------------------------------------------------------------
 
@@ -77,6 +80,8 @@ class Lab:
 
             self._undo.append(undo)
             self._namespaces[name] = namespace
+            for capture in self._captures:
+                capture.add(namespace)
         return namespace
 
     def add_veth(
@@ -156,6 +161,21 @@ class Lab:
         """Whether it has been closed."""
         return self._closed
 
+    @contextlib.contextmanager
+    def capture(self) -> Iterator[Capture]:
+        """The packets that all interfaces of all namespaces send and receive during the block, and after it::
+
+        with lab.capture() as packets:
+            red.run("ping -c1 192.168.15.2")
+        assert any(packet.protocol == "arp" for packet in packets)
+        """
+        capture = self._start_capture()
+        try:
+            yield capture
+        finally:
+            self._captures.remove(capture)
+            capture.stop()
+
     def draw(self, format: str = "text") -> str:
         """A drawing of the network as it is now.
 
@@ -201,6 +221,8 @@ class Lab:
             self._closed = True
         errors: list[Exception] = []
         self._end_processes(errors)
+        for capture in self._captures:
+            capture.stop()
         for undo in reversed(self._undo):
             try:
                 undo()
@@ -244,6 +266,18 @@ class Lab:
                 errors.append(error)
         calls.end_all([item for namespace in self for item in namespace._calls], deadline, errors)
         sweeping.end_processes(self._entered, deadline)
+
+    def _start_capture(self) -> Capture:
+        """Capture from now on until the lab is closed, namespaces that are added later too."""
+        from pytest_netns.explaining.capture import Capture
+
+        self._check_open()
+        capture = Capture()
+        with self._lock:
+            self._captures.append(capture)
+            for namespace in self:
+                capture.add(namespace)
+        return capture
 
     # -- for the other modules ------------------------------------------------------------------------
 

@@ -116,14 +116,18 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
+    own = item.config.stash[SESSION].settings
     labs = _labs(item)
     if labs and report.failed:
-        whole = item.config.get_verbosity() >= 2
-        report.sections += sessions.report_sections(labs, item.stash.get(SNAPSHOTS, {}), whole=whole)
+        report.sections += sessions.report_sections(labs, item.stash.get(SNAPSHOTS, {}), whole=own.whole)
         if item.config.pluginmanager.hasplugin("html"):  # pytest-html
             report.extras = [*getattr(report, "extras", ()), *sessions.html_extras(labs)]  # type: ignore[attr-defined]
-        if item.config.stash[SESSION].settings.pause:
-            _pause(item, labs)
+    if LAB in item.stash and (report.failed or call.when == "call"):
+        report.sections += sessions.keep_packets(
+            item.stash[LAB], item.config.rootpath, failed=report.failed, settings=own
+        )
+    if labs and report.failed and own.pause:
+        _pause(item, labs)
     return report
 
 
@@ -201,7 +205,8 @@ def _labs(item: pytest.Item) -> list[Lab]:
 @pytest.fixture
 def netns(request: pytest.FixtureRequest) -> Iterator[Lab]:
     """A `Lab` for this test: empty, or what its marker or an indirect parameter builds."""
-    with sessions.open_lab(request.node.nodeid) as lab:
+    recorded = request.config.stash[SESSION].settings.pcap != "off"
+    with sessions.open_lab(request.node.nodeid, recorded=recorded) as lab:
         request.node.stash[LAB] = lab
         sessions.build_parameter(lab, getattr(request, "param", None), request.path.parent, request.config.rootpath)
         yield lab

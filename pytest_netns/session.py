@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import sys
 import time
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from pytest_netns.topology import Topology
 
 _NAMES_IN_ID = 4
+PCAP_DIRECTORY = ".netns-pcap"  # below the root
+_LONGEST_NAME = 200  # characters
 FIXTURES = frozenset({"netns", "netns_factory", "netns_pair", "netns_lan", "netns_nat"})
 
 
@@ -227,12 +231,19 @@ def outside() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def open_lab(owner: str) -> Iterator[Lab]:
-    """A lab that is closed at the end, with every block of it that the thread is still in left first."""
+def open_lab(owner: str, *, recorded: bool = False) -> Iterator[Lab]:
+    """A lab that is closed at the end, with every block of it that the thread is still in left first.
+
+    Args:
+        owner: named in reports.
+        recorded: whether its packets are captured from the start.
+    """
     from pytest_netns import entering
     from pytest_netns.lab import Lab
 
     lab = Lab(owner)
+    if recorded:
+        lab._recording = lab._start_capture()
     depth = entering.depth()
     try:
         yield lab
@@ -323,6 +334,32 @@ def report_sections(labs: Iterable[Lab], since: Mapping[Lab, Snapshot], *, whole
         except Exception as error:
             found.append(("netns", f"the network cannot be shown: {type(error).__name__}: {error}"))
     return found
+
+
+def keep_packets(lab: Lab, root: Path, *, failed: bool, settings: Settings) -> list[tuple[str, str]]:
+    """Write a test's packets to their file if they are to be kept; returns the report's section about them."""
+    recording = lab._recording
+    if recording is None:
+        return []
+    from pytest_netns.explaining import pcapng, report
+
+    path = root / PCAP_DIRECTORY / f"{_file_name(lab.owner)}.pcapng"
+    try:
+        if not failed and settings.pcap != "all":
+            path.unlink(missing_ok=True)  # of an earlier run, in which it failed
+            return []
+        packets = list(recording)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(pcapng.write(packets, comment=lab.owner))
+        return [report.packet_section(packets, recording.dropped, path.relative_to(root), whole=settings.whole)]
+    except Exception as error:
+        return [("netns: packets", f"the packets cannot be kept: {type(error).__name__}: {error}")]
+
+
+def _file_name(test: str) -> str:
+    """A file's name for a test, the same in every run; of a long one only the beginning is readable."""
+    name = re.sub(r"[^A-Za-z0-9_.\[\]-]+", ".", test)
+    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}-{zlib.crc32(test.encode()):08x}"
 
 
 def html_extras(labs: Iterable[Lab]) -> list[dict[str, str | None]]:
