@@ -6,10 +6,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from pytest_netns import doctor
 from pytest_netns.commands import draw, shell
 from pytest_netns.errors import NetnsError
 
-COMMANDS = (draw, shell)
+COMMANDS = (doctor, draw, shell)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 HOST = "host"
 STOP_GRACE = 0.5  # seconds between SIGTERM and SIGKILL for what still runs when a lab is closed
 _KEPT_FAILURES = 20
+_NO_BRIDGE_FILTERS = {f"net.bridge.bridge-nf-call-{filter_}": 0 for filter_ in ("iptables", "ip6tables", "arptables")}
 
 
 class Lab:
@@ -137,9 +138,8 @@ class Lab:
             self._make(bridge, [(place, requests)])
             self._register(bridge)
         # The bridge module may hand what crosses a bridge to nft; NAT would then happen in the wrong place.
-        for filter_ in ("iptables", "ip6tables", "arptables"):
-            with contextlib.suppress(NetnsError):  # the module is not loaded
-                place.sysctl(f"net.bridge.bridge-nf-call-{filter_}", 0)
+        with contextlib.suppress(NetnsError):  # the module is not loaded
+            place._write_sysctls(_NO_BRIDGE_FILTERS)
         return bridge
 
     def build(self, topology: Topology) -> None:
@@ -229,8 +229,7 @@ class Lab:
             except Exception as error:
                 errors.append(error)
         self._undo.clear()
-        if self._entered:
-            supervision.supervisor().watch(list(self._entered), "-")
+        supervision.unwatch([namespace._open_kernel.inode for namespace in self])
         if len(errors) > 1:
             raise ExceptionGroup(f"cannot close lab{f' of {self.owner}' if self.owner else ''} cleanly", errors)
         if errors:
@@ -248,6 +247,7 @@ class Lab:
         processes = [item for namespace in self for item in namespace._processes]
         running = [item for item in processes if item.poll() is None]
         deadline = time.monotonic() + STOP_GRACE
+        asked = sweeping.ask_to_end(self._entered)
         busy = [view for view in views if running or view.has_processes()]
         for view in busy:
             view.ask_to_end()
@@ -258,6 +258,7 @@ class Lab:
             supervision.wait_ended(view.init.pidfd, deadline - time.monotonic())
         for view in views:
             view.close()
+        sweeping.end_processes(self._entered, asked, deadline)
         process.end_all(processes, errors)
         for view in views:
             try:
@@ -265,7 +266,6 @@ class Lab:
             except NetnsError as error:
                 errors.append(error)
         calls.end_all([item for namespace in self for item in namespace._calls], deadline, errors)
-        sweeping.end_processes(self._entered, deadline)
 
     def _start_capture(self) -> Capture:
         """Capture from now on until the lab is closed, namespaces that are added later too."""
@@ -365,8 +365,8 @@ class Lab:
         self._failures.append(error)
 
     def _note_entered(self, namespace: Namespace) -> None:
-        """Python code gets into a namespace: what it starts there is not under an init, so it is looked for later."""
-        inode = namespace._kernel.inode
+        """What runs in a namespace may not be under an init: Python code gets into it, or there are no PID namespaces."""
+        inode = namespace._open_kernel.inode
         if inode not in self._entered:
             self._entered[inode] = sweeping.last_pid()
-            supervision.supervisor().watch([inode])
+            supervision.watch(inode)

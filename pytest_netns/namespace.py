@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import socket as sockets
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_netns import calls, entering, nat, process, service, values
 from pytest_netns.errors import InvalidTopologyError, KernelError, NetnsError
 from pytest_netns.interface import Interface
-from pytest_netns.kernel import netns, nftables, rtnetlink
+from pytest_netns.kernel import diagnosis, netns, nftables, rtnetlink
 from pytest_netns.kernel.netlink import NetlinkSocket
 from pytest_netns.kernel.view import View
 from pytest_netns.process import Command, Process
@@ -118,8 +118,7 @@ class Namespace:
 
     def enable_forwarding(self) -> None:
         """Make this namespace a router, for IPv4 and IPv6."""
-        for name in ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"):
-            self.sysctl(name, 1)
+        self._write_sysctls({"net.ipv4.ip_forward": 1, "net.ipv6.conf.all.forwarding": 1})
 
     def sysctl(self, name: str, value: str | int | None = None) -> str:
         """Read a kernel setting of this namespace, or write it.
@@ -131,20 +130,26 @@ class Namespace:
         Returns:
             The setting's value, after the change if there is one.
         """
-        path = values.parse_sysctl_name(name).removeprefix("net").lstrip("./")
-        key = path if "/" in path else path.replace(".", "/")
-        action = f"read sysctl {name}" if value is None else f"set sysctl {name} to {value}"
+        if value is not None:
+            self._write_sysctls({name: value})
+        with self._kernel.entered(), self._sysctl_errors(f"read sysctl {name}"):
+            return netns.read_sysctl_here(_sysctl_key(name))
+
+    def _write_sysctls(self, settings: Mapping[str, str | int]) -> None:
+        with self._kernel.entered():
+            for name, value in settings.items():
+                with self._sysctl_errors(f"set sysctl {name} to {value}"):
+                    netns.write_sysctl_here(_sysctl_key(name), str(value))
+
+    @contextlib.contextmanager
+    def _sysctl_errors(self, action: str) -> Iterator[None]:
         try:
-            with self._kernel.entered():
-                if value is not None:
-                    netns.write_sysctl_here(key, str(value))
-                return netns.read_sysctl_here(key)
-        except KernelError:
-            raise
+            yield
         except FileNotFoundError:
             raise InvalidTopologyError(f"cannot {action}: a network namespace has no setting of that name") from None
         except OSError as error:
-            raise KernelError(action, error.errno or 0, namespace=self.name) from error
+            _, remedy = diagnosis.explain("sysctl", error.errno or 0)
+            raise KernelError(action, error.errno or 0, namespace=self.name, remedy=remedy) from error
 
     # -- NAT ------------------------------------------------------------------------------------------
 
@@ -293,8 +298,8 @@ class Namespace:
         return self
 
     # Not interrupted by Ctrl-C, see kernel/interrupts.py: the thread must be back outside in any case.
-    def __exit__(self, *exception: object) -> None:
-        entering.leave(self)
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        entering.leave(self, error)
 
     # -- for the other modules ------------------------------------------------------------------------
 
@@ -313,7 +318,10 @@ class Namespace:
         kernel = self._kernel
         with self._lab._lock:
             if self._view is None:
-                self._view = View(kernel)
+                view = View(kernel)
+                if not view.has_pids:
+                    self._lab._note_entered(self)
+                self._view = view
             return self._view
 
     def _interface(self, interface: Interface | str) -> Interface:
@@ -365,6 +373,12 @@ class Namespace:
 
     def __repr__(self) -> str:
         return f"<Namespace {self.name}>"
+
+
+def _sysctl_key(name: str) -> str:
+    """A setting's path below /proc/sys/net."""
+    path = values.parse_sysctl_name(name).removeprefix("net").lstrip("./")
+    return path if "/" in path else path.replace(".", "/")
 
 
 entering.mark(Namespace.__enter__, Namespace.__exit__)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Generator, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_netns import session as sessions
 from pytest_netns import settings
+from pytest_netns.errors import UnavailableError
 from pytest_netns.session import LabFactory, Session
 
 if TYPE_CHECKING:
@@ -86,9 +88,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if not _uses_netns(item):
         return
     session = item.config.stash[SESSION]
-    session.guard_signals()
     unavailable = session.check_available()
     if unavailable is None:
+        session.guard_signals()
         return
     if session.settings.unavailable == "skip":
         pytest.skip(unavailable.short())
@@ -115,6 +117,13 @@ def pytest_runtest_call(item: pytest.Item) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    if call.excinfo is not None and _uses_netns(item) and isinstance(call.excinfo.value, UnavailableError):
+        # Only what this test needs is missing, such as nft: the others run.
+        own = item.config.stash[SESSION]
+        own.note_missing(call.excinfo.value)
+        if own.settings.unavailable == "skip":
+            short = call.excinfo.value.short()
+            call.excinfo = pytest.CallInfo.from_call(partial(pytest.skip, short), call.when).excinfo
     report = yield
     own = item.config.stash[SESSION].settings
     labs = _labs(item)
@@ -146,30 +155,35 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, Any, Any]:
     own = session.config.stash[SESSION]
     result = yield
     own.note_leaks(wait=True)
+    own.note_refusals()
     output = getattr(session.config, "workeroutput", None)
     if output is not None:
-        output["netns_leaks"] = own.leaks
+        output["netns"] = own.told_controller()
         return result
     for owner, message in own.leaks:
-        if own.settings.leaks == "error":
+        try:
+            if own.settings.leaks == "error":
+                raise NamespaceLeakWarning(message)
+            session.config.issue_config_time_warning(NamespaceLeakWarning(f"{owner}: {message}"), stacklevel=2)
+        except NamespaceLeakWarning:  # the user's filters may make the warning an error too
             session.config.hook.pytest_runtest_logreport(report=settings.leak_report(owner, message))
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        else:
-            warnings.warn(NamespaceLeakWarning(f"{owner}: {message}"), stacklevel=1)
     return result
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    leaks = getattr(node, "workeroutput", {}).get("netns_leaks", [])
-    node.config.stash[SESSION].leaks += [(owner, message) for owner, message in leaks]
+    told = getattr(node, "workeroutput", {}).get("netns")  # nothing from one that crashed
+    if told is not None:
+        node.config.stash[SESSION].hear_worker(told)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    reason = config.stash[SESSION].summary()
-    if reason:
-        terminalreporter.section("netns", sep="-")
-        terminalreporter.line(reason)
+    reasons = config.stash[SESSION].missing
+    if reasons:
+        terminalreporter.section("netns: not available", sep="-")
+        for reason in reasons:
+            terminalreporter.line(reason)
 
 
 @pytest.hookimpl(trylast=True)

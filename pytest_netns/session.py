@@ -12,9 +12,9 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pytest_netns.errors import InvalidTopologyError, UnavailableError
+from pytest_netns.errors import InvalidTopologyError, KernelError, UnavailableError
 from pytest_netns.kernel import bindings, privileges
 
 if TYPE_CHECKING:
@@ -64,12 +64,14 @@ class Session:
         settings: the options in force.
         factory: what the fixture ``netns_factory`` gives.
         leaks: of the namespaces that outlived their test by 5 s, (test, message).
+        missing: why tests could not run, and what they had to do without: each reason once and in full.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.factory = LabFactory()
         self.leaks: list[tuple[str, str]] = []
+        self.missing: list[str] = []
         self._rootless = False
         self._unavailable: UnavailableError | None = None
         self._checked = False
@@ -112,23 +114,26 @@ class Session:
                 _try_namespace()
             except UnavailableError as error:
                 self._unavailable = error
+        if self._unavailable is not None:
+            self.note_missing(self._unavailable)
         return self._unavailable
+
+    def note_missing(self, error: UnavailableError) -> None:
+        """Remember why a test could not run, to tell it once at the end of the run."""
+        if str(error) not in self.missing:
+            self.missing.append(str(error))
 
     def header(self) -> str:
         """The line of the report header: which mode runs and what is missing."""
         if not _is_linux():
             return "netns: not available: it needs Linux"
         if self._unavailable is not None:
-            return f"netns: not available: {self._unavailable}".replace("\n ", ";")
+            return f"netns: not available: {self._unavailable.short()}"
         mode = self.settings.mode
         if mode == "auto":
             mode = "root" if privileges.is_privileged() else "rootless, if every selected test uses netns"
         missing = f"; NAT is not available: {bindings.REMEDY}" if bindings.find() is None else ""
         return f"netns: mode {mode}{missing}"
-
-    def summary(self) -> str:
-        """What to tell at the end of the run: why tests were not run; empty where all could be."""
-        return str(self._unavailable or "")
 
     # -- a test -------------------------------------------------------------------------------------
 
@@ -183,6 +188,25 @@ class Session:
             message = f"namespace {late.name!r} is still alive {destruction.GRACE:g} s after its lab was closed: {held}"
             self.leaks.append((late.owner, message))
 
+    def note_refusals(self) -> None:
+        """Add what this environment refused the programs in namespaces, such as a PID namespace."""
+        if "pytest_netns.kernel.supervision" in sys.modules:
+            from pytest_netns.kernel import supervision
+
+            refused = supervision.refused()
+            if refused:
+                self.missing.append(f"programs in namespaces ran without: {'; '.join(refused)}")
+
+    def told_controller(self) -> list[Any]:
+        """What an xdist worker sends at its end."""
+        return [self.leaks, self.missing]
+
+    def hear_worker(self, told: list[Any]) -> None:
+        """Take over what an xdist worker has sent."""
+        leaks, missing = told
+        self.leaks += [(owner, message) for owner, message in leaks]
+        self.missing += [reason for reason in missing if reason not in self.missing]
+
     def close(self) -> None:
         """End what this run has started, and give signals their handlers back."""
         if "pytest_netns.kernel.supervision" in sys.modules:
@@ -215,7 +239,10 @@ def _try_namespace() -> None:
         raise UnavailableError("network namespaces", f"this is {sys.platform}", "run these tests on Linux")
     from pytest_netns.kernel.netns import NetworkNamespace
 
-    NetworkNamespace.create("probe").close()
+    try:
+        NetworkNamespace.create("probe").close()
+    except KernelError as error:  # a limit that is reached
+        raise UnavailableError("network namespaces", str(error).splitlines()[0], error.remedy) from error
 
 
 @contextlib.contextmanager
