@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 HOST = "host"
 STOP_GRACE = 0.5  # seconds between SIGTERM and SIGKILL for what still runs when a lab is closed
+MOST_RECORDED = 100  # namespaces of a test whose packets are recorded for its report
 _KEPT_FAILURES = 20
 _NO_BRIDGE_FILTERS = {f"net.bridge.bridge-nf-call-{filter_}": 0 for filter_ in ("iptables", "ip6tables", "arptables")}
 
@@ -82,7 +83,9 @@ class Lab:
             self._undo.append(undo)
             self._namespaces[name] = namespace
             for capture in self._captures:
-                capture.add(namespace)
+                # A recording that nobody asked for must not use up the process's descriptors.
+                if capture is not self._recording or len(self) <= MOST_RECORDED:
+                    capture.add(namespace)
         return namespace
 
     def add_veth(

@@ -125,18 +125,7 @@ def pytest_runtest_makereport(
             short = call.excinfo.value.short()
             call.excinfo = pytest.CallInfo.from_call(partial(pytest.skip, short), call.when).excinfo
     report = yield
-    own = item.config.stash[SESSION].settings
-    labs = _labs(item)
-    if labs and report.failed:
-        report.sections += sessions.report_sections(labs, item.stash.get(SNAPSHOTS, {}), whole=own.whole)
-        if item.config.pluginmanager.hasplugin("html"):  # pytest-html
-            report.extras = [*getattr(report, "extras", ()), *sessions.html_extras(labs)]  # type: ignore[attr-defined]
-    if LAB in item.stash and (report.failed or call.when == "call"):
-        report.sections += sessions.keep_packets(
-            item.stash[LAB], item.config.rootpath, failed=report.failed, settings=own
-        )
-    if labs and report.failed and own.pause:
-        _pause(item, labs)
+    _explain(item, report)
     return report
 
 
@@ -196,9 +185,23 @@ def _uses_netns(item: pytest.Item) -> bool:
     return not FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
 
 
+def _explain(item: pytest.Item, report: pytest.TestReport) -> None:
+    """Add to the report of a failed test what its network looks like, and keep its packets."""
+    options = item.config.stash[SESSION].settings
+    labs = _labs(item) if report.failed else []
+    if labs:
+        report.sections += sessions.report_sections(labs, item.stash.get(SNAPSHOTS, {}), whole=options.whole)
+        if item.config.pluginmanager.hasplugin("html"):  # pytest-html
+            report.extras = [*getattr(report, "extras", ()), *sessions.html_extras(labs)]  # type: ignore[attr-defined]
+    if LAB in item.stash and (report.failed or report.when == "call"):
+        lab, root = item.stash[LAB], item.config.rootpath
+        report.sections += sessions.keep_packets(lab, root, failed=report.failed, settings=options)
+    if labs and options.pause:
+        _pause(item, labs)
+
+
 def _pause(item: pytest.Item, labs: list[Lab]) -> None:
-    capture = item.config.pluginmanager.getplugin("capturemanager")
-    assert capture is not None
+    capture: Any = item.config.pluginmanager.getplugin("capturemanager")
     capture.suspend(in_=True)
     try:
         sessions.pause(labs, item.nodeid)

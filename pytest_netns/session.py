@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from pytest_netns.errors import InvalidTopologyError, KernelError, UnavailableError
+from pytest_netns.errors import InvalidTopologyError, KernelError, NetnsError, UnavailableError
 from pytest_netns.kernel import bindings, privileges
 
 if TYPE_CHECKING:
@@ -347,7 +347,11 @@ def watch(labs: Iterable[Lab]) -> dict[Lab, Snapshot]:
     """Remember what labs look like when set-up has ended."""
     from pytest_netns.explaining import observing
 
-    return {lab: observing.snapshot(lab) for lab in labs}
+    found = {}
+    for lab in labs:
+        with contextlib.suppress(NetnsError):  # closed by now, or about to tell its own error
+            found[lab] = observing.snapshot(lab)
+    return found
 
 
 def report_sections(labs: Iterable[Lab], since: Mapping[Lab, Snapshot], *, whole: bool) -> list[tuple[str, str]]:
@@ -391,7 +395,10 @@ def _file_name(test: str) -> str:
 
 def html_extras(labs: Iterable[Lab]) -> list[dict[str, str | None]]:
     """The drawings of labs as pytest-html wants them: each the fields of its ``extras.html``."""
-    drawings = (lab.draw("svg") for lab in labs if not lab.closed)
+    drawings = []
+    for lab in labs:
+        with contextlib.suppress(NetnsError):  # closed; the report says what else is wrong
+            drawings.append(lab.draw("svg"))
     return [
         {"name": None, "format_type": "html", "content": each, "mime_type": None, "extension": None}
         for each in drawings

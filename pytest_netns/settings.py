@@ -82,7 +82,7 @@ def parse(config: pytest.Config) -> Settings:
     """
     found = {name: _value(config, name, choices) for name, (choices, _, _) in _OPTIONS.items()}
     unavailable = found["netns_unavailable"] or ("fail" if os.environ.get("CI") else "skip")
-    pause = config.getoption("--netns-pause")
+    pause = bool(config.getoption("--netns-pause"))
     if pause and getattr(config.option, "numprocesses", None):
         raise pytest.UsageError("--netns-pause: xdist's workers have no terminal to wait at; run without -n")
     return Settings(

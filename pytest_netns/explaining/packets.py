@@ -128,7 +128,7 @@ class Packet:
             return f"arp {here.detail}"
         ends = f"{_end(here.source, here.source_port)} > {_end(here.destination, here.destination_port)}"
         flags = f"[{here.flags}]" if here.flags else ""
-        size = f"{len(here.payload)} B" if here.payload or here.protocol == "udp" else ""
+        size = f"{len(here.payload)} B" if here.payload or (here.protocol == "udp" and here.destination_port) else ""
         return " ".join(filter(None, (here.protocol, ends if here.source else "", flags, here.detail, size)))
 
     def __repr__(self) -> str:
