@@ -151,6 +151,23 @@ class Lab:
 
     # -- reading --------------------------------------------------------------------------------------
 
+    @property
+    def closed(self) -> bool:
+        """Whether it has been closed."""
+        return self._closed
+
+    def draw(self, format: str = "text") -> str:
+        """A drawing of the network as it is now.
+
+        Args:
+            format: ``"text"``, ``"mermaid"`` or ``"svg"``.
+        """
+        from pytest_netns.drawing import Sketch, draw
+        from pytest_netns.explaining import observing
+
+        self._check_open()
+        return draw(Sketch.from_states(observing.networks(self)), format)
+
     def __getitem__(self, name: str) -> Namespace:
         try:
             return self._namespaces[name]
@@ -190,8 +207,7 @@ class Lab:
             except Exception as error:
                 errors.append(error)
         self._undo.clear()
-        if self._entered:
-            supervision.supervisor().watch(list(self._entered), "-")
+        supervision.unwatch([namespace._open_kernel.inode for namespace in self])
         if len(errors) > 1:
             raise ExceptionGroup(f"cannot close lab{f' of {self.owner}' if self.owner else ''} cleanly", errors)
         if errors:
@@ -209,6 +225,7 @@ class Lab:
         processes = [item for namespace in self for item in namespace._processes]
         running = [item for item in processes if item.poll() is None]
         deadline = time.monotonic() + STOP_GRACE
+        asked = sweeping.ask_to_end(self._entered)
         busy = [view for view in views if running or view.has_processes()]
         for view in busy:
             view.ask_to_end()
@@ -219,6 +236,7 @@ class Lab:
             supervision.wait_ended(view.init.pidfd, deadline - time.monotonic())
         for view in views:
             view.close()
+        sweeping.end_processes(self._entered, asked, deadline)
         process.end_all(processes, errors)
         for view in views:
             try:
@@ -226,7 +244,6 @@ class Lab:
             except NetnsError as error:
                 errors.append(error)
         calls.end_all([item for namespace in self for item in namespace._calls], deadline, errors)
-        sweeping.end_processes(self._entered, deadline)
 
     # -- for the other modules ------------------------------------------------------------------------
 
@@ -314,8 +331,8 @@ class Lab:
         self._failures.append(error)
 
     def _note_entered(self, namespace: Namespace) -> None:
-        """Python code gets into a namespace: what it starts there is not under an init, so it is looked for later."""
-        inode = namespace._kernel.inode
+        """What runs in a namespace may not be under an init: Python code gets into it, or there are no PID namespaces."""
+        inode = namespace._open_kernel.inode
         if inode not in self._entered:
             self._entered[inode] = sweeping.last_pid()
-            supervision.supervisor().watch([inode])
+            supervision.watch(inode)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pytest_netns import calls, entering, nat, process, service, values
 from pytest_netns.errors import InvalidTopologyError, KernelError, NetnsError
 from pytest_netns.interface import Interface
-from pytest_netns.kernel import netns, nftables, rtnetlink
+from pytest_netns.kernel import diagnosis, netns, nftables, rtnetlink
 from pytest_netns.kernel.netlink import NetlinkSocket
 from pytest_netns.kernel.view import View
 from pytest_netns.process import Command, Process
@@ -157,7 +157,8 @@ class Namespace:
         except FileNotFoundError:
             raise InvalidTopologyError(f"cannot {action}: a network namespace has no setting of that name") from None
         except OSError as error:
-            raise KernelError(action, error.errno or 0, namespace=self.name) from error
+            _, remedy = diagnosis.explain("sysctl", error.errno or 0)
+            raise KernelError(action, error.errno or 0, namespace=self.name, remedy=remedy) from error
 
     # -- NAT ------------------------------------------------------------------------------------------
 
@@ -314,8 +315,8 @@ class Namespace:
         return self
 
     # Not interrupted by Ctrl-C, see kernel/interrupts.py: the thread must be back outside in any case.
-    def __exit__(self, *exception: object) -> None:
-        entering.leave(self)
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        entering.leave(self, error)
 
     # -- for the other modules ------------------------------------------------------------------------
 
@@ -334,7 +335,10 @@ class Namespace:
         kernel = self._kernel
         with self._lab._lock:
             if self._view is None:
-                self._view = View(kernel)
+                view = View(kernel)
+                if not view.has_pids:
+                    self._lab._note_entered(self)
+                self._view = view
             return self._view
 
     def _interface(self, interface: Interface | str) -> Interface:

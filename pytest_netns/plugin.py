@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_netns import session as sessions
 from pytest_netns import settings
+from pytest_netns.errors import UnavailableError
 from pytest_netns.session import LabFactory, Session
 
 if TYPE_CHECKING:
+    from pytest_netns.explaining.observing import Snapshot
     from pytest_netns.lab import Lab
 
 SESSION = pytest.StashKey[Session]()
 MARKER = pytest.StashKey[settings.Marker]()
 LAB = pytest.StashKey["Lab"]()
+SNAPSHOTS = pytest.StashKey[Mapping["Lab", "Snapshot"]]()
 BODY_INSIDE = "_netns_body_inside"
 FIXTURES = frozenset({"netns", "netns_factory", "netns_pair", "netns_lan", "netns_nat", BODY_INSIDE})
 
@@ -57,6 +61,10 @@ def pytest_report_header(config: pytest.Config) -> str:
     return config.stash[SESSION].header()
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    return sessions.topology_id(val)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         marker = settings.parse_marker(item)
@@ -80,9 +88,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if not _uses_netns(item):
         return
     session = item.config.stash[SESSION]
-    session.guard_signals()
     unavailable = session.check_available()
     if unavailable is None:
+        session.guard_signals()
         return
     if session.settings.unavailable == "skip":
         pytest.skip(unavailable.short())
@@ -98,14 +106,33 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]) -> Generator[None, 
         return (yield)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> None:
+    labs = _labs(item)
+    if labs:
+        item.stash[SNAPSHOTS] = sessions.watch(labs)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    if call.excinfo is not None and _uses_netns(item) and isinstance(call.excinfo.value, UnavailableError):
+        # Only what this test needs is missing, such as nft: the others run.
+        own = item.config.stash[SESSION]
+        own.note_missing(call.excinfo.value)
+        if own.settings.unavailable == "skip":
+            short = call.excinfo.value.short()
+            call.excinfo = pytest.CallInfo.from_call(partial(pytest.skip, short), call.when).excinfo
     report = yield
-    lab = item.stash.get(LAB, None)
-    if lab is not None and report.failed:
-        report.sections += sessions.report_sections(lab)
+    labs = _labs(item)
+    if labs and report.failed:
+        whole = item.config.get_verbosity() >= 2
+        report.sections += sessions.report_sections(labs, item.stash.get(SNAPSHOTS, {}), whole=whole)
+        if item.config.pluginmanager.hasplugin("html"):  # pytest-html
+            report.extras = [*getattr(report, "extras", ()), *sessions.html_extras(labs)]  # type: ignore[attr-defined]
+        if item.config.stash[SESSION].settings.pause:
+            _pause(item, labs)
     return report
 
 
@@ -124,30 +151,35 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, Any, Any]:
     own = session.config.stash[SESSION]
     result = yield
     own.note_leaks(wait=True)
+    own.note_refusals()
     output = getattr(session.config, "workeroutput", None)
     if output is not None:
-        output["netns_leaks"] = own.leaks
+        output["netns"] = own.told_controller()
         return result
     for owner, message in own.leaks:
-        if own.settings.leaks == "error":
+        try:
+            if own.settings.leaks == "error":
+                raise NamespaceLeakWarning(message)
+            session.config.issue_config_time_warning(NamespaceLeakWarning(f"{owner}: {message}"), stacklevel=2)
+        except NamespaceLeakWarning:  # the user's filters may make the warning an error too
             session.config.hook.pytest_runtest_logreport(report=settings.leak_report(owner, message))
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        else:
-            warnings.warn(NamespaceLeakWarning(f"{owner}: {message}"), stacklevel=1)
     return result
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    leaks = getattr(node, "workeroutput", {}).get("netns_leaks", [])
-    node.config.stash[SESSION].leaks += [(owner, message) for owner, message in leaks]
+    told = getattr(node, "workeroutput", {}).get("netns")  # nothing from one that crashed
+    if told is not None:
+        node.config.stash[SESSION].hear_worker(told)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    reason = config.stash[SESSION].summary()
-    if reason:
-        terminalreporter.section("netns", sep="-")
-        terminalreporter.line(reason)
+    reasons = config.stash[SESSION].missing
+    if reasons:
+        terminalreporter.section("netns: not available", sep="-")
+        for reason in reasons:
+            terminalreporter.line(reason)
 
 
 @pytest.hookimpl(trylast=True)
@@ -160,14 +192,32 @@ def _uses_netns(item: pytest.Item) -> bool:
     return not FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
 
 
+def _pause(item: pytest.Item, labs: list[Lab]) -> None:
+    capture = item.config.pluginmanager.getplugin("capturemanager")
+    assert capture is not None
+    capture.suspend(in_=True)
+    try:
+        sessions.pause(labs, item.nodeid)
+    finally:
+        capture.resume()
+
+
+def _labs(item: pytest.Item) -> list[Lab]:
+    """The test's own lab, and those of wider scope if it uses any."""
+    own = [item.stash[LAB]] if LAB in item.stash else []
+    wider = item.config.stash[SESSION].factory.labs if "netns_factory" in getattr(item, "fixturenames", ()) else []
+    return own + wider
+
+
 # -- fixtures --------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def netns(request: pytest.FixtureRequest) -> Iterator[Lab]:
-    """A `Lab` for this test: empty, or what the test's marker builds."""
+    """A `Lab` for this test: empty, or what its marker or an indirect parameter builds."""
     with sessions.open_lab(request.node.nodeid) as lab:
         request.node.stash[LAB] = lab
+        sessions.build_parameter(lab, getattr(request, "param", None), request.path.parent, request.config.rootpath)
         yield lab
         for service in sessions.dead_services(lab):
             warnings.warn(ServiceDiedWarning(service), stacklevel=1)

@@ -34,6 +34,7 @@ class Settings(NamedTuple):
     mode: str
     unavailable: str
     leaks: str
+    pause: bool
 
 
 class Marker(NamedTuple):
@@ -59,6 +60,11 @@ def add_options(parser: pytest.Parser) -> None:
             text += f" (default: {default})"
         parser.addini(name, text, default=default)
         group.addoption(f"--{name.replace('_', '-')}", dest=name, metavar="|".join(choices), help=text)
+    group.addoption(
+        "--netns-pause",
+        action="store_true",
+        help="when a test fails, say how to enter its namespaces, and wait for Enter before they are gone",
+    )
 
 
 def parse(config: pytest.Config) -> Settings:
@@ -69,7 +75,10 @@ def parse(config: pytest.Config) -> Settings:
     """
     found = {name: _value(config, name, choices) for name, (choices, _, _) in _OPTIONS.items()}
     unavailable = found["netns_unavailable"] or ("fail" if os.environ.get("CI") else "skip")
-    return Settings(mode=found["netns_mode"], unavailable=unavailable, leaks=found["netns_leaks"])
+    pause = config.getoption("--netns-pause")
+    if pause and getattr(config.option, "numprocesses", None):
+        raise pytest.UsageError("--netns-pause: xdist's workers have no terminal to wait at; run without -n")
+    return Settings(found["netns_mode"], unavailable, found["netns_leaks"], pause)
 
 
 def _value(config: pytest.Config, name: str, choices: Sequence[str]) -> str:
@@ -85,12 +94,13 @@ _INLINE = ("namespaces", "subnet", "subnet6", "masquerade", "forward")
 
 
 def parse_marker(item: pytest.Item) -> Marker | None:
-    """The closest ``netns`` marker of a test: on the function, else its class, else its module.
+    """The closest ``netns`` marker of a test: on its parameters, else the function, its class, its module.
 
     Raises:
         pytest.UsageError: arguments the marker does not take.
     """
-    mark = item.get_closest_marker("netns")
+    of_parameters = [mark for mark in getattr(getattr(item, "callspec", None), "marks", ()) if mark.name == "netns"]
+    mark = of_parameters[-1] if of_parameters else item.get_closest_marker("netns")
     if mark is None:
         return None
     inline = {key: value for key, value in mark.kwargs.items() if key in _INLINE}
@@ -120,4 +130,4 @@ def leak_report(nodeid: str, message: str) -> pytest.TestReport:
     """An error at the teardown of a test that is long over."""
     path = nodeid.split("::")[0]
     location = (path, None, nodeid)
-    return pytest.TestReport(nodeid, location, {}, "failed", f"netns_leaks=error: {message}", "teardown")
+    return pytest.TestReport(nodeid, location, {}, "failed", message, "teardown")

@@ -61,14 +61,14 @@ class View:
             NetnsError: the namespace's init was killed.
         """
         if self.init.has_ended():
-            raise self._init_dead()
+            raise self.init_dead()
         job = _Job(function)
         self._jobs.put(job)
         try:
             return job.result()
         except OSError as error:
-            if self.init.has_ended():
-                raise self._init_dead() from error
+            if self.init.is_ending():  # starting a program fails before its end can be seen
+                raise self.init_dead() from error
             raise
 
     def enter_for_python(self) -> None:
@@ -105,6 +105,13 @@ class View:
                 return bool(children.read().strip())
         except FileNotFoundError:
             return not self.init.has_ended()
+
+    def contains(self, pid: int) -> bool:
+        """Whether a process is in the network namespace."""
+        try:
+            return os.stat(f"/proc/{pid}/ns/net").st_ino == self._namespace.inode
+        except OSError:  # ended, or not ours to look at
+            return False
 
     def close(self) -> None:
         """Kill every process inside, and wait until the thread has left; processes of ours still have to be reaped."""
@@ -159,7 +166,8 @@ class View:
         finally:
             os.close(root)
 
-    def _init_dead(self) -> NetnsError:
+    def init_dead(self) -> NetnsError:
+        """What to raise where the init has ended: says what was killed."""
         what = f"the init process of namespace {self._namespace.name!r} (PID {self.init.pid}) has died"
         if not self._supervisor.is_alive():
             what += f", because the supervisor process (PID {self._supervisor.pid}) has"
