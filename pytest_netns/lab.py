@@ -20,10 +20,12 @@ from pytest_netns.namespace import Namespace
 from pytest_netns.values import IPAddress, IPInterface
 
 if TYPE_CHECKING:
+    from pytest_netns.explaining.capture import Capture
     from pytest_netns.topology import Topology
 
 HOST = "host"
 STOP_GRACE = 0.5  # seconds between SIGTERM and SIGKILL for what still runs when a lab is closed
+MOST_RECORDED = 100  # namespaces of a test whose packets are recorded for its report
 _KEPT_FAILURES = 20
 _NO_BRIDGE_FILTERS = {f"net.bridge.bridge-nf-call-{filter_}": 0 for filter_ in ("iptables", "ip6tables", "arptables")}
 
@@ -45,6 +47,8 @@ class Lab:
         self._failures: collections.deque[subprocess.SubprocessError] = collections.deque(maxlen=_KEPT_FAILURES)
         self._entered: dict[int, int] = {}
         self._names = Names(self)
+        self._captures: list[Capture] = []
+        self._recording: Capture | None = None
 
     # -- making ---------------------------------------------------------------------------------------
 
@@ -83,6 +87,10 @@ class Lab:
             self._namespaces[name] = namespace
             resolving.register(namespace)
             self._names.changed(namespace)
+            for capture in self._captures:
+                # A recording that nobody asked for must not use up the process's descriptors.
+                if capture is not self._recording or len(self) <= MOST_RECORDED:
+                    capture.add(namespace)
         return namespace
 
     def add_veth(
@@ -178,6 +186,21 @@ class Lab:
         """Whether it has been closed."""
         return self._closed
 
+    @contextlib.contextmanager
+    def capture(self) -> Iterator[Capture]:
+        """The packets that all interfaces of all namespaces send and receive during the block, and after it::
+
+        with lab.capture() as packets:
+            red.run("ping -c1 192.168.15.2")
+        assert any(packet.protocol == "arp" for packet in packets)
+        """
+        capture = self._start_capture()
+        try:
+            yield capture
+        finally:
+            self._captures.remove(capture)
+            capture.stop()
+
     def draw(self, format: str = "text") -> str:
         """A drawing of the network as it is now.
 
@@ -223,6 +246,8 @@ class Lab:
             self._closed = True
         errors: list[Exception] = []
         self._end_processes(errors)
+        for capture in self._captures:
+            capture.stop()
         for undo in reversed(self._undo):
             try:
                 undo()
@@ -267,6 +292,18 @@ class Lab:
             except NetnsError as error:
                 errors.append(error)
         calls.end_all([item for namespace in self for item in namespace._calls], deadline, errors)
+
+    def _start_capture(self) -> Capture:
+        """Capture from now on until the lab is closed, namespaces that are added later too."""
+        from pytest_netns.explaining.capture import Capture
+
+        self._check_open()
+        capture = Capture()
+        with self._lock:
+            self._captures.append(capture)
+            for namespace in self:
+                capture.add(namespace)
+        return capture
 
     # -- for the other modules ------------------------------------------------------------------------
 

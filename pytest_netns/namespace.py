@@ -80,6 +80,15 @@ class Namespace:
             InvalidTopologyError: a value that cannot be part of a route.
             KernelError: the kernel refused, such as for a gateway that is not on any connected network.
         """
+        self._netlink.request(self._route(destination, via, dev, metric))
+
+    def _route(
+        self,
+        destination: str | IPNetwork,
+        via: str | IPAddress | Namespace | None,
+        dev: Interface | str | None,
+        metric: int | None,
+    ) -> rtnetlink.Request:
         network = values.parse_destination(destination)
         gateway = None if via is None else self._gateway(via)
         if gateway is None and dev is None:
@@ -92,7 +101,7 @@ class Namespace:
         version = network.version if network is not None else gateway.version if gateway is not None else 4
         family = sockets.AF_INET if version == 4 else sockets.AF_INET6
         index = None if dev is None else self._interface(dev).index
-        self._netlink.request(rtnetlink.add_route(network, family=family, via=gateway, index=index, metric=metric))
+        return rtnetlink.add_route(network, family=family, via=gateway, index=index, metric=metric)
 
     def add_default_route(
         self, via: str | IPAddress | Namespace | None = None, *, dev: Interface | str | None = None
@@ -176,10 +185,7 @@ class Namespace:
             source: the network behind this gateway, such as ``"192.168.15.0/24"``; IPv4 or IPv6.
             out: the interface they leave by; any where left out.
         """
-        interface = None if out is None else self._interface(out).name
-        rule = nat.Masquerade(values.parse_network(source, "masquerade source"), interface)
-        if rule not in self._masquerades:
-            self._change_nat([*self._masquerades, rule], self._port_forwards)
+        self._add_nat([self._masquerade(source, out)], [])
 
     def forward_port(self, port: int, to: str | IPAddress | values.Target, protocol: str = "tcp") -> None:
         """Lead connections to a port of this namespace to another address (DNAT), and forward them.
@@ -191,6 +197,13 @@ class Namespace:
             to: ``"192.168.15.2:80"``, ``"[fd00::2]:80"`` or ``"blue:80"``; without a port, the same port.
             protocol: ``"tcp"`` or ``"udp"``.
         """
+        self._add_nat([], [self._port_forward(port, to, protocol)])
+
+    def _masquerade(self, source: str | IPNetwork, out: Interface | str | None) -> nat.Masquerade:
+        interface = None if out is None else self._interface(out).name
+        return nat.Masquerade(values.parse_network(source, "masquerade source"), interface)
+
+    def _port_forward(self, port: int, to: str | IPAddress | values.Target, protocol: str) -> nat.PortForward:
         values.parse_port(port)
         values.parse_protocol(protocol)
         target = values.parse_target(to)
@@ -201,8 +214,7 @@ class Namespace:
                     f"it is forwarded to {known.targets[0]} port {known.target_port} already"
                 )
         addresses = self._addresses_of(target.host) if isinstance(target.host, str) else (target.host,)
-        forward = nat.PortForward(port, addresses, target.port or port, protocol)
-        self._change_nat(self._masquerades, [*self._port_forwards, forward])
+        return nat.PortForward(port, addresses, target.port or port, protocol)
 
     def nft(self, text: str) -> str:
         """Apply any nft ruleset text, nft(8), in one transaction; returns what nft prints.
@@ -218,7 +230,12 @@ class Namespace:
         """The whole nft ruleset as text."""
         return nftables.apply(self._kernel, "list ruleset")
 
-    def _change_nat(self, masquerades: list[nat.Masquerade], port_forwards: list[nat.PortForward]) -> None:
+    def _add_nat(self, new_masquerades: Sequence[nat.Masquerade], new_forwards: Sequence[nat.PortForward]) -> None:
+        """Add rules in one transaction; those that are there already are no change."""
+        masquerades = list(dict.fromkeys([*self._masquerades, *new_masquerades]))
+        port_forwards = [*self._port_forwards, *new_forwards]
+        if (masquerades, port_forwards) == (self._masquerades, self._port_forwards):
+            return
         nftables.apply(self._kernel, nat.ruleset(masquerades, port_forwards))
         first = not self._masquerades and not self._port_forwards
         self._masquerades, self._port_forwards = masquerades, port_forwards
