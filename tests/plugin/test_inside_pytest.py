@@ -87,6 +87,24 @@ def test_unmarked(request):
 """)
 
 
+def test_asked_for_by_name_where_there_are_no_namespaces(pytester: pytest.Pytester) -> None:
+    """A test that asks for a lab only in its body is skipped there, as one that says so in its arguments."""
+    pytester.makeconftest(
+        """
+        from pytest_netns import UnavailableError, session
+
+        def refuse():
+            raise UnavailableError("network namespaces", "refused for this test", "nothing")
+
+        session._try_namespace = refuse
+        """
+    )
+    pytester.makepyfile("def test_plain(): pass\ndef test_dynamic(request): request.getfixturevalue('netns')")
+    result = pytester.runpytest_subprocess("--netns-unavailable=skip", "--netns-mode=root", "-rs")
+    result.assert_outcomes(passed=1, skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED*refused for this test*"])
+
+
 def test_doctests(run, pytester: pytest.Pytester) -> None:  # type: ignore[no-untyped-def]
     """A doctest gets a lab by getfixture."""
     pytester.makefile(
