@@ -94,9 +94,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if not _uses_netns(item):
-        return
-    session = item.config.stash[SESSION]
+    if _uses_netns(item):
+        _require(item.config)
+
+
+def _require(config: pytest.Config) -> None:
+    """Skip or fail the test where this machine cannot make namespaces."""
+    session = config.stash[SESSION]
     unavailable = session.check_available()
     if unavailable is None:
         session.guard_signals()
@@ -107,7 +111,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]) -> Generator[None, Any, Any]:
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> Generator[None, Any, Any]:
+    if fixturedef.argname in FIXTURES:  # a test may ask for it only in its body
+        _require(request.config)
     if fixturedef.scope == "function":
         return (yield)
     # A fixture of wider scope outlives the test, so it is made outside, even when the test's body asks for it.
