@@ -265,7 +265,7 @@ def open_lab(owner: str, *, recorded: bool = False) -> Iterator[Lab]:
 
     lab = Lab(owner)
     if recorded:
-        lab._recording = lab._start_capture()
+        lab._record()
     depth = entering.depth()
     try:
         yield lab

@@ -60,7 +60,8 @@ def keep_packets(lab: Lab, root: Path, *, failed: bool, settings: Settings) -> l
         packets = list(recording)
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(pcapng.write(packets, comment=lab.owner))
-        return [report.packet_section(packets, recording.dropped, path.relative_to(root), whole=settings.whole)]
+        shown = path.relative_to(root)
+        return [report.packet_section(packets, recording.dropped, recording.problem, shown, whole=settings.whole)]
     except Exception as error:
         return [("netns: packets", f"the packets cannot be kept: {type(error).__name__}: {error}")]
 
