@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from pytest_netns import calls, process, values
+from pytest_netns import calls, process, python_processes, resolving, values
 from pytest_netns.errors import InvalidTopologyError, KernelError, NetnsError
 from pytest_netns.interface import AddressArgument, Bridge, Interface, VethPair, parse_addresses
 from pytest_netns.kernel import destruction, rtnetlink, supervision, sweeping
 from pytest_netns.kernel.netns import NetworkNamespace
+from pytest_netns.names import Names
 from pytest_netns.namespace import Namespace
-from pytest_netns.values import IPInterface
+from pytest_netns.values import IPAddress, IPInterface
 
 if TYPE_CHECKING:
     from pytest_netns.explaining.capture import Capture
@@ -44,6 +45,7 @@ class Lab:
         self._lock = threading.RLock()
         self._failures: collections.deque[subprocess.SubprocessError] = collections.deque(maxlen=_KEPT_FAILURES)
         self._entered: dict[int, int] = {}
+        self._names = Names(self)
         self._captures: list[Capture] = []
         self._recording: Capture | None = None
 
@@ -77,10 +79,13 @@ class Lab:
 
             def undo() -> None:
                 watched.closed = time.monotonic()
+                resolving.unregister(namespace)
                 kernel.close()
 
             self._undo.append(undo)
             self._namespaces[name] = namespace
+            resolving.register(namespace)
+            self._names.changed(namespace)
             for capture in self._captures:
                 capture.add(namespace)
         return namespace
@@ -142,6 +147,22 @@ class Lab:
             place._write_sysctls(_NO_BRIDGE_FILTERS)
         return bridge
 
+    def add_hostname(self, hostname: str, target: Namespace | str | IPAddress) -> None:
+        """Have a further name lead to a namespace, for everything that runs in this lab.
+
+        Args:
+            hostname: such as ``"api.example.com"``.
+            target: a namespace, its name, or an address.
+        """
+        self._check_open()
+        if isinstance(target, str) and target in self:
+            target = self[target]
+        if isinstance(target, Namespace):
+            self._check_member(target)
+            self._names.add(hostname, target)
+        else:
+            self._names.add(hostname, values.parse_address(target, "target of a host name"))
+
     def build(self, topology: Topology) -> None:
         """Add all of a topology, which was validated as a whole when it was made.
 
@@ -151,7 +172,8 @@ class Lab:
         from pytest_netns import building
 
         self._check_open()
-        building.build(self, topology)
+        with self._names.held():
+            building.build(self, topology)
         self._built.append(topology)
 
     # -- reading --------------------------------------------------------------------------------------
@@ -247,6 +269,7 @@ class Lab:
         processes = [item for namespace in self for item in namespace._processes]
         running = [item for item in processes if item.poll() is None]
         deadline = time.monotonic() + STOP_GRACE
+        python_processes.end(self._entered)
         asked = sweeping.ask_to_end(self._entered)
         busy = [view for view in views if running or view.has_processes()]
         for view in busy:
@@ -363,6 +386,7 @@ class Lab:
     def _register(interface: Interface) -> None:
         interface.namespace._interfaces[interface.index] = interface
         interface.namespace._names.add(interface.name)
+        interface.namespace._lab._names.changed(interface.namespace)
 
     def _note_failure(self, error: subprocess.SubprocessError) -> None:
         """Keep a failed command for the report."""

@@ -47,8 +47,17 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     # The earliest moment with all options known: an xdist controller has a single thread now. A worker never has, and
     # inherits what the controller has become.
     session = config.stash[SESSION] = Session(settings.parse(config))
-    if session.settings.mode == "rootless" and not hasattr(config, "workerinput"):
+    workerinput = getattr(config, "workerinput", None)
+    if workerinput is not None:
+        session.inherit(workerinput.get("netns"))
+    elif session.settings.mode == "rootless":
         session.go_rootless()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    if node.gateway.spec.popen:  # another machine is another matter
+        node.workerinput["netns"] = node.config.stash[SESSION].told_workers()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -70,6 +70,7 @@ class Session:
         self._rootless = False
         self._unavailable: UnavailableError | None = None
         self._checked = False
+        self._watched = False
 
     # -- mode ---------------------------------------------------------------------------------------
 
@@ -85,6 +86,17 @@ class Session:
         except UnavailableError as error:
             self._checked = True
             self._unavailable = error
+
+    def told_workers(self) -> list[str] | None:
+        """What an xdist controller tells its workers at their start: why it could not become rootless."""
+        error = self._unavailable
+        return None if error is None else [error.feature, error.cause, error.remedy]
+
+    def inherit(self, told: list[str] | None) -> None:
+        """In an xdist worker: what the controller could not do, this process cannot either."""
+        if told is not None:
+            self._checked = True
+            self._unavailable = UnavailableError(*told)
 
     def choose_mode(self, *, all_use_netns: bool) -> None:
         """In mode auto, once it is known which tests will run: rootless if there is no other way and nobody minds."""
@@ -164,6 +176,12 @@ class Session:
         for number in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is signal.SIG_DFL:
                 interrupts.guard(number, _terminate)
+        if is_worker() and not self._watched:
+            from pytest_netns.kernel import supervision
+
+            # Left alone by its controller a worker goes on for many seconds; the watchdog ends it.
+            supervision.supervisor()
+            self._watched = True
 
     # -- the end ------------------------------------------------------------------------------------
 
@@ -171,7 +189,7 @@ class Session:
         """Add the namespaces that should be gone by now to the leaks; with wait, give those just closed their time."""
         if "pytest_netns.kernel.destruction" not in sys.modules:
             return
-        from pytest_netns.kernel import destruction, holders
+        from pytest_netns.kernel import destruction, holders, supervision
 
         hub = destruction.hub_if_any()
         if hub is None:
@@ -182,6 +200,7 @@ class Session:
             held = "; ".join(holders.find(late.inode)) or holders.UNKNOWN
             message = f"namespace {late.name!r} is still alive {destruction.GRACE:g} s after its lab was closed: {held}"
             self.leaks.append((late.owner, message))
+            supervision.end_copies(late.inode)
 
     def note_refusals(self) -> None:
         """Add what this environment refused the programs in namespaces, such as a PID namespace."""
@@ -223,6 +242,11 @@ class Terminated(KeyboardInterrupt):
 
 def _terminate(number: int, frame: FrameType | None) -> None:
     raise Terminated(signal.Signals(number).name)
+
+
+def is_worker() -> bool:
+    """Whether this process is a worker of pytest-xdist."""
+    return "PYTEST_XDIST_WORKER" in os.environ
 
 
 def _is_linux() -> bool:

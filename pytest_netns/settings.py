@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -31,8 +30,7 @@ _OPTIONS = {
 }
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """The options, each with the meaning its help text gives."""
 
     mode: str
@@ -43,8 +41,7 @@ class Settings:
     whole: bool
 
 
-@dataclass(frozen=True)
-class Marker:
+class Marker(NamedTuple):
     """A ``netns`` marker.
 
     Attributes:
