@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 HOST = "host"
 STOP_GRACE = 0.5  # seconds between SIGTERM and SIGKILL for what still runs when a lab is closed
-MOST_RECORDED = 100  # namespaces of a test whose packets are recorded for its report
 _KEPT_FAILURES = 20
 _NO_BRIDGE_FILTERS = {f"net.bridge.bridge-nf-call-{filter_}": 0 for filter_ in ("iptables", "ip6tables", "arptables")}
 
@@ -88,9 +87,7 @@ class Lab:
             resolving.register(namespace)
             self._names.changed(namespace)
             for capture in self._captures:
-                # A recording that nobody asked for must not use up the process's descriptors.
-                if capture is not self._recording or len(self) <= MOST_RECORDED:
-                    capture.add(namespace)
+                capture.add(namespace)
         return namespace
 
     def add_veth(
@@ -293,12 +290,16 @@ class Lab:
                 errors.append(error)
         calls.end_all([item for namespace in self for item in namespace._calls], deadline, errors)
 
-    def _start_capture(self) -> Capture:
+    def _record(self) -> None:
+        """Capture all packets for the report of the test."""
+        self._recording = self._start_capture(by_itself=True)
+
+    def _start_capture(self, *, by_itself: bool = False) -> Capture:
         """Capture from now on until the lab is closed, namespaces that are added later too."""
         from pytest_netns.explaining.capture import Capture
 
         self._check_open()
-        capture = Capture()
+        capture = Capture(by_itself=by_itself)
         with self._lock:
             self._captures.append(capture)
             for namespace in self:
