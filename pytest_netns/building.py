@@ -23,8 +23,13 @@ def build(lab: Lab, topology: Topology) -> None:
     masquerades, port_forwards = _by_namespace(plan.masquerades), _by_namespace(plan.port_forwards)
     nat = dict.fromkeys([*masquerades, *port_forwards])
     for spec in plan.namespaces:
+        namespace = lab[spec.name]
         if spec.forwarding and spec.name not in nat:  # NAT makes a router of it anyway
-            lab[spec.name].enable_forwarding()
+            namespace.enable_forwarding()
+        if spec.resolver:
+            namespace.resolver = spec.resolver
+        for hostname in spec.hostnames:
+            lab.add_hostname(hostname, namespace)
     for bridge_spec in plan.bridges:
         bridge = lab.add_bridge(
             bridge_spec.name, bridge_spec.addresses, namespace=lab[bridge_spec.namespace], mtu=bridge_spec.mtu

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pytest_netns import awaiting
+from pytest_netns import awaiting, python_processes
 from pytest_netns.errors import KernelError, NetnsError
 from pytest_netns.kernel import interrupts, netns, syscalls
 
@@ -51,6 +51,7 @@ def enter(namespace: Namespace) -> None:
     """Move the calling thread into a namespace."""
     fd = namespace._kernel.fd
     namespace._lab._note_entered(namespace)
+    python_processes.adopt()
     # On record before the thread moves: whatever interrupts this, `leave_all` puts it back.
     entry = _Entry(namespace, os.open(netns.THREAD_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC))
     _entries.stack.append(entry)

@@ -78,6 +78,7 @@ class Interface:
     def down(self) -> None:
         """Switch it off; its routes and IPv6 addresses go with that."""
         self._change(rtnetlink.set_link(self.index, self.name, up=False))
+        self._addresses_changed()
 
     def add_address(self, address: str | IPInterface) -> None:
         """Add an address, usable at once.
@@ -87,20 +88,27 @@ class Interface:
             KernelError: the interface has it already, or is gone.
         """
         self._change(rtnetlink.add_address(self.index, self.name, values.parse_interface_address(address)))
+        self._addresses_changed()
 
     def remove_address(self, address: str | IPInterface) -> None:
         """Remove an address."""
         self._change(rtnetlink.remove_address(self.index, self.name, values.parse_interface_address(address)))
+        self._addresses_changed()
 
     def delete(self) -> None:
         """Delete the interface; of a veth pair, both ends."""
         self._change(rtnetlink.delete_link(self.index, self.name))
+        self._addresses_changed()
 
     def _read(self) -> rtnetlink.LinkInfo:
         return self.namespace._netlink.get(rtnetlink.get_link(self.index, self.name), rtnetlink.parse_link)
 
     def _change(self, *requests: rtnetlink.Request) -> None:
         self.namespace._netlink.request(*requests)
+
+    def _addresses_changed(self) -> None:
+        ends = [self.namespace] if self._peer is None else [self.namespace, self._peer.namespace]
+        self.namespace._lab._names.changed(*ends)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} in {self.namespace.name}>"

@@ -10,19 +10,22 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from pytest_netns import calls, process, values
+from pytest_netns import calls, process, python_processes, resolving, values
 from pytest_netns.errors import InvalidTopologyError, KernelError, NetnsError
 from pytest_netns.interface import AddressArgument, Bridge, Interface, VethPair, parse_addresses
 from pytest_netns.kernel import destruction, rtnetlink, supervision, sweeping
 from pytest_netns.kernel.netns import NetworkNamespace
+from pytest_netns.names import Names
 from pytest_netns.namespace import Namespace
-from pytest_netns.values import IPInterface
+from pytest_netns.values import IPAddress, IPInterface
 
 if TYPE_CHECKING:
+    from pytest_netns.explaining.capture import Capture
     from pytest_netns.topology import Topology
 
 HOST = "host"
 STOP_GRACE = 0.5  # seconds between SIGTERM and SIGKILL for what still runs when a lab is closed
+MOST_RECORDED = 100  # namespaces of a test whose packets are recorded for its report
 _KEPT_FAILURES = 20
 _NO_BRIDGE_FILTERS = {f"net.bridge.bridge-nf-call-{filter_}": 0 for filter_ in ("iptables", "ip6tables", "arptables")}
 
@@ -43,6 +46,9 @@ class Lab:
         self._lock = threading.RLock()
         self._failures: collections.deque[subprocess.SubprocessError] = collections.deque(maxlen=_KEPT_FAILURES)
         self._entered: dict[int, int] = {}
+        self._names = Names(self)
+        self._captures: list[Capture] = []
+        self._recording: Capture | None = None
 
     # -- making ---------------------------------------------------------------------------------------
 
@@ -74,10 +80,17 @@ class Lab:
 
             def undo() -> None:
                 watched.closed = time.monotonic()
+                resolving.unregister(namespace)
                 kernel.close()
 
             self._undo.append(undo)
             self._namespaces[name] = namespace
+            resolving.register(namespace)
+            self._names.changed(namespace)
+            for capture in self._captures:
+                # A recording that nobody asked for must not use up the process's descriptors.
+                if capture is not self._recording or len(self) <= MOST_RECORDED:
+                    capture.add(namespace)
         return namespace
 
     def add_veth(
@@ -137,6 +150,22 @@ class Lab:
             place._write_sysctls(_NO_BRIDGE_FILTERS)
         return bridge
 
+    def add_hostname(self, hostname: str, target: Namespace | str | IPAddress) -> None:
+        """Have a further name lead to a namespace, for everything that runs in this lab.
+
+        Args:
+            hostname: such as ``"api.example.com"``.
+            target: a namespace, its name, or an address.
+        """
+        self._check_open()
+        if isinstance(target, str) and target in self:
+            target = self[target]
+        if isinstance(target, Namespace):
+            self._check_member(target)
+            self._names.add(hostname, target)
+        else:
+            self._names.add(hostname, values.parse_address(target, "target of a host name"))
+
     def build(self, topology: Topology) -> None:
         """Add all of a topology, which was validated as a whole when it was made.
 
@@ -146,7 +175,8 @@ class Lab:
         from pytest_netns import building
 
         self._check_open()
-        building.build(self, topology)
+        with self._names.held():
+            building.build(self, topology)
         self._built.append(topology)
 
     # -- reading --------------------------------------------------------------------------------------
@@ -155,6 +185,21 @@ class Lab:
     def closed(self) -> bool:
         """Whether it has been closed."""
         return self._closed
+
+    @contextlib.contextmanager
+    def capture(self) -> Iterator[Capture]:
+        """The packets that all interfaces of all namespaces send and receive during the block, and after it::
+
+        with lab.capture() as packets:
+            red.run("ping -c1 192.168.15.2")
+        assert any(packet.protocol == "arp" for packet in packets)
+        """
+        capture = self._start_capture()
+        try:
+            yield capture
+        finally:
+            self._captures.remove(capture)
+            capture.stop()
 
     def draw(self, format: str = "text") -> str:
         """A drawing of the network as it is now.
@@ -201,6 +246,8 @@ class Lab:
             self._closed = True
         errors: list[Exception] = []
         self._end_processes(errors)
+        for capture in self._captures:
+            capture.stop()
         for undo in reversed(self._undo):
             try:
                 undo()
@@ -225,6 +272,7 @@ class Lab:
         processes = [item for namespace in self for item in namespace._processes]
         running = [item for item in processes if item.poll() is None]
         deadline = time.monotonic() + STOP_GRACE
+        python_processes.end(self._entered)
         asked = sweeping.ask_to_end(self._entered)
         busy = [view for view in views if running or view.has_processes()]
         for view in busy:
@@ -244,6 +292,18 @@ class Lab:
             except NetnsError as error:
                 errors.append(error)
         calls.end_all([item for namespace in self for item in namespace._calls], deadline, errors)
+
+    def _start_capture(self) -> Capture:
+        """Capture from now on until the lab is closed, namespaces that are added later too."""
+        from pytest_netns.explaining.capture import Capture
+
+        self._check_open()
+        capture = Capture()
+        with self._lock:
+            self._captures.append(capture)
+            for namespace in self:
+                capture.add(namespace)
+        return capture
 
     # -- for the other modules ------------------------------------------------------------------------
 
@@ -325,6 +385,7 @@ class Lab:
     def _register(interface: Interface) -> None:
         interface.namespace._interfaces[interface.index] = interface
         interface.namespace._names.add(interface.name)
+        interface.namespace._lab._names.changed(interface.namespace)
 
     def _note_failure(self, error: subprocess.SubprocessError) -> None:
         """Keep a failed command for the report."""

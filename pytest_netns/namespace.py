@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket as sockets
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pytest_netns import calls, entering, nat, process, service, values
+from pytest_netns import calls, entering, names, nat, process, service, values
 from pytest_netns.errors import InvalidTopologyError, KernelError, NetnsError
 from pytest_netns.interface import Interface
 from pytest_netns.kernel import diagnosis, netns, nftables, rtnetlink
@@ -20,6 +21,8 @@ from pytest_netns.service import Ready, Service
 from pytest_netns.values import IPAddress, IPNetwork
 
 if TYPE_CHECKING:
+    import asyncio
+
     from pytest_netns.lab import Lab
 
 T = TypeVar("T")
@@ -44,6 +47,7 @@ class Namespace:
         self._processes: list[Process] = []
         self._services: list[Service] = []
         self._calls: list[calls.Call] = []
+        self._resolvers: tuple[IPAddress, ...] = ()
 
     # -- interfaces, routes, neighbours -------------------------------------------------------------
 
@@ -159,6 +163,18 @@ class Namespace:
         except OSError as error:
             _, remedy = diagnosis.explain("sysctl", error.errno or 0)
             raise KernelError(action, error.errno or 0, namespace=self.name, remedy=remedy) from error
+
+    @property
+    def resolver(self) -> list[str]:
+        """The name servers asked here for names the lab does not know; may be set to one address or up to three."""
+        return [str(server) for server in self._resolvers]
+
+    @resolver.setter
+    def resolver(self, servers: str | IPAddress | Sequence[str | IPAddress]) -> None:
+        parsed = names.parse_resolvers(servers)
+        with self._lab._lock:
+            self._resolvers = parsed
+            self._lab._names.renew(self)
 
     # -- NAT ------------------------------------------------------------------------------------------
 
@@ -305,10 +321,44 @@ class Namespace:
         """
         return calls.call(self, function, args, timeout)
 
+    async def call_async(self, function: Callable[..., Any], /, *args: Any, timeout: float | None = None) -> Any:
+        """As `call`, for asyncio: the event loop that awaits goes on meanwhile.
+
+        A coroutine function gets an event loop of its own in the namespace, so every task, thread and lookup of it is
+        inside. If this await is cancelled, so is the coroutine.
+        """
+        return await calls.call_async(self, function, args, timeout)
+
+    async def create_subprocess_exec(
+        self, program: str | os.PathLike[str], *args: str | os.PathLike[str], limit: int = 2**16, **options: Any
+    ) -> asyncio.subprocess.Process:
+        """Start a program here, as `asyncio.create_subprocess_exec` does; it ends with the lab at the latest.
+
+        Args:
+            program, args: its argv.
+            limit: size in bytes of the buffers of stdout and stderr.
+            options: ``stdin``, ``stdout``, ``stderr``, ``env``, ``cwd`` ... of `asyncio.create_subprocess_exec`.
+        """
+        from pytest_netns import async_process
+
+        return await async_process.create(self, (program, *args), limit, options)
+
     def socket(self, family: int = sockets.AF_INET, type: int = sockets.SOCK_STREAM, proto: int = 0) -> sockets.socket:
         """A new socket that belongs to this namespace, whatever thread uses it."""
         with self._kernel.entered():
             return sockets.socket(family, type, proto)
+
+    def create_server(self, address: tuple[str, int], **options: Any) -> sockets.socket:
+        """A listening TCP socket here, as `socket.create_server` makes it: ``asyncio.start_server(handler, sock=...)``."""
+        with self:
+            return sockets.create_server(address, **options)
+
+    def create_connection(
+        self, address: tuple[str, int], timeout: float | None = None, **options: Any
+    ) -> sockets.socket:
+        """A TCP connection from here, as `socket.create_connection` makes it; names resolve as in the namespace."""
+        with self:
+            return sockets.create_connection(address, timeout, **options)
 
     def __enter__(self) -> Namespace:
         entering.enter(self)
@@ -334,11 +384,13 @@ class Namespace:
         """The namespace's processes, with their init made at the first need."""
         kernel = self._kernel
         with self._lab._lock:
-            if self._view is None:
+            if self._view is None or self._view.owner != os.getpid():
                 view = View(kernel)
                 if not view.has_pids:
                     self._lab._note_entered(self)
                 self._view = view
+            self._lab._names.write(self)
+            self._lab._names.may_change(self)
             return self._view
 
     def _interface(self, interface: Interface | str) -> Interface:
@@ -364,14 +416,10 @@ class Namespace:
 
     def _addresses_of(self, name: str) -> tuple[IPAddress, ...]:
         """A namespace's addresses as reached from here, at most one of each family; those in a shared network first."""
-        own = {address.network for address in self._all_addresses()}
-        other = sorted(self._lab[name]._all_addresses(), key=lambda address: address.network not in own)
-        chosen: dict[int, IPAddress] = {}
-        for address in other:
-            chosen.setdefault(address.version, address.ip)
+        chosen = names.best_addresses(self._all_addresses(), self._lab[name]._all_addresses())
         if not chosen:
             raise InvalidTopologyError(f"cannot use namespace {name!r} as a target: it has no address yet")
-        return tuple(chosen.values())
+        return tuple(chosen)
 
     def _gateway(self, via: str | IPAddress | Namespace) -> IPAddress:
         """The address of a gateway, which may be given as a namespace on a shared network."""

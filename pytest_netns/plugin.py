@@ -46,8 +46,17 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     # The earliest moment with all options known: an xdist controller has a single thread now. A worker never has, and
     # inherits what the controller has become.
     session = config.stash[SESSION] = Session(settings.parse(config))
-    if session.settings.mode == "rootless" and not hasattr(config, "workerinput"):
+    workerinput = getattr(config, "workerinput", None)
+    if workerinput is not None:
+        session.inherit(workerinput.get("netns"))
+    elif session.settings.mode == "rootless":
         session.go_rootless()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    if node.gateway.spec.popen:  # another machine is another matter
+        node.workerinput["netns"] = node.config.stash[SESSION].told_workers()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -125,14 +134,7 @@ def pytest_runtest_makereport(
             short = call.excinfo.value.short()
             call.excinfo = pytest.CallInfo.from_call(partial(pytest.skip, short), call.when).excinfo
     report = yield
-    labs = _labs(item)
-    if labs and report.failed:
-        whole = item.config.get_verbosity() >= 2
-        report.sections += sessions.report_sections(labs, item.stash.get(SNAPSHOTS, {}), whole=whole)
-        if item.config.pluginmanager.hasplugin("html"):  # pytest-html
-            report.extras = [*getattr(report, "extras", ()), *sessions.html_extras(labs)]  # type: ignore[attr-defined]
-        if item.config.stash[SESSION].settings.pause:
-            _pause(item, labs)
+    _explain(item, report)
     return report
 
 
@@ -192,9 +194,23 @@ def _uses_netns(item: pytest.Item) -> bool:
     return not FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
 
 
+def _explain(item: pytest.Item, report: pytest.TestReport) -> None:
+    """Add to the report of a failed test what its network looks like, and keep its packets."""
+    options = item.config.stash[SESSION].settings
+    labs = _labs(item) if report.failed else []
+    if labs:
+        report.sections += sessions.report_sections(labs, item.stash.get(SNAPSHOTS, {}), whole=options.whole)
+        if item.config.pluginmanager.hasplugin("html"):  # pytest-html
+            report.extras = [*getattr(report, "extras", ()), *sessions.html_extras(labs)]  # type: ignore[attr-defined]
+    if LAB in item.stash and (report.failed or report.when == "call"):
+        lab, root = item.stash[LAB], item.config.rootpath
+        report.sections += sessions.keep_packets(lab, root, failed=report.failed, settings=options)
+    if labs and options.pause:
+        _pause(item, labs)
+
+
 def _pause(item: pytest.Item, labs: list[Lab]) -> None:
-    capture = item.config.pluginmanager.getplugin("capturemanager")
-    assert capture is not None
+    capture: Any = item.config.pluginmanager.getplugin("capturemanager")
     capture.suspend(in_=True)
     try:
         sessions.pause(labs, item.nodeid)
@@ -215,7 +231,8 @@ def _labs(item: pytest.Item) -> list[Lab]:
 @pytest.fixture
 def netns(request: pytest.FixtureRequest) -> Iterator[Lab]:
     """A `Lab` for this test: empty, or what its marker or an indirect parameter builds."""
-    with sessions.open_lab(request.node.nodeid) as lab:
+    recorded = request.config.stash[SESSION].settings.pcap != "off"
+    with sessions.open_lab(request.node.nodeid, recorded=recorded) as lab:
         request.node.stash[LAB] = lab
         sessions.build_parameter(lab, getattr(request, "param", None), request.path.parent, request.config.rootpath)
         yield lab

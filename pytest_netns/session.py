@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import sys
 import time
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from pytest_netns.errors import InvalidTopologyError, KernelError, UnavailableError
+from pytest_netns.errors import InvalidTopologyError, KernelError, NetnsError, UnavailableError
 from pytest_netns.kernel import bindings, privileges
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from pytest_netns.topology import Topology
 
 _NAMES_IN_ID = 4
+PCAP_DIRECTORY = ".netns-pcap"  # below the root
+_LONGEST_NAME = 200  # characters
 FIXTURES = frozenset({"netns", "netns_factory", "netns_pair", "netns_lan", "netns_nat"})
 
 
@@ -71,6 +75,7 @@ class Session:
         self._rootless = False
         self._unavailable: UnavailableError | None = None
         self._checked = False
+        self._watched = False
 
     # -- mode ---------------------------------------------------------------------------------------
 
@@ -86,6 +91,17 @@ class Session:
         except UnavailableError as error:
             self._checked = True
             self._unavailable = error
+
+    def told_workers(self) -> list[str] | None:
+        """What an xdist controller tells its workers at their start: why it could not become rootless."""
+        error = self._unavailable
+        return None if error is None else [error.feature, error.cause, error.remedy]
+
+    def inherit(self, told: list[str] | None) -> None:
+        """In an xdist worker: what the controller could not do, this process cannot either."""
+        if told is not None:
+            self._checked = True
+            self._unavailable = UnavailableError(*told)
 
     def choose_mode(self, *, all_use_netns: bool) -> None:
         """In mode auto, once it is known which tests will run: rootless if there is no other way and nobody minds."""
@@ -165,6 +181,12 @@ class Session:
         for number in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is signal.SIG_DFL:
                 interrupts.guard(number, _terminate)
+        if is_worker() and not self._watched:
+            from pytest_netns.kernel import supervision
+
+            # Left alone by its controller a worker goes on for many seconds; the watchdog ends it.
+            supervision.supervisor()
+            self._watched = True
 
     # -- the end ------------------------------------------------------------------------------------
 
@@ -172,7 +194,7 @@ class Session:
         """Add the namespaces that should be gone by now to the leaks; with wait, give those just closed their time."""
         if "pytest_netns.kernel.destruction" not in sys.modules:
             return
-        from pytest_netns.kernel import destruction, holders
+        from pytest_netns.kernel import destruction, holders, supervision
 
         hub = destruction.hub_if_any()
         if hub is None:
@@ -183,6 +205,7 @@ class Session:
             held = "; ".join(holders.find(late.inode)) or holders.UNKNOWN
             message = f"namespace {late.name!r} is still alive {destruction.GRACE:g} s after its lab was closed: {held}"
             self.leaks.append((late.owner, message))
+            supervision.end_copies(late.inode)
 
     def note_refusals(self) -> None:
         """Add what this environment refused the programs in namespaces, such as a PID namespace."""
@@ -226,6 +249,11 @@ def _terminate(number: int, frame: FrameType | None) -> None:
     raise Terminated(signal.Signals(number).name)
 
 
+def is_worker() -> bool:
+    """Whether this process is a worker of pytest-xdist."""
+    return "PYTEST_XDIST_WORKER" in os.environ
+
+
 def _is_linux() -> bool:
     return sys.platform == "linux"
 
@@ -254,12 +282,19 @@ def outside() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def open_lab(owner: str) -> Iterator[Lab]:
-    """A lab that is closed at the end, with every block of it that the thread is still in left first."""
+def open_lab(owner: str, *, recorded: bool = False) -> Iterator[Lab]:
+    """A lab that is closed at the end, with every block of it that the thread is still in left first.
+
+    Args:
+        owner: named in reports.
+        recorded: whether its packets are captured from the start.
+    """
     from pytest_netns import entering
     from pytest_netns.lab import Lab
 
     lab = Lab(owner)
+    if recorded:
+        lab._recording = lab._start_capture()
     depth = entering.depth()
     try:
         yield lab
@@ -336,7 +371,11 @@ def watch(labs: Iterable[Lab]) -> dict[Lab, Snapshot]:
     """Remember what labs look like when set-up has ended."""
     from pytest_netns.explaining import observing
 
-    return {lab: observing.snapshot(lab) for lab in labs}
+    found = {}
+    for lab in labs:
+        with contextlib.suppress(NetnsError):  # closed by now, or about to tell its own error
+            found[lab] = observing.snapshot(lab)
+    return found
 
 
 def report_sections(labs: Iterable[Lab], since: Mapping[Lab, Snapshot], *, whole: bool) -> list[tuple[str, str]]:
@@ -352,9 +391,38 @@ def report_sections(labs: Iterable[Lab], since: Mapping[Lab, Snapshot], *, whole
     return found
 
 
+def keep_packets(lab: Lab, root: Path, *, failed: bool, settings: Settings) -> list[tuple[str, str]]:
+    """Write a test's packets to their file if they are to be kept; returns the report's section about them."""
+    recording = lab._recording
+    if recording is None:
+        return []
+    from pytest_netns.explaining import pcapng, report
+
+    path = root / PCAP_DIRECTORY / f"{_file_name(lab.owner)}.pcapng"
+    try:
+        if not failed and settings.pcap != "all":
+            path.unlink(missing_ok=True)  # of an earlier run, in which it failed
+            return []
+        packets = list(recording)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(pcapng.write(packets, comment=lab.owner))
+        return [report.packet_section(packets, recording.dropped, path.relative_to(root), whole=settings.whole)]
+    except Exception as error:
+        return [("netns: packets", f"the packets cannot be kept: {type(error).__name__}: {error}")]
+
+
+def _file_name(test: str) -> str:
+    """A file's name for a test, the same in every run; of a long one only the beginning is readable."""
+    name = re.sub(r"[^A-Za-z0-9_.\[\]-]+", ".", test)
+    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}-{zlib.crc32(test.encode()):08x}"
+
+
 def html_extras(labs: Iterable[Lab]) -> list[dict[str, str | None]]:
     """The drawings of labs as pytest-html wants them: each the fields of its ``extras.html``."""
-    drawings = (lab.draw("svg") for lab in labs if not lab.closed)
+    drawings = []
+    for lab in labs:
+        with contextlib.suppress(NetnsError):  # closed; the report says what else is wrong
+            drawings.append(lab.draw("svg"))
     return [
         {"name": None, "format_type": "html", "content": each, "mime_type": None, "extension": None}
         for each in drawings

@@ -16,6 +16,7 @@ MARKER_HELP = (
 MODES = ("auto", "root", "rootless")
 UNAVAILABLE = ("skip", "fail")
 LEAKS = ("warn", "error")
+PCAP = ("failed", "all", "off")
 
 _OPTIONS = {
     "netns_mode": (MODES, "auto", "how to get network namespaces: with privilege, in a user namespace, or as it fits"),
@@ -24,6 +25,7 @@ _OPTIONS = {
         "",
         "what becomes of tests this machine cannot run (default: fail in CI, else skip)",
     ),
+    "netns_pcap": (PCAP, "failed", "of which tests to keep all packets, in .netns-pcap/TEST.pcapng below the root"),
     "netns_leaks": (LEAKS, "warn", "what becomes of a namespace that something keeps alive after its test"),
 }
 
@@ -34,7 +36,9 @@ class Settings(NamedTuple):
     mode: str
     unavailable: str
     leaks: str
+    pcap: str
     pause: bool
+    whole: bool
 
 
 class Marker(NamedTuple):
@@ -75,10 +79,12 @@ def parse(config: pytest.Config) -> Settings:
     """
     found = {name: _value(config, name, choices) for name, (choices, _, _) in _OPTIONS.items()}
     unavailable = found["netns_unavailable"] or ("fail" if os.environ.get("CI") else "skip")
-    pause = config.getoption("--netns-pause")
+    pause = bool(config.getoption("--netns-pause"))
     if pause and getattr(config.option, "numprocesses", None):
         raise pytest.UsageError("--netns-pause: xdist's workers have no terminal to wait at; run without -n")
-    return Settings(found["netns_mode"], unavailable, found["netns_leaks"], pause)
+    return Settings(
+        found["netns_mode"], unavailable, found["netns_leaks"], found["netns_pcap"], pause, config.get_verbosity() >= 2
+    )
 
 
 def _value(config: pytest.Config, name: str, choices: Sequence[str]) -> str:

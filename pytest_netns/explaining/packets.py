@@ -8,7 +8,18 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 _TYPES = {0x0800: "ipv4", 0x86DD: "ipv6", 0x0806: "arp"}
-_PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6", 4: "ipip", 41: "ipv6", 47: "gre", 50: "esp", 132: "sctp"}
+_PROTOCOLS = {
+    1: "icmp",
+    2: "igmp",
+    6: "tcp",
+    17: "udp",
+    58: "icmpv6",
+    4: "ipip",
+    41: "ipv6",
+    47: "gre",
+    50: "esp",
+    132: "sctp",
+}
 _ICMP = {0: "echo reply", 3: "unreachable", 5: "redirect", 8: "echo request", 11: "time exceeded"}
 _UNREACHABLE = {0: "network", 1: "host", 2: "protocol", 3: "port", 4: "too big"}
 _ICMPV6 = {
@@ -23,6 +34,7 @@ _ICMPV6 = {
     136: "neighbour advertisement",
     143: "multicast report",
 }
+_CHATTER = ("multicast report", "router solicitation")
 _TCP_FLAGS = "FSRPAUEC"  # from the lowest bit: FIN, SYN, RST, PSH, ACK, URG, ECE, CWR
 _EXTENSION_HEADERS = (0, 43, 60)  # hop-by-hop, routing, destination options, RFC 8200
 _SAME_FRAME = 0.5  # seconds within which equal frames on different interfaces are taken for one that travels
@@ -56,8 +68,8 @@ class Packet:
         time: seconds since 1970.
         namespace, interface: where it was seen.
         sent: whether the interface sent it, rather than received it.
-        data: the frame, with its Ethernet header.
-        length: its length in bytes, of which ``data`` may hold less.
+        data: the frame, with its Ethernet header if it has one.
+        ethernet: whether it has; packets on tunnels start with the IP header.
     """
 
     time: float
@@ -65,13 +77,13 @@ class Packet:
     interface: str
     sent: bool
     data: bytes
-    length: int
+    ethernet: bool = True
 
     @cached_property
     def headers(self) -> Headers:
         """What its headers say."""
         try:
-            return _ethernet(self.data)
+            return _ethernet(self.data) if self.ethernet else _ip(self.data)
         except (IndexError, ValueError):  # it ends in the middle of a header
             return Headers(detail="malformed")
 
@@ -116,7 +128,7 @@ class Packet:
             return f"arp {here.detail}"
         ends = f"{_end(here.source, here.source_port)} > {_end(here.destination, here.destination_port)}"
         flags = f"[{here.flags}]" if here.flags else ""
-        size = f"{len(here.payload)} B" if here.payload or here.protocol == "udp" else ""
+        size = f"{len(here.payload)} B" if here.payload or (here.protocol == "udp" and here.destination_port) else ""
         return " ".join(filter(None, (here.protocol, ends if here.source else "", flags, here.detail, size)))
 
     def __repr__(self) -> str:
@@ -124,12 +136,17 @@ class Packet:
 
 
 def digest(packets: Iterable[Packet], most: int) -> list[str]:
-    """The last frames, a line for each: when, over which interfaces in turn, what."""
+    """The last frames, a line for each: when, over which interfaces in turn, what.
+
+    What kernels say by themselves to multicast groups (MLD, router solicitations, IGMP) is left out.
+    """
     frames: list[tuple[Packet, list[str]]] = []
     recent: dict[bytes, int] = {}
     start = None
     for packet in packets:
         start = packet.time if start is None else start
+        if packet.headers.detail in _CHATTER or packet.protocol == "igmp":
+            continue
         place = f"{packet.namespace}/{packet.interface}"
         known = recent.get(packet.data)
         if known is not None:
@@ -160,6 +177,10 @@ def _ethernet(data: bytes) -> Headers:
     if kind == "ipv6":
         return _ipv6(data[14:])
     return Headers(detail=f"ethernet type 0x{_number(data, 12, 2):04x}, {len(data)} B")
+
+
+def _ip(data: bytes) -> Headers:
+    return _ipv6(data) if data[0] >> 4 == 6 else _ipv4(data)
 
 
 def _arp(data: bytes) -> Headers:

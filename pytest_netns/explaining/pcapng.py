@@ -9,7 +9,7 @@ from pytest_netns.explaining.packets import Packet
 
 _SECTION, _INTERFACE, _PACKET = 0x0A0D0D0A, 1, 6
 _BYTE_ORDER_MAGIC = 0x1A2B3C4D
-_LINKTYPE_ETHERNET = 1
+_LINKTYPE_ETHERNET, _LINKTYPE_RAW = 1, 101
 _OPT_COMMENT, _IF_NAME, _IF_TSRESOL, _EPB_FLAGS = 1, 2, 9, 2
 _NANOSECONDS = 9  # negative power of ten
 _INBOUND, _OUTBOUND = 1, 2
@@ -28,7 +28,7 @@ def write(packets: Iterable[Packet], comment: str = "") -> bytes:
         name = f"{packet.namespace}/{packet.interface}"
         if name not in numbers:
             numbers[name] = len(numbers)
-            blocks.append(_interface(name))
+            blocks.append(_interface(name, _LINKTYPE_ETHERNET if packet.ethernet else _LINKTYPE_RAW))
         blocks.append(_packet(packet, numbers[name]))
     return b"".join(blocks)
 
@@ -38,14 +38,14 @@ def _section(comment: str) -> bytes:
     return _block(_SECTION, body, [(_OPT_COMMENT, comment.encode())] if comment else [])
 
 
-def _interface(name: str) -> bytes:
+def _interface(name: str, link_type: int) -> bytes:
     options = [(_IF_NAME, name.encode()), (_IF_TSRESOL, bytes([_NANOSECONDS]))]
-    return _block(_INTERFACE, struct.pack("=HHI", _LINKTYPE_ETHERNET, 0, 0), options)
+    return _block(_INTERFACE, struct.pack("=HHI", link_type, 0, 0), options)
 
 
 def _packet(packet: Packet, interface: int) -> bytes:
     moment = round(packet.time * 1_000_000) * 1000
-    head = struct.pack("=IIIII", interface, moment >> 32, moment & 0xFFFFFFFF, len(packet.data), packet.length)
+    head = struct.pack("=IIIII", interface, moment >> 32, moment & 0xFFFFFFFF, len(packet.data), len(packet.data))
     flags = struct.pack("=I", _OUTBOUND if packet.sent else _INBOUND)
     return _block(_PACKET, head + _padded(packet.data), [(_EPB_FLAGS, flags)])
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from pytest_netns.drawing import Sketch, draw
+from pytest_netns.explaining.packets import Packet, digest
 from pytest_netns.explaining.state import InterfaceState, LabState, NamespaceState
 
 LINES = 15  # of a service's output, and the like, in the short form
@@ -89,3 +91,9 @@ def _tail(text: str, most: int) -> str:
 
 def _join(*texts: str) -> str:
     return "\n".join(filter(None, texts))
+
+
+def packet_section(packets: Sequence[Packet], dropped: int, path: Path, *, whole: bool = False) -> tuple[str, str]:
+    """The section about a test's packets: the last of them, and the file that has all."""
+    kept = f"all {len(packets)} packets are in {path}" + (f" ({dropped} were not kept)" if dropped else "")
+    return "netns: packets", "\n".join([*digest(packets, LINES_WHOLE if whole else LINES), kept])

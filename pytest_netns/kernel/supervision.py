@@ -200,6 +200,13 @@ def watch(inode: int) -> None:
         supervisor().tell([f"+{inode}"])
 
 
+def end_copies(inode: int) -> None:
+    """Have forked copies of this process that hold this namespace killed when this process ends."""
+    with _lock:
+        if _current is not None:
+            _current.tell([f"={inode}"])
+
+
 def unwatch(inodes: Sequence[int]) -> None:
     """Take back `watch`, and what a fork may have added."""
     with _lock:

@@ -30,6 +30,7 @@ else:
     from pytest_netns.kernel import syscalls, watchdog
 
 MAX_MESSAGE = 4096
+NAMES_HEADER = "# This namespace's own, written by pytest-netns.\n"  # of the files in /etc that may be overwritten
 
 
 def main(arguments: list[str]) -> None:
@@ -215,7 +216,8 @@ def mount_names(directory: str) -> None:
     services = ["hosts: files dns\n"]
     with contextlib.suppress(OSError), open("/etc/nsswitch.conf", encoding="utf-8") as original:
         services += [line for line in original if not line.startswith("hosts:")]
-    contents = {"hosts": "127.0.0.1 localhost\n::1 localhost\n", "resolv.conf": "", "nsswitch.conf": "".join(services)}
+    hosts = f"{NAMES_HEADER}127.0.0.1 localhost\n::1 localhost\n"
+    contents = {"hosts": hosts, "resolv.conf": NAMES_HEADER, "nsswitch.conf": "".join(services)}
     for name, content in contents.items():
         with open(f"{directory}/{name}", "w", encoding="utf-8") as file:
             file.write(content)

@@ -76,10 +76,16 @@ def environment(**changes: str) -> dict[str, str]:
 
 
 def run_pytest(
-    prefix: Argv, directory: Path, *arguments: str, env: Mapping[str, str] | None = None, python: str = sys.executable
+    prefix: Argv,
+    directory: Path,
+    *arguments: str,
+    env: Mapping[str, str] | None = None,
+    python: str = sys.executable,
+    plain: bool = True,
 ) -> Outcome:
-    """Run the suite in a directory, from an environment."""
-    argv = [*prefix, python, "-m", "pytest", *PLAIN, "-rA", f"--rootdir={directory}", *arguments]
+    """Run the suite in a directory, from an environment; plain: without plugins that are not asked for."""
+    options = PLAIN if plain else PLAIN[:1]
+    argv = [*prefix, python, "-m", "pytest", *options, "-rA", f"--rootdir={directory}", *arguments]
     done = subprocess.run(
         argv,
         cwd=directory,
@@ -91,11 +97,8 @@ def run_pytest(
         check=False,
     )
     last = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else ""
-    counts = {
-        name.rstrip("s"): int(number)
-        for number, name in re.findall(r"(\d+) (passed|failed|skipped|errors?|rerun)", last)
-    }
-    return Outcome(done.returncode, counts, done.stdout)
+    found = re.findall(r"(\d+) (subtests passed|passed|failed|skipped|error|rerun)", last)
+    return Outcome(done.returncode, {name: int(number) for number, name in found}, done.stdout)
 
 
 def run_doctor(prefix: Argv, *, env: Mapping[str, str] | None = None) -> tuple[int, dict[str, Any], str]:

@@ -1,0 +1,24 @@
+"""The examples are what users start from: each must pass as it is, as its own suite."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in EXAMPLES.glob("*/test_*.py")))
+def test_example(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """All tests of an example pass, nothing of them is skipped, and no namespace outlives them."""
+    shutil.copytree(EXAMPLES / name, tmp_path / name)
+    mode = request.config.getoption("netns_mode") or "auto"
+    options = [f"--netns-mode={mode}", "--netns-unavailable=fail", "-o", "netns_leaks=error", "-W", "error", "-rs"]
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:asyncio", *options]
+    done = subprocess.run(command, cwd=tmp_path / name, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "skipped" not in done.stdout
