@@ -330,9 +330,9 @@ def topology_id(value: object) -> str | None:
 
 def load_topology(marker: Marker, directory: Path, root: Path) -> Topology | None:
     """The topology a marker asks for: a picture, a value, a file relative to the test file and then the root, or inline."""
-    from pytest_netns.topology import Topology
-
     if marker.inline:
+        from pytest_netns.topology import Topology
+
         return Topology.inline(**marker.inline)
     return None if marker.topology is None else _topology(marker.topology, directory, root)
 
