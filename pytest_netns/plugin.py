@@ -119,7 +119,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
 # -- the end of the run ----------------------------------------------------------------------------
 
 
-@pytest.hookimpl(wrapper=True)
+@pytest.hookimpl(wrapper=True, trylast=True)  # inside of what records warnings and of what prints the summary
 def pytest_sessionfinish(session: pytest.Session) -> Generator[None, Any, Any]:
     own = session.config.stash[SESSION]
     result = yield
@@ -129,12 +129,19 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, Any, Any]:
         output["netns_leaks"] = own.leaks
         return result
     for owner, message in own.leaks:
-        if own.settings.leaks == "error":
+        if own.settings.leaks == "error" or not _warn_of_leak(owner, message):
             session.config.hook.pytest_runtest_logreport(report=settings.leak_report(owner, message))
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        else:
-            warnings.warn(NamespaceLeakWarning(f"{owner}: {message}"), stacklevel=1)
     return result
+
+
+def _warn_of_leak(owner: str, message: str) -> bool:
+    """Whether that was only a warning: to a suite with ``filterwarnings = error`` it is an error."""
+    try:
+        warnings.warn(NamespaceLeakWarning(f"{owner}: {message}"), stacklevel=1)
+    except NamespaceLeakWarning:
+        return False
+    return True
 
 
 @pytest.hookimpl(optionalhook=True)
