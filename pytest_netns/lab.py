@@ -112,9 +112,12 @@ class Lab:
         parsed = (parse_addresses(addresses[0]), parse_addresses(addresses[1]))
         for namespace in (red, blue):
             self._check_member(namespace)
-        first = names[0] or values.default_interface_name(red.name, red._names)
-        taken = blue._names | ({first} if blue is red else set())
-        second = names[1] or values.default_interface_name(blue.name, taken)
+        first, second = names
+        if first is None:
+            first = values.default_interface_name(red.name, red._names)
+        if second is None:
+            taken = blue._names | ({first} if blue is red else set())
+            second = values.default_interface_name(blue.name, taken)
         return self._connect((red, blue), parsed, (first, second), (mtu, mtu))
 
     def add_bridge(
@@ -142,6 +145,7 @@ class Lab:
             requests += [rtnetlink.add_address(bridge.index, name, item) for item in addresses]
             self._make(bridge, [(place, requests)])
             self._register(bridge)
+        bridge._wait_usable(addresses)
         # The bridge module may hand what crosses a bridge to nft; NAT would then happen in the wrong place.
         with contextlib.suppress(NetnsError):  # the module is not loaded
             place._write_sysctls(_NO_BRIDGE_FILTERS)
@@ -368,6 +372,8 @@ class Lab:
             a._peer, b._peer = b, a
             self._register(a)
             self._register(b)
+        a._wait_usable(addresses[0])
+        b._wait_usable(addresses[1])
         return VethPair(a, b)
 
     @staticmethod
