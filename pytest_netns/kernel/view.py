@@ -140,8 +140,10 @@ class View:
         """Kill every process inside without waiting, and let go of everything; idempotent."""
         if not self._discarded:
             self._discarded = True
-            self.close()
-            os.close(self.init.pidfd)
+            try:
+                self.close()
+            finally:
+                os.close(self.init.pidfd)
 
     def wait_ended(self, *, wait: bool) -> None:
         """Wait until no process is left inside; to be called after `close`, once our own have been reaped.
