@@ -22,7 +22,7 @@ import pytest
 from tests.faults.trial import Hang, Trial, children, is_root
 
 FULL = os.environ.get("NETNS_FAULTS") == "full"
-SAMPLE = 6
+SAMPLE = 2
 ERRORS = ["EPERM", "ENOSPC", "EMFILE", "ENOMEM", "EINTR"]
 DRIVER = Path(__file__).parent / "driver.py"
 # Refused, they do not say anything about the plugin: Python's own start and end, memory, and what reports the outcome.
