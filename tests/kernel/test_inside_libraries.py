@@ -233,8 +233,9 @@ def postgres(blue: Namespace, tmp_path: Path) -> None:
         account = pwd.getpwnam("postgres")
         who = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
         os.chown(directory, account.pw_uid, account.pw_gid)
-        for parent in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-            parent.chmod(parent.stat().st_mode | 0o011)
+        for parent in (tmp_path, *tmp_path.parents):
+            if parent.stat().st_mode & 0o077 == 0:
+                parent.chmod(0o711)
     blue.run(
         [programs / "initdb", "-D", directory, "-U", "app", "-A", "trust", "--no-sync", "--no-instructions"], **who
     )

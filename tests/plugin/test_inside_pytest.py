@@ -1,0 +1,269 @@
+"""The marker together with the rest of pytest: wider scopes, doctests, unittest, capture, logging, the debugger."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+HELPERS = """
+import os, pytest
+
+def network():
+    return os.stat("/proc/thread-self/ns/net").st_ino
+
+OUTSIDE = network()
+"""
+
+
+@pytest.fixture
+def run(pytester: pytest.Pytester, request: pytest.FixtureRequest) -> object:
+    """Run a test file, in the mode this run has, where all must pass unless said otherwise."""
+    mode = request.config.getoption("netns_mode") or "auto"
+
+    def run(code: str, *arguments: str, **outcomes: int) -> pytest.RunResult:
+        pytester.makeconftest("")
+        pytester.makepyfile(test_it=HELPERS + code)
+        result = pytester.runpytest_subprocess(f"--netns-mode={mode}", "--netns-unavailable=fail", "-ra", *arguments)
+        result.assert_outcomes(**(outcomes or {"passed": code.count("def test_")}))
+        return result
+
+    return run
+
+
+def test_labs_of_wider_scope(run) -> None:  # type: ignore[no-untyped-def]
+    """A module's and a session's lab are made once, by the factory, outside of any marked body, and closed at the end."""
+    run("""
+made = []
+
+@pytest.fixture(scope="session")
+def backbone(netns_factory):
+    with netns_factory.lab("pair") as lab:
+        made.append(network())
+        yield lab
+
+@pytest.fixture(scope="module")
+def server(backbone):
+    with backbone["blue"].create_server(("", 80)) as listener:
+        yield listener
+
+@pytest.mark.netns
+def test_first(server, backbone):
+    assert network() != OUTSIDE
+    with backbone["red"].create_connection(("blue", 80)) as client:
+        assert client.getpeername()[1] == 80
+
+def test_second(server, backbone):
+    with backbone["red"].create_connection(("blue", 80)):
+        assert network() == OUTSIDE
+    assert made == [OUTSIDE]
+""")
+
+
+def test_fixtures_asked_for_by_name_in_the_body(run) -> None:  # type: ignore[no-untyped-def]
+    """getfixturevalue in a marked body: a fixture of wider scope is made outside, a function's own inside."""
+    run("""
+@pytest.fixture(scope="module")
+def wide():
+    return network()
+
+@pytest.fixture
+def own():
+    return network()
+
+@pytest.mark.netns
+def test_marked(request):
+    inside = network()
+    assert request.getfixturevalue("wide") == OUTSIDE
+    assert request.getfixturevalue("own") == inside != OUTSIDE
+    assert network() == inside
+    assert request.getfixturevalue("netns").host.name == "host"
+
+def test_unmarked(request):
+    lab = request.getfixturevalue("netns_pair")
+    with lab["red"]:
+        assert network() != OUTSIDE
+    assert request.getfixturevalue("wide") == OUTSIDE == network()
+""")
+
+
+def test_asked_for_by_name_where_there_are_no_namespaces(pytester: pytest.Pytester) -> None:
+    """A test that asks for a lab only in its body is skipped there, as one that says so in its arguments."""
+    pytester.makeconftest(
+        """
+        from pytest_netns import UnavailableError, session
+
+        def refuse():
+            raise UnavailableError("network namespaces", "refused for this test", "nothing")
+
+        session._try_namespace = refuse
+        """
+    )
+    pytester.makepyfile("def test_plain(): pass\ndef test_dynamic(request): request.getfixturevalue('netns')")
+    result = pytester.runpytest_subprocess("--netns-unavailable=skip", "--netns-mode=root", "-rs")
+    result.assert_outcomes(passed=1, skipped=1)
+    result.stdout.fnmatch_lines(["SKIPPED*refused for this test*"])
+
+
+def test_doctests(run, pytester: pytest.Pytester) -> None:  # type: ignore[no-untyped-def]
+    """A doctest gets a lab by getfixture."""
+    pytester.makefile(
+        ".txt",
+        test_example="""
+        >>> lab = getfixture("netns_pair")
+        >>> lab["red"].run("ping -c1 -W2 blue").returncode
+        0
+        >>> with lab["red"]:
+        ...     import socket
+        ...     socket.gethostbyname("blue")
+        '192.168.15.2'
+        """,
+    )
+    run("", "--doctest-glob=*.txt", passed=1)
+
+
+def test_unittest_classes(run) -> None:  # type: ignore[no-untyped-def]
+    """On a TestCase, as a whole or on a method, the marker has the method and its setUp run inside, setUpClass outside."""
+    run("""
+import unittest
+
+@pytest.mark.netns("pair", enter="red")
+class Whole(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.made = network()
+
+    def setUp(self):
+        self.set_up = network()
+
+    def test_inside(self):
+        import socket
+        self.assertEqual(self.made, OUTSIDE)
+        self.assertNotEqual(self.set_up, OUTSIDE)
+        self.assertEqual(network(), self.set_up)
+        self.assertEqual(socket.gethostbyname("blue"), "192.168.15.2")
+
+    def tearDown(self):
+        self.assertEqual(network(), self.set_up)
+
+class Single(unittest.TestCase):
+    @pytest.mark.netns
+    def test_marked(self):
+        self.assertNotEqual(network(), OUTSIDE)
+
+    def test_unmarked(self):
+        self.assertEqual(network(), OUTSIDE)
+""")
+
+
+def test_classes(run) -> None:  # type: ignore[no-untyped-def]
+    """A marker on a class holds for each method, each with a network of its own; a class's lab is shared by its methods."""
+    run("""
+seen = []
+
+@pytest.mark.netns
+class TestMarked:
+    def test_a(self):
+        seen.append(network())
+
+    def test_b(self):
+        assert network() not in (OUTSIDE, *seen)
+
+class TestShared:
+    @pytest.fixture(scope="class")
+    def lab(self, netns_factory):
+        with netns_factory.lab("pair") as lab:
+            yield lab
+
+    def test_a(self, lab):
+        lab["red"].sysctl("net.ipv4.ip_forward", 1)
+
+    def test_b(self, lab):
+        assert lab["red"].sysctl("net.ipv4.ip_forward") == "1"
+""")
+
+
+def test_capture_and_logging(run) -> None:  # type: ignore[no-untyped-def]
+    """Output and log records from inside are captured as everywhere, those of programs and calls too."""
+    result = run(
+        """
+import logging, subprocess
+
+@pytest.mark.netns
+def test_fails(netns, capfd, caplog):
+    subprocess.run(["echo", "from a program"])
+    assert capfd.readouterr().out == "from a program\\n"
+    netns.host.call(logging.getLogger("app").warning, "from a call")
+    assert "from a call" in caplog.text
+    print("from the body")
+    logging.getLogger("app").error("from the log")
+    assert 0
+""",
+        failed=1,
+    )
+    result.stdout.fnmatch_lines(["from the body*", "*from the log*"])
+
+
+@pytest.mark.parametrize("how", ["--pdb", "breakpoint"])
+def test_the_debugger_stops_inside(pytester: pytest.Pytester, request: pytest.FixtureRequest, how: str) -> None:
+    """--pdb stops a marked test in its namespace, before anything is torn down; breakpoint() in a block in the block's."""
+    pytest.importorskip("pexpect")
+    mode = request.config.getoption("netns_mode") or "auto"
+    ending = "    assert 0\n" if how == "--pdb" else "    with netns['blue']:\n        breakpoint()\n"
+    pytester.makepyfile(
+        test_it=HELPERS
+        + """
+import socket
+
+@pytest.mark.netns("pair", enter="red")
+def test_stops(netns):
+    red, blue = (netns[name].call(network) for name in ("red", "blue"))
+"""
+        + ending
+    )
+    arguments = "--pdb" if how == "--pdb" else ""
+    child = pytester.spawn(
+        f"{sys.executable} -m pytest --netns-mode={mode} --netns-unavailable=fail -p no:cacheprovider {arguments} test_it.py",
+        expect_timeout=30,
+    )
+    child.expect(r"\(Pdb\)")
+    child.sendline("print('in', {OUTSIDE: 'outside', red: 'red', blue: 'blue'}[network()])")
+    child.expect("in (red|blue|outside)\r")
+    assert child.match.group(1) == (b"red" if how == "--pdb" else b"blue")
+    child.expect(r"\(Pdb\)")
+    child.sendline("print('found', socket.gethostbyname('blue'))")
+    child.expect("found 192.168.15.2\r")
+    child.expect(r"\(Pdb\)")
+    child.sendline("c")
+    child.expect("1 failed" if how == "--pdb" else "1 passed")
+    child.expect_exact(__import__("pexpect").EOF)
+    child.close()
+
+
+def test_an_await_in_a_block_of_an_async_test(run) -> None:  # type: ignore[no-untyped-def]
+    """With pytest-asyncio: the marker holds for the whole loop; an await in a block fails the test with the reason."""
+    pytest.importorskip("pytest_asyncio")
+    result = run(
+        """
+import asyncio
+
+@pytest.mark.netns("pair", enter="red")
+@pytest.mark.asyncio
+async def test_inside():
+    await asyncio.sleep(0)
+    assert network() != OUTSIDE
+    assert await asyncio.to_thread(network) == network()
+    found = await asyncio.get_running_loop().getaddrinfo("blue", 80)
+    assert found[0][4][0] == "192.168.15.2"
+
+@pytest.mark.asyncio
+async def test_awaits(netns):
+    with netns.host:
+        await asyncio.sleep(60)
+""",
+        "-p",
+        "asyncio",
+        passed=1,
+        failed=1,
+    )
+    result.stdout.fnmatch_lines(["*cannot await inside `with` namespace 'host'*ns.call_async*"])
