@@ -246,16 +246,14 @@ class Lab:
                 return
             self._closed = True
         errors: list[Exception] = []
-        self._end_processes(errors)
-        for capture in self._captures:
-            capture.stop()
-        for undo in reversed(self._undo):
+        steps: list[Callable[[], object]] = [lambda: self._end_processes(errors), self._kill_processes]
+        steps += [capture.stop for capture in self._captures]
+        for step in (*steps, *reversed(self._undo), self._unwatch):
             try:
-                undo()
+                step()
             except Exception as error:
                 errors.append(error)
         self._undo.clear()
-        supervision.unwatch([namespace._open_kernel.inode for namespace in self])
         if len(errors) > 1:
             raise ExceptionGroup(f"cannot close lab{f' of {self.owner}' if self.owner else ''} cleanly", errors)
         if errors:
@@ -309,6 +307,15 @@ class Lab:
             for namespace in self:
                 capture.add(namespace)
         return capture
+
+    def _kill_processes(self) -> None:
+        """Where ending them in good order failed half-way: leave no init, no thread, no descriptor of a view."""
+        for namespace in self:
+            if namespace._view is not None:
+                namespace._view.discard()
+
+    def _unwatch(self) -> None:
+        supervision.unwatch([namespace._open_kernel.inode for namespace in self])
 
     # -- for the other modules ------------------------------------------------------------------------
 

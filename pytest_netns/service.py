@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 from pytest_netns import values
-from pytest_netns.errors import NotReadyError, show_argv
+from pytest_netns.errors import NetnsError, NotReadyError, show_argv
 from pytest_netns.kernel import sockets
 from pytest_netns.process import STOP_GRACE, Command, Process, spawn
 
@@ -81,11 +81,12 @@ class Service(Process):
                     self._size -= len(self._chunks.popleft())
 
     def _reads(self, stream: object) -> bool:
-        return stream is self.stdout
+        return stream is self.stdout and self._reader.is_alive()
 
     def _finish(self) -> None:
         """Wait for the last of the output; a child may hold the pipe open, so not for long."""
-        self._reader.join(0.2)
+        if self._reader.is_alive():
+            self._reader.join(0.2)
 
     def _owns(self, pid: int) -> bool:
         """Whether a process is this one, a descendant, or a descendant that has lost its parent (a daemon)."""
@@ -119,7 +120,11 @@ def start(
     assert isinstance(service, Service)
     service._others = others
     assert service.stdout is not None
-    service._begin_reading(service.stdout)
+    try:
+        service._begin_reading(service.stdout)
+    except RuntimeError as error:  # "can't start new thread"
+        service.stop()
+        raise NetnsError(f"cannot start service {show_argv(service.args)!r}: {error}") from error
     namespace._services.append(service)
     try:
         _wait_ready(service, condition, timeout)

@@ -103,6 +103,7 @@ class Supervisor:
                 socket.send_fds(self._control, [namespace.name.encode()], [namespace.fd])
                 answer, descriptors, _, _ = socket.recv_fds(self._control, program.MAX_MESSAGE, 1)
             except OSError as error:
+                self._process.kill()  # an init may have been made of which nobody will ever know
                 raise self._dead() from error
         first, *lines = answer.decode().splitlines() or [""]
         if first == "ok" and descriptors:

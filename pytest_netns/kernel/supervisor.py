@@ -80,9 +80,13 @@ def serve(control: socket.socket, owners: list[int], *, own_pids: bool) -> None:
             return
         try:
             pid, lacks = fork_init(name.decode(), descriptors[0], home if own_pids else -1)
-            pidfd = os.pidfd_open(pid)
-            socket.send_fds(control, ["\n".join(["ok", *lacks]).encode()], [pidfd])
-            os.close(pidfd)
+            try:
+                pidfd = os.pidfd_open(pid)
+                socket.send_fds(control, ["\n".join(["ok", *lacks]).encode()], [pidfd])
+                os.close(pidfd)
+            except OSError:
+                os.kill(pid, signal.SIGKILL)  # nobody will ever know of it
+                raise
         except OSError as error:
             control.send(f"error\n{error}".encode())
         os.close(descriptors[0])
@@ -115,8 +119,12 @@ def fork_init(name: str, namespace: int, home: int) -> tuple[int, list[str]]:
         os.close(send)
         send = -1
         answer = b""
-        while chunk := os.read(receive, MAX_MESSAGE):
-            answer += chunk
+        try:
+            while chunk := os.read(receive, MAX_MESSAGE):
+                answer += chunk
+        except OSError:
+            os.kill(pid, signal.SIGKILL)
+            raise
     finally:
         os.close(receive)
         if send >= 0:

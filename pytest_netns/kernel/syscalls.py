@@ -7,6 +7,7 @@ All functions raise a plain `OSError`; callers know the action and say it.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import struct
 
@@ -48,8 +49,9 @@ def unshare(flags: int) -> None:
 
 def setns(fd: int, flags: int) -> None:
     """Move the calling thread into the namespaces behind a descriptor (a namespace's or a pidfd), setns(2)."""
-    if _setns(fd, flags) != 0:
-        _check(-1, "setns")
+    while _setns(fd, flags) != 0:
+        if ctypes.get_errno() != errno.EINTR:
+            _check(-1, "setns")
 
 
 def mount(source: str, target: str, filesystem: str = "", flags: int = 0, data: str = "") -> None:

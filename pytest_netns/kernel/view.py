@@ -40,15 +40,17 @@ class View:
         self.init = self._supervisor.request_init(namespace)
         self._parts = supervision.parts_of(self.init)
         self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
+        self._discarded = False
         self._mounts = -1
         self._mounts_lock = threading.Lock()
         self._thread = threading.Thread(target=self._work, name=f"{forking.PREFIX}spawn-{namespace.name}", daemon=True)
         try:
             self._thread.start()
             self.run(lambda: None)
-        except BaseException:
-            self.close()
-            self.wait_ended(wait=False)
+        except BaseException as error:
+            self.discard()
+            if isinstance(error, RuntimeError):  # "can't start new thread"
+                raise NetnsError(f"cannot run anything in namespace {namespace.name!r}: {error}") from error
             raise
 
     @property
@@ -134,6 +136,15 @@ class View:
         if mounts >= 0:
             os.close(mounts)
 
+    def discard(self) -> None:
+        """Kill every process inside without waiting, and let go of everything; idempotent."""
+        if not self._discarded:
+            self._discarded = True
+            try:
+                self.close()
+            finally:
+                os.close(self.init.pidfd)
+
     def wait_ended(self, *, wait: bool) -> None:
         """Wait until no process is left inside; to be called after `close`, once our own have been reaped.
 
@@ -144,7 +155,7 @@ class View:
             NetnsError: some could not be killed within 5 s.
         """
         ended = not wait or supervision.wait_ended(self.init.pidfd, _END_TIMEOUT)
-        os.close(self.init.pidfd)
+        self.discard()
         if not ended:
             raise NetnsError(
                 f"cannot end the processes of namespace {self._namespace.name!r}: its init (PID {self.init.pid}) "

@@ -22,7 +22,7 @@ import pytest
 from tests.faults.trial import Hang, Trial, children, is_root
 
 FULL = os.environ.get("NETNS_FAULTS") == "full"
-SAMPLE = 6
+SAMPLE = 2
 ERRORS = ["EPERM", "ENOSPC", "EMFILE", "ENOMEM", "EINTR"]
 DRIVER = Path(__file__).parent / "driver.py"
 # Refused, they do not say anything about the plugin: Python's own start and end, memory, and what reports the outcome.
@@ -134,16 +134,19 @@ def test_refused(mode: str, target: str, error: str, capsys: pytest.CaptureFixtu
         inject = ["-e", f"trace={name}", "-e", f"inject={name}:error={error}:when={number}", "-o", "/dev/null"]
         try:
             with traced(mode, target, *inject) as (trial, strace):
-                with trial.wait_for("over"):
-                    strace.terminate()
-                    strace.wait()
-                trial.wait_end()
+                with contextlib.suppress(Hang):  # it may have ended, see below
+                    with trial.wait_for("over"):
+                        strace.terminate()
+                        strace.wait()
+                status = trial.wait_end()
                 left = trial.left_over()
                 result = outcome(trial)
-                if left or not result or faults_of(result):
+                # A thread that cannot leave a namespace must not run on in it: the process says so and ends.
+                said_and_ended = status == 70 and "ending the process" in trial.text()
+                if left or (faults_of(result) if result else not said_and_ended):
                     bad.append(f"{name} {number} {error}: left {left}: {result or trial.text()[-600:]}")
                 else:
-                    tolerated += result["outcome"] == "fine"
+                    tolerated += result.get("outcome") == "fine"
         except Hang as hang:
             bad.append(f"{name} {number} {error}: {hang}")
     report(capsys, f"{error} for {target}, {mode}", len(chosen), len(known), bad, tolerated=tolerated)

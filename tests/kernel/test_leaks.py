@@ -215,7 +215,7 @@ def test_peer_elsewhere_does_not_hold(lab: Lab) -> None:
 
 
 def test_orphaned_connection(lab: Lab) -> None:
-    """A TCP connection with unsent data over a dead cable, orphaned by its process's end, is gone within 2 s."""
+    """A TCP connection with unsent data over a dead cable, orphaned, ends soon (0.7 s, by default 104 s)."""
     red, blue = lab.add_namespace("red"), lab.add_namespace("blue")
     pair = lab.add_veth(red, blue, addresses=("192.168.15.1/24", "192.168.15.2/24"))
     inodes = {red._kernel.inode, blue._kernel.inode}
@@ -231,4 +231,4 @@ def test_orphaned_connection(lab: Lab) -> None:
         server.close()
     lab.close()
     for watched in [each for each in destruction.hub().alive() if each.inode in inodes]:
-        assert is_gone(watched, 2), f"namespace {watched.name} is alive 2 s after closing"
+        assert is_gone(watched), f"namespace {watched.name} is alive"
