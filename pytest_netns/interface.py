@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from pytest_netns import values
-from pytest_netns.errors import InvalidTopologyError
+from pytest_netns.errors import InvalidTopologyError, KernelError
 from pytest_netns.kernel import rtnetlink
 from pytest_netns.values import IPInterface
 
 if TYPE_CHECKING:
     from pytest_netns.namespace import Namespace
+
+_USABLE_DEADLINE = 1.0  # seconds; it takes the kernel well under a millisecond unless the machine is overloaded
 
 #: An address with prefix length, or several; None for none.
 AddressArgument: TypeAlias = str | IPInterface | Sequence[str | IPInterface] | None
@@ -87,7 +91,10 @@ class Interface:
             InvalidTopologyError: no prefix length, or not an address a host can have.
             KernelError: the interface has it already, or is gone.
         """
-        self._change(rtnetlink.add_address(self.index, self.name, values.parse_interface_address(address)))
+        parsed = values.parse_interface_address(address)
+        self._change(rtnetlink.add_address(self.index, self.name, parsed))
+        if parsed.version == 6 and self.is_up:
+            self._wait_usable([parsed])
         self._addresses_changed()
 
     def remove_address(self, address: str | IPInterface) -> None:
@@ -99,6 +106,23 @@ class Interface:
         """Delete the interface; of a veth pair, both ends."""
         self._change(rtnetlink.delete_link(self.index, self.name))
         self._addresses_changed()
+
+    def _wait_usable(self, addresses: Sequence[IPInterface]) -> None:
+        """Wait until packets to IPv6 addresses that were just added are taken in; the interface must be up.
+
+        The kernel adds their local routes from a work queue, a moment after it has answered; what arrives before is lost.
+        """
+        deadline = time.monotonic() + _USABLE_DEADLINE
+        for address in addresses:
+            if address.version == 6:
+                while not self._is_local(address) and time.monotonic() < deadline:
+                    os.sched_yield()
+
+    def _is_local(self, address: IPInterface) -> bool:
+        try:
+            return self.namespace._netlink.get(rtnetlink.find_route(address.ip), rtnetlink.parse_is_local)
+        except KernelError:  # no route at all yet
+            return False
 
     def _read(self) -> rtnetlink.LinkInfo:
         return self.namespace._netlink.get(rtnetlink.get_link(self.index, self.name), rtnetlink.parse_link)
@@ -173,7 +197,7 @@ class Bridge(Interface):
         """
         lab = self.namespace._lab
         taken = self.namespace._names
-        inside = name or values.default_interface_name(namespace.name, namespace._names)
+        inside = values.default_interface_name(namespace.name, namespace._names) if name is None else name
         outside = values.bridge_side_name(namespace.name, taken)
         pair = lab._connect(
             (self.namespace, namespace),

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 HOST = "host"
 STOP_GRACE = 0.5  # seconds between SIGTERM and SIGKILL for what still runs when a lab is closed
-MOST_RECORDED = 100  # namespaces of a test whose packets are recorded for its report
 _KEPT_FAILURES = 20
 _NO_BRIDGE_FILTERS = {f"net.bridge.bridge-nf-call-{filter_}": 0 for filter_ in ("iptables", "ip6tables", "arptables")}
 
@@ -88,9 +87,7 @@ class Lab:
             resolving.register(namespace)
             self._names.changed(namespace)
             for capture in self._captures:
-                # A recording that nobody asked for must not use up the process's descriptors.
-                if capture is not self._recording or len(self) <= MOST_RECORDED:
-                    capture.add(namespace)
+                capture.add(namespace)
         return namespace
 
     def add_veth(
@@ -115,9 +112,12 @@ class Lab:
         parsed = (parse_addresses(addresses[0]), parse_addresses(addresses[1]))
         for namespace in (red, blue):
             self._check_member(namespace)
-        first = names[0] or values.default_interface_name(red.name, red._names)
-        taken = blue._names | ({first} if blue is red else set())
-        second = names[1] or values.default_interface_name(blue.name, taken)
+        first, second = names
+        if first is None:
+            first = values.default_interface_name(red.name, red._names)
+        if second is None:
+            taken = blue._names | ({first} if blue is red else set())
+            second = values.default_interface_name(blue.name, taken)
         return self._connect((red, blue), parsed, (first, second), (mtu, mtu))
 
     def add_bridge(
@@ -145,6 +145,7 @@ class Lab:
             requests += [rtnetlink.add_address(bridge.index, name, item) for item in addresses]
             self._make(bridge, [(place, requests)])
             self._register(bridge)
+        bridge._wait_usable(addresses)
         # The bridge module may hand what crosses a bridge to nft; NAT would then happen in the wrong place.
         with contextlib.suppress(NetnsError):  # the module is not loaded
             place._write_sysctls(_NO_BRIDGE_FILTERS)
@@ -293,12 +294,16 @@ class Lab:
                 errors.append(error)
         calls.end_all([item for namespace in self for item in namespace._calls], deadline, errors)
 
-    def _start_capture(self) -> Capture:
+    def _record(self) -> None:
+        """Capture all packets for the report of the test."""
+        self._recording = self._start_capture(by_itself=True)
+
+    def _start_capture(self, *, by_itself: bool = False) -> Capture:
         """Capture from now on until the lab is closed, namespaces that are added later too."""
         from pytest_netns.explaining.capture import Capture
 
         self._check_open()
-        capture = Capture()
+        capture = Capture(by_itself=by_itself)
         with self._lock:
             self._captures.append(capture)
             for namespace in self:
@@ -367,6 +372,8 @@ class Lab:
             a._peer, b._peer = b, a
             self._register(a)
             self._register(b)
+        a._wait_usable(addresses[0])
+        b._wait_usable(addresses[1])
         return VethPair(a, b)
 
     @staticmethod

@@ -241,8 +241,7 @@ class Namespace:
         self._masquerades, self._port_forwards = masquerades, port_forwards
         if first:
             self.enable_forwarding()
-        else:
-            self._forget_tracked_connections()
+        self._forget_tracked_connections()
         if port_forwards:
             # So that 127.0.0.1:PORT leads there too: packets from 127.0.0.0/8 may leave, and are masqueraded.
             self.sysctl("net.ipv4.conf.all.route_localnet", 1)

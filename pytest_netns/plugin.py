@@ -12,6 +12,7 @@ import pytest
 from pytest_netns import session as sessions
 from pytest_netns import settings
 from pytest_netns.errors import UnavailableError
+from pytest_netns.explaining import failing
 from pytest_netns.session import LabFactory, Session
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def pytest_fixture_setup(
 def pytest_runtest_call(item: pytest.Item) -> None:
     labs = _labs(item)
     if labs:
-        item.stash[SNAPSHOTS] = sessions.watch(labs)
+        item.stash[SNAPSHOTS] = failing.watch(labs)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -156,7 +157,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
 # -- the end of the run ----------------------------------------------------------------------------
 
 
-@pytest.hookimpl(wrapper=True)
+@pytest.hookimpl(wrapper=True, trylast=True)  # inside of what records warnings and of what prints the summary
 def pytest_sessionfinish(session: pytest.Session) -> Generator[None, Any, Any]:
     own = session.config.stash[SESSION]
     result = yield
@@ -207,12 +208,12 @@ def _explain(item: pytest.Item, report: pytest.TestReport) -> None:
     options = item.config.stash[SESSION].settings
     labs = _labs(item) if report.failed else []
     if labs:
-        report.sections += sessions.report_sections(labs, item.stash.get(SNAPSHOTS, {}), whole=options.whole)
+        report.sections += failing.report_sections(labs, item.stash.get(SNAPSHOTS, {}), whole=options.whole)
         if item.config.pluginmanager.hasplugin("html"):  # pytest-html
-            report.extras = [*getattr(report, "extras", ()), *sessions.html_extras(labs)]  # type: ignore[attr-defined]
+            report.extras = [*getattr(report, "extras", ()), *failing.html_extras(labs)]  # type: ignore[attr-defined]
     if LAB in item.stash and (report.failed or report.when == "call"):
         lab, root = item.stash[LAB], item.config.rootpath
-        report.sections += sessions.keep_packets(lab, root, failed=report.failed, settings=options)
+        report.sections += failing.keep_packets(lab, root, failed=report.failed, settings=options)
     if labs and options.pause:
         _pause(item, labs)
 
@@ -221,7 +222,7 @@ def _pause(item: pytest.Item, labs: list[Lab]) -> None:
     capture: Any = item.config.pluginmanager.getplugin("capturemanager")
     capture.suspend(in_=True)
     try:
-        sessions.pause(labs, item.nodeid)
+        failing.pause(labs, item.nodeid)
     finally:
         capture.resume()
 
@@ -244,7 +245,7 @@ def netns(request: pytest.FixtureRequest) -> Iterator[Lab]:
         request.node.stash[LAB] = lab
         sessions.build_parameter(lab, getattr(request, "param", None), request.path.parent, request.config.rootpath)
         yield lab
-        for service in sessions.dead_services(lab):
+        for service in failing.dead_services(lab):
             warnings.warn(ServiceDiedWarning(service), stacklevel=1)
 
 

@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
 import sys
 import time
-import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from pytest_netns.errors import InvalidTopologyError, KernelError, NetnsError, UnavailableError
+from pytest_netns.errors import InvalidTopologyError, KernelError, UnavailableError
 from pytest_netns.kernel import bindings, privileges
 
 if TYPE_CHECKING:
-    from pytest_netns.explaining.observing import Snapshot
     from pytest_netns.lab import Lab
     from pytest_netns.settings import Marker, Settings
     from pytest_netns.topology import Topology
 
 _NAMES_IN_ID = 4
-PCAP_DIRECTORY = ".netns-pcap"  # below the root
-_LONGEST_NAME = 200  # characters
 FIXTURES = frozenset({"netns", "netns_factory", "netns_pair", "netns_lan", "netns_nat"})
 
 
@@ -294,7 +289,7 @@ def open_lab(owner: str, *, recorded: bool = False) -> Iterator[Lab]:
 
     lab = Lab(owner)
     if recorded:
-        lab._recording = lab._start_capture()
+        lab._record()
     depth = entering.depth()
     try:
         yield lab
@@ -335,9 +330,9 @@ def topology_id(value: object) -> str | None:
 
 def load_topology(marker: Marker, directory: Path, root: Path) -> Topology | None:
     """The topology a marker asks for: a picture, a value, a file relative to the test file and then the root, or inline."""
-    from pytest_netns.topology import Topology
-
     if marker.inline:
+        from pytest_netns.topology import Topology
+
         return Topology.inline(**marker.inline)
     return None if marker.topology is None else _topology(marker.topology, directory, root)
 
@@ -365,83 +360,3 @@ def _picture(name: str) -> Topology:
     from pytest_netns.topology import PICTURES
 
     return PICTURES[values.parse_choice(name, PICTURES, "picture")]
-
-
-def watch(labs: Iterable[Lab]) -> dict[Lab, Snapshot]:
-    """Remember what labs look like when set-up has ended."""
-    from pytest_netns.explaining import observing
-
-    found = {}
-    for lab in labs:
-        with contextlib.suppress(NetnsError):  # closed by now, or about to tell its own error
-            found[lab] = observing.snapshot(lab)
-    return found
-
-
-def report_sections(labs: Iterable[Lab], since: Mapping[Lab, Snapshot], *, whole: bool) -> list[tuple[str, str]]:
-    """What a failed test's report shows of its labs: (title, text); never a reason for a failure itself."""
-    from pytest_netns.explaining import observing, report
-
-    found = []
-    for lab in labs:
-        try:
-            found += report.sections(observing.observe(lab, since.get(lab)), whole=whole)
-        except Exception as error:
-            found.append(("netns", f"the network cannot be shown: {type(error).__name__}: {error}"))
-    return found
-
-
-def keep_packets(lab: Lab, root: Path, *, failed: bool, settings: Settings) -> list[tuple[str, str]]:
-    """Write a test's packets to their file if they are to be kept; returns the report's section about them."""
-    recording = lab._recording
-    if recording is None:
-        return []
-    from pytest_netns.explaining import pcapng, report
-
-    path = root / PCAP_DIRECTORY / f"{_file_name(lab.owner)}.pcapng"
-    try:
-        if not failed and settings.pcap != "all":
-            path.unlink(missing_ok=True)  # of an earlier run, in which it failed
-            return []
-        packets = list(recording)
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(pcapng.write(packets, comment=lab.owner))
-        return [report.packet_section(packets, recording.dropped, path.relative_to(root), whole=settings.whole)]
-    except Exception as error:
-        return [("netns: packets", f"the packets cannot be kept: {type(error).__name__}: {error}")]
-
-
-def _file_name(test: str) -> str:
-    """A file's name for a test, the same in every run; of a long one only the beginning is readable."""
-    name = re.sub(r"[^A-Za-z0-9_.\[\]-]+", ".", test)
-    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}-{zlib.crc32(test.encode()):08x}"
-
-
-def html_extras(labs: Iterable[Lab]) -> list[dict[str, str | None]]:
-    """The drawings of labs as pytest-html wants them: each the fields of its ``extras.html``."""
-    drawings = []
-    for lab in labs:
-        with contextlib.suppress(NetnsError):  # closed; the report says what else is wrong
-            drawings.append(lab.draw("svg"))
-    return [
-        {"name": None, "format_type": "html", "content": each, "mime_type": None, "extension": None}
-        for each in drawings
-    ]
-
-
-def pause(labs: Iterable[Lab], test: str) -> None:
-    """Say how to get into a failed test's namespaces, and wait for Enter."""
-    from pytest_netns.explaining import pausing
-
-    for lab in labs:
-        if not lab.closed:
-            print(pausing.invitation(lab, test))
-    print("Enter goes on (and ends it all): ", end="", flush=True)
-    sys.stdin.readline()
-
-
-def dead_services(lab: Lab) -> list[str]:
-    """A sentence for each service that has ended without having been stopped."""
-    from pytest_netns.explaining import observing
-
-    return [service.death for service in observing.services(lab) if service.death]

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
+import threading
+from collections.abc import Iterator
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_netns.commands.draw import add_topology, load
 from pytest_netns.errors import InvalidTopologyError
 from pytest_netns.kernel import privileges, rootless
 from pytest_netns.topology import Topology
 from pytest_netns.values import parse_choice
+
+if TYPE_CHECKING:
+    from pytest_netns.lab import Lab
+
+_PROGRESS_INTERVAL = 0.3  # seconds
 
 
 def add_parser(subparsers: Any) -> None:
@@ -46,7 +54,8 @@ def _run_inside(topology: Topology, inside: str) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)
     with Lab("shell") as lab:
-        lab.build(topology)
+        with _progress(lab, len(topology.namespace_names)):
+            lab.build(topology)
         if sys.stderr.isatty():
             sys.stderr.write(
                 f"{lab.draw()}\nThis is {inside}; everything is gone when the shell ends. From elsewhere:\n"
@@ -55,6 +64,28 @@ def _run_inside(topology: Topology, inside: str) -> int:
         environment = os.environ | {"PS1": f"[{inside}] \\$ "}
         status: int = lab[inside].popen([os.environ.get("SHELL") or "/bin/sh"], env=environment).wait()
     return status if status >= 0 else 128 - status
+
+
+@contextlib.contextmanager
+def _progress(lab: Lab, number: int) -> Iterator[None]:
+    """Say on a terminal how far building has come, if it takes a while."""
+    built = threading.Event()
+
+    def tell() -> None:
+        while not built.wait(_PROGRESS_INTERVAL):
+            sys.stderr.write(f"\r{len(lab)} of {number} namespaces")
+            sys.stderr.flush()
+
+    teller = threading.Thread(target=tell, daemon=True)
+    if sys.stderr.isatty():
+        teller.start()
+    try:
+        yield
+    finally:
+        built.set()
+        if sys.stderr.isatty():
+            teller.join()
+            sys.stderr.write("\r\x1b[K")
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, overload
 
-from pytest_netns.errors import NotReadyError
+from pytest_netns.errors import KernelError, NotReadyError
 from pytest_netns.explaining.packets import Packet, digest
 from pytest_netns.kernel.capturing import CaptureSocket
 
@@ -16,15 +16,24 @@ if TYPE_CHECKING:
 
 _POLL = 0.002  # seconds
 _SHOWN = 20
+MOST_BY_ITSELF = 100  # namespaces
 
 
 class Capture(Sequence[Packet]):
     """The packets that the interfaces of a lab have sent and received, in order of time; it grows until it is stopped.
 
     A packet from one namespace to another is here once for each interface it passed.
+
+    Args:
+        by_itself: whether nobody has asked for it, so that it must not fail, nor use up the process's descriptors.
+
+    Attributes:
+        problem: why packets of some namespaces are missing; empty where none are.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, by_itself: bool = False) -> None:
+        self._by_itself = by_itself
+        self.problem = ""
         self._sockets: dict[str, CaptureSocket] = {}
 
     @property
@@ -33,8 +42,20 @@ class Capture(Sequence[Packet]):
         return sum(each.dropped for each in self._sockets.values())
 
     def add(self, namespace: Namespace) -> None:
-        """Capture a namespace too, from now on."""
-        self._sockets[namespace.name] = CaptureSocket(namespace._kernel)
+        """Capture a namespace too, from now on.
+
+        Raises:
+            KernelError: this process may not: it lacks CAP_NET_RAW.
+        """
+        if self._by_itself and len(self._sockets) >= MOST_BY_ITSELF:
+            self.problem = f"only those of the first {MOST_BY_ITSELF} namespaces were recorded"
+            return
+        try:
+            self._sockets[namespace.name] = CaptureSocket(namespace._kernel)
+        except OSError as error:
+            if not self._by_itself:
+                raise KernelError("capture packets", error.errno or 0, namespace=namespace.name) from error
+            self.problem = f"those of {namespace.name} could not be recorded: {error}"
 
     def stop(self) -> None:
         """Capture no more; what was captured stays. Idempotent."""

@@ -93,7 +93,10 @@ def _join(*texts: str) -> str:
     return "\n".join(filter(None, texts))
 
 
-def packet_section(packets: Sequence[Packet], dropped: int, path: Path, *, whole: bool = False) -> tuple[str, str]:
+def packet_section(
+    packets: Sequence[Packet], dropped: int, problem: str, path: Path, *, whole: bool = False
+) -> tuple[str, str]:
     """The section about a test's packets: the last of them, and the file that has all."""
     kept = f"all {len(packets)} packets are in {path}" + (f" ({dropped} were not kept)" if dropped else "")
-    return "netns: packets", "\n".join([*digest(packets, LINES_WHOLE if whole else LINES), kept])
+    lines = digest(packets, LINES_WHOLE if whole else LINES)
+    return "netns: packets", "\n".join([*lines, kept, *([problem] if problem else [])])

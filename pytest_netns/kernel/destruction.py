@@ -40,8 +40,12 @@ class Hub:
 
     def __init__(self) -> None:
         self._namespace = NetworkNamespace.create("hub")
-        with self._namespace.entered():
-            self._events = NetlinkSocket("hub", groups=(rtnetlink.RTNLGRP_NSID,))
+        try:
+            with self._namespace.entered():
+                self._events = NetlinkSocket("hub", groups=(rtnetlink.RTNLGRP_NSID,))
+        except BaseException:
+            self._namespace.close()
+            raise
         self._watched: dict[int, Watched] = {}
         self._next = 0
         self._lock = threading.Lock()

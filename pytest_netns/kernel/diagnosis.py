@@ -199,6 +199,12 @@ _ROWS = (
         "sudo chmod 666 /dev/net/tun; in a container: --device /dev/net/tun",
     ),
     _Row(
+        ("ping",),
+        (errno.EPERM,),
+        "this container lacks CAP_NET_RAW, which the file ping wants to be run with",
+        "start the container with --cap-add NET_RAW",
+    ),
+    _Row(
         ("interface", "qdisc", "nft"),
         (errno.EOPNOTSUPP, errno.ENOENT, errno.ENODEV, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT),
         "this kernel lacks it, or its module is not loaded",

@@ -172,11 +172,25 @@ def current_inode() -> int:
 
 def write_sysctl_here(key: str, value: str) -> None:
     """Write below /proc/sys/net in the namespace the calling thread is in."""
-    fd = os.open(f"/proc/sys/net/{key}", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        fd = os.open(f"/proc/sys/net/{key}", os.O_WRONLY | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno != errno.EROFS or (fresh := _fresh_proc()) is None:
+            raise
+        fd = os.open(f"sys/net/{key}", os.O_WRONLY | os.O_CLOEXEC, dir_fd=fresh)
     try:
         os.write(fd, value.encode())
     finally:
         os.close(fd)
+
+
+@functools.cache
+def _fresh_proc() -> int | None:
+    """A /proc of our own: containers mount theirs read-only, and may let root have another. None where they do not."""
+    try:
+        return syscalls.mount_detached("proc")
+    except OSError:
+        return None
 
 
 @functools.cache

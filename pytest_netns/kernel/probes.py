@@ -328,9 +328,9 @@ def _ping() -> None:
             "sudo apt-get install iputils-ping (Fedora: sudo dnf install iputils)",
         )
     syscalls.setns(namespace.fd, syscalls.CLONE_NEWNET)
-    done = subprocess.run(
-        [program, "-c1", "-W2", "127.0.0.1"], capture_output=True, text=True, timeout=_TIMEOUT, check=False
-    )
+    argv = [program, "-c1", "-W2", "127.0.0.1"]
+    with step("ping"):
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
     if done.returncode:
         words = (done.stderr or done.stdout).strip().splitlines() or [f"exit status {done.returncode}"]
         remedy = "sudo setcap cap_net_raw+ep " + program if os.geteuid() else ""

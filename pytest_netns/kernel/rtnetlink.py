@@ -48,7 +48,7 @@ _VETH_INFO_PEER = 1
 _IFLA_BR_STP_STATE = 5
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS = 1, 2, 4, 8
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC, _RTA_VIA, _RTA_TABLE = 1, 4, 5, 6, 7, 18, 15
-_RT_TABLE_MAIN, _RTPROT_BOOT, _RTN_UNICAST = 254, 3, 1
+_RT_TABLE_MAIN, _RTPROT_BOOT, _RTN_UNICAST, _RTN_LOCAL = 254, 3, 1, 2
 _RT_SCOPE_UNIVERSE, _RT_SCOPE_LINK = 0, 253
 _NDA_DST, _NDA_LLADDR = 1, 2
 _NETNSA_NSID, _NETNSA_FD = 1, 3
@@ -297,6 +297,18 @@ def parse_route(body: bytes) -> RouteInfo | None:
         index=wire.read_u32(attributes.get(_RTA_OIF, bytes(4))),
         metric=wire.read_u32(attributes.get(_RTA_PRIORITY, bytes(4))),
     )
+
+
+def find_route(address: IPAddress) -> Request:
+    """The route that packets to an address take."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    body = _ROUTE.pack(family, address.max_prefixlen, 0, 0, 0, 0, 0, 0, 0) + attribute(_RTA_DST, address.packed)
+    return Request(f"find route to {address}", RTM_GETROUTE, body)
+
+
+def parse_is_local(body: bytes) -> bool:
+    """Whether an RTM_NEWROUTE message leads to this namespace itself."""
+    return bool(_ROUTE.unpack_from(body)[7] == _RTN_LOCAL)
 
 
 def dump_neighbours() -> Request:

@@ -48,6 +48,7 @@ class View:
             self.run(lambda: None)
         except BaseException:
             self.close()
+            self.wait_ended(wait=False)
             raise
 
     @property

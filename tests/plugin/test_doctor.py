@@ -25,6 +25,7 @@ from environments import (
 IN_OWN_MOUNTS = [*as_root(), "unshare", "--mount"]
 IN_OWN_USERS = [*as_root(), "unshare", "--user", "--map-root-user"]
 IN_USERS_AND_MOUNTS = ["unshare", "--user", "--map-root-user", "--mount", "--net"]
+READ_ONLY = "mount --bind /proc/sys /proc/sys; mount -o remount,bind,ro /proc/sys"
 CONTAINER = ("unshare:EPERM", "setns:EPERM", "mount:EPERM", "clone3:ENOSYS")  # what Docker's default filter refuses
 CHROOT = """
 dir=$(mktemp -d "${TMPDIR:-/tmp}/netns-chroot.XXXXXX")
@@ -52,7 +53,7 @@ ROWS: list[tuple[str, Argv, str, str, str]] = [
     ),
     (
         "read-only /proc/sys",
-        [*IN_OWN_MOUNTS, *shell("mount --bind /proc/sys /proc/sys; mount -o remount,bind,ro /proc/sys")],
+        [*IN_OWN_MOUNTS, *shell(READ_ONLY), *IN_USERS_AND_MOUNTS],
         "views/write settings",
         "/proc/sys is mounted read-only (Read-only file system, EROFS)",
         "mount -o remount,rw /proc/sys",
@@ -95,6 +96,13 @@ ROWS: list[tuple[str, Argv, str, str, str]] = [
         "interfaces/tun",
         "there is no /dev/net/tun",
         "--device /dev/net/tun",
+    ),
+    (
+        "podman with SYS_ADMIN and NET_ADMIN",
+        without_capabilities("net_raw"),
+        "programs/ping",
+        "this container lacks CAP_NET_RAW",
+        "--cap-add NET_RAW",
     ),
     (
         "no nft bindings",

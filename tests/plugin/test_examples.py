@@ -11,8 +11,15 @@ import pytest
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
+FOLDERS = sorted(path.parent.name for path in EXAMPLES.glob("*/test_*.py"))
 
-@pytest.mark.parametrize("name", sorted(path.parent.name for path in EXAMPLES.glob("*/test_*.py")))
+
+def test_there_are_examples() -> None:
+    """The picture and the web application at least."""
+    assert {"picture", "webapp"} <= set(FOLDERS)
+
+
+@pytest.mark.parametrize("name", FOLDERS)
 def test_example(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """All tests of an example pass, nothing of them is skipped, and no namespace outlives them."""
     shutil.copytree(EXAMPLES / name, tmp_path / name)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_netns import Lab
+from pytest_netns import Lab, Topology
 from pytest_netns.topology import PICTURES
 
 PROGRAM = [sys.executable, "-m", "pytest_netns"]
@@ -130,6 +130,16 @@ def test_shell_ends_with_its_terminal(topology_file: Path) -> None:
         person.process.send_signal(signal.SIGHUP)
         assert select.select([pidfd], [], [], 20)[0], "the namespace's init is still there"
         os.close(pidfd)
+
+
+def test_long_build_shows_progress(tmp_path: Path) -> None:
+    """While a large topology is being built, the terminal says how far it is."""
+    path = tmp_path / "large.toml"
+    path.write_text(Topology.inline([f"n{n}" for n in range(600)], subnet="10.0.0.0/16").dumps())
+    with terminal([*PROGRAM, "shell", str(path)], tmp_path) as person:
+        person.expect(r"\d+ of 601 namespaces")
+        person.process.send_signal(signal.SIGHUP)
+        person.process.wait(30)
 
 
 def test_shell_says_what_is_wrong() -> None:

@@ -118,6 +118,24 @@ def test_without_any_mounts_networks_work_all_the_same(suite: Path) -> None:
     assert outcome.counts == {"passed": 5, "failed": 1}, outcome.output
 
 
+READ_ONLY = [*IN_OWN_MOUNTS, *shell("mount --bind /proc/sys /proc/sys; mount -o remount,bind,ro /proc/sys")]
+LOCKED = [*READ_ONLY, "unshare", "--user", "--map-root-user", "--mount", "--net"]
+
+
+def test_root_in_a_container_does_not_need_a_writable_proc(suite: Path) -> None:
+    """Containers mount /proc/sys read-only; forwarding, and with it NAT, works all the same."""
+    outcome = run_pytest(READ_ONLY, suite)
+    assert outcome.counts == {"passed": 6}, outcome.output
+
+
+def test_where_settings_cannot_be_written_only_forwarding_is_affected(suite: Path) -> None:
+    """The test that needs a setting fails with the remedy; the others pass."""
+    outcome = run_pytest(LOCKED, suite)
+    assert "cannot set sysctl net.ipv4.ip_forward" in outcome.output
+    assert "remedy: sudo mount -o remount,rw /proc/sys" in outcome.output
+    assert outcome.counts == {"passed": 4, "failed": 1, "error": 1}, outcome.output
+
+
 def test_a_limit_that_is_reached_is_named(suite: Path) -> None:
     """Not an error in every test, but the one cause and its remedy."""
     none_left = [

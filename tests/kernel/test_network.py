@@ -1,0 +1,325 @@
+"""Interfaces, addresses, routes, neighbours and settings: what is asked for is what the kernel has, at once."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+import re
+import socket
+
+import pytest
+from traffic import listen, peer_of_connection, peer_of_datagram, reaches
+
+from pytest_netns import Bridge, Interface, InvalidTopologyError, KernelError, Lab, Namespace
+
+FOUR = ("192.168.15.1/24", "192.168.15.2/24")
+SIX = ("fd00:15::1/64", "fd00:15::2/64")
+
+
+@pytest.fixture
+def red(netns: Lab) -> Namespace:
+    """A namespace."""
+    return netns.add_namespace("red")
+
+
+@pytest.fixture
+def blue(netns: Lab) -> Namespace:
+    """Another."""
+    return netns.add_namespace("blue")
+
+
+def shown_by_ip(interface: Interface) -> str:
+    """What ip(8), inside, says of an interface."""
+    return interface.namespace.run(["ip", "address", "show", "dev", interface.name]).stdout
+
+
+@pytest.mark.parametrize(("first", "second"), [FOUR, SIX], ids=["IPv4", "IPv6"])
+def test_addresses_are_usable_at_once(netns: Lab, red: Namespace, blue: Namespace, first: str, second: str) -> None:
+    """The very next call after add_veth can bind and connect; no duplicate address detection is waited for."""
+    netns.add_veth(red, blue, addresses=(first, second))
+    target = second.split("/")[0]
+    with blue.socket(socket.AF_INET6 if ":" in target else socket.AF_INET) as server:
+        server.bind((target, 80))
+        server.listen()
+        server.settimeout(5)
+        assert peer_of_connection(red, target, 80, server) == first.split("/")[0]
+    assert "tentative" not in blue.run(["ip", "address"]).stdout
+
+
+@pytest.mark.parametrize(("address", "target"), [(FOUR[1], "192.168.15.2"), (SIX[1], "fd00:15::2")])
+def test_an_address_added_later_is_usable_at_once(
+    netns: Lab, red: Namespace, blue: Namespace, address: str, target: str
+) -> None:
+    """add_address makes an address that can be bound the moment it returns; remove_address takes it away."""
+    _near, far = netns.add_veth(red, blue, addresses=((FOUR[0], SIX[0]), None))
+    far.add_address(address)
+    assert ipaddress.ip_interface(address) in far.addresses
+    with listen(blue, 9, socket.SOCK_DGRAM) as server:
+        peer_of_datagram(red, target, 9, server)
+    far.remove_address(address)
+    assert ipaddress.ip_interface(address) not in far.addresses
+    with blue.socket(socket.AF_INET6 if ":" in target else socket.AF_INET) as gone, pytest.raises(OSError) as caught:
+        gone.bind((target, 80))
+    assert caught.value.errno == errno.EADDRNOTAVAIL
+
+
+def test_interfaces_have_their_final_names_at_once(netns: Lab, red: Namespace, blue: Namespace) -> None:
+    """Both ends are in their namespaces, named as asked for or after the namespace, and up."""
+    pair = netns.add_veth(red, blue, names=("eth0", None))
+    a, b = pair
+    assert (a, b) == (pair.a, pair.b) == (pair[0], pair[1])
+    assert (a.name, b.name) == ("eth0", "veth-blue")
+    assert set(red.interfaces) == {"lo", "eth0"}
+    assert a.peer is b
+    assert b.peer is a
+    assert a.namespace is red
+    assert b.namespace is blue
+    assert a.is_up
+    assert b.is_up
+    assert red.run(["cat", "/sys/class/net/eth0/ifindex"]).stdout.strip() == str(a.index)
+
+
+def test_the_real_host_never_sees_them(netns_nat: Lab) -> None:
+    """No interface of a lab shows up in the namespace pytest runs in."""
+    ours = {name for namespace in netns_nat for name in namespace.interfaces} - {"lo"}
+    assert ours.isdisjoint(set(os.listdir("/proc/sys/net/ipv4/conf")) - {"eth0"})
+
+
+def test_mtu(netns: Lab, red: Namespace, blue: Namespace) -> None:
+    """An MTU given or set is the kernel's, and packets larger than it do not fit."""
+    near, far = netns.add_veth(red, blue, addresses=FOUR, mtu=1400)
+    assert near.mtu == far.mtu == 1400
+    assert "mtu 1400" in shown_by_ip(near)
+    ping = ["ping", "-c1", "-W1", "-M", "do", "192.168.15.2"]
+    assert red.run([*ping, "-s", "1372"]).returncode == 0
+    assert red.run([*ping, "-s", "1373"], check=False).returncode != 0
+    near.mtu = far.mtu = 1500
+    assert near.mtu == 1500
+    assert red.run([*ping, "-s", "1373"]).returncode == 0
+
+
+def test_mac(netns: Lab, red: Namespace, blue: Namespace) -> None:
+    """A MAC address set is the kernel's, and what the neighbour learns."""
+    near, _far = netns.add_veth(red, blue, addresses=FOUR)
+    near.mac = "02:00:00:00:00:2A"
+    assert near.mac == "02:00:00:00:00:2a"
+    assert "02:00:00:00:00:2a" in shown_by_ip(near)
+    assert reaches(red, "192.168.15.2")
+    assert [entry.mac for entry in blue.neighbours() if entry.address.version == 4] == [near.mac]
+
+
+def test_up_and_down(netns: Lab, red: Namespace, blue: Namespace) -> None:
+    """Down, an interface carries nothing; up again, it does."""
+    near, _ = netns.add_veth(red, blue, addresses=FOUR)
+    near.down()
+    assert not near.is_up
+    assert not reaches(red, "192.168.15.2")
+    near.up()
+    assert near.is_up
+    assert reaches(red, "192.168.15.2")
+
+
+def test_what_others_change_is_read_back(netns: Lab, red: Namespace, blue: Namespace) -> None:
+    """Handles keep no copies: what a program inside changes shows."""
+    near, _ = netns.add_veth(red, blue, addresses=FOUR, names=("eth0", "eth0"))
+    red.run("ip link set eth0 mtu 1300 address 02:00:00:00:00:07")
+    red.run("ip address add 10.1.1.1/16 dev eth0")
+    red.run("ip link add dev extra type veth")
+    assert (near.mtu, near.mac) == (1300, "02:00:00:00:00:07")
+    assert ipaddress.ip_interface("10.1.1.1/16") in near.addresses
+    assert {"extra", "veth0"} <= set(red.interfaces)
+    assert red.interfaces["extra"].kind == "veth"
+    red.interfaces["extra"].delete()
+    assert set(red.interfaces) == {"lo", "eth0"}
+
+
+def test_bridge_and_ports(netns: Lab, red: Namespace) -> None:
+    """A bridge forwards at once; attach makes the port and returns the end inside; deleting it keeps the rest."""
+    bridge = netns.add_bridge("v-net-0", ("192.168.15.5/24", "fd00:15::5/64"))
+    assert isinstance(bridge, Bridge)
+    assert bridge.kind == "bridge"
+    assert bridge.is_up
+    assert bridge.namespace is netns.host
+    inside = bridge.attach(red, FOUR[0], "eth7", mtu=1400, mac="02:00:00:00:00:01")
+    assert (inside.name, inside.namespace, inside.mtu, inside.mac) == ("eth7", red, 1400, "02:00:00:00:00:01")
+    assert "veth-red-br" in netns.host.interfaces
+    assert reaches(red, "192.168.15.5")
+    inside.add_address("fd00:15::1/64")
+    assert reaches(red, "fd00:15::5")
+    inside.delete()
+    assert set(netns.host.interfaces) == {"lo", "v-net-0"}
+    bridge.attach(red, FOUR[0])
+    assert reaches(red, "192.168.15.5")
+
+
+def test_a_bridge_in_another_namespace(netns: Lab, red: Namespace, blue: Namespace) -> None:
+    """A bridge may be in any namespace; two namespaces can be on it twice."""
+    bridge = netns.add_bridge("br0", "10.0.0.1/24", namespace=blue)
+    first, second = bridge.attach(red, "10.0.0.2/24"), bridge.attach(red)
+    assert first.name != second.name
+    assert reaches(blue, "10.0.0.2")
+    assert "host" not in netns
+
+
+def test_both_ends_in_one_namespace(netns: Lab, red: Namespace) -> None:
+    """A cable may have both ends in one namespace, under different names."""
+    a, b = netns.add_veth(red, red)
+    assert a.name != b.name
+    assert {a.name, b.name} < set(red.interfaces)
+    with pytest.raises(InvalidTopologyError, match="both ends 'x'"):
+        netns.add_veth(red, red, names=("x", "x"))
+
+
+@pytest.mark.parametrize(
+    ("near", "gateway", "far", "target"),
+    [
+        ("192.168.15.1/24", "192.168.15.5/24", "192.168.1.2/24", "192.168.1.3"),
+        ("fd00:15::1/64", "fd00:15::5/64", "fd00:1::2/64", "fd00:1::3"),
+    ],
+    ids=["IPv4", "IPv6"],
+)
+def test_routes_via_a_gateway(netns: Lab, red: Namespace, near: str, gateway: str, far: str, target: str) -> None:
+    """Two routes and forwarding between them make a router; without forwarding nothing passes."""
+    outside, host = netns.add_namespace("outside"), netns.host
+    length = near.split("/")[1]
+    netns.add_veth(red, host, addresses=(near, gateway))
+    netns.add_veth(host, outside, addresses=(far, f"{target}/{length}"))
+    red.add_route(ipaddress.ip_interface(far).network, via=gateway.split("/")[0])
+    outside.add_default_route(via=host)
+    assert not reaches(red, target)
+    host.enable_forwarding()
+    assert reaches(red, target)
+    with listen(outside, 80) as server:
+        assert peer_of_connection(red, target, 80, server) == near.split("/")[0]
+    route = next(route for route in red.routes() if route.destination == ipaddress.ip_interface(far).network)
+    assert (str(route.via), route.interface) == (gateway.split("/")[0], "veth-red")
+    default = [route for route in outside.routes() if route.is_default]
+    assert [str(route.via) for route in default] == [far.split("/")[0]]
+
+
+def test_routes_by_interface_and_metric(netns: Lab, red: Namespace, blue: Namespace) -> None:
+    """dev= names the interface or passes it; of two routes to one place the lower metric is used, and both are listed."""
+    near, far = netns.add_veth(red, blue, addresses=FOUR)
+    red.add_route("10.0.0.0/8", dev=near, metric=100)
+    red.add_route("10.0.0.0/8", dev="lo", metric=200)
+    assert [(route.interface, route.metric) for route in red.routes() if str(route.destination) == "10.0.0.0/8"] == [
+        ("veth-red", 100),
+        ("lo", 200),
+    ]
+    far.add_address("10.0.0.1/8")
+    assert reaches(red, "10.0.0.1")
+
+
+def test_a_namespace_as_gateway(netns_lan: Lab) -> None:
+    """via= takes a namespace, or its name, that shares a network."""
+    netns_lan["red"].add_route("172.16.0.0/12", via="blue")
+    netns_lan["red"].add_route("172.32.0.0/16", via=netns_lan["blue"])
+    routes = {str(route.destination): str(route.via) for route in netns_lan["red"].routes()}
+    assert routes["172.16.0.0/12"] == routes["172.32.0.0/16"] == "192.168.15.2"
+
+
+def test_neighbours_of_both_families(netns: Lab, red: Namespace, blue: Namespace) -> None:
+    """ARP and neighbour discovery fill one list; an address nobody has is listed without a MAC."""
+    _, far = netns.add_veth(red, blue, addresses=((FOUR[0], SIX[0]), (FOUR[1], SIX[1])))
+    assert reaches(red, "192.168.15.2")
+    assert reaches(red, "fd00:15::2")
+    entries = {str(entry.address): entry for entry in red.neighbours()}
+    for address in ("192.168.15.2", "fd00:15::2"):
+        assert (entries[address].mac, entries[address].interface) == (far.mac, "veth-red")
+        assert entries[address].state in {"reachable", "stale", "delay", "probe"}
+    assert not reaches(red, "192.168.15.77")
+    unknown = next(entry for entry in red.neighbours() if str(entry.address) == "192.168.15.77")
+    assert unknown.mac == ""
+    assert unknown.state in {"failed", "incomplete"}
+
+
+def test_sysctl_is_the_namespaces_own(netns: Lab, red: Namespace, blue: Namespace) -> None:
+    """What one namespace sets, programs in it see, and nobody else."""
+    with open("/proc/sys/net/ipv4/ip_default_ttl") as file:
+        before = file.read()
+    assert red.sysctl("net.ipv4.ip_default_ttl", 42) == "42"
+    assert red.sysctl("net.ipv4.ip_default_ttl") == "42"
+    assert red.run("cat /proc/sys/net/ipv4/ip_default_ttl").stdout == "42\n"
+    assert blue.sysctl("net.ipv4.ip_default_ttl") != "42"
+    with open("/proc/sys/net/ipv4/ip_default_ttl") as file:
+        assert file.read() == before
+
+
+def test_forwarding_is_off_until_enabled(red: Namespace) -> None:
+    """Whatever the machine does, a namespace forwards nothing until told to; then both families."""
+    names = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
+    assert [red.sysctl(name) for name in names] == ["0", "0"]
+    red.enable_forwarding()
+    assert [red.sysctl(name) for name in names] == ["1", "1"]
+
+
+def test_sysctl_of_an_interface_with_a_dot_in_its_name(netns: Lab, red: Namespace, blue: Namespace) -> None:
+    """Slashes separate the parts of a setting where a name has dots, as sysctl(8) has it."""
+    netns.add_veth(red, blue, names=("eth0.5", "eth0"))
+    assert red.sysctl("net/ipv4/conf/eth0.5/rp_filter", 2) == "2"
+
+
+def test_two_labs_have_the_same_names_and_addresses() -> None:
+    """Labs know nothing of each other: names, addresses and ports may be the same."""
+    with Lab() as first, Lab() as second:
+        for lab in (first, second):
+            netns_red, netns_blue = lab.add_namespace("red"), lab.add_namespace("blue")
+            lab.add_veth(netns_red, netns_blue, addresses=FOUR)
+        with listen(first["blue"], 80) as one, listen(second["blue"], 80) as two:
+            assert peer_of_connection(first["red"], "192.168.15.2", 80, one) == "192.168.15.1"
+            assert peer_of_connection(second["red"], "192.168.15.2", 80, two) == "192.168.15.1"
+
+
+# -- what the kernel says ----------------------------------------------------------------------------
+
+
+def test_the_kernels_own_words(netns_pair: Lab) -> None:
+    """A refusal tells the action, the namespace, the kernel's words, and its number."""
+    red = netns_pair["red"]
+    with pytest.raises(KernelError) as caught:
+        red.add_default_route(via="10.9.9.9")
+    assert str(caught.value) == (
+        "cannot add default route via 10.9.9.9 in namespace 'red': Nexthop has invalid gateway "
+        "(Network is unreachable, ENETUNREACH)"
+    )
+    error = caught.value
+    assert (error.errno, error.namespace, error.kernel_message) == (
+        errno.ENETUNREACH,
+        "red",
+        "Nexthop has invalid gateway",
+    )
+    assert isinstance(error, OSError)
+
+
+def test_refusals_without_words_have_the_errors_text(netns_pair: Lab) -> None:
+    """Where the kernel gives a mere number, the action and the number's meaning are told."""
+    near = netns_pair["red"].interfaces["veth-red"]
+    with pytest.raises(
+        KernelError, match=re.escape("cannot add address 192.168.15.1/24 to veth-red in namespace 'red': ")
+    ) as caught:
+        near.add_address("192.168.15.1/24")
+    assert caught.value.errno == errno.EEXIST
+    with pytest.raises(KernelError, match="cannot remove address 10.0.0.1/8 from veth-red"):  # noqa: RUF043
+        near.remove_address("10.0.0.1/8")
+    netns_pair["red"].add_route("10.0.0.0/8", via="192.168.15.2")
+    with pytest.raises(KernelError, match="cannot add route to 10.0.0.0/8 via 192.168.15.2 in namespace 'red'.*EEXIST"):  # noqa: RUF043
+        netns_pair["red"].add_route("10.0.0.0/8", via="192.168.15.2")
+    with pytest.raises(KernelError, match=r"cannot set sysctl net.ipv4.ip_forward to xyz in namespace 'red'.*EINVAL"):
+        netns_pair["red"].sysctl("net.ipv4.ip_forward", "xyz")
+
+
+def test_a_handle_whose_interface_is_gone(netns_pair: Lab) -> None:
+    """Everything asked of a deleted interface says which one it was."""
+    near, far = (netns_pair[name].interfaces[f"veth-{name}"] for name in ("red", "blue"))
+    near.delete()
+    for ask in (
+        lambda: near.mtu,
+        lambda: far.mac,
+        near.up,
+        near.down,
+        near.delete,
+        lambda: far.add_address("10.0.0.1/8"),
+    ):
+        with pytest.raises(KernelError, match=r"veth-(red|blue)( up| down)? in namespace '(red|blue)': .*ENODEV"):
+            ask()

@@ -1,0 +1,74 @@
+"""The nft text of NAT rules, and what errors say."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import subprocess
+
+from pytest_netns import nat
+from pytest_netns.errors import CommandError, CommandTimeout, KernelError, NetnsError, RulesetError, show_output
+
+LAN = ipaddress.ip_network("192.168.15.0/24")
+
+
+def test_no_rules_make_an_empty_table() -> None:
+    """Without rules the table has no chains, and what it had is flushed."""
+    text = nat.ruleset([], [])
+    assert "flush table inet netns" in text
+    assert "chain" not in text
+
+
+def test_masquerade_as_text() -> None:
+    """A masquerade names its interface, its source, and spares what stays inside; for IPv6 with ip6."""
+    text = nat.ruleset([nat.Masquerade(LAN, "eth0"), nat.Masquerade(ipaddress.ip_network("fd00::/64"))], [])
+    assert '    oifname "eth0" ip saddr 192.168.15.0/24 ip daddr != 192.168.15.0/24 masquerade\n' in text
+    assert "    ip6 saddr fd00::/64 ip6 daddr != fd00::/64 masquerade\n" in text
+    assert "dnat" not in text
+
+
+def test_port_forward_as_text() -> None:
+    """A forward is a rule for each of its addresses, for packets from outside and for the namespace's own."""
+    targets = (ipaddress.ip_address("192.168.15.2"), ipaddress.ip_address("fd00::2"))
+    text = nat.ruleset([], [nat.PortForward(8080, targets, 80, "udp")])
+    four = "meta nfproto ipv4 fib daddr type local udp dport 8080"
+    six = "meta nfproto ipv6 fib daddr type local udp dport 8080"
+    assert text.count(four) == text.count(six) == 2
+    assert text.count("dnat ip to 192.168.15.2:80") == text.count("dnat ip6 to [fd00::2]:80") == 2
+
+
+def test_kernel_error() -> None:
+    """Action, place, the kernel's words, number, remedy; an OSError with an errno."""
+    error = KernelError("add x", errno.ENOSPC, namespace="red", kernel_message="too many", remedy="fewer")
+    assert str(error) == "cannot add x in namespace 'red': too many (No space left on device, ENOSPC)\n  remedy: fewer"
+    assert str(KernelError("add x", errno.ENOSPC)) == "cannot add x: No space left on device (ENOSPC)"
+    assert isinstance(error, OSError)
+    assert isinstance(error, NetnsError)
+    assert error.errno == errno.ENOSPC
+
+
+def test_command_errors() -> None:
+    """The command as typed, the status or signal, both outputs; and they are subprocess's own."""
+    error = CommandError(2, ["a b", "c"], b"out\n", "", namespace="red")
+    assert str(error) == "cannot complete command in namespace 'red': 'a b' c: exit status 2\n  stdout:\n    out"
+    assert isinstance(error, subprocess.CalledProcessError)
+    assert "signal 9 (SIGKILL)" in str(CommandError(-9, "x", None, None, namespace="red"))
+    late = CommandTimeout(["sleep", "9"], 0.5, None, "err", namespace="red")
+    assert str(late) == ("cannot complete command in namespace 'red' within 0.5 s: sleep 9: killed\n  stderr:\n    err")
+    assert isinstance(late, subprocess.TimeoutExpired)
+
+
+def test_long_output_is_cut_at_its_beginning() -> None:
+    """The end is what tells; how much was left out is said."""
+    shown = show_output("\n".join(map(str, range(100))), "")
+    assert shown.startswith("\n  stdout (last 20 of 100 lines):\n    80\n")
+    assert shown.endswith("\n    99")
+
+
+def test_ruleset_error() -> None:
+    """nft's message and the text it refused are both there."""
+    error = RulesetError("add rul x", "Error: syntax error\nadd rul x\n    ^^^\n", namespace="host")
+    assert str(error).startswith(
+        "cannot apply nft ruleset in namespace 'host': Error: syntax error\nadd rul x\n    ^^^"
+    )
+    assert str(error).endswith("ruleset was:\n    add rul x")
