@@ -92,10 +92,11 @@ class Names:
         """Bring the files of all namespaces up to date, unless they are held."""
         if self._held:
             return
-        for namespace in self._lab:
-            if namespace._view is not None:
-                with contextlib.suppress(NetnsError):  # its init was killed: who uses it next is told
-                    self.write(namespace)
+        with self._lab._lock:
+            for namespace in self._lab:
+                if namespace._view is not None:
+                    with contextlib.suppress(NetnsError):  # its init was killed: who uses it next is told
+                        self.write(namespace)
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -108,7 +109,7 @@ class Names:
         self.spread()
 
     def write(self, namespace: Namespace) -> None:
-        """Bring the files of one namespace up to date; next to nothing where they are."""
+        """Bring the files of one namespace up to date, which costs next to nothing where they are; the lab is locked."""
         view = namespace._view
         if view is None:
             return
@@ -116,7 +117,9 @@ class Names:
         if self._written.get(view) == self._version:
             return
         view.write_etc("hosts", hosts_text(list(self._lines(namespace))))
-        if not view.write_etc("resolv.conf", resolver_text(namespace._resolvers)) and namespace._resolvers:
+        done = view.write_etc("resolv.conf", resolver_text(namespace._resolvers))
+        # Later on, a program that has replaced the file, such as a DHCP client, is right.
+        if not done and namespace._resolvers and view not in self._written:
             raise NetnsError(
                 f"cannot set the name servers of namespace {namespace.name!r}: it has no /etc/resolv.conf of its own; "
                 "a program has replaced it, or this machine has none or refuses the mount"
