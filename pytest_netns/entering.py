@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pytest_netns import awaiting, python_processes
 from pytest_netns.errors import KernelError, NetnsError
 from pytest_netns.kernel import interrupts, netns, syscalls
 
@@ -20,18 +21,19 @@ if TYPE_CHECKING:
     from pytest_netns.namespace import Namespace
 
 AWAIT_ADVICE = (
-    "other tasks would run inside it, and the event loop's own threads outside: "
-    "leave the block before awaiting, or use ns.socket(), ns.call(coroutine_function) or ns.create_subprocess_exec()"
+    "other tasks would run inside it, and the event loop's own threads outside: leave the block before awaiting, or use "
+    "ns.socket(), ns.create_server(), ns.call_async(coroutine_function) or ns.create_subprocess_exec()"
 )
 
 
-@dataclass
+@dataclass(eq=False, slots=True)
 class _Entry:
-    """One block a thread is in: which namespace, where to go back to, the task that awaited inside if one did."""
+    """One block a thread is in: which namespace, where to go back to, whether it is back already since a task awaited."""
 
     namespace: Namespace
     back: int
-    awaited: Any = None
+    watch: awaiting.Watch | None = None
+    expelled: bool = False
 
 
 class _Entries(threading.local):
@@ -48,40 +50,40 @@ _entries = _Entries()
 def enter(namespace: Namespace) -> None:
     """Move the calling thread into a namespace."""
     fd = namespace._kernel.fd
-    back = os.open(netns.THREAD_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
+    namespace._lab._note_entered(namespace)
+    python_processes.adopt()
+    # On record before the thread moves: whatever interrupts this, `leave_all` puts it back.
+    entry = _Entry(namespace, os.open(netns.THREAD_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC))
+    _entries.stack.append(entry)
     try:
         syscalls.setns(fd, syscalls.CLONE_NEWNET)
     except OSError as error:
-        os.close(back)
+        _entries.stack.pop()
+        os.close(entry.back)
         raise KernelError("enter namespace", error.errno or 0, namespace=namespace.name) from error
-    entry = _Entry(namespace, back)
-    _entries.stack.append(entry)
-    namespace._lab._note_entered(namespace)
-    if "asyncio" in sys.modules:
-        _watch_for_await(entry)
+    if "asyncio" in sys.modules or "trio" in sys.modules:
+        entry.watch = awaiting.watch(lambda: _expel(entry))
 
 
 @interrupts.uninterrupted
-def leave(namespace: Namespace) -> None:
-    """Move the calling thread back to where it was; end the process if that cannot be done."""
+def leave(namespace: Namespace, error: BaseException | None = None) -> None:
+    """Move the calling thread back to where it was; end the process if that cannot be done.
+
+    Raises:
+        NetnsError: a task has awaited inside the block.
+    """
     if not _entries.stack or _entries.stack[-1].namespace is not namespace:
         raise NetnsError(f"cannot leave namespace {namespace.name!r}: this thread did not enter it last")
-    entry = _entries.stack.pop()
-    if entry.awaited is None:
-        _go_back(entry)
-        return
-    entry.awaited.uncancel()
-    raise NetnsError(f"cannot await inside `with` namespace {namespace.name!r}: {AWAIT_ADVICE}")
+    if _leave_last(error):
+        raise NetnsError(f"cannot await inside `with` namespace {namespace.name!r}: {AWAIT_ADVICE}")
 
 
 def leave_all(depth: int = 0) -> list[str]:
     """Leave every block the calling thread is in beyond a depth; returns the names of the namespaces left."""
     left = []
     while len(_entries.stack) > depth:
-        entry = _entries.stack.pop()
-        if entry.awaited is None:
-            _go_back(entry)
-        left.append(entry.namespace.name)
+        left.append(_entries.stack[-1].namespace.name)
+        _leave_last(None)
     return left
 
 
@@ -115,31 +117,32 @@ def mark(*functions: Callable[..., Any]) -> None:
         interrupts.uninterrupted(function)
 
 
+@interrupts.uninterrupted
+def _leave_last(error: BaseException | None) -> bool:
+    """Leave the innermost block; whether the thread had been put back before, since a task awaited."""
+    entry = _entries.stack[-1]
+    if not entry.expelled:
+        _go_back(entry)
+    _entries.stack.pop()
+    os.close(entry.back)
+    if entry.watch is not None:
+        entry.watch.stop(error)
+    return entry.expelled
+
+
 def _go_back(entry: _Entry) -> None:
     try:
         syscalls.setns(entry.back, syscalls.CLONE_NEWNET)
     except OSError as error:
         netns.abort(f"cannot leave network namespace {entry.namespace.name!r}: {error}")
-    finally:
-        os.close(entry.back)
 
 
-def _watch_for_await(entry: _Entry) -> None:
-    """In a coroutine: if the event loop gets to run before the block has ended, something inside it has awaited."""
-    import asyncio
-
-    try:
-        loop = asyncio.get_running_loop()
-        task = asyncio.current_task()
-    except RuntimeError:
-        return
-    if task is None:
-        return
-
-    def check() -> None:
-        if entry in _entries.stack:
+@interrupts.uninterrupted
+def _expel(awaited: _Entry) -> None:
+    """A task has awaited inside a block: put the thread back at once, before other tasks run."""
+    for entry in reversed(_entries.stack[_entries.stack.index(awaited) :]):
+        if not entry.expelled:
             _go_back(entry)
-            entry.awaited = task
-            task.cancel("awaited inside `with namespace`")
-
-    loop.call_soon(check)
+            entry.expelled = True
+            if entry.watch is not None:
+                entry.watch.cancel()

@@ -10,20 +10,24 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from pytest_netns import calls, process, values
+from pytest_netns import calls, process, python_processes, resolving, values
 from pytest_netns.errors import InvalidTopologyError, KernelError, NetnsError
 from pytest_netns.interface import AddressArgument, Bridge, Interface, VethPair, parse_addresses
 from pytest_netns.kernel import destruction, rtnetlink, supervision, sweeping
 from pytest_netns.kernel.netns import NetworkNamespace
+from pytest_netns.names import Names
 from pytest_netns.namespace import Namespace
-from pytest_netns.values import IPInterface
+from pytest_netns.values import IPAddress, IPInterface
 
 if TYPE_CHECKING:
+    from pytest_netns.explaining.capture import Capture
     from pytest_netns.topology import Topology
 
 HOST = "host"
 STOP_GRACE = 0.5  # seconds between SIGTERM and SIGKILL for what still runs when a lab is closed
+MOST_RECORDED = 100  # namespaces of a test whose packets are recorded for its report
 _KEPT_FAILURES = 20
+_NO_BRIDGE_FILTERS = {f"net.bridge.bridge-nf-call-{filter_}": 0 for filter_ in ("iptables", "ip6tables", "arptables")}
 
 
 class Lab:
@@ -42,6 +46,9 @@ class Lab:
         self._lock = threading.RLock()
         self._failures: collections.deque[subprocess.SubprocessError] = collections.deque(maxlen=_KEPT_FAILURES)
         self._entered: dict[int, int] = {}
+        self._names = Names(self)
+        self._captures: list[Capture] = []
+        self._recording: Capture | None = None
 
     # -- making ---------------------------------------------------------------------------------------
 
@@ -73,10 +80,17 @@ class Lab:
 
             def undo() -> None:
                 watched.closed = time.monotonic()
+                resolving.unregister(namespace)
                 kernel.close()
 
             self._undo.append(undo)
             self._namespaces[name] = namespace
+            resolving.register(namespace)
+            self._names.changed(namespace)
+            for capture in self._captures:
+                # A recording that nobody asked for must not use up the process's descriptors.
+                if capture is not self._recording or len(self) <= MOST_RECORDED:
+                    capture.add(namespace)
         return namespace
 
     def add_veth(
@@ -136,10 +150,25 @@ class Lab:
             self._register(bridge)
         bridge._wait_usable(addresses)
         # The bridge module may hand what crosses a bridge to nft; NAT would then happen in the wrong place.
-        for filter_ in ("iptables", "ip6tables", "arptables"):
-            with contextlib.suppress(NetnsError):  # the module is not loaded
-                place.sysctl(f"net.bridge.bridge-nf-call-{filter_}", 0)
+        with contextlib.suppress(NetnsError):  # the module is not loaded
+            place._write_sysctls(_NO_BRIDGE_FILTERS)
         return bridge
+
+    def add_hostname(self, hostname: str, target: Namespace | str | IPAddress) -> None:
+        """Have a further name lead to a namespace, for everything that runs in this lab.
+
+        Args:
+            hostname: such as ``"api.example.com"``.
+            target: a namespace, its name, or an address.
+        """
+        self._check_open()
+        if isinstance(target, str) and target in self:
+            target = self[target]
+        if isinstance(target, Namespace):
+            self._check_member(target)
+            self._names.add(hostname, target)
+        else:
+            self._names.add(hostname, values.parse_address(target, "target of a host name"))
 
     def build(self, topology: Topology) -> None:
         """Add all of a topology, which was validated as a whole when it was made.
@@ -150,10 +179,43 @@ class Lab:
         from pytest_netns import building
 
         self._check_open()
-        building.build(self, topology)
+        with self._names.held():
+            building.build(self, topology)
         self._built.append(topology)
 
     # -- reading --------------------------------------------------------------------------------------
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has been closed."""
+        return self._closed
+
+    @contextlib.contextmanager
+    def capture(self) -> Iterator[Capture]:
+        """The packets that all interfaces of all namespaces send and receive during the block, and after it::
+
+        with lab.capture() as packets:
+            red.run("ping -c1 192.168.15.2")
+        assert any(packet.protocol == "arp" for packet in packets)
+        """
+        capture = self._start_capture()
+        try:
+            yield capture
+        finally:
+            self._captures.remove(capture)
+            capture.stop()
+
+    def draw(self, format: str = "text") -> str:
+        """A drawing of the network as it is now.
+
+        Args:
+            format: ``"text"``, ``"mermaid"`` or ``"svg"``.
+        """
+        from pytest_netns.drawing import Sketch, draw
+        from pytest_netns.explaining import observing
+
+        self._check_open()
+        return draw(Sketch.from_states(observing.networks(self)), format)
 
     def __getitem__(self, name: str) -> Namespace:
         try:
@@ -188,14 +250,15 @@ class Lab:
             self._closed = True
         errors: list[Exception] = []
         self._end_processes(errors)
+        for capture in self._captures:
+            capture.stop()
         for undo in reversed(self._undo):
             try:
                 undo()
             except Exception as error:
                 errors.append(error)
         self._undo.clear()
-        if self._entered:
-            supervision.supervisor().watch(list(self._entered), "-")
+        supervision.unwatch([namespace._open_kernel.inode for namespace in self])
         if len(errors) > 1:
             raise ExceptionGroup(f"cannot close lab{f' of {self.owner}' if self.owner else ''} cleanly", errors)
         if errors:
@@ -213,6 +276,8 @@ class Lab:
         processes = [item for namespace in self for item in namespace._processes]
         running = [item for item in processes if item.poll() is None]
         deadline = time.monotonic() + STOP_GRACE
+        python_processes.end(self._entered)
+        asked = sweeping.ask_to_end(self._entered)
         busy = [view for view in views if running or view.has_processes()]
         for view in busy:
             view.ask_to_end()
@@ -223,6 +288,7 @@ class Lab:
             supervision.wait_ended(view.init.pidfd, deadline - time.monotonic())
         for view in views:
             view.close()
+        sweeping.end_processes(self._entered, asked, deadline)
         process.end_all(processes, errors)
         for view in views:
             try:
@@ -230,7 +296,18 @@ class Lab:
             except NetnsError as error:
                 errors.append(error)
         calls.end_all([item for namespace in self for item in namespace._calls], deadline, errors)
-        sweeping.end_processes(self._entered, deadline)
+
+    def _start_capture(self) -> Capture:
+        """Capture from now on until the lab is closed, namespaces that are added later too."""
+        from pytest_netns.explaining.capture import Capture
+
+        self._check_open()
+        capture = Capture()
+        with self._lock:
+            self._captures.append(capture)
+            for namespace in self:
+                capture.add(namespace)
+        return capture
 
     # -- for the other modules ------------------------------------------------------------------------
 
@@ -294,6 +371,8 @@ class Lab:
             a._peer, b._peer = b, a
             self._register(a)
             self._register(b)
+        for interface in (a, b) if bridge is None else (a, bridge, b):  # a bridge has a carrier once its port has
+            interface._settle()
         a._wait_usable(addresses[0])
         b._wait_usable(addresses[1])
         return VethPair(a, b)
@@ -314,14 +393,15 @@ class Lab:
     def _register(interface: Interface) -> None:
         interface.namespace._interfaces[interface.index] = interface
         interface.namespace._names.add(interface.name)
+        interface.namespace._lab._names.changed(interface.namespace)
 
     def _note_failure(self, error: subprocess.SubprocessError) -> None:
         """Keep a failed command for the report."""
         self._failures.append(error)
 
     def _note_entered(self, namespace: Namespace) -> None:
-        """Python code gets into a namespace: what it starts there is not under an init, so it is looked for later."""
-        inode = namespace._kernel.inode
+        """What runs in a namespace may not be under an init: Python code gets into it, or there are no PID namespaces."""
+        inode = namespace._open_kernel.inode
         if inode not in self._entered:
             self._entered[inode] = sweeping.last_pid()
-            supervision.supervisor().watch([inode])
+            supervision.watch(inode)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket as sockets
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pytest_netns import calls, entering, nat, process, service, values
+from pytest_netns import calls, entering, names, nat, process, service, values
 from pytest_netns.errors import InvalidTopologyError, KernelError, NetnsError
 from pytest_netns.interface import Interface
-from pytest_netns.kernel import netns, nftables, rtnetlink
+from pytest_netns.kernel import diagnosis, netns, nftables, rtnetlink
 from pytest_netns.kernel.netlink import NetlinkSocket
 from pytest_netns.kernel.view import View
 from pytest_netns.process import Command, Process
@@ -20,6 +21,8 @@ from pytest_netns.service import Ready, Service
 from pytest_netns.values import IPAddress, IPNetwork
 
 if TYPE_CHECKING:
+    import asyncio
+
     from pytest_netns.lab import Lab
 
 T = TypeVar("T")
@@ -44,6 +47,7 @@ class Namespace:
         self._processes: list[Process] = []
         self._services: list[Service] = []
         self._calls: list[calls.Call] = []
+        self._resolvers: tuple[IPAddress, ...] = ()
 
     # -- interfaces, routes, neighbours -------------------------------------------------------------
 
@@ -76,6 +80,15 @@ class Namespace:
             InvalidTopologyError: a value that cannot be part of a route.
             KernelError: the kernel refused, such as for a gateway that is not on any connected network.
         """
+        self._netlink.request(self._route(destination, via, dev, metric))
+
+    def _route(
+        self,
+        destination: str | IPNetwork,
+        via: str | IPAddress | Namespace | None,
+        dev: Interface | str | None,
+        metric: int | None,
+    ) -> rtnetlink.Request:
         network = values.parse_destination(destination)
         gateway = None if via is None else self._gateway(via)
         if gateway is None and dev is None:
@@ -88,7 +101,7 @@ class Namespace:
         version = network.version if network is not None else gateway.version if gateway is not None else 4
         family = sockets.AF_INET if version == 4 else sockets.AF_INET6
         index = None if dev is None else self._interface(dev).index
-        self._netlink.request(rtnetlink.add_route(network, family=family, via=gateway, index=index, metric=metric))
+        return rtnetlink.add_route(network, family=family, via=gateway, index=index, metric=metric)
 
     def add_default_route(
         self, via: str | IPAddress | Namespace | None = None, *, dev: Interface | str | None = None
@@ -118,8 +131,7 @@ class Namespace:
 
     def enable_forwarding(self) -> None:
         """Make this namespace a router, for IPv4 and IPv6."""
-        for name in ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"):
-            self.sysctl(name, 1)
+        self._write_sysctls({"net.ipv4.ip_forward": 1, "net.ipv6.conf.all.forwarding": 1})
 
     def sysctl(self, name: str, value: str | int | None = None) -> str:
         """Read a kernel setting of this namespace, or write it.
@@ -131,20 +143,38 @@ class Namespace:
         Returns:
             The setting's value, after the change if there is one.
         """
-        path = values.parse_sysctl_name(name).removeprefix("net").lstrip("./")
-        key = path if "/" in path else path.replace(".", "/")
-        action = f"read sysctl {name}" if value is None else f"set sysctl {name} to {value}"
+        if value is not None:
+            self._write_sysctls({name: value})
+        with self._kernel.entered(), self._sysctl_errors(f"read sysctl {name}"):
+            return netns.read_sysctl_here(_sysctl_key(name))
+
+    def _write_sysctls(self, settings: Mapping[str, str | int]) -> None:
+        with self._kernel.entered():
+            for name, value in settings.items():
+                with self._sysctl_errors(f"set sysctl {name} to {value}"):
+                    netns.write_sysctl_here(_sysctl_key(name), str(value))
+
+    @contextlib.contextmanager
+    def _sysctl_errors(self, action: str) -> Iterator[None]:
         try:
-            with self._kernel.entered():
-                if value is not None:
-                    netns.write_sysctl_here(key, str(value))
-                return netns.read_sysctl_here(key)
-        except KernelError:
-            raise
+            yield
         except FileNotFoundError:
             raise InvalidTopologyError(f"cannot {action}: a network namespace has no setting of that name") from None
         except OSError as error:
-            raise KernelError(action, error.errno or 0, namespace=self.name) from error
+            _, remedy = diagnosis.explain("sysctl", error.errno or 0)
+            raise KernelError(action, error.errno or 0, namespace=self.name, remedy=remedy) from error
+
+    @property
+    def resolver(self) -> list[str]:
+        """The name servers asked here for names the lab does not know; may be set to one address or up to three."""
+        return [str(server) for server in self._resolvers]
+
+    @resolver.setter
+    def resolver(self, servers: str | IPAddress | Sequence[str | IPAddress]) -> None:
+        parsed = names.parse_resolvers(servers)
+        with self._lab._lock:
+            self._resolvers = parsed
+            self._lab._names.renew(self)
 
     # -- NAT ------------------------------------------------------------------------------------------
 
@@ -155,10 +185,7 @@ class Namespace:
             source: the network behind this gateway, such as ``"192.168.15.0/24"``; IPv4 or IPv6.
             out: the interface they leave by; any where left out.
         """
-        interface = None if out is None else self._interface(out).name
-        rule = nat.Masquerade(values.parse_network(source, "masquerade source"), interface)
-        if rule not in self._masquerades:
-            self._change_nat([*self._masquerades, rule], self._port_forwards)
+        self._add_nat([self._masquerade(source, out)], [])
 
     def forward_port(self, port: int, to: str | IPAddress | values.Target, protocol: str = "tcp") -> None:
         """Lead connections to a port of this namespace to another address (DNAT), and forward them.
@@ -170,6 +197,13 @@ class Namespace:
             to: ``"192.168.15.2:80"``, ``"[fd00::2]:80"`` or ``"blue:80"``; without a port, the same port.
             protocol: ``"tcp"`` or ``"udp"``.
         """
+        self._add_nat([], [self._port_forward(port, to, protocol)])
+
+    def _masquerade(self, source: str | IPNetwork, out: Interface | str | None) -> nat.Masquerade:
+        interface = None if out is None else self._interface(out).name
+        return nat.Masquerade(values.parse_network(source, "masquerade source"), interface)
+
+    def _port_forward(self, port: int, to: str | IPAddress | values.Target, protocol: str) -> nat.PortForward:
         values.parse_port(port)
         values.parse_protocol(protocol)
         target = values.parse_target(to)
@@ -180,8 +214,7 @@ class Namespace:
                     f"it is forwarded to {known.targets[0]} port {known.target_port} already"
                 )
         addresses = self._addresses_of(target.host) if isinstance(target.host, str) else (target.host,)
-        forward = nat.PortForward(port, addresses, target.port or port, protocol)
-        self._change_nat(self._masquerades, [*self._port_forwards, forward])
+        return nat.PortForward(port, addresses, target.port or port, protocol)
 
     def nft(self, text: str) -> str:
         """Apply any nft ruleset text, nft(8), in one transaction; returns what nft prints.
@@ -197,7 +230,12 @@ class Namespace:
         """The whole nft ruleset as text."""
         return nftables.apply(self._kernel, "list ruleset")
 
-    def _change_nat(self, masquerades: list[nat.Masquerade], port_forwards: list[nat.PortForward]) -> None:
+    def _add_nat(self, new_masquerades: Sequence[nat.Masquerade], new_forwards: Sequence[nat.PortForward]) -> None:
+        """Add rules in one transaction; those that are there already are no change."""
+        masquerades = list(dict.fromkeys([*self._masquerades, *new_masquerades]))
+        port_forwards = [*self._port_forwards, *new_forwards]
+        if (masquerades, port_forwards) == (self._masquerades, self._port_forwards):
+            return
         nftables.apply(self._kernel, nat.ruleset(masquerades, port_forwards))
         first = not self._masquerades and not self._port_forwards
         self._masquerades, self._port_forwards = masquerades, port_forwards
@@ -282,18 +320,52 @@ class Namespace:
         """
         return calls.call(self, function, args, timeout)
 
+    async def call_async(self, function: Callable[..., Any], /, *args: Any, timeout: float | None = None) -> Any:
+        """As `call`, for asyncio: the event loop that awaits goes on meanwhile.
+
+        A coroutine function gets an event loop of its own in the namespace, so every task, thread and lookup of it is
+        inside. If this await is cancelled, so is the coroutine.
+        """
+        return await calls.call_async(self, function, args, timeout)
+
+    async def create_subprocess_exec(
+        self, program: str | os.PathLike[str], *args: str | os.PathLike[str], limit: int = 2**16, **options: Any
+    ) -> asyncio.subprocess.Process:
+        """Start a program here, as `asyncio.create_subprocess_exec` does; it ends with the lab at the latest.
+
+        Args:
+            program, args: its argv.
+            limit: size in bytes of the buffers of stdout and stderr.
+            options: ``stdin``, ``stdout``, ``stderr``, ``env``, ``cwd`` ... of `asyncio.create_subprocess_exec`.
+        """
+        from pytest_netns import async_process
+
+        return await async_process.create(self, (program, *args), limit, options)
+
     def socket(self, family: int = sockets.AF_INET, type: int = sockets.SOCK_STREAM, proto: int = 0) -> sockets.socket:
         """A new socket that belongs to this namespace, whatever thread uses it."""
         with self._kernel.entered():
             return sockets.socket(family, type, proto)
+
+    def create_server(self, address: tuple[str, int], **options: Any) -> sockets.socket:
+        """A listening TCP socket here, as `socket.create_server` makes it: ``asyncio.start_server(handler, sock=...)``."""
+        with self:
+            return sockets.create_server(address, **options)
+
+    def create_connection(
+        self, address: tuple[str, int], timeout: float | None = None, **options: Any
+    ) -> sockets.socket:
+        """A TCP connection from here, as `socket.create_connection` makes it; names resolve as in the namespace."""
+        with self:
+            return sockets.create_connection(address, timeout, **options)
 
     def __enter__(self) -> Namespace:
         entering.enter(self)
         return self
 
     # Not interrupted by Ctrl-C, see kernel/interrupts.py: the thread must be back outside in any case.
-    def __exit__(self, *exception: object) -> None:
-        entering.leave(self)
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        entering.leave(self, error)
 
     # -- for the other modules ------------------------------------------------------------------------
 
@@ -311,8 +383,13 @@ class Namespace:
         """The namespace's processes, with their init made at the first need."""
         kernel = self._kernel
         with self._lab._lock:
-            if self._view is None:
-                self._view = View(kernel)
+            if self._view is None or self._view.owner != os.getpid():
+                view = View(kernel)
+                if not view.has_pids:
+                    self._lab._note_entered(self)
+                self._view = view
+            self._lab._names.write(self)
+            self._lab._names.may_change(self)
             return self._view
 
     def _interface(self, interface: Interface | str) -> Interface:
@@ -338,14 +415,10 @@ class Namespace:
 
     def _addresses_of(self, name: str) -> tuple[IPAddress, ...]:
         """A namespace's addresses as reached from here, at most one of each family; those in a shared network first."""
-        own = {address.network for address in self._all_addresses()}
-        other = sorted(self._lab[name]._all_addresses(), key=lambda address: address.network not in own)
-        chosen: dict[int, IPAddress] = {}
-        for address in other:
-            chosen.setdefault(address.version, address.ip)
+        chosen = names.best_addresses(self._all_addresses(), self._lab[name]._all_addresses())
         if not chosen:
             raise InvalidTopologyError(f"cannot use namespace {name!r} as a target: it has no address yet")
-        return tuple(chosen.values())
+        return tuple(chosen)
 
     def _gateway(self, via: str | IPAddress | Namespace) -> IPAddress:
         """The address of a gateway, which may be given as a namespace on a shared network."""
@@ -364,6 +437,12 @@ class Namespace:
 
     def __repr__(self) -> str:
         return f"<Namespace {self.name}>"
+
+
+def _sysctl_key(name: str) -> str:
+    """A setting's path below /proc/sys/net."""
+    path = values.parse_sysctl_name(name).removeprefix("net").lstrip("./")
+    return path if "/" in path else path.replace(".", "/")
 
 
 entering.mark(Namespace.__enter__, Namespace.__exit__)

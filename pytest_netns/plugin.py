@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_netns import session as sessions
 from pytest_netns import settings
+from pytest_netns.errors import UnavailableError
 from pytest_netns.session import LabFactory, Session
 
 if TYPE_CHECKING:
+    from pytest_netns.explaining.observing import Snapshot
     from pytest_netns.lab import Lab
 
 SESSION = pytest.StashKey[Session]()
 MARKER = pytest.StashKey[settings.Marker]()
 LAB = pytest.StashKey["Lab"]()
+SNAPSHOTS = pytest.StashKey[Mapping["Lab", "Snapshot"]]()
 BODY_INSIDE = "_netns_body_inside"
 FIXTURES = frozenset({"netns", "netns_factory", "netns_pair", "netns_lan", "netns_nat", BODY_INSIDE})
 
@@ -42,8 +46,17 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     # The earliest moment with all options known: an xdist controller has a single thread now. A worker never has, and
     # inherits what the controller has become.
     session = config.stash[SESSION] = Session(settings.parse(config))
-    if session.settings.mode == "rootless" and not hasattr(config, "workerinput"):
+    workerinput = getattr(config, "workerinput", None)
+    if workerinput is not None:
+        session.inherit(workerinput.get("netns"))
+    elif session.settings.mode == "rootless":
         session.go_rootless()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    if node.gateway.spec.popen:  # another machine is another matter
+        node.workerinput["netns"] = node.config.stash[SESSION].told_workers()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -55,6 +68,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_report_header(config: pytest.Config) -> str:
     return config.stash[SESSION].header()
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    return sessions.topology_id(val)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -80,9 +97,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     if not _uses_netns(item):
         return
     session = item.config.stash[SESSION]
-    session.guard_signals()
     unavailable = session.check_available()
     if unavailable is None:
+        session.guard_signals()
         return
     if session.settings.unavailable == "skip":
         pytest.skip(unavailable.short())
@@ -98,14 +115,26 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]) -> Generator[None, 
         return (yield)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> None:
+    labs = _labs(item)
+    if labs:
+        item.stash[SNAPSHOTS] = sessions.watch(labs)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    if call.excinfo is not None and _uses_netns(item) and isinstance(call.excinfo.value, UnavailableError):
+        # Only what this test needs is missing, such as nft: the others run.
+        own = item.config.stash[SESSION]
+        own.note_missing(call.excinfo.value)
+        if own.settings.unavailable == "skip":
+            short = call.excinfo.value.short()
+            call.excinfo = pytest.CallInfo.from_call(partial(pytest.skip, short), call.when).excinfo
     report = yield
-    lab = item.stash.get(LAB, None)
-    if lab is not None and report.failed:
-        report.sections += sessions.report_sections(lab)
+    _explain(item, report)
     return report
 
 
@@ -119,42 +148,40 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
 # -- the end of the run ----------------------------------------------------------------------------
 
 
-@pytest.hookimpl(wrapper=True, trylast=True)  # inside of what records warnings and of what prints the summary
+@pytest.hookimpl(wrapper=True)
 def pytest_sessionfinish(session: pytest.Session) -> Generator[None, Any, Any]:
     own = session.config.stash[SESSION]
     result = yield
     own.note_leaks(wait=True)
+    own.note_refusals()
     output = getattr(session.config, "workeroutput", None)
     if output is not None:
-        output["netns_leaks"] = own.leaks
+        output["netns"] = own.told_controller()
         return result
     for owner, message in own.leaks:
-        if own.settings.leaks == "error" or not _warn_of_leak(owner, message):
+        try:
+            if own.settings.leaks == "error":
+                raise NamespaceLeakWarning(message)
+            session.config.issue_config_time_warning(NamespaceLeakWarning(f"{owner}: {message}"), stacklevel=2)
+        except NamespaceLeakWarning:  # the user's filters may make the warning an error too
             session.config.hook.pytest_runtest_logreport(report=settings.leak_report(owner, message))
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
     return result
 
 
-def _warn_of_leak(owner: str, message: str) -> bool:
-    """Whether that was only a warning: to a suite with ``filterwarnings = error`` it is an error."""
-    try:
-        warnings.warn(NamespaceLeakWarning(f"{owner}: {message}"), stacklevel=1)
-    except NamespaceLeakWarning:
-        return False
-    return True
-
-
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    leaks = getattr(node, "workeroutput", {}).get("netns_leaks", [])
-    node.config.stash[SESSION].leaks += [(owner, message) for owner, message in leaks]
+    told = getattr(node, "workeroutput", {}).get("netns")  # nothing from one that crashed
+    if told is not None:
+        node.config.stash[SESSION].hear_worker(told)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    reason = config.stash[SESSION].summary()
-    if reason:
-        terminalreporter.section("netns", sep="-")
-        terminalreporter.line(reason)
+    reasons = config.stash[SESSION].missing
+    if reasons:
+        terminalreporter.section("netns: not available", sep="-")
+        for reason in reasons:
+            terminalreporter.line(reason)
 
 
 @pytest.hookimpl(trylast=True)
@@ -167,14 +194,47 @@ def _uses_netns(item: pytest.Item) -> bool:
     return not FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
 
 
+def _explain(item: pytest.Item, report: pytest.TestReport) -> None:
+    """Add to the report of a failed test what its network looks like, and keep its packets."""
+    options = item.config.stash[SESSION].settings
+    labs = _labs(item) if report.failed else []
+    if labs:
+        report.sections += sessions.report_sections(labs, item.stash.get(SNAPSHOTS, {}), whole=options.whole)
+        if item.config.pluginmanager.hasplugin("html"):  # pytest-html
+            report.extras = [*getattr(report, "extras", ()), *sessions.html_extras(labs)]  # type: ignore[attr-defined]
+    if LAB in item.stash and (report.failed or report.when == "call"):
+        lab, root = item.stash[LAB], item.config.rootpath
+        report.sections += sessions.keep_packets(lab, root, failed=report.failed, settings=options)
+    if labs and options.pause:
+        _pause(item, labs)
+
+
+def _pause(item: pytest.Item, labs: list[Lab]) -> None:
+    capture: Any = item.config.pluginmanager.getplugin("capturemanager")
+    capture.suspend(in_=True)
+    try:
+        sessions.pause(labs, item.nodeid)
+    finally:
+        capture.resume()
+
+
+def _labs(item: pytest.Item) -> list[Lab]:
+    """The test's own lab, and those of wider scope if it uses any."""
+    own = [item.stash[LAB]] if LAB in item.stash else []
+    wider = item.config.stash[SESSION].factory.labs if "netns_factory" in getattr(item, "fixturenames", ()) else []
+    return own + wider
+
+
 # -- fixtures --------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def netns(request: pytest.FixtureRequest) -> Iterator[Lab]:
-    """A `Lab` for this test: empty, or what the test's marker builds."""
-    with sessions.open_lab(request.node.nodeid) as lab:
+    """A `Lab` for this test: empty, or what its marker or an indirect parameter builds."""
+    recorded = request.config.stash[SESSION].settings.pcap != "off"
+    with sessions.open_lab(request.node.nodeid, recorded=recorded) as lab:
         request.node.stash[LAB] = lab
+        sessions.build_parameter(lab, getattr(request, "param", None), request.path.parent, request.config.rootpath)
         yield lab
         for service in sessions.dead_services(lab):
             warnings.warn(ServiceDiedWarning(service), stacklevel=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import signal
 import subprocess
 import time
 from collections.abc import Sequence
@@ -135,6 +136,9 @@ def run(
         if process.returncode is not None:
             namespace._processes.remove(process)
     status = process.wait()
+    view = namespace._view
+    if status == -signal.SIGKILL and view is not None and view.init.is_ending():
+        raise view.init_dead()
     if check and status:
         failed = CommandError(status, process.args, stdout, stderr, namespace=namespace.name)
         namespace._lab._note_failure(failed)

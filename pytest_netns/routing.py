@@ -48,3 +48,6 @@ class Neighbour:
     mac: str
     interface: str
     state: str
+
+    def __str__(self) -> str:
+        return f"{self.address} {self.mac or 'unknown'} dev {self.interface} {self.state}"

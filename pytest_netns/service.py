@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import collections
 import contextlib
+import io
 import os
 import re
 import signal
@@ -19,10 +21,12 @@ from pytest_netns.kernel import sockets
 from pytest_netns.process import STOP_GRACE, Command, Process, spawn
 
 if TYPE_CHECKING:
+    from pytest_netns.kernel.view import View
     from pytest_netns.namespace import Namespace
 
 Ready: TypeAlias = "int | str | re.Pattern[str] | Callable[[], object]"
 
+_CHUNK = 1 << 13
 OUTPUT_LIMIT = 1 << 20  # characters of a service's output that are kept: the last ones
 _POLL_FIRST, _POLL_LAST = 0.001, 0.02  # seconds between two looks at the kernel's socket tables
 
@@ -30,7 +34,7 @@ _POLL_FIRST, _POLL_LAST = 0.001, 0.02  # seconds between two looks at the kernel
 class Service(Process):
     """A program that is ready to be used; its output is kept, and shown when something goes wrong."""
 
-    _lines: collections.deque[str]
+    _chunks: collections.deque[str]
     _size: int
     _reader: threading.Thread
     _stopped: bool
@@ -39,7 +43,7 @@ class Service(Process):
     @property
     def output(self) -> str:
         """What it has written so far to stdout and stderr (the last MiB), while it runs and afterwards."""
-        return "".join(self._lines.copy())
+        return "".join(self._chunks.copy())
 
     def stop(self, timeout: float = STOP_GRACE) -> int:
         """Ask it to end (SIGTERM), kill it if it has not within ``timeout`` seconds; returns its exit status."""
@@ -59,20 +63,22 @@ class Service(Process):
         """Whether it has put itself into the background, as daemons do."""
         return any(True for pid in _pids() if self._owns(pid))
 
-    def _begin_reading(self, stream: IO[str]) -> None:
-        self._lines = collections.deque()
+    def _begin_reading(self, stream: IO[bytes]) -> None:
+        self._chunks = collections.deque()
         self._size = 0
         self._stopped = False
         self._reader = threading.Thread(target=self._read, args=(stream,), name="netns-output", daemon=True)
         self._reader.start()
 
-    def _read(self, stream: IO[str]) -> None:
+    def _read(self, stream: IO[bytes]) -> None:
+        decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")("replace"), translate=True)
         with contextlib.suppress(ValueError, OSError), stream:
-            for line in stream:
-                self._lines.append(line)
-                self._size += len(line)
-                while self._size > OUTPUT_LIMIT and len(self._lines) > 1:
-                    self._size -= len(self._lines.popleft())
+            while chunk := os.read(stream.fileno(), _CHUNK):  # not by lines: a prompt does not end in one
+                text = decoder.decode(chunk)
+                self._chunks.append(text)
+                self._size += len(text)
+                while self._size > OUTPUT_LIMIT:
+                    self._size -= len(self._chunks.popleft())
 
     def _reads(self, stream: object) -> bool:
         return stream is self.stdout
@@ -84,12 +90,12 @@ class Service(Process):
     def _owns(self, pid: int) -> bool:
         """Whether a process is this one, a descendant, or a descendant that has lost its parent (a daemon)."""
         spawned = {process.pid for process in self.namespace._processes} - {self.pid}
-        init = self.namespace._spawner().init.pid
+        view = self.namespace._spawner()
         while pid != self.pid:
             parent = _parent(pid)
-            if parent in (0, 1, init, os.getpid()):
+            if parent in (0, 1, view.init.pid, os.getpid()):
                 # An orphan. It is ours unless it was here before us; those started beside us have their own PID.
-                return parent == init and pid not in spawned and pid not in self._others
+                return _is_orphan(pid, parent, view) and pid not in spawned and pid not in self._others
             pid = parent
         return True
 
@@ -107,8 +113,8 @@ def start(
     view = namespace._spawner()
     options.setdefault("stdin", subprocess.DEVNULL)
     options.setdefault("start_new_session", True)  # Ctrl-C at the terminal is for pytest
-    options.update(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
-    others = frozenset(pid for pid in _pids() if _parent(pid) == view.init.pid)
+    options.update(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=False, bufsize=0)
+    others = frozenset(pid for pid in _pids() if _is_orphan(pid, _parent(pid), view))
     service = spawn(namespace, command, process_class=Service, **options)
     assert isinstance(service, Service)
     service._others = others
@@ -210,6 +216,11 @@ def _parent(pid: int) -> int:
             return int(stat.read().rpartition(")")[2].split()[1])
     except OSError:
         return 0
+
+
+def _is_orphan(pid: int, parent: int, view: View) -> bool:
+    """Whether a process of the namespace has lost its parent: it is the init's then, or anybody's without PID namespace."""
+    return parent == view.init.pid if view.has_pids else parent != os.getpid() and view.contains(pid)
 
 
 def _program(pid: int) -> str:

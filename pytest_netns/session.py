@@ -4,27 +4,40 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import sys
 import time
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pytest_netns.errors import InvalidTopologyError, UnavailableError
+from pytest_netns.errors import InvalidTopologyError, KernelError, NetnsError, UnavailableError
 from pytest_netns.kernel import bindings, privileges
 
 if TYPE_CHECKING:
+    from pytest_netns.explaining.observing import Snapshot
     from pytest_netns.lab import Lab
     from pytest_netns.settings import Marker, Settings
     from pytest_netns.topology import Topology
 
+_NAMES_IN_ID = 4
+PCAP_DIRECTORY = ".netns-pcap"  # below the root
+_LONGEST_NAME = 200  # characters
 FIXTURES = frozenset({"netns", "netns_factory", "netns_pair", "netns_lan", "netns_nat"})
 
 
 class LabFactory:
-    """Makes labs that live as long as their block: for fixtures of module or session scope."""
+    """Makes labs that live as long as their block: for fixtures of module or session scope.
+
+    Attributes:
+        labs: those that are open.
+    """
+
+    def __init__(self) -> None:
+        self.labs: list[Lab] = []
 
     @contextlib.contextmanager
     def lab(self, topology: Topology | str | None = None, *, owner: str = "netns_factory") -> Iterator[Lab]:
@@ -37,7 +50,11 @@ class LabFactory:
         with open_lab(owner) as lab:
             if topology is not None:
                 lab.build(_picture(topology) if isinstance(topology, str) else topology)
-            yield lab
+            self.labs.append(lab)
+            try:
+                yield lab
+            finally:
+                self.labs.remove(lab)
 
 
 class Session:
@@ -47,15 +64,18 @@ class Session:
         settings: the options in force.
         factory: what the fixture ``netns_factory`` gives.
         leaks: of the namespaces that outlived their test by 5 s, (test, message).
+        missing: why tests could not run, and what they had to do without: each reason once and in full.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.factory = LabFactory()
         self.leaks: list[tuple[str, str]] = []
+        self.missing: list[str] = []
         self._rootless = False
         self._unavailable: UnavailableError | None = None
         self._checked = False
+        self._watched = False
 
     # -- mode ---------------------------------------------------------------------------------------
 
@@ -71,6 +91,17 @@ class Session:
         except UnavailableError as error:
             self._checked = True
             self._unavailable = error
+
+    def told_workers(self) -> list[str] | None:
+        """What an xdist controller tells its workers at their start: why it could not become rootless."""
+        error = self._unavailable
+        return None if error is None else [error.feature, error.cause, error.remedy]
+
+    def inherit(self, told: list[str] | None) -> None:
+        """In an xdist worker: what the controller could not do, this process cannot either."""
+        if told is not None:
+            self._checked = True
+            self._unavailable = UnavailableError(*told)
 
     def choose_mode(self, *, all_use_netns: bool) -> None:
         """In mode auto, once it is known which tests will run: rootless if there is no other way and nobody minds."""
@@ -95,23 +126,26 @@ class Session:
                 _try_namespace()
             except UnavailableError as error:
                 self._unavailable = error
+        if self._unavailable is not None:
+            self.note_missing(self._unavailable)
         return self._unavailable
+
+    def note_missing(self, error: UnavailableError) -> None:
+        """Remember why a test could not run, to tell it once at the end of the run."""
+        if str(error) not in self.missing:
+            self.missing.append(str(error))
 
     def header(self) -> str:
         """The line of the report header: which mode runs and what is missing."""
         if not _is_linux():
             return "netns: not available: it needs Linux"
         if self._unavailable is not None:
-            return f"netns: not available: {self._unavailable}".replace("\n ", ";")
+            return f"netns: not available: {self._unavailable.short()}"
         mode = self.settings.mode
         if mode == "auto":
             mode = "root" if privileges.is_privileged() else "rootless, if every selected test uses netns"
         missing = f"; NAT is not available: {bindings.REMEDY}" if bindings.find() is None else ""
         return f"netns: mode {mode}{missing}"
-
-    def summary(self) -> str:
-        """What to tell at the end of the run: why tests were not run; empty where all could be."""
-        return str(self._unavailable or "")
 
     # -- a test -------------------------------------------------------------------------------------
 
@@ -147,6 +181,12 @@ class Session:
         for number in (signal.SIGTERM, signal.SIGHUP):
             if signal.getsignal(number) is signal.SIG_DFL:
                 interrupts.guard(number, _terminate)
+        if is_worker() and not self._watched:
+            from pytest_netns.kernel import supervision
+
+            # Left alone by its controller a worker goes on for many seconds; the watchdog ends it.
+            supervision.supervisor()
+            self._watched = True
 
     # -- the end ------------------------------------------------------------------------------------
 
@@ -154,7 +194,7 @@ class Session:
         """Add the namespaces that should be gone by now to the leaks; with wait, give those just closed their time."""
         if "pytest_netns.kernel.destruction" not in sys.modules:
             return
-        from pytest_netns.kernel import destruction, holders
+        from pytest_netns.kernel import destruction, holders, supervision
 
         hub = destruction.hub_if_any()
         if hub is None:
@@ -165,6 +205,26 @@ class Session:
             held = "; ".join(holders.find(late.inode)) or holders.UNKNOWN
             message = f"namespace {late.name!r} is still alive {destruction.GRACE:g} s after its lab was closed: {held}"
             self.leaks.append((late.owner, message))
+            supervision.end_copies(late.inode)
+
+    def note_refusals(self) -> None:
+        """Add what this environment refused the programs in namespaces, such as a PID namespace."""
+        if "pytest_netns.kernel.supervision" in sys.modules:
+            from pytest_netns.kernel import supervision
+
+            refused = supervision.refused()
+            if refused:
+                self.missing.append(f"programs in namespaces ran without: {'; '.join(refused)}")
+
+    def told_controller(self) -> list[Any]:
+        """What an xdist worker sends at its end."""
+        return [self.leaks, self.missing]
+
+    def hear_worker(self, told: list[Any]) -> None:
+        """Take over what an xdist worker has sent."""
+        leaks, missing = told
+        self.leaks += [(owner, message) for owner, message in leaks]
+        self.missing += [reason for reason in missing if reason not in self.missing]
 
     def close(self) -> None:
         """End what this run has started, and give signals their handlers back."""
@@ -189,6 +249,11 @@ def _terminate(number: int, frame: FrameType | None) -> None:
     raise Terminated(signal.Signals(number).name)
 
 
+def is_worker() -> bool:
+    """Whether this process is a worker of pytest-xdist."""
+    return "PYTEST_XDIST_WORKER" in os.environ
+
+
 def _is_linux() -> bool:
     return sys.platform == "linux"
 
@@ -198,7 +263,10 @@ def _try_namespace() -> None:
         raise UnavailableError("network namespaces", f"this is {sys.platform}", "run these tests on Linux")
     from pytest_netns.kernel.netns import NetworkNamespace
 
-    NetworkNamespace.create("probe").close()
+    try:
+        NetworkNamespace.create("probe").close()
+    except KernelError as error:  # a limit that is reached
+        raise UnavailableError("network namespaces", str(error).splitlines()[0], error.remedy) from error
 
 
 @contextlib.contextmanager
@@ -214,12 +282,19 @@ def outside() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def open_lab(owner: str) -> Iterator[Lab]:
-    """A lab that is closed at the end, with every block of it that the thread is still in left first."""
+def open_lab(owner: str, *, recorded: bool = False) -> Iterator[Lab]:
+    """A lab that is closed at the end, with every block of it that the thread is still in left first.
+
+    Args:
+        owner: named in reports.
+        recorded: whether its packets are captured from the start.
+    """
     from pytest_netns import entering
     from pytest_netns.lab import Lab
 
     lab = Lab(owner)
+    if recorded:
+        lab._recording = lab._start_capture()
     depth = entering.depth()
     try:
         yield lab
@@ -236,16 +311,44 @@ def build_picture(lab: Lab, name: str) -> Lab:
     return lab
 
 
+def build_parameter(lab: Lab, parameter: object, directory: Path, root: Path) -> None:
+    """Add what ``parametrize("netns", ..., indirect=True)`` gives: whatever the marker takes as its topology."""
+    if parameter is not None:
+        lab.build(_topology(parameter, directory, root))
+
+
+def topology_id(value: object) -> str | None:
+    """How a Topology is shown in the id of a parametrized test: the picture's name, or the namespaces'."""
+    if "pytest_netns.topology" not in sys.modules:  # so that suites without topologies do not pay for it
+        return None
+    from pytest_netns.topology import PICTURES, Topology
+
+    if not isinstance(value, Topology):
+        return None
+    for name, picture in PICTURES.items():
+        if value == picture:
+            return name
+    names = value.namespace_names
+    more = f"+{len(names) - _NAMES_IN_ID}" if len(names) > _NAMES_IN_ID else ""
+    return "-".join(names[:_NAMES_IN_ID]) + more or "empty"
+
+
 def load_topology(marker: Marker, directory: Path, root: Path) -> Topology | None:
     """The topology a marker asks for: a picture, a value, a file relative to the test file and then the root, or inline."""
     from pytest_netns.topology import Topology
 
     if marker.inline:
         return Topology.inline(**marker.inline)
-    if marker.topology is None or isinstance(marker.topology, Topology):
-        return marker.topology
-    if isinstance(marker.topology, str | os.PathLike):
-        name = os.fspath(marker.topology)
+    return None if marker.topology is None else _topology(marker.topology, directory, root)
+
+
+def _topology(given: object, directory: Path, root: Path) -> Topology:
+    from pytest_netns.topology import Topology
+
+    if isinstance(given, Topology):
+        return given
+    if isinstance(given, str | os.PathLike):
+        name = os.fspath(given)
         if not name.endswith(".toml"):
             return _picture(name)
         for place in (directory, root):
@@ -253,7 +356,7 @@ def load_topology(marker: Marker, directory: Path, root: Path) -> Topology | Non
                 return Topology.from_toml(place / name)
         raise InvalidTopologyError(f"cannot read topology {name!r}: no such file in {directory} or {root}")
     raise InvalidTopologyError(
-        f"cannot use {marker.topology!r} as topology: give the name of a picture, a path to a .toml file, or a Topology"
+        f"cannot use {given!r} as topology: give the name of a picture, a path to a .toml file, or a Topology"
     )
 
 
@@ -264,15 +367,81 @@ def _picture(name: str) -> Topology:
     return PICTURES[values.parse_choice(name, PICTURES, "picture")]
 
 
-def report_sections(lab: Lab) -> list[tuple[str, str]]:
-    """What a failed test's report shows of its lab: (title, text)."""
-    from pytest_netns import report
+def watch(labs: Iterable[Lab]) -> dict[Lab, Snapshot]:
+    """Remember what labs look like when set-up has ended."""
+    from pytest_netns.explaining import observing
 
-    return report.sections(lab)
+    found = {}
+    for lab in labs:
+        with contextlib.suppress(NetnsError):  # closed by now, or about to tell its own error
+            found[lab] = observing.snapshot(lab)
+    return found
+
+
+def report_sections(labs: Iterable[Lab], since: Mapping[Lab, Snapshot], *, whole: bool) -> list[tuple[str, str]]:
+    """What a failed test's report shows of its labs: (title, text); never a reason for a failure itself."""
+    from pytest_netns.explaining import observing, report
+
+    found = []
+    for lab in labs:
+        try:
+            found += report.sections(observing.observe(lab, since.get(lab)), whole=whole)
+        except Exception as error:
+            found.append(("netns", f"the network cannot be shown: {type(error).__name__}: {error}"))
+    return found
+
+
+def keep_packets(lab: Lab, root: Path, *, failed: bool, settings: Settings) -> list[tuple[str, str]]:
+    """Write a test's packets to their file if they are to be kept; returns the report's section about them."""
+    recording = lab._recording
+    if recording is None:
+        return []
+    from pytest_netns.explaining import pcapng, report
+
+    path = root / PCAP_DIRECTORY / f"{_file_name(lab.owner)}.pcapng"
+    try:
+        if not failed and settings.pcap != "all":
+            path.unlink(missing_ok=True)  # of an earlier run, in which it failed
+            return []
+        packets = list(recording)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(pcapng.write(packets, comment=lab.owner))
+        return [report.packet_section(packets, recording.dropped, path.relative_to(root), whole=settings.whole)]
+    except Exception as error:
+        return [("netns: packets", f"the packets cannot be kept: {type(error).__name__}: {error}")]
+
+
+def _file_name(test: str) -> str:
+    """A file's name for a test, the same in every run; of a long one only the beginning is readable."""
+    name = re.sub(r"[^A-Za-z0-9_.\[\]-]+", ".", test)
+    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}-{zlib.crc32(test.encode()):08x}"
+
+
+def html_extras(labs: Iterable[Lab]) -> list[dict[str, str | None]]:
+    """The drawings of labs as pytest-html wants them: each the fields of its ``extras.html``."""
+    drawings = []
+    for lab in labs:
+        with contextlib.suppress(NetnsError):  # closed; the report says what else is wrong
+            drawings.append(lab.draw("svg"))
+    return [
+        {"name": None, "format_type": "html", "content": each, "mime_type": None, "extension": None}
+        for each in drawings
+    ]
+
+
+def pause(labs: Iterable[Lab], test: str) -> None:
+    """Say how to get into a failed test's namespaces, and wait for Enter."""
+    from pytest_netns.explaining import pausing
+
+    for lab in labs:
+        if not lab.closed:
+            print(pausing.invitation(lab, test))
+    print("Enter goes on (and ends it all): ", end="", flush=True)
+    sys.stdin.readline()
 
 
 def dead_services(lab: Lab) -> list[str]:
     """A sentence for each service that has ended without having been stopped."""
-    from pytest_netns import report
+    from pytest_netns.explaining import observing
 
-    return [report.show_death(service) for namespace in lab for service in namespace._services if service.died]
+    return [service.death for service in observing.services(lab) if service.death]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -17,6 +16,7 @@ MARKER_HELP = (
 MODES = ("auto", "root", "rootless")
 UNAVAILABLE = ("skip", "fail")
 LEAKS = ("warn", "error")
+PCAP = ("failed", "all", "off")
 
 _OPTIONS = {
     "netns_mode": (MODES, "auto", "how to get network namespaces: with privilege, in a user namespace, or as it fits"),
@@ -25,21 +25,23 @@ _OPTIONS = {
         "",
         "what becomes of tests this machine cannot run (default: fail in CI, else skip)",
     ),
+    "netns_pcap": (PCAP, "failed", "of which tests to keep all packets, in .netns-pcap/TEST.pcapng below the root"),
     "netns_leaks": (LEAKS, "warn", "what becomes of a namespace that something keeps alive after its test"),
 }
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     """The options, each with the meaning its help text gives."""
 
     mode: str
     unavailable: str
     leaks: str
+    pcap: str
+    pause: bool
+    whole: bool
 
 
-@dataclass(frozen=True)
-class Marker:
+class Marker(NamedTuple):
     """A ``netns`` marker.
 
     Attributes:
@@ -62,6 +64,11 @@ def add_options(parser: pytest.Parser) -> None:
             text += f" (default: {default})"
         parser.addini(name, text, default=default)
         group.addoption(f"--{name.replace('_', '-')}", dest=name, metavar="|".join(choices), help=text)
+    group.addoption(
+        "--netns-pause",
+        action="store_true",
+        help="when a test fails, say how to enter its namespaces, and wait for Enter before they are gone",
+    )
 
 
 def parse(config: pytest.Config) -> Settings:
@@ -72,7 +79,12 @@ def parse(config: pytest.Config) -> Settings:
     """
     found = {name: _value(config, name, choices) for name, (choices, _, _) in _OPTIONS.items()}
     unavailable = found["netns_unavailable"] or ("fail" if os.environ.get("CI") else "skip")
-    return Settings(mode=found["netns_mode"], unavailable=unavailable, leaks=found["netns_leaks"])
+    pause = bool(config.getoption("--netns-pause"))
+    if pause and getattr(config.option, "numprocesses", None):
+        raise pytest.UsageError("--netns-pause: xdist's workers have no terminal to wait at; run without -n")
+    return Settings(
+        found["netns_mode"], unavailable, found["netns_leaks"], found["netns_pcap"], pause, config.get_verbosity() >= 2
+    )
 
 
 def _value(config: pytest.Config, name: str, choices: Sequence[str]) -> str:
@@ -88,12 +100,13 @@ _INLINE = ("namespaces", "subnet", "subnet6", "masquerade", "forward")
 
 
 def parse_marker(item: pytest.Item) -> Marker | None:
-    """The closest ``netns`` marker of a test: on the function, else its class, else its module.
+    """The closest ``netns`` marker of a test: on its parameters, else the function, its class, its module.
 
     Raises:
         pytest.UsageError: arguments the marker does not take.
     """
-    mark = item.get_closest_marker("netns")
+    of_parameters = [mark for mark in getattr(getattr(item, "callspec", None), "marks", ()) if mark.name == "netns"]
+    mark = of_parameters[-1] if of_parameters else item.get_closest_marker("netns")
     if mark is None:
         return None
     inline = {key: value for key, value in mark.kwargs.items() if key in _INLINE}
@@ -123,4 +136,4 @@ def leak_report(nodeid: str, message: str) -> pytest.TestReport:
     """An error at the teardown of a test that is long over."""
     path = nodeid.split("::")[0]
     location = (path, None, nodeid)
-    return pytest.TestReport(nodeid, location, {}, "failed", f"netns: {message}", "teardown")
+    return pytest.TestReport(nodeid, location, {}, "failed", message, "teardown")

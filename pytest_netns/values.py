@@ -141,14 +141,15 @@ def parse_interface_address(value: object) -> IPInterface:
     if address.ip.is_multicast or address.ip.is_unspecified:
         raise InvalidTopologyError(f"cannot use '{address}' as interface address: it is not a unicast address")
     if network.num_addresses > 2:
-        example = f"{network.network_address + 1}/{network.prefixlen}"
+        mistake = ""
         if address.ip == network.network_address:
+            mistake = "it is the address of the network itself"
+        elif address.version == 4 and address.ip == network.broadcast_address:
+            mistake = "it is the network's broadcast address"
+        if mistake:
+            example = f"{network.network_address + 1}/{network.prefixlen}"
             raise InvalidTopologyError(
-                f"cannot use '{address}' as interface address: it is the address of the network itself; '{example}' would be valid"
-            )
-        if address.version == 4 and address.ip == network.broadcast_address:
-            raise InvalidTopologyError(
-                f"cannot use '{address}' as interface address: it is the network's broadcast address; '{example}' would be valid"
+                f"cannot use '{address}' as interface address: {mistake}; '{example}' would be valid"
             )
     return address
 

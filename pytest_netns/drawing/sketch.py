@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
+    from pytest_netns.explaining.state import NamespaceState
     from pytest_netns.topology import Topology
 
 
@@ -93,6 +94,30 @@ class Sketch:
         notes = _notes(topology)
         namespaces = (SketchNamespace(name, tuple(held), tuple(notes[name])) for name, held in interfaces.items())
         return cls(tuple(namespaces), tuple(connections.items()))
+
+    @classmethod
+    def from_states(cls, states: Iterable[NamespaceState]) -> Sketch:
+        """What a network looks like now; loopback interfaces are left out unless something is wrong with them."""
+        namespaces = []
+        connections: dict[Place, Place] = {}
+        for state in states:
+            interfaces = []
+            for each in state.interfaces:
+                if each.kind == "loopback" and each.is_up:
+                    continue
+                # Link-local addresses are on every interface, so they tell nothing.
+                addresses = tuple(address for address in each.addresses if not address.startswith("fe80:"))
+                interfaces.append(
+                    SketchInterface(each.name, addresses, each.kind == "bridge", each.bridge or None, each.is_up)
+                )
+                here = (state.name, each.name)
+                if each.peer is not None and each.peer not in connections:
+                    connections[here] = each.peer
+            routes = (route for route in state.routes if " via " in route)
+            namespaces.append(SketchNamespace(state.name, tuple(interfaces), (*state.notes, *routes)))
+        there = {(each.name, held.name) for each in namespaces for held in each.interfaces}
+        joined = ((a, b) for a, b in connections.items() if b in there)
+        return cls(tuple(namespaces), tuple(joined))
 
     # Cached properties write to __dict__, past the frozen __setattr__; neither takes part in comparison.
     @cached_property

@@ -46,7 +46,8 @@ def _handle(handler: Handler, number: int, frame: FrameType | None) -> Any:
     inner = frame
     while inner is not None:
         if inner.f_code in _uninterrupted:
-            again = threading.Timer(_AGAIN_AFTER, signal.raise_signal, (number,))
+            # To the main thread itself: if it waits in a system call by then, that must end.
+            again = threading.Timer(_AGAIN_AFTER, signal.pthread_kill, (threading.main_thread().ident, number))
             again.daemon = True
             again.start()
             return None

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 
 from pytest_netns.errors import KernelError, UnavailableError
-from pytest_netns.kernel import interrupts, rtnetlink, syscalls
+from pytest_netns.kernel import diagnosis, interrupts, rtnetlink, syscalls
 from pytest_netns.kernel.netlink import NetlinkSocket
 
 THREAD_NAMESPACE = "/proc/thread-self/ns/net"  # /proc/self would be the main thread's
@@ -37,6 +39,14 @@ _SYSCTLS = (
 _PING_GROUP_RANGE = "ipv4/ping_group_range"
 
 
+_open: weakref.WeakValueDictionary[int, NetworkNamespace] = weakref.WeakValueDictionary()
+
+
+def open_inodes() -> list[int]:
+    """The numbers of the namespaces this process holds."""
+    return list(_open)
+
+
 class NetworkNamespace:
     """A network namespace held by a descriptor.
 
@@ -53,6 +63,7 @@ class NetworkNamespace:
         self.netlink = netlink
         self.inode = os.fstat(fd).st_ino
         self._next_index = _FIRST_INDEX
+        _open[self.inode] = self
 
     @classmethod
     def create(cls, name: str) -> NetworkNamespace:
@@ -76,9 +87,9 @@ class NetworkNamespace:
     def _set_defaults(self) -> None:
         """Run inside: loopback up and the settings every namespace starts with."""
         self.netlink.request(rtnetlink.set_link(LOOPBACK_INDEX, "lo", up=True))
-        for key, value in (*_SYSCTLS, (_PING_GROUP_RANGE, _ping_groups())):
+        for key, value in (*_SYSCTLS, (_PING_GROUP_RANGE, ping_groups())):
             # A kernel built without IPv6, or a read-only /proc/sys: what needs the setting fails with its own error.
-            with contextlib.suppress(FileNotFoundError, OSError):
+            with contextlib.suppress(OSError):
                 write_sysctl_here(key, value)
 
     def next_index(self) -> int:
@@ -100,6 +111,7 @@ class NetworkNamespace:
     def close(self) -> None:
         """Let go of the namespace; the kernel frees it unless something else holds it. Idempotent."""
         fd, self.fd = self.fd, -1
+        _open.pop(self.inode, None)
         self.netlink.close()
         if fd >= 0:
             os.close(fd)
@@ -111,6 +123,8 @@ def restore(fd: int) -> None:
     try:
         syscalls.setns(fd, syscalls.CLONE_NEWNET)
     except OSError as error:
+        if current_inode() == os.fstat(fd).st_ino:
+            return  # it has never left: who may not make namespaces may not enter them either
         abort(f"cannot return to the network namespace the thread came from: {error}")
     finally:
         os.close(fd)
@@ -165,7 +179,8 @@ def write_sysctl_here(key: str, value: str) -> None:
         os.close(fd)
 
 
-def _ping_groups() -> str:
+@functools.cache
+def ping_groups() -> str:
     """Every group may ping without privilege; in a user namespace only mapped groups are accepted."""
     with open("/proc/self/gid_map", encoding="ascii") as gid_map:
         first, _, count = (int(number) for number in gid_map.readline().split())
@@ -189,15 +204,11 @@ def _unshare_with_retries(name: str) -> None:
 
 
 def _creation_error(name: str, error: OSError) -> Exception:
-    action = "create network namespace"
-    if error.errno == errno.EPERM:
-        return UnavailableError(
-            "network namespaces", f"{action} {name!r}: {error}", "run as root, or with --netns-mode=rootless"
-        )
-    remedy = ""
-    if error.errno == errno.ENOSPC:
-        remedy = "sudo sysctl -w user.max_net_namespaces=100000"
-    return KernelError(action, error.errno or errno.EIO, namespace=name, remedy=remedy)
+    number = error.errno or errno.EIO
+    cause, remedy = diagnosis.explain("network namespace", number)
+    if number in (errno.EPERM, errno.EACCES, errno.ENOSYS):
+        return UnavailableError("network namespaces", f"creating one is refused: {cause}", remedy)
+    return KernelError("create network namespace", number, namespace=name, remedy=remedy)
 
 
 def read_sysctl_here(key: str) -> str:

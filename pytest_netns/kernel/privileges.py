@@ -18,3 +18,9 @@ def is_privileged() -> bool:
 def thread_count() -> int:
     """How many threads this process has; unshare(CLONE_NEWUSER) takes no more than one."""
     return len(os.listdir("/proc/self/task"))
+
+
+def in_own_user_namespace() -> bool:
+    """Whether this process is in a user namespace with one user only, as rootless mode and unshare(1) make them."""
+    with open("/proc/self/uid_map", encoding="ascii") as uid_map:
+        return uid_map.read().split()[2:] == ["1"]

@@ -2,18 +2,17 @@
 
 User and group are mapped to themselves, so file permissions mean what they did. Of the capabilities that a user
 namespace gives, those that the plugin and network programs need are kept, as ambient ones, so that programs have them
-too (capabilities(7), user_namespaces(7)).
+too (capabilities(7), user_namespaces(7)). Root keeps all.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
-from collections.abc import Callable
 
 from pytest_netns.errors import UnavailableError
-from pytest_netns.kernel import rtnetlink, syscalls
+from pytest_netns.kernel import diagnosis, netns, rtnetlink, syscalls
+from pytest_netns.kernel.attempts import StepError, step, try_in_child
 from pytest_netns.kernel.netlink import NetlinkSocket
 from pytest_netns.kernel.privileges import thread_count
 
@@ -26,20 +25,6 @@ KEPT_CAPABILITIES = (
 )
 FEATURE = "network namespaces without root"
 UNSHARE = "unshare --user --map-current-user --keep-caps --net"
-
-
-class StepError(Exception):
-    """A step on the way failed.
-
-    Attributes:
-        step: one of the keys below, such as ``"uid_map"``.
-        errno: the error number.
-    """
-
-    def __init__(self, step: str, number: int) -> None:
-        self.step = step
-        self.errno = number
-        super().__init__(step, number)
 
 
 def enter() -> None:
@@ -58,82 +43,51 @@ def enter() -> None:
             "set --netns-mode=rootless, so that it is done before anything starts threads; "
             f"or start pytest with: {UNSHARE} {sys.executable} -m pytest",
         )
-    failure = try_in_child(_move)
+    failure = try_in_child(move)
     if failure is not None:
         raise explain(failure)
-    _move()
-
-
-def try_in_child(attempt: Callable[[], None]) -> StepError | None:
-    """Run an attempt in a forked child; returns the step that failed there."""
-    receive, send = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        status = b"ok"
-        try:
-            attempt()
-        except StepError as error:
-            status = f"{error.step} {error.errno}".encode()
-        except BaseException:
-            status = f"attempt {errno.EIO}".encode()
-        finally:
-            os.write(send, status)
-            os._exit(0)
-    os.close(send)
-    answer = os.read(receive, 256).decode()
-    os.close(receive)
-    os.waitpid(pid, 0)
-    if answer == "ok":
-        return None
-    step, _, number = answer.rpartition(" ")
-    return StepError(step or "attempt", int(number or errno.EIO))
+    move()
 
 
 def explain(failure: StepError) -> UnavailableError:
     """What a failed step means on the machines where it is known to fail, and the command that mends it."""
-    code = errno.errorcode.get(failure.errno, str(failure.errno))
     causes = {
         "user namespace": "creating a user namespace is refused",
         "uid_map": "a user namespace can be created but not used: writing its uid_map is refused",
     }
-    cause = causes.get(failure.step, f"{failure.step} is refused")
-    return UnavailableError(FEATURE, f"{cause} ({os.strerror(failure.errno)}, {code})", _remedy(failure))
+    cause, remedy = diagnosis.explain(failure.step, failure.errno, failure.words)
+    remedy = failure.remedy or remedy
+    return UnavailableError(FEATURE, f"{causes.get(failure.step, f'{failure.step} is refused')}: {cause}", remedy)
 
 
-def _remedy(failure: StepError) -> str:
-    if failure.errno == errno.ENOSPC:
-        return "sudo sysctl -w user.max_user_namespaces=10000 user.max_net_namespaces=10000"
-    if _sysctl("kernel/unprivileged_userns_clone") == "0":
-        return "sudo sysctl -w kernel.unprivileged_userns_clone=1"
-    if failure.step != "user namespace" and _sysctl("kernel/apparmor_restrict_unprivileged_userns") == "1":
-        return "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or run pytest under sudo"
-    if _sysctl("user/max_user_namespaces") == "0":
-        return "sudo sysctl -w user.max_user_namespaces=10000"
-    return (
-        "run pytest as root; in a container, start it with "
-        "--cap-add SYS_ADMIN --cap-add NET_ADMIN --security-opt apparmor=unconfined"
-    )
+def move() -> None:
+    """The steps of `enter`, untried.
 
-
-def _sysctl(name: str) -> str:
-    try:
-        with open(f"/proc/sys/{name}", encoding="ascii") as file:
-            return file.read().strip()
-    except OSError:
-        return ""
-
-
-def _move() -> None:
+    Raises:
+        StepError: the step that was refused; the process is then somewhere on the way.
+    """
     uid, gid = os.geteuid(), os.getegid()
-    _step("user namespace", lambda: syscalls.unshare(syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNET))
-    _step("setgroups", lambda: _write("/proc/self/setgroups", "deny"))
-    _step("uid_map", lambda: _write("/proc/self/uid_map", f"{uid} {uid} 1"))
-    _step("gid_map", lambda: _write("/proc/self/gid_map", f"{gid} {gid} 1"))
-    _step("capset", _keep_capabilities)
-    _step("loopback interface", _loopback_up)
+    # Two calls rather than one, so that it is known which of the two is refused.
+    with step("user namespace"):
+        syscalls.unshare(syscalls.CLONE_NEWUSER)
+    with step("setgroups"):
+        _write("/proc/self/setgroups", "deny")
+    with step("uid_map"):
+        _write("/proc/self/uid_map", f"{uid} {uid} 1")
+    with step("gid_map"):
+        _write("/proc/self/gid_map", f"{gid} {gid} 1")
+    netns.ping_groups.cache_clear()
+    with step("network namespace"):
+        syscalls.unshare(syscalls.CLONE_NEWNET)
+    with step("capset"):
+        _keep_capabilities()
+    with step("loopback interface"):
+        _loopback_up()
 
 
 def _keep_capabilities() -> None:
+    if os.geteuid() == 0:
+        return  # root's programs get all of them anyway, and who has fewer may not look at them in /proc
     syscalls.set_capabilities(sum(1 << capability for capability in KEPT_CAPABILITIES))
     for capability in KEPT_CAPABILITIES:
         syscalls.prctl(syscalls.PR_CAP_AMBIENT, syscalls.PR_CAP_AMBIENT_RAISE, capability)
@@ -146,13 +100,6 @@ def _loopback_up() -> None:
         netlink.request(rtnetlink.set_link(1, "lo", up=True))
     finally:
         netlink.close()
-
-
-def _step(name: str, action: Callable[[], None]) -> None:
-    try:
-        action()
-    except OSError as error:
-        raise StepError(name, error.errno or errno.EIO) from error
 
 
 def _write(path: str, text: str) -> None:

@@ -6,6 +6,7 @@ import ipaddress
 import socket
 import struct
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pytest_netns.kernel import wire
 from pytest_netns.kernel.wire import NLM_F_CREATE, NLM_F_EXCL, attribute, nested, text, u32
@@ -53,8 +54,7 @@ _NDA_DST, _NDA_LLADDR = 1, 2
 _NETNSA_NSID, _NETNSA_FD = 1, 3
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """One message to send, and what it is for.
 
     Attributes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import ipaddress
 import os
@@ -15,6 +14,7 @@ from pytest_netns.errors import KernelError
 from pytest_netns.kernel.netlink import NETLINK_SOCK_DIAG, NetlinkSocket
 from pytest_netns.kernel.netns import NetworkNamespace
 from pytest_netns.kernel.rtnetlink import Request
+from pytest_netns.kernel.watchdog import open_files
 
 _SOCK_DIAG_BY_FAMILY = 20
 _REQUEST = struct.Struct("=BBBxI48s")  # family, protocol, extensions, states, socket id
@@ -30,6 +30,10 @@ class ListeningSocket:
     address: ipaddress.IPv4Address | ipaddress.IPv6Address
     port: int
     inode: int
+
+    def __str__(self) -> str:
+        address = f"[{self.address}]" if self.address.version == 6 else self.address
+        return f"{self.protocol} {address}:{self.port}"
 
 
 def listening(namespace: NetworkNamespace, protocol: str) -> list[ListeningSocket]:
@@ -66,13 +70,3 @@ def holders(inode: int) -> Iterator[int]:
     for entry in os.listdir("/proc"):
         if entry.isdigit() and link in open_files(int(entry)):
             yield int(entry)
-
-
-def open_files(pid: int) -> list[str]:
-    """What a process's descriptors lead to; empty where it has ended or is not ours to look at."""
-    found = []
-    with contextlib.suppress(OSError):
-        for descriptor in os.listdir(f"/proc/{pid}/fd"):
-            with contextlib.suppress(OSError):
-                found.append(os.readlink(f"/proc/{pid}/fd/{descriptor}"))
-    return found

@@ -17,13 +17,17 @@ from dataclasses import dataclass
 from pytest_netns.errors import NetnsError, UnavailableError
 from pytest_netns.kernel import supervisor as program
 from pytest_netns.kernel import syscalls
-from pytest_netns.kernel.netns import NetworkNamespace, home
+from pytest_netns.kernel.netns import NetworkNamespace, home, open_inodes
 
 _START_TIMEOUT = 20.0  # seconds; it takes about 20 ms, a loaded machine may take long
 _END_TIMEOUT = 5.0
+_PF_EXITING = 0x4  # include/linux/sched.h; the flags are in proc_pid_stat(5)
+_WORDS_PER_MESSAGE = program.MAX_MESSAGE // 16
 
 _lock = threading.RLock()
 _current: Supervisor | None = None
+_refused: dict[str, None] = {}  # what the environment refused any init so far, in order
+_watched: dict[int, str] = {}  # what the watchdog has been told, each namespace's number with its sign
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,15 @@ class Init:
     def has_ended(self) -> bool:
         """Whether it is dead, and with it everything in its PID namespace."""
         return wait_ended(self.pidfd, 0)
+
+    def is_ending(self) -> bool:
+        """Whether it has been killed; it has ended only once all that was in its PID namespace has been reaped."""
+        try:
+            with open(f"/proc/{self.pid}/stat", encoding="utf-8", errors="replace") as stat:
+                flags = int(stat.read().rpartition(")")[2].split()[6])
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        return bool(flags & _PF_EXITING) or self.has_ended()
 
 
 class Supervisor:
@@ -94,6 +107,7 @@ class Supervisor:
         first, *lines = answer.decode().splitlines() or [""]
         if first == "ok" and descriptors:
             os.set_inheritable(descriptors[0], False)
+            _refused.update(dict.fromkeys((*own_lacks, *lines)))
             return Init(_pid_of(descriptors[0]), descriptors[0], (*own_lacks, *lines))
         for descriptor in descriptors:
             os.close(descriptor)
@@ -101,10 +115,11 @@ class Supervisor:
             raise NetnsError(f"cannot start the init process of namespace {namespace.name!r}: {' '.join(lines)}")
         raise self._dead()
 
-    def watch(self, inodes: Sequence[int], sign: str = "+") -> None:
-        """Tell the watchdog whose processes to kill when pytest dies; with ``-`` whose no longer."""
+    def tell(self, words: Sequence[str]) -> None:
+        """Send words to the watchdog, see watchdog.py."""
         with contextlib.suppress(OSError):  # a dead watchdog is noticed at the next command
-            self._watch.send(" ".join(f"{sign}{inode}" for inode in inodes).encode())
+            for first in range(0, len(words), _WORDS_PER_MESSAGE):
+                self._watch.send(" ".join(words[first : first + _WORDS_PER_MESSAGE]).encode())
 
     def is_alive(self) -> bool:
         """Whether it still runs; one that is just starting does."""
@@ -166,14 +181,38 @@ def supervisor() -> Supervisor:
     global _current
     with _lock:
         if _current is not None and not _current.is_alive():
+            _current.tell([f"-{inode}" for inode in _watched])  # it must not kill what the next one is going to watch
             _current.close()
             _current = None
         if _current is None:
             if not sys.executable:
                 raise UnavailableError("processes in namespaces", "Python does not know its own executable")
             _current = Supervisor()
+            _current.tell([f"{sign}{inode}" for inode, sign in _watched.items()])
             atexit.register(close)
         return _current
+
+
+def watch(inode: int) -> None:
+    """Have the watchdog kill what is in this namespace when pytest dies."""
+    with _lock:
+        _watched[inode] = "+"
+        supervisor().tell([f"+{inode}"])
+
+
+def end_copies(inode: int) -> None:
+    """Have forked copies of this process that hold this namespace killed when this process ends."""
+    with _lock:
+        if _current is not None:
+            _current.tell([f"={inode}"])
+
+
+def unwatch(inodes: Sequence[int]) -> None:
+    """Take back `watch`, and what a fork may have added."""
+    with _lock:
+        told = [f"-{inode}" for inode in inodes if _watched.pop(inode, None)]
+        if told and _current is not None:
+            _current.tell(told)
 
 
 def close() -> None:
@@ -184,6 +223,11 @@ def close() -> None:
             _current.close()
             _current = None
             atexit.unregister(close)
+
+
+def refused() -> list[str]:
+    """What programs in namespaces had to do without so far, because the environment refuses it: a line for each part."""
+    return list(_refused)
 
 
 def wait_ended(pidfd: int, timeout: float) -> bool:
@@ -204,15 +248,29 @@ def _pid_of(pidfd: int) -> int:
         return next(int(line.split()[1]) for line in info if line.startswith("Pid:"))
 
 
+def _after_fork_in_parent() -> None:
+    """A forked copy holds the descriptors of all open namespaces: if it outlives pytest, it must not keep them alive."""
+    copied = [inode for inode in open_inodes() if inode not in _watched]
+    if copied:
+        with _lock:
+            _watched.update(dict.fromkeys(copied, "="))
+            told = _current
+            if told is None:
+                supervisor()
+            else:  # not replaced here where it has died: this thread may be one that cannot start it
+                told.tell([f"={inode}" for inode in copied])
+
+
 def _after_fork_in_child() -> None:
     global _current, _lock
     _lock = threading.RLock()
+    _watched.clear()
     if _current is not None:
         _current.abandon()
         _current = None
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+os.register_at_fork(after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 MOUNT_VIEW, HOST_NAME, PIDS = syscalls.CLONE_NEWNS, syscalls.CLONE_NEWUTS, syscalls.CLONE_NEWPID
 

@@ -1,16 +1,16 @@
 """The program above all processes that tests start: ``python -I -S supervisor.py``.
 
-It is two processes. The *watchdog* stays in pytest's PID namespace: when pytest dies, in whatever way, it kills the
-other one and then every process that is still inside a watched network namespace. The other, the *supervisor*, is the
-first process of a PID namespace: when it ends, the kernel kills everything below it at once. On request it forks an
-*init* per network namespace: first process of a nested PID namespace with its own mount and host-name view.
+It is two processes. The *watchdog* (watchdog.py) stays in pytest's PID namespace: when pytest dies, in whatever way, it
+kills the other one and what is left of the watched network namespaces. The other, the *supervisor*, is the first process
+of a PID namespace: when it ends, the kernel kills everything below it at once. On request it forks an *init* per network
+namespace: first process of a nested PID namespace with its own mount and host-name view.
 
 Standard library only, and run outside of the package: starting it must be quick, and it must not depend on what tests
 do to their interpreter.
 
 Protocol, over a SOCK_SEQPACKET pair: the supervisor first sends ``ready`` and a line for each thing it lacks. A request
 is a namespace's name with its descriptor; the answer is ``ok`` and a line for each thing the init lacks, with a pidfd of
-the init, or ``error`` and the reason. The watchdog takes ``+INODE`` and ``-INODE`` on a pair of its own.
+the init, or ``error`` and the reason. The watchdog has a pair of its own.
 """
 
 from __future__ import annotations
@@ -25,13 +25,12 @@ import sys
 if __name__ == "__main__":
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
     import syscalls  # type: ignore[import-not-found]
+    import watchdog  # type: ignore[import-not-found]
 else:
-    from pytest_netns.kernel import syscalls
+    from pytest_netns.kernel import syscalls, watchdog
 
 MAX_MESSAGE = 4096
-CONTROLLER_GRACE = 0.5  # seconds a worker gets for its finalizers when the xdist controller has died
-SWEEP_ROUNDS = 100
-SWEEP_INTERVAL = 10  # milliseconds
+NAMES_HEADER = "# This namespace's own, written by pytest-netns.\n"  # of the files in /etc that may be overwritten
 
 
 def main(arguments: list[str]) -> None:
@@ -45,96 +44,21 @@ def main(arguments: list[str]) -> None:
     try:
         syscalls.unshare(syscalls.CLONE_NEWPID)
     except OSError as error:
-        lacks.append(f"PID namespace: {error}")
-    watchdog = os.pidfd_open(os.getpid())
+        lacks.append(f"PID namespace: {error.strerror}")
+    guardian = os.pidfd_open(os.getpid())
     supervisor = os.fork()
     if supervisor == 0:
         watch.close()
         status = 1
         try:
             control.send("\n".join(["ready", *lacks]).encode())
-            serve(control, [owner, watchdog], own_pids=not lacks)
+            serve(control, [owner, guardian], own_pids=not lacks)
             status = 0
         finally:
             os._exit(status)
     control.close()
-    os.close(watchdog)
-    keep_watch(owner, controllers, watch, supervisor)
-
-
-# -- the watchdog ----------------------------------------------------------------------------------
-
-
-def keep_watch(owner: int, controllers: list[int], watch: socket.socket, supervisor: int) -> None:
-    """Until pytest has gone or says goodbye; then nothing of the supervisor's and nothing watched is left."""
-    watched: set[int] = set()
-    poll = select.poll()
-    for descriptor in (owner, watch.fileno(), *controllers):
-        poll.register(descriptor, select.POLLIN)
-    while True:
-        ready = {descriptor for descriptor, _ in poll.poll()}
-        if watch.fileno() in ready and not take_notes(watch, watched):
-            break
-        if owner in ready:
-            break
-        if ready & set(controllers):
-            end_owner(owner)
-            break
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(supervisor, signal.SIGKILL)
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(supervisor, 0)
-    for _ in range(SWEEP_ROUNDS):
-        if not watched or not sweep(watched):
-            return
-        select.poll().poll(SWEEP_INTERVAL)
-
-
-def take_notes(watch: socket.socket, watched: set[int]) -> bool:
-    """Read which namespaces to watch; False at the end of the connection."""
-    message = watch.recv(MAX_MESSAGE)
-    for word in message.decode().split():
-        (watched.add if word[0] == "+" else watched.discard)(int(word[1:]))
-    return bool(message)
-
-
-def end_owner(owner: int) -> None:
-    """The xdist controller has died: let the worker's finalizers run, then kill it."""
-    with contextlib.suppress(ProcessLookupError):
-        signal.pidfd_send_signal(owner, signal.SIGTERM)
-        poll = select.poll()
-        poll.register(owner, select.POLLIN)
-        if not poll.poll(CONTROLLER_GRACE * 1000):
-            signal.pidfd_send_signal(owner, signal.SIGKILL)
-            poll.poll()
-
-
-def sweep(inodes: set[int], number: int = signal.SIGKILL, keep: int = 0) -> list[int]:
-    """Signal every process whose network namespace is one of these; returns their PIDs."""
-    found = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit() and int(entry) not in (os.getpid(), keep) and signal_if_inside(int(entry), inodes, number):
-            found.append(int(entry))
-    return found
-
-
-def signal_if_inside(pid: int, inodes: set[int], number: int) -> bool:
-    """Signal a process by pidfd if its network namespace is one of these, so that no reused PID can be hit."""
-    try:
-        if os.stat(f"/proc/{pid}/ns/net").st_ino not in inodes:
-            return False
-        pidfd = os.pidfd_open(pid)
-    except OSError:  # ended in between, or not ours to look at
-        return False
-    try:
-        if os.stat(f"/proc/{pid}/ns/net").st_ino not in inodes:
-            return False
-        signal.pidfd_send_signal(pidfd, number)
-    except OSError:
-        return False
-    finally:
-        os.close(pidfd)
-    return True
+    os.close(guardian)
+    watchdog.keep_watch(owner, controllers, watch, supervisor)
 
 
 # -- the supervisor --------------------------------------------------------------------------------
@@ -252,7 +176,7 @@ def make_view(name: str) -> list[str]:
             for function, *arguments in steps:
                 function(*arguments)  # type: ignore[operator]
         except OSError as error:
-            lacks.append(f"{part}: {error}")
+            lacks.append(f"{part}: {error.strerror}")
             return False
         return True
 
@@ -263,15 +187,28 @@ def make_view(name: str) -> list[str]:
     # Mounts made outside later still arrive (slave); what is mounted here never leaves.
     if not attempt("mount namespace", (syscalls.mount, "", "/", "", syscalls.MS_REC | syscalls.MS_SLAVE)):
         return lacks
-    attempt("own /etc/hosts", (mount_names,))
-    flags = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
+    flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
+    # The files' tmpfs is mounted where /sys is going to hide it: taking it away again would cost 3 ms (RCU).
+    cgroups = os.open("/sys/fs/cgroup", os.O_PATH | os.O_CLOEXEC) if os.path.isdir("/sys/fs/cgroup") else -1
+    files = attempt("own /etc/hosts", (syscalls.mount, "tmpfs", "/sys", "tmpfs", flags, "mode=755"))
+    if files:
+        attempt("own /etc/hosts", (mount_names, "/sys"))
+    flags |= syscalls.MS_NOEXEC
     attempt("own /proc", (syscalls.mount, "proc", "/proc", "proc", flags))
-    attempt("own /sys", (mount_sys, flags))
+    if attempt("own /sys", (syscalls.mount, "sysfs", "/sys", "sysfs", flags)):
+        if cgroups >= 0:  # the control groups stay where they were
+            with contextlib.suppress(OSError):
+                source = f"/proc/self/fd/{cgroups}"
+                syscalls.mount(source, "/sys/fs/cgroup", "", syscalls.MS_BIND | syscalls.MS_REC)
+    elif files:
+        syscalls.umount("/sys")
+    if cgroups >= 0:
+        os.close(cgroups)
     return lacks
 
 
-def mount_names() -> None:
-    """Own /etc/hosts, /etc/resolv.conf and /etc/nsswitch.conf, on a tmpfs nobody else sees.
+def mount_names(directory: str) -> None:
+    """Own /etc/hosts, /etc/resolv.conf and /etc/nsswitch.conf, from files in a directory nobody else sees.
 
     nss-resolve and nscd are asked over unix sockets, which a network namespace does not isolate: the name services are
     reduced to files and DNS, and nscd's directory is hidden.
@@ -279,29 +216,16 @@ def mount_names() -> None:
     services = ["hosts: files dns\n"]
     with contextlib.suppress(OSError), open("/etc/nsswitch.conf", encoding="utf-8") as original:
         services += [line for line in original if not line.startswith("hosts:")]
-    contents = {"hosts": "127.0.0.1 localhost\n::1 localhost\n", "resolv.conf": "", "nsswitch.conf": "".join(services)}
-    syscalls.mount("tmpfs", "/proc", "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "mode=755")
-    try:
-        for name, content in contents.items():
-            with open(f"/proc/{name}", "w", encoding="utf-8") as file:
-                file.write(content)
-            if os.path.exists(f"/etc/{name}"):
-                syscalls.mount(f"/proc/{name}", f"/etc/{name}", "", syscalls.MS_BIND)
-        if os.path.isdir("/run/nscd"):
-            os.mkdir("/proc/nscd")
-            syscalls.mount("/proc/nscd", "/run/nscd", "", syscalls.MS_BIND)
-    finally:
-        syscalls.umount("/proc")
-
-
-def mount_sys(flags: int) -> None:
-    """A /sys that shows this namespace's interfaces, with the control groups where they were."""
-    cgroups = os.open("/sys/fs/cgroup", os.O_PATH | os.O_CLOEXEC) if os.path.isdir("/sys/fs/cgroup") else -1
-    syscalls.mount("sysfs", "/sys", "sysfs", flags)
-    if cgroups >= 0:
-        with contextlib.suppress(OSError):
-            syscalls.mount(f"/proc/self/fd/{cgroups}", "/sys/fs/cgroup", "", syscalls.MS_BIND | syscalls.MS_REC)
-        os.close(cgroups)
+    hosts = f"{NAMES_HEADER}127.0.0.1 localhost\n::1 localhost\n"
+    contents = {"hosts": hosts, "resolv.conf": NAMES_HEADER, "nsswitch.conf": "".join(services)}
+    for name, content in contents.items():
+        with open(f"{directory}/{name}", "w", encoding="utf-8") as file:
+            file.write(content)
+        if os.path.exists(f"/etc/{name}"):
+            syscalls.mount(f"{directory}/{name}", f"/etc/{name}", "", syscalls.MS_BIND)
+    if os.path.isdir("/run/nscd"):
+        os.mkdir(f"{directory}/nscd")
+        syscalls.mount(f"{directory}/nscd", "/run/nscd", "", syscalls.MS_BIND)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,9 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
-from pytest_netns.kernel.supervisor import signal_if_inside
+from pytest_netns.kernel.watchdog import signal_if_inside
 
 _KILL_TIMEOUT = 2.0  # seconds SIGKILL gets to take effect
 _PAUSE = 0.002
@@ -20,16 +20,18 @@ def last_pid() -> int:
         return int(loadavg.read().split()[4])
 
 
-def end_processes(inodes: Mapping[int, int], deadline: float) -> None:
-    """End all processes in namespaces: SIGTERM, SIGKILL after the deadline.
+def ask_to_end(inodes: Mapping[int, int]) -> list[int]:
+    """SIGTERM to all processes in namespaces; returns their PIDs.
 
     Args:
         inodes: the namespaces' numbers, each with `last_pid` at the time somebody first got into it.
-        deadline: on the monotonic clock.
     """
-    if not inodes:
-        return
-    found = _signal(_candidates(min(inodes.values())), set(inodes), signal.SIGTERM)
+    return _signal(_candidates(min(inodes.values())), set(inodes), signal.SIGTERM) if inodes else []
+
+
+def end_processes(inodes: Collection[int], asked: list[int], deadline: float) -> None:
+    """Wait for the processes that were asked to end; from the deadline on, which is on the monotonic clock, SIGKILL."""
+    found = _signal(asked, set(inodes), 0)
     pause = threading.Event()
     while found and time.monotonic() < deadline:
         pause.wait(_PAUSE)

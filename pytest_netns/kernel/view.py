@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from pytest_netns.errors import KernelError, NetnsError
-from pytest_netns.kernel import supervision, syscalls
+from pytest_netns.kernel import forking, supervision, supervisor, syscalls
 from pytest_netns.kernel.netns import NetworkNamespace
 
 _END_TIMEOUT = 5.0  # seconds the kernel gets to end a PID namespace's processes
@@ -26,9 +26,15 @@ T = TypeVar("T")
 
 
 class View:
-    """The processes of a namespace: its init, the thread that starts programs, the mounts for Python code."""
+    """The processes of a namespace: its init, the thread that starts programs, the mounts for Python code.
+
+    Attributes:
+        owner: PID of the process that made it; a forked child has no thread to start programs, so it makes its own.
+        init: the first of its processes.
+    """
 
     def __init__(self, namespace: NetworkNamespace) -> None:
+        self.owner = os.getpid()
         self._namespace = namespace
         self._supervisor = supervision.supervisor()
         self.init = self._supervisor.request_init(namespace)
@@ -36,7 +42,7 @@ class View:
         self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
         self._mounts = -1
         self._mounts_lock = threading.Lock()
-        self._thread = threading.Thread(target=self._work, name=f"netns-spawn-{namespace.name}", daemon=True)
+        self._thread = threading.Thread(target=self._work, name=f"{forking.PREFIX}spawn-{namespace.name}", daemon=True)
         try:
             self._thread.start()
             self.run(lambda: None)
@@ -62,15 +68,19 @@ class View:
             NetnsError: the namespace's init was killed.
         """
         if self.init.has_ended():
-            raise self._init_dead()
+            raise self.init_dead()
         job = _Job(function)
         self._jobs.put(job)
         try:
             return job.result()
         except OSError as error:
-            if self.init.has_ended():
-                raise self._init_dead() from error
+            if self.init.is_ending():  # starting a program fails before its end can be seen
+                raise self.init_dead() from error
             raise
+
+    def write_etc(self, name: str, text: str) -> bool:
+        """Replace one of the files in /etc that this namespace has for itself; False where it has none of that name."""
+        return self.has_mounts and self.run(lambda: _write_own(f"/etc/{name}", text))
 
     def enter_for_python(self) -> None:
         """Move the calling thread, for good, into the network and the mounts, with pytest's own /proc."""
@@ -106,6 +116,13 @@ class View:
                 return bool(children.read().strip())
         except FileNotFoundError:
             return not self.init.has_ended()
+
+    def contains(self, pid: int) -> bool:
+        """Whether a process is in the network namespace."""
+        try:
+            return os.stat(f"/proc/{pid}/ns/net").st_ino == self._namespace.inode
+        except OSError:  # ended, or not ours to look at
+            return False
 
     def close(self) -> None:
         """Kill every process inside, and wait until the thread has left; processes of ours still have to be reaped."""
@@ -160,7 +177,8 @@ class View:
         finally:
             os.close(root)
 
-    def _init_dead(self) -> NetnsError:
+    def init_dead(self) -> NetnsError:
+        """What to raise where the init has ended: says what was killed."""
         what = f"the init process of namespace {self._namespace.name!r} (PID {self.init.pid}) has died"
         if not self._supervisor.is_alive():
             what += f", because the supervisor process (PID {self._supervisor.pid}) has"
@@ -168,6 +186,23 @@ class View:
             f"cannot run anything in namespace {self._namespace.name!r}: {what}; "
             "the processes in it have ended with it, labs made from now on work"
         )
+
+
+def _write_own(path: str, text: str) -> bool:
+    """Replace a file's text, but only if its header says that it is ours: it may be the machine's own."""
+    header = supervisor.NAMES_HEADER.encode()
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        if os.pread(fd, len(header), 0) != header:
+            return False
+        # Padded instead of cut, so that nobody reads half of a file.
+        os.pwrite(fd, text.encode().ljust(os.fstat(fd).st_size, b"\n"), 0)
+        return True
+    finally:
+        os.close(fd)
 
 
 class _Job(Generic[T]):

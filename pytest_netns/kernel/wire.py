@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 NLM_F_REQUEST, NLM_F_MULTI, NLM_F_ACK, NLM_F_DUMP_INTR = 0x1, 0x2, 0x4, 0x10
 NLM_F_DUMP = 0x300
@@ -25,8 +25,7 @@ _ATTRIBUTE = struct.Struct("=HH")  # length, type
 _U32 = struct.Struct("=I")
 
 
-@dataclass(frozen=True)
-class Message:
+class Message(NamedTuple):
     """One received message: header fields and what follows the header."""
 
     type: int

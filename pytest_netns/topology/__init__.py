@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -171,7 +172,7 @@ class Topology(Tables):
         assert topology is not None
         return topology
 
-    @property
+    @functools.cached_property
     def namespace_names(self) -> tuple[str, ...]:
         """All namespaces: those declared, then those only mentioned, in order of first mention."""
         referring: list[RouteSpec | MasqueradeSpec | PortForwardSpec] = [
@@ -199,6 +200,10 @@ class Topology(Tables):
 
     def assigned(self) -> Topology:
         """The same network with nothing left open: names, addresses, MTUs and default routes all written out."""
+        return self._assigned
+
+    @functools.cached_property
+    def _assigned(self) -> Topology:
         plan = self._plan()
         at = {each.path: each for each in plan.interfaces}
         routes = [each for route in self.routes for each in resolve(route, plan)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final
@@ -65,6 +66,7 @@ class Part:
     """Base of all parts: knows its keys, and fills itself with what could be parsed."""
 
     @classmethod
+    @functools.cache
     def keys(cls) -> dict[str, Key]:
         """The fields' names, with their keys."""
         return {each.name: each.metadata["key"] for each in fields(cls)}  # type: ignore[arg-type]

@@ -58,6 +58,14 @@ def test_values_import_only_values(name: str) -> None:
         assert all(each.startswith(tuple(VALUES)) for each in ours), (path.name, ours)
 
 
+@pytest.mark.parametrize("name", ["state", "report", "packets", "pcapng"])
+def test_showing_knows_values_only(name: str) -> None:
+    """What a report shows is a function of values: only collecting them needs a kernel and a lab."""
+    ours = {each for each in _imports(PACKAGE / "explaining" / f"{name}.py") if each.startswith("pytest_netns.")}
+    rooms = tuple(f"pytest_netns.{room}" for room in (*VALUES, "explaining.state", "explaining.packets"))
+    assert all(each == "pytest_netns.explaining" or each.startswith(rooms) for each in ours), ours
+
+
 @pytest.mark.parametrize(
     ("module", "only"),
     [("pyroute2", None), ("ctypes", {"kernel/syscalls.py"}), ("nftables", {"kernel/nftables.py"})],

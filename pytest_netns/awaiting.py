@@ -1,0 +1,89 @@
+"""Finding out that a task awaits inside `with namespace`: the thread would run other tasks in the wrong network.
+
+Each watch calls back as soon as its task has handed control to the event loop, and cancels what the task awaits.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import asyncio
+
+
+class Watch(Protocol):
+    """Watches one task for the time of one block."""
+
+    def cancel(self) -> None:
+        """Cancel what the task awaits, so that it comes to the end of its block."""
+
+    def stop(self, error: BaseException | None) -> None:
+        """The block has ended, with an error or without."""
+
+
+def watch(on_await: Callable[[], None]) -> Watch | None:
+    """Watch the task that the calling thread is running, if there is one."""
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is not None:
+        loop = asyncio._get_running_loop()
+        if loop is not None:
+            task = asyncio.current_task(loop)
+            return None if task is None else _AsyncioWatch(task, loop, on_await)
+    trio = sys.modules.get("trio")
+    if trio is not None:
+        try:
+            return _TrioWatch(trio, on_await)
+        except RuntimeError:  # not in a trio task
+            return None
+    return None
+
+
+class _AsyncioWatch:
+    """The loop gets to run this callback only if the task has given up control before its block has ended."""
+
+    def __init__(self, task: asyncio.Task[Any], loop: asyncio.AbstractEventLoop, on_await: Callable[[], None]) -> None:
+        self._task = task
+        self._on_await: Callable[[], None] | None = on_await
+        self._cancelled = False
+        loop.call_soon(self._check)
+        ready = getattr(loop, "_ready", None)
+        if ready is not None:  # asyncio's own loop: before all other tasks, so that none of them runs inside
+            ready.rotate(1)
+
+    def cancel(self) -> None:
+        self._cancelled = True
+        self._task.cancel("awaited inside `with namespace`")
+
+    def stop(self, error: BaseException | None) -> None:
+        self._on_await = None
+        if self._cancelled:
+            self._task.uncancel()
+
+    def _check(self) -> None:
+        if self._on_await is not None:
+            self._on_await()
+
+
+class _TrioWatch:
+    """An instrument, which trio calls after each step of each task."""
+
+    def __init__(self, trio: Any, on_await: Callable[[], None]) -> None:
+        self._task = trio.lowlevel.current_task()
+        self._on_await = on_await
+        self._remove = trio.lowlevel.remove_instrument
+        self._scope = trio.CancelScope()
+        self._scope.__enter__()
+        trio.lowlevel.add_instrument(self)
+
+    def after_task_step(self, task: Any) -> None:
+        if task is self._task and not self._scope.cancel_called:
+            self._on_await()
+
+    def cancel(self) -> None:
+        self._scope.cancel()
+
+    def stop(self, error: BaseException | None) -> None:
+        self._remove(self)
+        self._scope.__exit__(type(error) if error is not None else None, error, None)

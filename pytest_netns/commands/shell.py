@@ -1,0 +1,61 @@
+"""``pytest-netns shell FILE``: a topology built, and a shell in it; everything is gone when the shell ends."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Any
+
+from pytest_netns.commands.draw import add_topology, load
+from pytest_netns.errors import InvalidTopologyError
+from pytest_netns.kernel import privileges, rootless
+from pytest_netns.topology import Topology
+from pytest_netns.values import parse_choice
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add this subcommand to the program's."""
+    parser = subparsers.add_parser("shell", help="build a topology and open a shell in it")
+    add_topology(parser)
+    parser.add_argument("--in", dest="inside", metavar="NAMESPACE", help="where the shell is; default: the first one")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Build, run the shell to its end, undo; returns the shell's exit status."""
+    topology = load(arguments.topology)
+    names = topology.namespace_names
+    if not names:
+        raise InvalidTopologyError("cannot open a shell: this topology has no namespaces")
+    inside = arguments.inside or names[0]
+    parse_choice(inside, names, "namespace")
+    if not privileges.is_privileged():
+        rootless.enter()
+    return _run_inside(topology, inside)
+
+
+def _run_inside(topology: Topology, inside: str) -> int:
+    from pytest_netns.explaining import pausing
+    from pytest_netns.lab import Lab
+
+    # Ctrl-C at the terminal is for the shell; what ends this program has to end the lab, too.
+    signal.signal(signal.SIGINT, lambda number, frame: None)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _leave)
+    with Lab("shell") as lab:
+        lab.build(topology)
+        if sys.stderr.isatty():
+            sys.stderr.write(
+                f"{lab.draw()}\nThis is {inside}; everything is gone when the shell ends. From elsewhere:\n"
+            )
+            sys.stderr.write("\n".join(pausing.enter_commands(lab)) + "\n")
+        environment = os.environ | {"PS1": f"[{inside}] \\$ "}
+        status: int = lab[inside].popen([os.environ.get("SHELL") or "/bin/sh"], env=environment).wait()
+    return status if status >= 0 else 128 - status
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)

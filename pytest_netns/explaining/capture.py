@@ -1,0 +1,86 @@
+"""The packets of a lab, while they flow and afterwards."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, overload
+
+from pytest_netns.errors import NotReadyError
+from pytest_netns.explaining.packets import Packet, digest
+from pytest_netns.kernel.capturing import CaptureSocket
+
+if TYPE_CHECKING:
+    from pytest_netns.namespace import Namespace
+
+_POLL = 0.002  # seconds
+_SHOWN = 20
+
+
+class Capture(Sequence[Packet]):
+    """The packets that the interfaces of a lab have sent and received, in order of time; it grows until it is stopped.
+
+    A packet from one namespace to another is here once for each interface it passed.
+    """
+
+    def __init__(self) -> None:
+        self._sockets: dict[str, CaptureSocket] = {}
+
+    @property
+    def dropped(self) -> int:
+        """How many packets were not kept, for want of room: 8 MiB for each namespace."""
+        return sum(each.dropped for each in self._sockets.values())
+
+    def add(self, namespace: Namespace) -> None:
+        """Capture a namespace too, from now on."""
+        self._sockets[namespace.name] = CaptureSocket(namespace._kernel)
+
+    def stop(self) -> None:
+        """Capture no more; what was captured stays. Idempotent."""
+        for each in self._sockets.values():
+            each.close()
+
+    def wait(self, condition: Callable[[Packet], object], timeout: float = 5) -> Packet:
+        """The first packet that meets a condition, waited for.
+
+        Raises:
+            NotReadyError: none did within ``timeout`` seconds; shows the last packets.
+        """
+        deadline = time.monotonic() + timeout
+        pause = threading.Event()
+        while True:
+            packets = self._packets()
+            for packet in packets:
+                if condition(packet):
+                    return packet
+            if time.monotonic() >= deadline:
+                raise NotReadyError(
+                    f"cannot find such a packet: none of {len(packets)} was, after {timeout:g} s",
+                    output="\n".join(digest(packets, _SHOWN)),
+                )
+            pause.wait(_POLL)
+
+    @overload
+    def __getitem__(self, index: int) -> Packet: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Packet]: ...
+    def __getitem__(self, index: int | slice) -> Packet | list[Packet]:
+        return self._packets()[index]
+
+    def __iter__(self) -> Iterator[Packet]:
+        return iter(self._packets())
+
+    def __len__(self) -> int:
+        return len(self._packets())
+
+    def __repr__(self) -> str:
+        return f"<Capture of {', '.join(self._sockets)}: {len(self)} packets>"
+
+    def _packets(self) -> list[Packet]:
+        found = [
+            Packet(frame.time, name, frame.interface or "deleted", frame.sent, frame.data, frame.ethernet)
+            for name, each in self._sockets.items()
+            for frame in each.frames()
+        ]
+        return sorted(found, key=lambda packet: packet.time)

@@ -1,0 +1,39 @@
+"""Looking inside while a lab is open: the commands that enter its namespaces, and waiting for the person who does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_netns.kernel import privileges, supervision, syscalls
+
+if TYPE_CHECKING:
+    from pytest_netns.lab import Lab
+    from pytest_netns.namespace import Namespace
+
+_OPTIONS = {
+    syscalls.CLONE_NEWNS: "--mount",
+    syscalls.CLONE_NEWUTS: "--uts",
+    syscalls.CLONE_NEWPID: "--pid",
+}
+
+
+def enter_commands(lab: Lab) -> list[str]:
+    """For each namespace the command that opens a shell in it, from another terminal of the same user."""
+    width = max((len(each.name) for each in lab), default=0)
+    return [f"  {each.name:{width}}  {_enter_command(each)}" for each in lab]
+
+
+def invitation(lab: Lab, test: str) -> str:
+    """What is said when a failed test waits for a person."""
+    commands = "\n".join(enter_commands(lab)) or "  (it has no namespaces)"
+    return f"\n{test} has failed; its network is still there. To look inside, from another terminal:\n{commands}\n"
+
+
+def _enter_command(namespace: Namespace) -> str:
+    init = namespace._spawner().init
+    parts = supervision.parts_of(init)
+    options = ["--net", *(option for part, option in _OPTIONS.items() if parts & part)]
+    if privileges.in_own_user_namespace():
+        # First of all, since it is what gives the right to enter the others.
+        options = ["--user", "--preserve-credentials", *options]
+    return f"nsenter --target {init.pid} {' '.join(options)}"

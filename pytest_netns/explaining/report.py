@@ -1,0 +1,99 @@
+"""What a failed test's report shows of its lab: a pure function of the lab's state."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pytest_netns.drawing import Sketch, draw
+from pytest_netns.explaining.packets import Packet, digest
+from pytest_netns.explaining.state import InterfaceState, LabState, NamespaceState
+
+LINES = 15  # of a service's output, and the like, in the short form
+LINES_WHOLE = 1000
+
+
+def sections(state: LabState, *, whole: bool = False) -> list[tuple[str, str]]:
+    """The sections: (title, text).
+
+    Args:
+        state: the lab.
+        whole: everything, instead of what is most likely to explain the failure.
+    """
+    found = []
+    if state.namespaces:
+        found.append(("netns: network when the test failed", draw(Sketch.from_states(state.namespaces)).rstrip()))
+    if state.changes:
+        found.append(("netns: changed since set-up", _cut(state.changes, LINES_WHOLE if whole else LINES)))
+    inside = "\n".join(line for each in state.namespaces for line in _show(each, whole))
+    if inside:
+        hint = (
+            ""
+            if whole
+            else "\n(-vv shows interfaces with counters, routes, neighbours, nft rules, tracked connections)"
+        )
+        found.append(("netns: inside the namespaces", inside + hint))
+    for service in state.services:
+        text = _tail(service.output, LINES_WHOLE if whole else LINES)
+        found.append((f"netns: output of {service.command} in {service.namespace}", _join(text, service.death)))
+    if state.failures:
+        found.append(("netns: commands that failed", "\n".join(state.failures)))
+    return found
+
+
+def _show(namespace: NamespaceState, whole: bool) -> Iterator[str]:
+    """A namespace's name, then a title and the lines of each kind of thing there is in it."""
+    parts: dict[str, list[str]] = {}
+    if whole:
+        parts["interfaces"] = [_show_interface(each) for each in namespace.interfaces]
+        parts["routes"] = list(namespace.routes)
+        parts["neighbours"] = list(namespace.neighbours)
+    else:
+        parts["without carrier"] = [each.name for each in namespace.interfaces if each.is_up and not each.has_carrier]
+        parts["neighbours that do not answer"] = [
+            line for line in namespace.neighbours if line.endswith(("failed", "incomplete"))
+        ]
+    parts["listening"] = list(namespace.listening)
+    parts["processes"] = list(namespace.processes)
+    if whole:
+        parts["nft ruleset"] = namespace.ruleset.splitlines()
+        parts["tracked connections"] = list(namespace.tracked)
+    parts["not known"] = list(namespace.problems)
+    if any(parts.values()):
+        yield f"[{namespace.name}]"
+        for title, lines in parts.items():
+            if lines:
+                yield f"  {title}:"
+                yield from (f"    {line}" for line in _cut(lines, LINES_WHOLE if whole else LINES).splitlines())
+
+
+def _show_interface(interface: InterfaceState) -> str:
+    state = "down" if not interface.is_up else "up" if interface.has_carrier else "up, no carrier"
+    counters = (
+        f"received {interface.received} packets ({interface.received_bytes} B), "
+        f"sent {interface.sent} ({interface.sent_bytes} B), dropped {interface.dropped}"
+    )
+    peer = f"peer {interface.peer[1]} in {interface.peer[0]}" if interface.peer else ""
+    plugged = f"in bridge {interface.bridge}" if interface.bridge else ""
+    parts = [*interface.addresses, interface.mac, f"MTU {interface.mtu}", plugged, peer, counters]
+    return f"{interface.name} ({interface.kind}, {state}) " + ", ".join(filter(None, parts))
+
+
+def _cut(lines: list[str] | tuple[str, ...], most: int) -> str:
+    more = [f"... and {len(lines) - most} more"] if len(lines) > most else []
+    return "\n".join([*lines[:most], *more])
+
+
+def _tail(text: str, most: int) -> str:
+    lines = text.splitlines()
+    return "\n".join(([f"... {len(lines) - most} lines before"] if len(lines) > most else []) + lines[-most:])
+
+
+def _join(*texts: str) -> str:
+    return "\n".join(filter(None, texts))
+
+
+def packet_section(packets: Sequence[Packet], dropped: int, path: Path, *, whole: bool = False) -> tuple[str, str]:
+    """The section about a test's packets: the last of them, and the file that has all."""
+    kept = f"all {len(packets)} packets are in {path}" + (f" ({dropped} were not kept)" if dropped else "")
+    return "netns: packets", "\n".join([*digest(packets, LINES_WHOLE if whole else LINES), kept])

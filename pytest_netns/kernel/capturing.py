@@ -1,0 +1,192 @@
+"""Packets as the interfaces of a namespace send and receive them, packet(7).
+
+One socket for a namespace sees all its interfaces, those made later too; it is opened before there are any, so nothing
+is missed. The kernel keeps what has not been read, up to a limit; one thread reads all sockets now and then, so that
+short tests pay nothing for it.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import errno
+import os
+import queue
+import socket
+import struct
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pytest_netns.kernel.netns import NetworkNamespace, home
+
+KEPT_BYTES = 8 << 20  # of each namespace's packets; the last ones
+_LARGEST = 66000  # bytes of a packet, which may be one before segmentation
+_BUFFER = 4 << 20  # bytes the kernel keeps for each namespace until they are read
+_INTERVAL = 0.05  # seconds between two readings
+_THREADS = 8
+_THREAD_NAME = "netns-capture"
+
+_ETH_P_ALL = 3
+_ARPHRD_ETHER, _ARPHRD_LOOPBACK = 1, 772
+_SO_RCVBUFFORCE, _SO_TIMESTAMPNS, _SOL_PACKET, _PACKET_STATISTICS = 33, 35, 263, 6
+_TIMESPEC = struct.Struct("=qq")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame as it was seen.
+
+    Attributes:
+        time: seconds since 1970.
+        interface: its name; empty where it was deleted before the frame was read.
+        sent: whether the interface sent it.
+        ethernet: whether it starts with an Ethernet header, rather than an IP header.
+    """
+
+    time: float
+    interface: str
+    sent: bool
+    ethernet: bool
+    data: bytes
+
+
+class CaptureSocket:
+    """What has passed the interfaces of a namespace since this was made.
+
+    Attributes:
+        dropped: how many packets the kernel could not keep.
+    """
+
+    def __init__(self, namespace: NetworkNamespace) -> None:
+        self.dropped = 0
+        self._frames: collections.deque[Frame] = collections.deque()
+        self._bytes = 0
+        self._lock = threading.Lock()
+        with namespace.entered():
+            self._socket: socket.socket | None = _open()
+        _background().add(self)
+
+    def frames(self) -> list[Frame]:
+        """The last frames, up to this moment."""
+        self.read()
+        with self._lock:
+            return list(self._frames)
+
+    def read(self) -> None:
+        """Fetch what the kernel has kept."""
+        with self._lock:
+            while self._socket is not None:
+                try:
+                    data, ancillary, _, address = self._socket.recvmsg(_LARGEST, 64)
+                except (BlockingIOError, InterruptedError):
+                    (dropped,) = struct.unpack_from("=4xI", self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8))
+                    self.dropped += dropped
+                    return
+                except OSError as error:
+                    if error.errno != errno.ENETDOWN:  # an interface went down: told once, the socket goes on
+                        raise
+                    continue
+                self._keep(data, ancillary, address)
+
+    def close(self) -> None:
+        """Stop; idempotent. The frames stay."""
+        self.read()
+        with self._lock:
+            own, self._socket = self._socket, None
+        if own is not None:
+            _background().close(self, own)
+
+    def _keep(self, data: bytes, ancillary: list[tuple[int, int, bytes]], address: tuple[str, int, int, int]) -> None:
+        name, _, packet_type, hardware = address[:4]
+        sent = packet_type == socket.PACKET_OUTGOING
+        if sent and hardware == _ARPHRD_LOOPBACK:
+            return  # the loopback interface receives it too
+        seconds, nanoseconds = _TIMESPEC.unpack_from(ancillary[0][2])
+        ethernet = hardware in (_ARPHRD_ETHER, _ARPHRD_LOOPBACK)
+        self._frames.append(Frame(seconds + nanoseconds / 1e9, name, sent, ethernet, data))
+        self._bytes += len(data)
+        while self._bytes > KEPT_BYTES:
+            self._bytes -= len(self._frames.popleft().data)
+            self.dropped += 1
+
+
+class _Background:
+    """This module's threads: they live only while there is something to do, and outside of any lab's namespace, which
+    a thread inside would keep alive."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._read_by: set[CaptureSocket] = set()
+        self._all_closed = threading.Event()
+        self._closing: queue.SimpleQueue[socket.socket] = queue.SimpleQueue()
+        with home():
+            # The kernel stamps packets on arrival only while somebody wants it.
+            self._stamping = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            self._stamping.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+
+    def add(self, each: CaptureSocket) -> None:
+        """Read a socket now and then."""
+        with self._lock:
+            self._read_by.add(each)
+            if len(self._read_by) == 1:
+                self._all_closed = threading.Event()
+                _start(self._read, self._all_closed)
+
+    def close(self, each: CaptureSocket, own: socket.socket) -> None:
+        """Close a socket on the side: the kernel waits for all packets under way, 8 ms to 20 ms."""
+        self._closing.put(own)
+        with self._lock:
+            self._read_by.discard(each)
+            if not self._read_by:
+                self._all_closed.set()
+        if sum(thread.name == _THREAD_NAME for thread in threading.enumerate()) <= _THREADS:
+            _start(self._close)
+
+    def _read(self, all_closed: threading.Event) -> None:
+        while not all_closed.wait(_INTERVAL):
+            with self._lock:
+                sockets = tuple(self._read_by)
+            for each in sockets:
+                with contextlib.suppress(OSError):
+                    each.read()
+
+    def _close(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._closing.get_nowait().close()
+
+
+def _start(work: Callable[..., None], *arguments: object) -> None:
+    with home():
+        threading.Thread(target=work, args=arguments, name=_THREAD_NAME, daemon=True).start()
+
+
+_current: _Background | None = None
+_lock = threading.Lock()
+
+
+def _background() -> _Background:
+    global _current
+    with _lock:
+        if _current is None:
+            _current = _Background()
+        return _current
+
+
+def _open() -> socket.socket:
+    """A socket of the namespace the thread is in."""
+    opened = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.htons(_ETH_P_ALL))
+    opened.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+    with contextlib.suppress(OSError):  # a container may not allow it: then it is what rmem_default says
+        opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
+    return opened
+
+
+def _after_fork_in_child() -> None:
+    global _current, _lock
+    _lock = threading.Lock()
+    _current = None  # its threads are not here
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,178 @@
+"""How fast: ratios, each from medians of interleaved runs. ``python -m tests.benchmarks [NUMBER ...]``; needs root.
+
+Numbers: 1 pair, 2 NAT, 3 marked empty test, 4 running a program, 5 start-up, 6 growth, 7 parallel runs, 8 traffic.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what is measured must not be compiled anew each time
+from tests.benchmarks import race, running, suites
+from tests.benchmarks.programs import Programs
+
+EMPTY_TESTS = 500
+LAN_TESTS = 400
+
+
+@dataclass
+class Row:
+    """One line of the table: what was measured, against what, and what was wanted.
+
+    ``value`` is None where the other could not run; ``note`` then says why.
+    """
+
+    benchmark: int
+    measured: str
+    against: str
+    value: float | None
+    unit: str = "x"
+    goal: str = ""
+    note: str = ""
+
+
+def pair(programs: Programs, scale: float) -> Iterator[Row]:
+    """1: set-up and teardown of red--blue."""
+    others = {"C": programs.kernel("pair"), "ip commands": programs.ip_commands("pair"), **programs.peers()}
+    goals = {"C": "<= 1.3", "ip commands": "<= 0.125"}
+    times, failures = race.run({"ours": programs.ours("pair"), **others}, max(3, int(30 * scale)))
+    yield from _ratios(1, "pair: set-up + teardown", times, failures, goals)
+
+
+def nat(programs: Programs, scale: float) -> Iterator[Row]:
+    """2: the picture netns_nat."""
+    others = {"C": programs.kernel("nat"), "ip commands": programs.ip_commands("nat")}
+    times, failures = race.run({"ours": programs.ours("nat"), **others}, max(3, int(30 * scale)))
+    yield from _ratios(2, "nat: set-up + teardown", times, failures, {"C": "<= 1.4"})
+
+
+def empty_test(programs: Programs, scale: float) -> Iterator[Row]:
+    """3: a marked test that does nothing."""
+    count = max(50, int(EMPTY_TESTS * scale))
+    where = suites.write(
+        programs.directory, plain=suites.PLAIN.format(count=count), marked=suites.MARKED.format(count=count)
+    )
+    times = suites.median_times({name: (path, ()) for name, path in where.items()}, 3)
+    kernel, _ = race.run({"C": programs.kernel("bare")}, max(10, int(100 * scale)))
+    busy = suites.processes(programs.kernel("bare"), 1, count) / count
+    per_test = (times["marked"] - times["plain"]) / count
+    note = f"at once after each other, as tests are: C {busy * 1e3:.2f} ms, alone: {kernel['C'].total * 1e3:.2f} ms"
+    yield Row(3, "marked empty test, beyond an unmarked one", "C: unshare, lo up, settings",
+              (per_test - busy) * 1e3, "ms more", "<= 1.0", note)  # fmt: skip
+
+
+def program(_: Programs, scale: float) -> Iterator[Row]:
+    """4: running a program."""
+    for held in (0, running.BALLAST):
+        times = running.start_program(max(20, int(200 * scale)), held)
+        what = "ns.run(true)" + (", 500 MB held" if held else "")
+        yield Row(4, what, "subprocess.run", times["ns.run"] / times["subprocess"], goal="<= 1.15")
+        yield Row(4, what, "ip netns exec", times["ns.run"] / times["ip netns exec"], goal="<= 0.5")
+
+
+def start_up(programs: Programs, scale: float) -> Iterator[Row]:
+    """5: what the plugin adds to the start of pytest."""
+    where = suites.write(programs.directory, never=suites.PLAIN.format(count=1), once=suites.MARKED.format(count=1))
+    runs: dict[str, tuple[suites.Path, suites.Options]] = {
+        "without": (where["never"], ("-p", "no:netns")),
+        "never used": (where["never"], ()),
+        "used once": (where["once"], ()),
+    }
+    times = suites.median_times(runs, max(5, int(40 * scale)))
+    for name, goal in (("never used", "<= 3"), ("used once", "")):
+        yield Row(5, f"pytest's start to end, plugin {name}", "without the plugin",
+                  (times[name] - times["without"]) * 1e3, "ms more", goal)  # fmt: skip
+
+
+def growth(programs: Programs, scale: float) -> Iterator[Row]:
+    """6: many namespaces on a bridge, many routers in a row."""
+    sizes = [("bridge", 10, 15), ("bridge", 100, 7), ("bridge", 500, 3), ("bridge", 1000, 3)]
+    sizes += [("chain", 5, 15), ("chain", 20, 9), ("chain", 50, 5)]
+    for picture, count, rounds in sizes:
+        if scale < 1 and count >= 500:
+            continue
+        times, failures = race.run(
+            {"ours": programs.ours(picture, count), "C": programs.kernel(picture, count)}, rounds
+        )
+        yield from _ratios(6, f"{picture} of {count}: set-up + teardown", times, failures, {"C": "<= 1.3"})
+        if picture == "bridge" and times.get("ours"):
+            kilobytes = [race.median(times[name].memory) / (count + 1) for name in ("ours", "C")]
+            yield Row(6, f"bridge of {count}: memory per namespace, {kilobytes[0]:.0f} KiB", "C",
+                      kilobytes[0] / kilobytes[1] if kilobytes[1] > 0 else None)  # fmt: skip
+
+
+def parallel(programs: Programs, scale: float) -> Iterator[Row]:
+    """7: many tests with netns_lan in several processes, beyond the same tests without it."""
+    count = max(40, int(LAN_TESTS * scale))
+    where = suites.write(programs.directory, base=suites.PLAIN.format(count=count), lan=suites.LAN.format(count=count))
+    speeds = {}
+    for workers in (1, 2, 4):
+        options = ("-n", str(workers))
+        runs: dict[str, tuple[suites.Path, suites.Options]] = {name: (where[name], options) for name in where}
+        times = suites.median_times(runs, 3)
+        in_c = race.median([suites.processes(programs.kernel("lan"), workers, count) for _ in range(3)])
+        speeds[workers] = (times["lan"] - times["base"], in_c)
+        if workers > 1:
+            ours, theirs = (speeds[1][n] / speeds[workers][n] for n in (0, 1))
+            note = f"speed-up over one process: ours {ours:.2f}, C {theirs:.2f}"
+            yield Row(7, f"{count} tests, -n {workers}: speed-up", "C", ours / theirs, goal=">= 0.9", note=note)
+
+
+def traffic(programs: Programs, scale: float) -> Iterator[Row]:
+    """8: TCP through the picture's NAT."""
+    rates = running.traffic(programs.ip_commands("nat"), max(2, int(7 * scale)))
+    yield Row(8, "iperf3 through the NAT, throughput", "the same by hand", rates["ours"] / rates["by hand"], goal="1.0")
+
+
+BENCHMARKS: tuple[Callable[[Programs, float], Iterator[Row]], ...] = (
+    pair, nat, empty_test, program, start_up, growth, parallel, traffic,
+)  # fmt: skip
+
+
+def _ratios(
+    number: int, what: str, times: dict[str, race.Times], failures: dict[str, str], goals: dict[str, str]
+) -> Iterator[Row]:
+    if "ours" in failures:
+        yield Row(number, what, "", None, note=failures["ours"])
+        return
+    for name, theirs in times.items():
+        if name != "ours":
+            yield Row(number, what, name, times["ours"].total / theirs.total, goal=goals.get(name, ""))
+    for name, reason in failures.items():
+        yield Row(number, what, name, None, note=f"cannot run: {reason}")
+
+
+def _show(row: Row) -> str:
+    value = "-" if row.value is None else f"{row.value:.2f} {row.unit}"
+    return f"{row.benchmark}  {row.measured:48} {value:>14}  of {row.against:28} {row.goal:8} {row.note}".rstrip()
+
+
+def main() -> None:
+    """Run what is asked for, and print as it goes; the JSON at the end."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("numbers", nargs="*", type=int, help="which benchmarks; default: all")
+    parser.add_argument("--scale", type=float, default=1.0, help="fewer (0.2) or more (2) rounds")
+    parser.add_argument("--json", metavar="FILE", help="write the rows here; default: stdout, after the table")
+    arguments = parser.parse_args()
+    if os.geteuid() != 0:
+        sys.exit("the benchmarks compare with programs that need root; run: sudo make bench")
+    rows = []
+    with Programs() as programs:
+        for number in arguments.numbers or range(1, len(BENCHMARKS) + 1):
+            for row in BENCHMARKS[number - 1](programs, arguments.scale):
+                rows.append(row)
+                print(_show(row), flush=True)
+    text = json.dumps([asdict(row) for row in rows], indent=2)
+    if arguments.json:
+        with open(arguments.json, "w", encoding="utf-8") as file:
+            file.write(text)
+    else:
+        print(text)
+
+
+main()

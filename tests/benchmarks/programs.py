@@ -1,0 +1,77 @@
+"""The programs that are compared: ours, the C program, and the peers, each made ready to run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import venv
+from pathlib import Path
+
+HERE = Path(__file__).parent / "contenders"
+PEERS = ("pyroute2", "munet", "pytest-dummynet", "nest")
+# Peers make named namespaces and mounts: in a place of their own, where all of it is gone with them.
+SANDBOX = (
+    "unshare", "--mount", "--net", "--propagation", "private", "sh", "-c",
+    'mkdir -p /run/netns && mount -t tmpfs none /run/netns && ip link set lo up && exec "$@"', "-",
+)  # fmt: skip
+
+Argv = list[str]
+
+
+class Programs:
+    """Compiles and installs at the first need, into a directory that goes with the block."""
+
+    def __init__(self) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="netns-benchmarks-")
+        self._kernel: Path | None = None
+        self._python: Path | None = None
+
+    def __enter__(self) -> Programs:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._directory.cleanup()
+
+    @property
+    def directory(self) -> Path:
+        """Where programs may put files."""
+        return Path(self._directory.name)
+
+    def ours(self, *arguments: object) -> Argv:
+        """The plugin."""
+        return [sys.executable, str(HERE / "ours.py"), *map(str, arguments)]
+
+    def kernel(self, *arguments: object) -> Argv:
+        """The C program, with libnftables where that can be compiled."""
+        if self._kernel is None:
+            self._kernel = self.directory / "kernel"
+            compile_ = ["cc", "-O2", "-o", str(self._kernel), str(HERE / "kernel.c")]
+            with_nftables = subprocess.run([*compile_, "-DWITH_NFTABLES", "-lnftables"], capture_output=True)
+            if with_nftables.returncode:
+                subprocess.run(compile_, check=True)
+        return [str(self._kernel), *map(str, arguments)]
+
+    def ip_commands(self, picture: str) -> Argv:
+        """A shell script of ip and nft."""
+        return [*SANDBOX, "sh", str(HERE / "iproute2.sh"), picture]
+
+    def peers(self) -> dict[str, Argv]:
+        """The picture "pair" made by others."""
+        if self._python is None:
+            where = self.directory / "peers"
+            venv.create(where, with_pip=True)
+            self._python = where / "bin" / "python"
+            for name in PEERS:  # one by one: what cannot be installed says so when it is run
+                install = [str(self._python), "-m", "pip", "install", "-q", "--disable-pip-version-check", name]
+                subprocess.run(install, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        found = {"pyroute2 IPRoute": "pyroute2", "munet": "munet", "pytest-dummynet": "dummynet", "NeST": "nest"}
+        peers = {name: [*SANDBOX, str(self._python), str(HERE / f"with_{file}.py")] for name, file in found.items()}
+        # Mininet on PyPI lacks its program mnexec; the distribution's package is for the distribution's Python.
+        return {**peers, "Mininet": [*SANDBOX, "/usr/bin/python3", str(HERE / "with_mininet.py")]}
+
+
+def clean_environment() -> dict[str, str]:
+    """The environment without what changes how Python starts."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST"))}

@@ -1,0 +1,145 @@
+"""Contenders run against each other: in turns, each round after the kernel has cleaned up behind the one before."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+from pytest_netns.kernel.destruction import Hub
+from pytest_netns.kernel.netns import NetworkNamespace
+
+PATIENCE = 60.0  # seconds the kernel gets to free what a round has made
+
+
+class CannotRun(Exception):
+    """A contender that does not work on this machine; the message says why."""
+
+
+@dataclass
+class Times:
+    """Seconds of each round."""
+
+    up: list[float] = field(default_factory=list)
+    down: list[float] = field(default_factory=list)
+    memory: list[float] = field(default_factory=list)  # KiB while it was up
+
+    @property
+    def total(self) -> float:
+        """The median of set-up and teardown together."""
+        return median([up + down for up, down in zip(self.up, self.down, strict=True)])
+
+
+class Contender:
+    """A program that makes a network on "up" and unmakes it on "down", and tells how long it took."""
+
+    def __init__(self, argv: Sequence[str | Path]) -> None:
+        self._program = subprocess.Popen(
+            [str(word) for word in argv],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd="/",
+        )
+        self._read("ready")
+
+    def step(self, name: str) -> float:
+        """One step, in seconds."""
+        self.send(f"{name}\n")
+        return float(self._read(""))
+
+    def send(self, steps: str) -> None:
+        """Ask for steps, a line each."""
+        assert self._program.stdin is not None
+        try:
+            self._program.stdin.write(steps)
+            self._program.stdin.flush()
+        except BrokenPipeError:
+            self._give_up()
+
+    def wait_for(self, count: int) -> None:
+        """Wait until so many steps are done."""
+        for _ in range(count):
+            self._read("")
+
+    def close(self) -> None:
+        """End it."""
+        self._program.communicate(timeout=PATIENCE)
+
+    def _read(self, expected: str) -> str:
+        assert self._program.stdout is not None
+        line = self._program.stdout.readline().strip()
+        if not line or (expected and line != expected):
+            self._give_up(line)
+        return line
+
+    def _give_up(self, line: str = "") -> None:
+        _, errors = self._program.communicate(timeout=PATIENCE)
+        told = errors.strip().splitlines()
+        raise CannotRun(told[-1] if told else line or f"ended with status {self._program.returncode}")
+
+
+def run(programs: Mapping[str, Sequence[str | Path]], rounds: int) -> tuple[dict[str, Times], dict[str, str]]:
+    """Run all contenders in turns.
+
+    Returns:
+        The times of each, and for those that cannot run, why.
+    """
+    running: dict[str, Contender] = {}
+    failures: dict[str, str] = {}
+    times = {name: Times() for name in programs}
+    try:
+        for name, argv in programs.items():
+            try:
+                running[name] = Contender(argv)
+            except (CannotRun, OSError) as error:
+                failures[name] = str(error)
+        for number in range(rounds + 1):  # the first warms up
+            for name in list(running):
+                try:
+                    _round(running[name], times[name], counts=number > 0)
+                except CannotRun as error:
+                    failures[name] = str(error)
+                    del running[name]
+    finally:
+        for contender in running.values():
+            contender.close()
+    return {name: times[name] for name in running}, failures
+
+
+def _round(contender: Contender, times: Times, *, counts: bool) -> None:
+    settle()
+    before = _available_memory()
+    up = contender.step("up")
+    memory = before - _available_memory()
+    down = contender.step("down")
+    if counts:
+        times.up.append(up)
+        times.down.append(down)
+        times.memory.append(memory)
+
+
+def settle() -> None:
+    """Wait until the kernel has freed all namespaces nobody holds any more.
+
+    It works them off in batches, one after the other, and tells of an end at the beginning of its batch: once it has
+    told of a second one, made after it had told of the first, all that came before has been done.
+    """
+    for _ in range(2):
+        hub = Hub()
+        probe = NetworkNamespace.create("probe")
+        hub.watch(probe, "").closed = time.monotonic()
+        probe.close()
+        hub.wait(time.monotonic() + PATIENCE)
+        hub.close()
+
+
+def _available_memory() -> float:
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return float(line.split()[1])
+    raise CannotRun("/proc/meminfo has no MemAvailable")

@@ -1,0 +1,79 @@
+"""Programs in a namespace: what starting one costs, and what its packets cost."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from pytest_netns import Lab, Namespace
+from pytest_netns.topology import PICTURES
+from tests.benchmarks import race
+
+BALLAST = 500 * 1024 * 1024
+TRUE = ["/bin/true"]
+
+
+def start_program(rounds: int, held: int = 0) -> dict[str, float]:
+    """Seconds to run `true`, in turns, with so many bytes held by this process; the medians."""
+    ballast = bytearray(held)
+    ballast[::4096] = b"x" * len(ballast[::4096])
+    with Lab("benchmark") as lab, _named_namespace() as name:
+        red = lab.add_namespace("red")
+        ways: dict[str, Callable[[], object]] = {
+            "ns.run": lambda: red.run(TRUE),
+            "subprocess": lambda: subprocess.run(TRUE, check=True, capture_output=True, text=True),
+            "ip netns exec": lambda: subprocess.run(
+                ["ip", "netns", "exec", name, *TRUE], check=True, capture_output=True, text=True
+            ),
+        }
+        times: dict[str, list[float]] = {way: [] for way in ways}
+        for number in range(rounds + 1):
+            for way, run in ways.items():
+                start = time.perf_counter()
+                run()
+                if number:
+                    times[way].append(time.perf_counter() - start)
+    return {way: statistics.median(each) for way, each in times.items()}
+
+
+@contextmanager
+def _named_namespace() -> Iterator[str]:
+    name = f"netns-benchmark-{uuid.uuid4().hex[:8]}"
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    try:
+        yield name
+    finally:
+        subprocess.run(["ip", "netns", "delete", name], check=True)
+
+
+def traffic(by_hand: Sequence[str], rounds: int) -> dict[str, float]:
+    """Bits per second of TCP from red to outside through host's NAT, in turns; the medians.
+
+    Args:
+        by_hand: the program that makes the same network with ip and nft commands.
+        rounds: of one second each.
+    """
+    rates: dict[str, list[float]] = {"ours": [], "by hand": []}
+    other = race.Contender(by_hand)
+    try:
+        other.step("up")
+        with Lab("benchmark") as lab:
+            lab.build(PICTURES["nat"])
+            lab["outside"].start(["iperf3", "--server"], ready=5201)
+            for _ in range(rounds):
+                rates["ours"].append(_rate(lab["red"]))
+                rates["by hand"].append(other.step("rate") * 1e6)
+        other.step("down")
+    finally:
+        other.close()
+    return {name: statistics.median(each) for name, each in rates.items()}
+
+
+def _rate(client: Namespace) -> float:
+    result = client.run(["iperf3", "--client", "192.168.1.3", "--time", "1", "--json"])
+    return float(json.loads(result.stdout)["end"]["sum_received"]["bits_per_second"])

@@ -1,0 +1,27 @@
+"""In a victim (a pytest plugin, or imported): hands each new namespace to the trial, and tells it when things are set up."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from pytest_netns.kernel.netns import NetworkNamespace
+
+_create = NetworkNamespace.create.__func__  # type: ignore[attr-defined]
+
+
+def tell(word: str, descriptors: tuple[int, ...] = ()) -> socket.socket:
+    """Send the trial a word."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    connection.connect(os.environ["FAULTS_SOCKET"])
+    socket.send_fds(connection, [word.encode()], descriptors)
+    return connection
+
+
+def create(cls: type[NetworkNamespace], name: str) -> NetworkNamespace:
+    namespace: NetworkNamespace = _create(cls, name)
+    tell("namespace", (namespace.fd,)).close()
+    return namespace
+
+
+NetworkNamespace.create = classmethod(create)  # type: ignore[method-assign, assignment]

@@ -1,0 +1,180 @@
+"""A trial: a program in a PID namespace of its own, so that whatever it leaves behind is seen, and nothing else is."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from pytest_netns.kernel import rtnetlink
+from pytest_netns.kernel.destruction import Hub
+
+HERE = Path(__file__).parent
+UNSHARE = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+WITHIN = 1.0  # seconds after its end within which nothing of a victim may be left
+PATIENCE = 60.0  # seconds until a victim is said to hang
+
+
+class Hang(Exception):
+    """A victim did not end, or did not get where it should."""
+
+
+class Trial:
+    """A victim that is running, and what it has announced.
+
+    Args:
+        argv: the victim's.
+        environment: added to the environment.
+    """
+
+    def __init__(self, argv: list[str], **environment: str) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="netns-")
+        self._hub = Hub()
+        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        path = f"{self._directory.name}/socket"
+        self._listener.bind(path)
+        self._listener.listen(128)
+        os.chmod(path, 0o777)
+        self.output = Path(self._directory.name) / "output"
+        environment |= {"FAULTS_SOCKET": path, "PYTHONPATH": str(HERE.parents[1]), "PYTHONWARNINGS": ""}
+        with self.output.open("wb") as output:
+            self._jail = subprocess.Popen(
+                [*UNSHARE, sys.executable, "-I", "-S", str(HERE / "jail.py"), *argv],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=output,
+                env=os.environ | environment,
+            )
+        self._count = 0
+
+    def __enter__(self) -> Trial:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        assert self._jail.stdin is not None
+        assert self._jail.stdout is not None
+        self._jail.stdin.close()
+        self._jail.stdout.close()
+        self._jail.wait()
+        self._listener.close()
+        self._hub.close()
+        self._directory.cleanup()
+
+    # -- the victim -----------------------------------------------------------------------------------
+
+    def wait_for(self, word: str) -> socket.socket:
+        """Wait until the victim says a word; the connection it said it on."""
+        deadline = time.monotonic() + PATIENCE
+        while (left := deadline - time.monotonic()) > 0:
+            if self._has_ended():
+                break
+            ready, _, _ = select.select([self._listener], [], [], min(left, 0.2))
+            if ready:
+                said, connection = self._take()
+                if said == word:
+                    return connection
+                connection.close()
+        raise Hang(f"the victim has not said {word!r}: {self.text()}")
+
+    def wait_end(self) -> int:
+        """Wait for the victim's end; its exit status."""
+        assert self._jail.stdout is not None
+        deadline = time.monotonic() + PATIENCE
+        while not self._has_ended():
+            if time.monotonic() > deadline:
+                raise Hang(f"the victim has not ended: {self.text()}")
+            select.select([self._jail.stdout, self._listener], [], [], 1)
+            self._drain()
+        return int(self._jail.stdout.readline() or b"-1")
+
+    def _drain(self) -> None:
+        """Take what has been announced: a descriptor that waits to be taken keeps its namespace alive."""
+        while select.select([self._listener], [], [], 0)[0]:
+            _, connection = self._take()
+            connection.close()
+
+    @property
+    def victim(self) -> int:
+        """Its PID as seen from here."""
+        (init,) = children(self._jail.pid)
+        return min(children(init))
+
+    def text(self) -> str:
+        """What it has written."""
+        return self.output.read_text(errors="replace")
+
+    # -- what it left ---------------------------------------------------------------------------------
+
+    def left_over(self, within: float = WITHIN) -> list[str]:
+        """What of it is still there after so many seconds: processes, namespaces; empty as soon as there is nothing."""
+        deadline = time.monotonic() + within
+        pause = threading.Event()
+        while True:
+            self._drain()
+            (init,) = children(self._jail.pid)
+            left = [f"process {pid} ({program(pid)})" for pid in below(init) if not is_zombie(pid)]
+            left += [f"namespace {watched.inode}" for watched in self._hub.alive()]
+            if not left or time.monotonic() > deadline:
+                return left
+            pause.wait(0.005)
+
+    def _has_ended(self) -> bool:
+        assert self._jail.stdout is not None
+        return bool(select.select([self._jail.stdout], [], [], 0)[0])
+
+    def _take(self) -> tuple[str, socket.socket]:
+        connection, _ = self._listener.accept()
+        word, descriptors, _, _ = socket.recv_fds(connection, 100, 1)
+        for fd in descriptors:
+            self._watch(fd)
+        return word.decode(), connection
+
+    def _watch(self, fd: int) -> None:
+        from pytest_netns.kernel.destruction import Watched
+
+        self._hub._namespace.netlink.request(rtnetlink.add_nsid(fd, self._count))
+        self._hub._watched[self._count] = Watched("", "", os.fstat(fd).st_ino, closed=0)
+        self._count += 1
+        os.close(fd)
+
+
+def children(pid: int) -> list[int]:
+    """A process's children."""
+    try:
+        tasks = list(Path(f"/proc/{pid}/task").iterdir())
+        return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    except OSError:
+        return []
+
+
+def below(pid: int) -> list[int]:
+    """A process's descendants."""
+    found = children(pid)
+    return found + [further for child in found for further in below(child)]
+
+
+def is_zombie(pid: int) -> bool:
+    """Whether a process has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
+
+
+def program(pid: int) -> str:
+    """What a process runs."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()[:80]
+    except OSError:
+        return "ended"
+
+
+def is_root() -> bool:
+    """Whether this process is the machine's root, not only its own user namespace's."""
+    return os.geteuid() == 0 and Path("/proc/self/uid_map").read_text().split()[2] == "4294967295"

@@ -1,0 +1,276 @@
+"""What stays inside and what outside: the README's table, a test for each row."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from multiprocessing import forkserver, resource_tracker
+from pathlib import Path
+
+import pytest
+
+from pytest_netns import Lab, Namespace
+
+METHODS = ["spawn", "forkserver", "fork"]
+SHOW = [sys.executable, "-c", "import os; print(os.stat('/proc/self/ns/net').st_ino)"]
+
+
+def network(_: object = None) -> int:
+    """The number of the calling thread's network namespace."""
+    return os.stat("/proc/thread-self/ns/net").st_ino
+
+
+def inode(namespace: Namespace) -> int:
+    """The number of a namespace."""
+    return namespace.call(network)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_helpers_left() -> Iterator[None]:
+    """multiprocessing's own helper processes would run until pytest ends."""
+    yield
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]
+    resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def red(netns: Lab) -> Namespace:
+    """A namespace."""
+    return netns.add_namespace("red")
+
+
+def test_a_thread_started_inside_stays_inside(red: Namespace) -> None:
+    """A thread started inside a block is inside, also after the block has ended."""
+    left, seen = threading.Event(), []
+
+    def work() -> None:
+        seen.append(network())
+        left.wait(10)
+        seen.append(network())
+
+    with red:
+        thread = threading.Thread(target=work)
+        thread.start()
+    left.set()
+    thread.join()
+    assert seen == [inode(red)] * 2
+
+
+def test_a_thread_that_was_there_before_stays_outside(red: Namespace) -> None:
+    """A pool's worker that was started outside works outside, even for what is submitted inside."""
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        outside = pool.submit(network).result()
+        with red:
+            assert pool.submit(network).result() == outside != network()
+
+
+def test_a_pool_made_inside_is_inside(red: Namespace) -> None:
+    """The workers of a thread pool that is first used inside are inside, and asyncio.to_thread is too."""
+
+    async def main() -> int:
+        return await asyncio.to_thread(network)
+
+    with red:
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            assert pool.submit(network).result() == network()
+        assert asyncio.run(main()) == network()
+
+
+def test_a_plain_subprocess_is_inside(red: Namespace) -> None:
+    """subprocess, os.fork and asyncio's subprocesses that are started inside a block are inside."""
+
+    async def main() -> int:
+        process = await asyncio.create_subprocess_exec(*SHOW, stdout=-1)
+        return int((await process.communicate())[0])
+
+    with red:
+        assert int(subprocess.check_output(SHOW)) == network()
+        assert asyncio.run(main()) == network()
+        receive, send = os.pipe()
+        child = _fork_quietly()
+        if child == 0:
+            os.write(send, str(network()).encode())
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert int(os.read(receive, 100)) == network()
+        os.close(receive)
+        os.close(send)
+
+
+def test_a_process_that_was_there_before_stays_outside(red: Namespace) -> None:
+    """A shell that was started outside runs its commands outside."""
+    with subprocess.Popen("sh", stdin=-1, stdout=-1, text=True) as shell, red:
+        assert shell.stdin is not None
+        output, _ = shell.communicate("stat -Lc %i /proc/self/ns/net\n")
+        assert int(output) != network()
+
+
+def test_a_socket_belongs_where_it_was_made(red: Namespace, netns: Lab) -> None:
+    """A socket keeps the network it was made in, whatever thread uses it and wherever that is."""
+    blue = netns.add_namespace("blue")
+    netns.add_veth(red, blue, addresses=("192.168.15.1/24", "192.168.15.2/24"))
+    with blue.create_server(("192.168.15.2", 80)) as listener, red.create_connection(("192.168.15.2", 80)) as client:
+        with blue:
+            client.sendall(b"x")
+        connection, (address, _) = listener.accept()
+        with connection:
+            assert (address, connection.recv(1)) == ("192.168.15.1", b"x")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_multiprocessing_inside(red: Namespace, method: str) -> None:
+    """A process of multiprocessing started in a block is inside, by each of its three methods."""
+    context = multiprocessing.get_context(method)
+    expected = inode(red)
+    with red, warnings.catch_warnings():
+        # pytest's own process may have threads of others; that ours are not warned about is a test of its own.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
+            assert pool.submit(network).result() == expected
+        with context.Pool(1) as old_pool:
+            assert old_pool.map(network, [0]) == [expected]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_multiprocessing_in_a_call(red: Namespace, method: str) -> None:
+    """The same in ns.call."""
+
+    def work() -> int:
+        context = multiprocessing.get_context(method)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
+                return pool.submit(network).result()
+
+    assert red.call(work) == inode(red)
+
+
+def test_a_fork_server_is_not_shared_between_networks(red: Namespace, netns: Lab) -> None:
+    """With one fork server used outside first, processes in red and blue are still in red and blue; outside is outside."""
+    context = multiprocessing.get_context("forkserver")
+    blue = netns.add_namespace("blue")
+
+    def start() -> int:
+        with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
+            return pool.submit(network).result()
+
+    outside = network()
+    assert start() == outside
+    for namespace in (red, blue, red):
+        with namespace:
+            assert start() == network()
+    assert start() == outside
+
+
+def test_multiprocessing_goes_on_working_after_the_lab() -> None:
+    """Its helper processes do not end with a lab, or are started again without a word."""
+    context = multiprocessing.get_context("spawn")
+    with Lab() as lab:
+        red = lab.add_namespace("red")
+        with red, concurrent.futures.ProcessPoolExecutor(1, context) as pool:
+            assert pool.submit(network).result() == network()
+    with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
+        assert pool.submit(network).result() == network()
+    tracker = resource_tracker._resource_tracker._pid  # type: ignore[attr-defined]
+    assert os.stat(f"/proc/{tracker}/ns/net").st_ino == network()
+
+
+def test_a_forked_child_may_start_programs_in_the_lab(red: Namespace) -> None:
+    """In a child that was forked after a program has run, ns.run works instead of waiting for a thread it has not."""
+    red.run("true")
+    receive, send = os.pipe()
+    child = _fork_quietly()
+    if child == 0:
+        status = 1
+        try:
+            os.write(send, red.run(["cat", "/etc/hosts"]).stdout.encode())
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(send)
+    with os.fdopen(receive) as output:
+        assert "127.0.0.1 red" in output.read()
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_async_programs_are_as_asyncio_s(netns_pair: Lab) -> None:
+    """create_subprocess_exec: streams, exit status, signals; a process of the namespace's own, with its names."""
+    red = netns_pair["red"]
+
+    async def main() -> None:
+        process = await red.create_subprocess_exec(
+            "sh", "-c", "read word; echo $word $$; getent hosts blue; hostname; exit 3", stdin=-1, stdout=-1, stderr=-1
+        )
+        output, errors = await process.communicate(b"hello\n")
+        lines = output.decode().split("\n")
+        word, pid = lines[0].split()
+        assert word == "hello"
+        assert int(pid) < 100, "not a PID of a namespace of its own"
+        assert lines[1].split() == ["192.168.15.2", "blue"]
+        assert lines[2] == "red"
+        assert (errors, process.returncode) == (b"", 3)
+        sleeper = await red.create_subprocess_exec("sleep", "60")
+        assert sleeper.returncode is None
+        sleeper.terminate()
+        assert await sleeper.wait() == -15
+        with pytest.raises(FileNotFoundError):
+            await red.create_subprocess_exec("no-such-program")
+
+    asyncio.run(main())
+
+
+def test_async_programs_end_with_the_lab() -> None:
+    """A program that asyncio has started and left behind is dead once its lab is closed."""
+    with Lab() as lab:
+        red = lab.add_namespace("red")
+
+        async def main() -> int:
+            process = await red.create_subprocess_exec("sleep", "60")
+            lab.close()
+            await process.wait()
+            return process.pid
+
+        pid = asyncio.run(main())
+    assert not Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="Python warns since 3.12")
+def test_our_threads_are_not_what_a_fork_is_warned_about(netns: Lab) -> None:
+    """A process whose only threads are ours forks without a DeprecationWarning; with somebody else's it is warned."""
+    code = """
+import os, threading, warnings
+from pytest_netns import Lab
+warnings.simplefilter("error")
+with Lab() as lab:
+    red = lab.add_namespace("red")
+    red.run("true")
+    red.start(["sleep", "60"])
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    release = threading.Event()
+    threading.Thread(target=release.wait).start()
+    try:
+        if os.fork() == 0:
+            os._exit(0)
+    except DeprecationWarning:
+        print("warned")
+    release.set()
+"""
+    output = subprocess.check_output([sys.executable, "-c", code], text=True)
+    assert output == "warned\n"
+
+
+def _fork_quietly() -> int:
+    """os.fork, with Python's warning about threads of whoever else is in this process left out."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()

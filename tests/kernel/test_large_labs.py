@@ -1,0 +1,37 @@
+"""Topologies far larger than a picture: they build, packets find their way, and they are explained all the same."""
+
+from __future__ import annotations
+
+from pytest_netns import BridgeSpec, Lab, NamespaceSpec, PortSpec, RouteSpec, Topology, VethEnd, VethSpec
+
+HOSTS, ROUTERS = 200, 50
+
+
+def test_many_namespaces_on_one_bridge(netns: Lab) -> None:
+    """200 namespaces on a bridge: the last one reaches the first, and all are drawn."""
+    ports = [PortSpec(f"n{n}") for n in range(HOSTS)]
+    netns.build(Topology(bridges=[BridgeSpec("v-net-0", subnet="10.0.0.0/16", ports=ports)]))
+    assert len(netns) == HOSTS + 1
+    netns["n199"].run(["ping", "-c1", "-W5", "10.0.0.1"])
+    assert netns.draw().count("veth-n") == 2 * HOSTS
+
+
+def test_chain_of_routers(netns: Lab) -> None:
+    """A chain of 50 routers: a packet crosses all of them, each taking one from its time to live."""
+    last = ROUTERS - 2
+    netns.build(
+        Topology(
+            namespaces=[NamespaceSpec(f"r{n}", forwarding=True) for n in range(ROUTERS)],
+            veths=[
+                VethSpec([VethEnd(f"r{n}"), VethEnd(f"r{n + 1}")], subnet=f"10.0.{n}.0/24") for n in range(ROUTERS - 1)
+            ],
+            routes=[
+                *(RouteSpec(f"r{n}", f"10.0.{last}.0/24", via=f"r{n + 1}") for n in range(last)),
+                *(RouteSpec(f"r{n}", "10.0.0.0/24", via=f"r{n - 1}") for n in range(2, ROUTERS)),
+            ],
+        )
+    )
+    there = netns[f"r{ROUTERS - 1}"].routes()
+    assert any(str(route.destination) == f"10.0.{last}.0/24" for route in there)
+    answer = netns["r0"].run(["ping", "-c1", "-W5", f"10.0.{last}.2"])
+    assert f"ttl={64 - (ROUTERS - 2)}" in answer.stdout

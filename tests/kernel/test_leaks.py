@@ -1,0 +1,234 @@
+"""What keeps a namespace alive after its lab is named, against its test; and what must not keep one alive does not."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pytest_netns import Lab
+from pytest_netns.kernel import destruction, holders, syscalls
+from pytest_netns.kernel.destruction import Watched
+
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+HOLD = "import os, signal, sys; print(flush=True); os.close(1); signal.pause()"
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    with Lab("leaks") as lab:
+        yield lab
+
+
+def is_gone(watched: Watched, within: float = 10) -> bool:
+    """Whether the kernel has said within so many seconds that a closed namespace is no more."""
+    deadline = time.monotonic() + within
+    pause = threading.Event()
+    while watched in destruction.hub().alive():
+        if time.monotonic() >= deadline:
+            return False
+        pause.wait(0.002)
+    return True
+
+
+def closed(lab: Lab) -> Watched:
+    """Close a lab of one namespace; how it is watched."""
+    (namespace,) = lab
+    inode = namespace._kernel.inode
+    lab.close()
+    (watched,) = (watched for watched in destruction.hub().alive() if watched.inode == inode)
+    return watched
+
+
+def check_pinned(lab: Lab, expected: str, release: Callable[[], object]) -> None:
+    """Something pins the lab's namespace: it is alive after closing, the holder is named, and once released it goes."""
+    watched = closed(lab)
+    try:
+        found = holders.find(watched.inode)
+        assert not is_gone(watched, 0.1)
+        assert [phrase for phrase in found if expected in phrase], found
+    finally:
+        release()
+    assert is_gone(watched)
+
+
+def ender(process: subprocess.Popen[bytes]) -> Callable[[], object]:
+    def end() -> None:
+        process.kill()
+        process.communicate()
+
+    return end
+
+
+def test_nothing_holds_it(lab: Lab) -> None:
+    """A namespace with processes and connections is gone once its lab is closed."""
+    red = lab.add_namespace("red")
+    red.popen(["sleep", "1000"])
+    assert is_gone(closed(lab))
+
+
+def test_descriptor_in_a_daemon(lab: Lab) -> None:
+    """A descriptor handed to a program outside is named with the process."""
+    red = lab.add_namespace("red")
+    program = subprocess.Popen([sys.executable, "-ISc", HOLD], stdout=subprocess.PIPE, pass_fds=[red._kernel.fd])
+    assert program.stdout is not None
+    program.stdout.read()
+    check_pinned(
+        lab, f"descriptor {red._kernel.fd} (net:[{red._kernel.inode}]) of process {program.pid} (python", ender(program)
+    )
+
+
+def test_descriptor_in_a_forked_child(lab: Lab) -> None:
+    """A child forked without exec holds everything that pytest held, close-on-exec or not."""
+    lab.add_namespace("red")
+    pid = os.fork()
+    if pid == 0:
+        signal.pause()
+
+    def end() -> None:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+    check_pinned(lab, f"of process {pid} ", end)
+
+
+def test_process_inside(lab: Lab) -> None:
+    """A process inside that teardown could not see, because it entered by itself afterwards, is named."""
+    red = lab.add_namespace("red")
+    enter = f"""
+import ctypes, os, sys
+fd = {red._kernel.fd}
+assert ctypes.CDLL(None).setns(fd, {syscalls.CLONE_NEWNET}) == 0
+os.close(fd)
+{HOLD}
+"""
+    program = subprocess.Popen([sys.executable, "-ISc", enter], stdout=subprocess.PIPE, pass_fds=[red._kernel.fd])
+    assert program.stdout is not None
+    program.stdout.read()
+    check_pinned(lab, f"thread {program.pid} of process {program.pid} (python", ender(program))
+
+
+def test_lone_socket(lab: Lab) -> None:
+    """A socket of the namespace, kept by the test process, is named."""
+    kept = lab.add_namespace("red").socket()
+    check_pinned(lab, f"socket {kept.fileno()} of process {os.getpid()} ", kept.close)
+
+
+def test_lone_socket_of_another_process(lab: Lab) -> None:
+    """A socket of the namespace, handed to another process, is named with it."""
+    with lab.add_namespace("red").socket() as kept:
+        program = subprocess.Popen([sys.executable, "-ISc", HOLD], stdout=subprocess.PIPE, pass_fds=[kept.fileno()])
+        number = kept.fileno()
+    assert program.stdout is not None
+    program.stdout.read()
+    check_pinned(lab, f"socket {number} of process {program.pid} ", ender(program))
+
+
+def test_open_proc_file(lab: Lab) -> None:
+    """An open /proc/net file is named."""
+    with lab.add_namespace("red"):
+        kept = open("/proc/thread-self/net/dev")  # noqa: SIM115
+    check_pinned(lab, f"descriptor {kept.fileno()} (/proc/{os.getpid()}/task/", kept.close)
+
+
+def test_descriptor_queued_in_a_unix_socket(lab: Lab) -> None:
+    """A descriptor nobody has received yet cannot be found in /proc: the report says what is left to suspect."""
+    red = lab.add_namespace("red")
+    one, other = socket.socketpair()
+    socket.send_fds(one, [b"x"], [red._kernel.fd])
+
+    def release() -> None:
+        one.close()
+        other.close()
+
+    watched = closed(lab)
+    try:
+        assert not is_gone(watched, 0.1)
+        assert holders.find(watched.inode) == []
+        assert "queued in a unix socket" in holders.UNKNOWN
+    finally:
+        release()
+    assert is_gone(watched)
+
+
+def test_bind_mount(lab: Lab, tmp_path: Path) -> None:
+    """A bind mount of the namespace is named with its path and the process that sees it."""
+    red = lab.add_namespace("red")
+    target = tmp_path / "bound"
+    target.touch()
+    pid = f"/proc/{os.getpid()}/fd/{red._kernel.fd}"
+    mount = f"""
+import ctypes, os
+libc = ctypes.CDLL(None)
+assert libc.unshare({syscalls.CLONE_NEWNS}) == 0
+assert libc.mount(b"", b"/", None, {syscalls.MS_REC | syscalls.MS_SLAVE}, None) == 0
+assert libc.mount(b"{pid}", b"{target}", None, {syscalls.MS_BIND}, None) == 0
+{HOLD}
+"""
+    program = subprocess.Popen([sys.executable, "-ISc", mount], stdout=subprocess.PIPE)
+    assert program.stdout is not None
+    program.stdout.read()
+    check_pinned(lab, f"mount {target} of process {program.pid} ", ender(program))
+
+
+def test_thread_of_pytest(lab: Lab) -> None:
+    """A thread of the test process that stayed inside is named, by its name."""
+    red = lab.add_namespace("red")
+    entered, leave = threading.Event(), threading.Event()
+
+    def stay() -> None:
+        syscalls.setns(red._kernel.fd, syscalls.CLONE_NEWNET)
+        entered.set()
+        leave.wait()
+
+    thread = threading.Thread(target=stay, name="stays")
+    thread.start()
+    entered.wait()
+
+    def end() -> None:
+        leave.set()
+        thread.join()
+
+    check_pinned(lab, f"thread {thread.native_id} ", end)
+
+
+def test_peer_elsewhere_does_not_hold(lab: Lab) -> None:
+    """The other end of a cable, in a namespace that lives on, does not keep one alive."""
+    red = lab.add_namespace("red")
+    with Lab("other") as other:
+        blue = other.add_namespace("blue")
+        red.run(["ip", "link", "add", "one", "type", "veth", "peer", "name", "two"])
+        with red:
+            subprocess.run(
+                ["ip", "link", "set", "two", "netns", f"/proc/{os.getpid()}/fd/{blue._kernel.fd}"], check=True
+            )
+        assert "two" in blue.interfaces
+        assert is_gone(closed(lab))
+
+
+def test_orphaned_connection(lab: Lab) -> None:
+    """A TCP connection with unsent data over a dead cable, orphaned by its process's end, is gone within 2 s."""
+    red, blue = lab.add_namespace("red"), lab.add_namespace("blue")
+    pair = lab.add_veth(red, blue, addresses=("192.168.15.1/24", "192.168.15.2/24"))
+    inodes = {red._kernel.inode, blue._kernel.inode}
+    with blue.socket() as listener:
+        listener.bind(("192.168.15.2", 80))
+        listener.listen()
+        client = red.socket()
+        client.connect(("192.168.15.2", 80))
+        server, _ = listener.accept()
+        pair.b.down()
+        client.send(b"never acknowledged")
+        client.close()
+        server.close()
+    lab.close()
+    for watched in [each for each in destruction.hub().alive() if each.inode in inodes]:
+        assert is_gone(watched, 2), f"namespace {watched.name} is alive 2 s after closing"

@@ -1,0 +1,420 @@
+"""Programs in a namespace: what they see, how they are driven, and that nothing of them outlives their lab."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from pytest_netns import CommandError, Lab, NetnsError, Process
+from pytest_netns.kernel import supervision
+
+SLEEP = ["sleep", "1000"]
+DAEMON = """
+import os, sys
+if os.fork():
+    os._exit(0)
+os.setsid()
+if os.fork():
+    os._exit(0)
+{extra}
+print(flush=True)
+os.close(1)
+import signal
+while True:
+    signal.pause()
+"""
+FORK_BOMB = """
+import os, signal
+for _ in range(5):
+    os.fork()
+print(flush=True)
+os.close(1)
+while True:
+    signal.pause()
+"""
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    with Lab("processes") as lab:
+        yield lab
+
+
+def python(script: str) -> list[str]:
+    """argv of a Python script."""
+    return [sys.executable, "-I", "-S", "-c", textwrap.dedent(script)]
+
+
+def eventually(condition: Callable[[], object], what: str) -> None:
+    """Wait until something is true, 10 s at most."""
+    deadline = time.monotonic() + 10
+    pause = threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, f"not within 10 s: {what}"
+        pause.wait(0.005)
+
+
+def below(pid: int) -> set[int]:
+    """A process's descendants, zombies included."""
+    found: set[int] = set()
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, children.read_text().split()):
+            found |= {child} | below(child)
+    return found
+
+
+def inside(lab: Lab) -> set[int]:
+    """The processes, as seen from here, whose network namespace is one of a lab's."""
+    inodes = {namespace._kernel.inode for namespace in lab}
+    found = set()
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and int(entry) != os.getpid():
+            try:
+                if os.stat(f"/proc/{entry}/ns/net").st_ino in inodes:
+                    found.add(int(entry))
+            except OSError:
+                continue
+    return found
+
+
+def state(pid: int) -> str:
+    """A process's state letter."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+# -- what a program sees ---------------------------------------------------------------------------
+
+
+def test_sees_own_processes_only(lab: Lab) -> None:
+    """Inside, PID 1 is the init and only the namespace's processes are there; outside they exist under other PIDs."""
+    red, blue = lab.add_namespace("red"), lab.add_namespace("blue")
+    mine, other = red.popen(SLEEP), blue.popen(["sleep", "2000"])
+    listed = red.run("ps axww -o pid=,args=").stdout.splitlines()
+    assert listed[0].split()[0] == "1"
+    assert "supervisor" in listed[0]
+    assert [line.split()[1:] for line in listed[1:]] == [SLEEP, ["ps", "axww", "-o", "pid=,args="]]
+    assert mine.pid != int(listed[1].split()[0])
+    assert Path(f"/proc/{mine.pid}/comm").read_text() == "sleep\n"
+    assert Path(f"/proc/{other.pid}/comm").read_text() == "sleep\n"
+
+
+def test_sees_own_sys_and_host_name(lab: Lab) -> None:
+    """/sys and /proc/net show the namespace's interfaces, the host name is its name; the host's own is unchanged."""
+    before = os.uname().nodename
+    red, blue = lab.add_namespace("red"), lab.add_namespace("blue")
+    lab.add_veth(red, blue, names=("veth-red", "veth-blue"))
+    assert red.run("ls /sys/class/net").stdout.split() == ["lo", "veth-red"]
+    assert blue.run("ls /proc/sys/net/ipv4/conf").stdout.split() == ["all", "default", "lo", "veth-blue"]
+    assert red.run("hostname").stdout == "red\n"
+    assert os.uname().nodename == before
+
+
+def test_mounts_stay_inside(lab: Lab) -> None:
+    """What is mounted for a namespace is not seen outside."""
+    before = Path("/proc/self/mountinfo").read_text()
+    red = lab.add_namespace("red")
+    assert "/etc/hosts" in red.run("cat /proc/self/mountinfo").stdout
+    assert Path("/proc/self/mountinfo").read_text() == before
+
+
+def test_control_groups_stay_where_they_were(lab: Lab) -> None:
+    """/sys is a fresh one, but what was mounted below /sys/fs/cgroup is still there."""
+    outside = sorted(os.listdir("/sys/fs/cgroup")) if os.path.isdir("/sys/fs/cgroup") else None
+    listed = lab.add_namespace("red").run("ls -A /sys/fs/cgroup", check=False)
+    assert (sorted(listed.stdout.split()) if listed.returncode == 0 else None) == outside
+
+
+# -- driving one -----------------------------------------------------------------------------------
+
+
+def test_process_is_a_popen(lab: Lab) -> None:
+    """popen gives a `subprocess.Popen`: pipes, text, wait, signals and return codes as there."""
+    red = lab.add_namespace("red")
+    cat = red.popen("cat", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert isinstance(cat, Process)
+    assert isinstance(cat, subprocess.Popen)
+    assert cat.communicate("hello") == ("hello", None)
+    assert cat.returncode == 0
+    sleeper = red.popen(SLEEP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        sleeper.wait(0.01)
+    sleeper.send_signal(signal.SIGSTOP)
+    eventually(lambda: state(sleeper.pid) == "T", "stopped")
+    sleeper.send_signal(signal.SIGCONT)
+    sleeper.terminate()
+    assert sleeper.wait() == -signal.SIGTERM
+    killed = red.popen(SLEEP)
+    killed.kill()
+    assert killed.wait() == -signal.SIGKILL
+    assert red.popen(SLEEP).stop() == -signal.SIGTERM
+
+
+def test_stop_kills_what_ignores_sigterm(lab: Lab) -> None:
+    """stop() asks first, then kills."""
+    stubborn = lab.add_namespace("red").popen(
+        python("import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); signal.pause()"),
+        stdout=subprocess.PIPE,
+    )
+    assert stubborn.stdout is not None
+    stubborn.stdout.readline()
+    assert stubborn.stop(timeout=0.05) == -signal.SIGKILL
+
+
+def test_from_any_thread(lab: Lab) -> None:
+    """Programs can be started, and waited for, from many threads at once, in many namespaces."""
+    spaces = [lab.add_namespace(f"n{number}") for number in range(4)]
+
+    def job(number: int) -> str:
+        output: str = spaces[number % 4].run(["hostname"]).stdout
+        return output.strip()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(job, range(40))) == [f"n{number % 4}" for number in range(40)]
+
+
+def test_from_async_code(lab: Lab) -> None:
+    """In a coroutine they work as `subprocess` does: directly, and on a thread of the event loop's."""
+    red = lab.add_namespace("red")
+
+    async def main() -> tuple[str, list[int]]:
+        direct = red.run("hostname").stdout
+        codes = await asyncio.gather(*(asyncio.to_thread(red.popen(["sh", "-c", f"exit {n}"]).wait) for n in range(5)))
+        return direct, codes
+
+    assert asyncio.run(main()) == ("red\n", [0, 1, 2, 3, 4])
+
+
+def test_directory_and_environment_are_the_tests(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program starts in the current directory, with the environment as it is."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLOUR", "red")
+    assert lab.add_namespace("red").run("pwd; echo $COLOUR", shell=True).stdout == f"{tmp_path}\nred\n"
+
+
+def test_missing_program(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that does not exist is the error it is outside."""
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    with pytest.raises(FileNotFoundError, match="no-such-program"):
+        lab.add_namespace("red").run("no-such-program")
+
+
+# -- the end ---------------------------------------------------------------------------------------
+
+
+def test_orphans_are_reaped_while_the_lab_lives(lab: Lab) -> None:
+    """A daemon that ends does not stay a zombie: the init reaps it."""
+    red = lab.add_namespace("red")
+    red.run(["sh", "-c", "(sleep 0.05 &) ; (true &) ; (true &)"])
+    init = red._spawner().init.pid
+    eventually(lambda: not below(init), "no child of the init, dead or alive")
+
+
+def test_nothing_survives_closing() -> None:
+    """50 processes of every stubborn kind: none is left when close() has returned, in any of the namespaces."""
+    lab = Lab("many")
+    for name in ("red", "blue"):
+        namespace = lab.add_namespace(name)
+        scripts = [DAEMON.format(extra="")] * 4
+        scripts += [DAEMON.format(extra="import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)")] * 4
+        scripts += [f"import os; os.setsid(){DAEMON.format(extra='')}"] * 2
+        readers = [namespace.popen(python(script), stdout=subprocess.PIPE) for script in [*scripts, FORK_BOMB]]
+        for reader in readers:
+            assert reader.stdout is not None
+            assert reader.stdout.read().strip() == ""  # the daemon has let go of the pipe: it is set up
+        stopped = [namespace.popen(SLEEP) for _ in range(5)]
+        for process in stopped:
+            process.send_signal(signal.SIGSTOP)
+        namespace.popen(SLEEP, start_new_session=True)
+    victims = inside(lab)
+    inits = {namespace._spawner().init.pid for namespace in lab}
+    assert len(victims) >= 2 * (10 + 32 + 6 + 1)
+    lab.close()
+    assert not [pid for pid in victims - inits if os.path.exists(f"/proc/{pid}") and state(pid) != "Z"]
+    eventually(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in victims), "all reaped")
+
+
+def test_asks_before_it_kills(lab: Lab, tmp_path: Path) -> None:
+    """close() sends SIGTERM first, to daemons too, and all namespaces get their grace at the same time."""
+    script = """
+        import os, signal, sys
+        def end(*_):
+            open(sys.argv[1], "w").close()
+            os._exit(0)
+        signal.signal(signal.SIGTERM, end)
+        if len(sys.argv) > 2 and os.fork():
+            os._exit(0)
+        os.setsid()
+        print(flush=True)
+        signal.pause()
+    """
+    polite = []
+    for name in ("red", "blue"):
+        for kind in ([], ["daemon"]):
+            path = tmp_path / f"{name}-{len(kind)}"
+            started = lab.add_namespace(f"{name}{len(kind)}").popen(
+                [*python(script), str(path), *kind], stdout=subprocess.PIPE, start_new_session=False
+            )
+            assert started.stdout is not None
+            started.stdout.readline()
+            polite.append(path)
+    lab.close()
+    assert [path for path in polite if not path.exists()] == []
+
+
+def test_started_by_python_code_inside(lab: Lab) -> None:
+    """What Python code inside a namespace starts with plain `subprocess` ends with the lab too."""
+    red = lab.add_namespace("red")
+    with red:
+        raw = subprocess.Popen(SLEEP)
+        daemon = subprocess.Popen(python(DAEMON.format(extra="")), stdout=subprocess.PIPE)
+        with daemon:
+            assert daemon.stdout is not None
+            daemon.stdout.read()
+    called = red.call(subprocess.Popen, SLEEP)
+    victims = inside(lab) - {red._spawner().init.pid}
+    assert len(victims) == 3
+    lab.close()
+    assert raw.wait(0) == called.wait(0) == -signal.SIGTERM
+    assert not [pid for pid in victims if os.path.exists(f"/proc/{pid}") and state(pid) != "Z"]
+
+
+# -- the supervisor or an init killed --------------------------------------------------------------
+
+
+def test_init_killed() -> None:
+    """An init killed mid-test: the next use says so and names it, closing works, other namespaces and labs work."""
+    with Lab() as lab:
+        red, blue = lab.add_namespace("red"), lab.add_namespace("blue")
+        sleeper = red.popen(SLEEP)
+        blue.run("true")
+        init = red._spawner().init
+        os.kill(init.pid, signal.SIGKILL)
+        with pytest.raises(NetnsError, match=rf"init process of namespace 'red' \(PID {init.pid}\) has died"):
+            red.run(SLEEP)
+        assert sleeper.wait() == -signal.SIGKILL
+        assert blue.run("hostname").stdout == "blue\n"
+    with Lab() as later:
+        assert later.add_namespace("red").run("hostname").stdout == "red\n"
+
+
+def test_init_killed_while_a_command_runs(lab: Lab) -> None:
+    """A command that is under way when its init is killed fails with an error that says why."""
+    red = lab.add_namespace("red")
+    init = red._spawner().init
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(red.run, SLEEP)
+        eventually(lambda: len(inside(lab)) == 2, "the command runs")
+        os.kill(init.pid, signal.SIGKILL)
+        with pytest.raises(NetnsError, match=f"PID {init.pid}"):
+            running.result()
+
+
+@pytest.mark.parametrize("victim", ["watchdog", "supervisor"])
+def test_supervisor_killed(victim: str) -> None:
+    """The supervisor (or its watchdog) killed mid-test: the next use names it, nothing hangs, later labs work."""
+    with Lab() as lab:
+        red = lab.add_namespace("red")
+        sleeper = red.popen(SLEEP)
+        watchdog = supervision.supervisor().pid
+        (inner,) = (int(pid) for pid in Path(f"/proc/{watchdog}/task/{watchdog}/children").read_text().split())
+        init = red._spawner().init
+        os.kill(watchdog if victim == "watchdog" else inner, signal.SIGKILL)
+        assert sleeper.wait() == -signal.SIGKILL
+        assert supervision.wait_ended(init.pidfd, 5)
+        with pytest.raises(NetnsError, match=rf"\(PID {init.pid}\) has died, because the supervisor process"):
+            red.run("true")
+        assert lab.add_namespace("blue").run("hostname").stdout == "blue\n"
+    with Lab() as later:
+        assert later.add_namespace("red").run("hostname").stdout == "red\n"
+
+
+def test_replacing_the_supervisor_spares_who_is_inside(lab: Lab) -> None:
+    """A new supervisor takes over the watch: neither pytest, which is inside, nor what it started there is killed."""
+    red = lab.add_namespace("red")
+    with red:
+        raw = subprocess.Popen(SLEEP)
+        old = supervision.supervisor()
+        os.kill(old.pid, signal.SIGKILL)
+        eventually(lambda: not old.is_alive(), "the supervisor's end is seen")
+        assert supervision.supervisor() is not old
+        assert raw.poll() is None
+    lab.close()
+    assert raw.wait(0) == -signal.SIGTERM
+
+
+# -- steady ----------------------------------------------------------------------------------------
+
+
+def usage() -> dict[str, int]:
+    """What this process uses of everything that could leak."""
+    status = Path("/proc/self/status").read_text()
+    mine = supervision.supervisor().pid
+    return {
+        "descriptors": len(os.listdir("/proc/self/fd")),
+        "threads": threading.active_count(),
+        "mounts": len(Path("/proc/self/mounts").read_text().splitlines()),
+        "processes": len(below(mine)),
+        "memory, KiB": int(status.partition("VmRSS:")[2].split()[0]),
+    }
+
+
+def test_steady() -> None:
+    """Many labs with processes: descriptors, threads, memory, mounts, processes and namespaces stay as after the first."""
+    labs = 5000 if os.environ.get("NETNS_FAULTS") == "full" else 200
+    before: dict[str, int] = {}
+    for number in range(labs):
+        if number == labs // 4:
+            before = settled()
+        with Lab() as lab:
+            red = lab.add_namespace("red")
+            red.run("true")
+            red.popen(SLEEP)
+            with red:
+                pass
+    after = settled()
+    memory, memory_before = after.pop("memory, KiB"), before.pop("memory, KiB")
+    assert after == before
+    assert memory - memory_before < 2048 + labs // 2, "memory grows by more than half a KiB a lab"
+
+
+def settled() -> dict[str, int]:
+    """`usage`, once the inits of closed labs have been reaped and their namespaces freed."""
+    from pytest_netns.kernel import destruction
+
+    destruction.hub().wait(time.monotonic() + destruction.GRACE)
+    assert not [watched for watched in destruction.hub().alive() if watched.owner == ""]
+    eventually(lambda: usage()["processes"] == 1, "no init is left")
+    return usage()
+
+
+def test_a_failing_command_says_where(lab: Lab) -> None:
+    """A failed command's error names argv, namespace and status, and shows what it wrote."""
+    with pytest.raises(CommandError, match="red") as caught:
+        lab.add_namespace("red").run(["sh", "-c", "echo sorry >&2; exit 3"])
+    assert "sorry" in str(caught.value)
+    assert caught.value.returncode == 3
+
+
+def test_supervisor_does_not_keep_pipes_open(lab: Lab) -> None:
+    """The supervisor, started while a pipe is open, does not hold it: the reader sees its end."""
+    supervision.close()
+    receive, send = os.pipe()
+    os.set_inheritable(send, True)
+    lab.add_namespace("red").run("true")
+    os.close(send)
+    poll = select.poll()
+    poll.register(receive, select.POLLIN)
+    assert poll.poll(5000) == [(receive, select.POLLHUP)]
+    os.close(receive)

@@ -1,0 +1,234 @@
+"""Services: ready when they are and not before, their output kept, their end seen; and waiting for listening sockets."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import sys
+import textwrap
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pytest_netns import Lab, Namespace, NotReadyError, Service
+from pytest_netns.service import OUTPUT_LIMIT
+
+LISTEN = """
+import signal, socket, sys
+protocol, host, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
+family = socket.AF_INET6 if ":" in host else socket.AF_INET
+listener = socket.socket(family, socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM)
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+listener.bind((host, port))
+if protocol == "tcp":
+    listener.listen()
+print("up", flush=True)
+signal.pause()
+"""
+
+
+@pytest.fixture
+def red() -> Iterator[Namespace]:
+    with Lab("services") as lab:
+        yield lab.add_namespace("red")
+
+
+def python(script: str, *arguments: object) -> list[str]:
+    """argv of a Python script."""
+    return [sys.executable, "-I", "-S", "-c", textwrap.dedent(script), *map(str, arguments)]
+
+
+# -- ready -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::1", "::"])
+def test_ready_by_port(red: Namespace, protocol: str, host: str) -> None:
+    """A service is ready once it listens on the port itself, TCP or UDP, IPv4 or IPv6."""
+    service = red.start(python(LISTEN, protocol, host, 5000), ready=f"{protocol}/5000")
+    red.wait_listening(5000, protocol)
+    assert service.poll() is None
+    assert service.stop() == -signal.SIGTERM
+
+
+def test_a_port_of_the_other_protocol_is_not_it(red: Namespace) -> None:
+    """A TCP port does not answer for a UDP one."""
+    with pytest.raises(NotReadyError, match="nothing listens on udp port 5000"):
+        red.start(python(LISTEN, "tcp", "127.0.0.1", 5000), ready="udp/5000", timeout=0.5)
+
+
+def test_another_process_on_the_port(red: Namespace) -> None:
+    """A port that another process of the namespace holds is no sign of readiness; the error names that process."""
+    other = red.start(python(LISTEN, "tcp", "127.0.0.1", 5000), ready=5000)
+    with pytest.raises(NotReadyError, match=rf"held by another process, PID {other.pid} \(python"):
+        red.start(["sleep", "1000"], ready=5000, timeout=0.3)
+
+
+def test_another_namespace_on_the_port(red: Namespace) -> None:
+    """The same port in another namespace, or outside, is no sign of readiness, for start and for wait_listening."""
+    blue = red._lab.add_namespace("blue")
+    blue.start(python(LISTEN, "tcp", "0.0.0.0", 5000), ready=5000)
+    with socket.create_server(("127.0.0.1", 0)) as outside:
+        for port in (5000, outside.getsockname()[1]):
+            with pytest.raises(NotReadyError, match=f"nothing listens on tcp port {port}"):
+                red.start(["sleep", "1000"], ready=port, timeout=0.2)
+            with pytest.raises(NotReadyError, match="ports that are listened on: none"):
+                red.wait_listening(port, timeout=0.1)
+
+
+def test_ready_by_a_child_s_port(red: Namespace) -> None:
+    """The listening socket may belong to a child of the program that was started."""
+    service = red.start(["sh", "-c", '"$@"; exit', "sh", *python(LISTEN, "tcp", "127.0.0.1", 5000)], ready=5000)
+    assert service.poll() is None
+
+
+def test_ready_by_a_daemon_s_port(red: Namespace, tmp_path: Path) -> None:
+    """nginx and dnsmasq put themselves into the background: their daemons' ports are theirs, and they have not died."""
+    configuration = tmp_path / "nginx.conf"
+    configuration.write_text(
+        f"""
+        user root; daemon on; pid {tmp_path}/nginx.pid; error_log {tmp_path}/error.log;
+        events {{}}
+        http {{
+            access_log off; client_body_temp_path {tmp_path}/b; proxy_temp_path {tmp_path}/p;
+            fastcgi_temp_path {tmp_path}/f; uwsgi_temp_path {tmp_path}/u; scgi_temp_path {tmp_path}/s;
+            server {{ listen 80; return 200 "red\\n"; }}
+        }}
+        """
+    )
+    nginx = red.start(["nginx", "-e", tmp_path / "error.log", "-c", configuration], ready=80)
+    assert red.run("curl -s http://127.0.0.1/").stdout == "red\n"
+    dnsmasq = red.start(
+        [
+            "dnsmasq",
+            "--conf-file=/dev/null",
+            "--no-resolv",
+            "--no-hosts",
+            "--user=",
+            "--group=",
+            f"--pid-file={tmp_path}/d",
+        ],
+        ready="udp/53",
+    )
+    assert nginx.wait() == dnsmasq.wait() == 0
+    assert not nginx.died
+    assert not dnsmasq.died
+
+
+def test_ready_by_pattern(red: Namespace) -> None:
+    """A pattern is looked for in the output, a prompt without a newline included."""
+    script = "import sys, signal; sys.stderr.write('warming up\\nready> '); sys.stderr.flush(); signal.pause()"
+    service = red.start(python(script), ready=re.compile(r"^ready> $", re.MULTILINE))
+    assert service.output == "warming up\nready> "
+
+
+def test_ready_by_function(red: Namespace, tmp_path: Path) -> None:
+    """A function is asked until it says yes; what it raises is raised, and the service does not go on."""
+    flag = tmp_path / "flag"
+    red.start(["sh", "-c", f"touch {flag}; sleep 1000"], ready=flag.exists)
+    assert flag.exists()
+
+    def broken() -> bool:
+        raise RuntimeError("broken check")
+
+    with pytest.raises(RuntimeError, match="broken check"):
+        red.start(["sleep", "1000"], ready=broken)
+    assert red._services[-1].returncode == -signal.SIGTERM
+
+
+# -- not ready -------------------------------------------------------------------------------------
+
+
+def test_dies_early(red: Namespace) -> None:
+    """A service that ends before it is ready is reported at once, with its status and what it wrote."""
+    with pytest.raises(NotReadyError, match="ended with exit status 3 before it was ready") as caught:
+        red.start(["sh", "-c", "echo no such file; exit 3"], ready=80, timeout=100_000)
+    assert "no such file" in str(caught.value)
+
+
+def test_not_ready_in_time(red: Namespace) -> None:
+    """A service that is not ready in time is ended; the error shows what it wrote and what it lacks."""
+    with pytest.raises(NotReadyError, match=r"not ready after 0\.3 s: nothing listens on tcp port 80") as caught:
+        red.start(["sh", "-c", "echo loading; exec sleep 1000"], ready=80, timeout=0.3)
+    assert "loading" in str(caught.value)
+    assert red._services[-1].returncode == -signal.SIGTERM
+
+
+# -- output and end --------------------------------------------------------------------------------
+
+
+def test_output_is_bounded(red: Namespace) -> None:
+    """The last of the output is kept, with and without line ends, and never more than the limit."""
+    script = "import os, sys; [os.write(1, b'x' * 65536) for _ in range(80)]; os.write(1, b'end')"
+    service = red.start(python(script), ready=re.compile("end$"))
+    assert service.wait() == 0
+    assert len(service.output) <= OUTPUT_LIMIT
+    assert len(service.output) > OUTPUT_LIMIT // 2
+    assert service.output.endswith("xend")
+
+
+def test_output_as_text(red: Namespace) -> None:
+    """Output is text whatever the bytes: line ends are translated, broken UTF-8 is replaced, split characters are joined."""
+    script = r"import os; os.write(1, b'a\r\n\xff\xc3'); os.write(1, b'\xa4 end')"
+    service = red.start(python(script), ready=re.compile("end"))
+    assert service.output == "a\n\N{REPLACEMENT CHARACTER}ä end"
+
+
+def test_with_block_stops(red: Namespace) -> None:
+    """`with ns.start(...)` ends the service at the end of the block, and its output is there afterwards."""
+    with red.start(python(LISTEN, "tcp", "127.0.0.1", 5000), ready=5000) as service:
+        assert isinstance(service, Service)
+    assert service.returncode == -signal.SIGTERM
+    assert service.output == "up\n"
+    assert not service.died
+
+
+def test_stop_kills(red: Namespace) -> None:
+    """A service that ignores SIGTERM is killed."""
+    script = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); signal.pause()"
+    assert red.start(python(script), ready=re.compile("deaf")).stop(timeout=0.05) == -signal.SIGKILL
+
+
+def test_died(red: Namespace) -> None:
+    """A service that ends without having been stopped has died."""
+    service = red.start(["sleep", "1000"])
+    assert not service.died
+    service.kill()
+    service.wait()
+    assert service.died
+
+
+# -- wait_listening --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+def test_wait_listening_sees_a_socket_of_pytest(red: Namespace, protocol: str, host: str) -> None:
+    """A socket that appears later, and belongs to no program inside, is seen; nothing connects to find out."""
+    kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with red.socket(family, kind) as opened:
+        opened.bind((host, 5000))
+        if protocol == "tcp":
+            with pytest.raises(NotReadyError):
+                red.wait_listening(5000, protocol, timeout=0.05)  # bound, but not listening
+            late = threading.Timer(0.05, opened.listen)
+            late.start()
+        red.wait_listening(5000, protocol)
+        if protocol == "tcp":
+            late.join()
+            opened.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                opened.accept()
+
+
+def test_wait_listening_names_what_listens(red: Namespace) -> None:
+    """The error says which ports are listened on instead."""
+    red.start(python(LISTEN, "tcp", "127.0.0.1", 5001), ready=5001)
+    with pytest.raises(
+        NotReadyError, match=r"nothing listens on it after 0\.05 s; tcp ports that are listened on: 5001"
+    ):
+        red.wait_listening(5000, timeout=0.05)

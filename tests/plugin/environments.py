@@ -1,0 +1,133 @@
+"""The machines a suite may find itself on, made from this one: other users, fewer rights, filters, narrower mounts."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+IS_ROOT = os.geteuid() == 0
+# Whoever owns the project can read it; where that is root, nobody (or who runs this) has to be able to.
+OTHER = ROOT.stat().st_uid or 65534
+FILTER = Path(__file__).with_name("seccomp_filter.py")
+# Plugins of the outer run that the inner ones do not need: some take long to import.
+PLAIN = [f"-pno:{name}" for name in ("cacheprovider", "asyncio", "hypothesispytest", "anyio", "timeout")]
+TIMEOUT = 120  # seconds a whole inner run may take before it counts as hung
+
+Argv = Sequence[str]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an inner run of pytest came to."""
+
+    status: int
+    counts: Mapping[str, int]
+    output: str
+
+
+def ordinary_user() -> Argv:
+    """A command's beginning: an ordinary user without any privilege."""
+    drop = ["--inh-caps=-all", "--ambient-caps=-all"]
+    if IS_ROOT:
+        return ["setpriv", f"--reuid={OTHER}", f"--regid={OTHER}", "--clear-groups", *drop]
+    return ["setpriv", *drop]
+
+
+def as_root() -> Argv:
+    """A command's beginning: root, of this machine or of a user namespace of its own."""
+    return [] if IS_ROOT else ["unshare", "--user", "--map-root-user", "--net"]
+
+
+def without_capabilities(*names: str) -> Argv:
+    """A command's beginning: root that lacks some capabilities, as in a container."""
+    dropped = ",".join(f"-{name}" for name in names)
+    return [*as_root(), "setpriv", f"--bounding-set={dropped}", f"--inh-caps={dropped}", "--ambient-caps=-all"]
+
+
+def filtered(*calls: str) -> Argv:
+    """A command's beginning: a seccomp filter refuses these system calls, each as NAME:ERRNO."""
+    return [sys.executable, str(FILTER), *calls, "--"]
+
+
+def shell(script: str) -> Argv:
+    """A command's beginning: a shell script runs before the command."""
+    return ["sh", "-ec", f'{script}\nexec "$@"', "sh"]
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """This process's environment without what tells of the outer pytest run."""
+    kept = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("PYTEST_XDIST", "PYTEST_CURRENT", "PYTEST_ADDOPTS", "COV_"))
+    }
+    kept.pop("CI", None)
+    return {**kept, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(ROOT), "COLUMNS": "200", **changes}
+
+
+def run_pytest(
+    prefix: Argv,
+    directory: Path,
+    *arguments: str,
+    env: Mapping[str, str] | None = None,
+    python: str = sys.executable,
+    plain: bool = True,
+) -> Outcome:
+    """Run the suite in a directory, from an environment; plain: without plugins that are not asked for."""
+    options = PLAIN if plain else PLAIN[:1]
+    argv = [*prefix, python, "-m", "pytest", *options, "-rA", f"--rootdir={directory}", *arguments]
+    done = subprocess.run(
+        argv,
+        cwd=directory,
+        env=env or environment(),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=TIMEOUT,
+        check=False,
+    )
+    last = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else ""
+    found = re.findall(r"(\d+) (subtests passed|passed|failed|skipped|error|rerun)", last)
+    return Outcome(done.returncode, {name: int(number) for number, name in found}, done.stdout)
+
+
+def run_doctor(prefix: Argv, *, env: Mapping[str, str] | None = None) -> tuple[int, dict[str, Any], str]:
+    """Exit status, each probe's row by ``GROUP/NAME``, and the table as people see it."""
+    command = [*prefix, sys.executable, "-m", "pytest_netns", "doctor"]
+    options: dict[str, Any] = {
+        "cwd": "/",
+        "env": env or environment(),
+        "capture_output": True,
+        "text": True,
+        "timeout": TIMEOUT,
+    }
+    done = subprocess.run([*command, "--json"], check=False, **options)
+    assert done.stdout, done.stderr
+    found = json.loads(done.stdout)
+    table = subprocess.run(command, check=False, **options)
+    rows = {f"{row['group']}/{row['name']}": row for row in found["probes"]}
+    return done.returncode, {**found, "rows": rows}, table.stdout
+
+
+def give(directory: Path) -> Path:
+    """Let every user read and write a directory, which must be below one that they can pass."""
+    directory.chmod(0o777)
+    if IS_ROOT:
+        shutil.chown(directory, OTHER, OTHER)
+    return directory
+
+
+SYSTEM_CALLS = {
+    "x86_64": {"unshare": 272, "setns": 308, "mount": 165, "clone3": 435},
+    "aarch64": {"unshare": 97, "setns": 268, "mount": 40, "clone3": 435},
+}.get(platform.machine(), {})

@@ -1,0 +1,197 @@
+"""The doctor, in environments made for it: the message a user would get in each."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from environments import (
+    Argv,
+    as_root,
+    environment,
+    filtered,
+    ordinary_user,
+    run_doctor,
+    shell,
+    without_capabilities,
+)
+
+IN_OWN_MOUNTS = [*as_root(), "unshare", "--mount"]
+IN_OWN_USERS = [*as_root(), "unshare", "--user", "--map-root-user"]
+IN_USERS_AND_MOUNTS = ["unshare", "--user", "--map-root-user", "--mount", "--net"]
+CONTAINER = ("unshare:EPERM", "setns:EPERM", "mount:EPERM", "clone3:ENOSYS")  # what Docker's default filter refuses
+CHROOT = """
+dir=$(mktemp -d "${TMPDIR:-/tmp}/netns-chroot.XXXXXX")
+for entry in /*; do
+    if [ -L $entry ]; then cp -d $entry $dir/
+    elif [ -d $entry ]; then mkdir $dir$entry; mount --rbind $entry $dir$entry 2>/dev/null || true
+    fi
+done
+exec chroot $dir "$@"
+"""
+ROWS: list[tuple[str, Argv, str, str, str]] = [
+    (
+        "docker, default",
+        [*without_capabilities("sys_admin"), *filtered(*CONTAINER)],
+        "namespaces/network",
+        "a seccomp filter refuses it, as container runtimes' default does",
+        "--cap-add SYS_ADMIN --cap-add NET_ADMIN",
+    ),
+    (
+        "docker with SYS_ADMIN and AppArmor",
+        [*as_root(), *filtered("mount:EACCES")],
+        "namespaces/mount",
+        "AppArmor forbids mounts in this container",
+        "--security-opt apparmor=unconfined",
+    ),
+    (
+        "read-only /proc/sys",
+        [*IN_OWN_MOUNTS, *shell("mount --bind /proc/sys /proc/sys; mount -o remount,bind,ro /proc/sys")],
+        "views/write settings",
+        "/proc/sys is mounted read-only (Read-only file system, EROFS)",
+        "mount -o remount,rw /proc/sys",
+    ),
+    (
+        "masked /proc",
+        [*IN_OWN_MOUNTS, *shell("mount --bind /dev/null /proc/interrupts"), *IN_USERS_AND_MOUNTS],
+        "views/own /proc",
+        "parts of it are hidden by other mounts",
+        "systempaths=unconfined",
+    ),
+    (
+        "no user namespaces left",
+        [
+            *IN_OWN_USERS,
+            *shell("echo 0 >/proc/sys/user/max_user_namespaces"),
+            *("setpriv", "--bounding-set=-all", "--inh-caps=-all"),
+        ],
+        "namespaces/user",
+        "user.max_user_namespaces is 0",
+        "sudo sysctl -w user.max_user_namespaces=",
+    ),
+    (
+        "no network namespaces left",
+        [*IN_OWN_USERS, *shell("echo 0 >/proc/sys/user/max_net_namespaces")],
+        "namespaces/network",
+        "user.max_net_namespaces is reached (No space left on device, ENOSPC)",
+        "sudo sysctl -w user.max_net_namespaces=",
+    ),
+    (
+        "root without any capability",
+        without_capabilities("all"),
+        "namespaces/user",
+        "root's own uid can be mapped only with CAP_SETFCAP",
+        "--cap-add SETFCAP",
+    ),
+    (
+        "no /dev/net/tun",
+        [*IN_OWN_MOUNTS, *shell("mount -t tmpfs tmpfs /dev/net")],
+        "interfaces/tun",
+        "there is no /dev/net/tun",
+        "--device /dev/net/tun",
+    ),
+    (
+        "no nft bindings",
+        [*IN_OWN_MOUNTS, *shell("mount -t tmpfs tmpfs /usr/lib/python3/dist-packages")],
+        "NAT/nft",
+        "nft's Python bindings (module nftables) are not installed",
+        "sudo apt-get install python3-nftables",
+    ),
+    (
+        "few open files",
+        shell("ulimit -n 200"),
+        "limits/open files",
+        "no more than 200",
+        "ulimit -n",
+    ),
+]
+
+
+@pytest.mark.parametrize(("prefix", "row", "cause", "remedy"), [row[1:] for row in ROWS], ids=[row[0] for row in ROWS])
+def test_the_cause_and_the_remedy_are_named(prefix: Argv, row: str, cause: str, remedy: str) -> None:
+    """What fails names its cause and the command that mends it, in the table and for scripts."""
+    _, found, table = run_doctor(prefix)
+    assert not found["rows"][row]["ok"], table
+    assert cause in found["rows"][row]["cause"]
+    assert remedy in found["rows"][row]["remedy"]
+    assert cause.split("(")[0].strip() in " ".join(table.split())
+
+
+@pytest.mark.parametrize(
+    ("prefix", "status", "modes"),
+    [
+        ([], 0, None),
+        (ordinary_user(), 0, ["rootless"]),
+        (without_capabilities("sys_admin"), 0, ["rootless"]),
+        ([*as_root(), *filtered("mount:EACCES")], 0, ["root", "rootless"]),
+        ([*ordinary_user(), *filtered(*CONTAINER)], 1, []),
+    ],
+    ids=["here", "ordinary user", "root without CAP_SYS_ADMIN", "no mounts", "filtered"],
+)
+def test_the_exit_status_says_whether_labs_can_be_made(prefix: Argv, status: int, modes: list[str] | None) -> None:
+    """0 exactly where a namespace with a veth pair can be made, in whichever mode."""
+    code, found, table = run_doctor(prefix)
+    assert code == status, table
+    assert found["works"] == (status == 0)
+    assert modes is None or found["modes"] == modes
+
+
+def test_what_needs_a_namespace_is_not_blamed_as_well() -> None:
+    """Where no namespace can be made there is one cause to mend, and it is told once."""
+    _, _, table = run_doctor([*ordinary_user(), *filtered(*CONTAINER)])
+    assert table.count(" NO ") == 1
+    assert "not tried, for want of a network namespace: PID, mount" in table
+
+
+@pytest.fixture
+def in_chroot() -> Iterator[Argv]:
+    """A command's beginning: in a chroot that looks like the machine itself."""
+    before = set(Path(os.environ.get("TMPDIR", "/tmp")).glob("netns-chroot.*"))
+    yield [*IN_OWN_MOUNTS, *shell(CHROOT)]
+    for directory in set(Path(os.environ.get("TMPDIR", "/tmp")).glob("netns-chroot.*")) - before:
+        shutil.rmtree(directory)
+
+
+def test_a_chroot_is_recognised(in_chroot: Argv) -> None:
+    """In a chroot the kernel forbids user namespaces; root's own way still works."""
+    code, found, _ = run_doctor(in_chroot)
+    assert "this process runs in a chroot" in found["rows"]["namespaces/user"]["cause"]
+    assert (code, found["modes"]) == (0, ["root"])
+
+
+def test_every_row_was_really_tried() -> None:
+    """A kind of interface that no kernel has is reported as missing: what is shown as working has been made."""
+    code = (
+        "from pytest_netns.kernel import attempts, probes; probes.enter_base(); "
+        "print(attempts.try_in_child(lambda: probes._link('nosuchkind')).errno)"
+    )
+    done = subprocess.run(
+        [*as_root(), sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "95"
+
+
+def test_unknown_subcommand_names_the_known_ones() -> None:
+    """A mistyped command lists the right ones."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest_netns", "doctr"], env=environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "doctor" in done.stderr
+
+
+def test_not_on_linux() -> None:
+    """Elsewhere the doctor says what it needs, without touching anything of Linux."""
+    code = (
+        "import sys; sys.platform = 'darwin'; from pytest_netns.__main__ import main; status = main(['doctor', '--json']); "
+        "assert not [name for name in sys.modules if name.startswith('pytest_netns.kernel.')]; sys.exit(status)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stderr
+    assert json.loads(done.stdout)["probes"][0]["cause"] == "it needs Linux"

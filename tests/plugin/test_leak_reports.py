@@ -1,0 +1,65 @@
+"""How a leaked namespace is reported: against its test, as a warning or an error, also under xdist."""
+
+from __future__ import annotations
+
+import pytest
+
+LEAKY = """
+import socket
+kept = []
+
+def test_leaks(netns):
+    kept.append(netns.add_namespace("red").socket())
+
+def test_clean(netns):
+    netns.add_namespace("blue").run("true")
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
+@pytest.mark.parametrize("setting", ["command line", "ini file"])
+def test_as_error(pytester: pytest.Pytester, workers: tuple[str, ...], setting: str) -> None:
+    """netns_leaks = error: an error against the test that leaked, which names the holder, and the run fails."""
+    pytester.makepyfile(LEAKY)
+    pytester.makeini(f"[pytest]\n{'netns_leaks = error' if setting == 'ini file' else ''}")
+    arguments = ["--netns-leaks=error"] if setting == "command line" else []
+    result = pytester.runpytest_subprocess("-rE", *arguments, *workers)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(
+        ["*ERROR at teardown of*test_leaks*", "*namespace 'red' is still alive 5 s after*: *socket * of process*"]
+    )
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
+def test_as_warning(pytester: pytest.Pytester, workers: tuple[str, ...]) -> None:
+    """By default it is a warning that names test, namespace and holder, and the run passes."""
+    pytester.makepyfile(LEAKY)
+    result = pytester.runpytest_subprocess(*workers)
+    assert result.ret == pytest.ExitCode.OK
+    result.assert_outcomes(passed=2, warnings=1)
+    result.stdout.fnmatch_lines(
+        ["*NamespaceLeakWarning: *::test_leaks: namespace 'red' is still alive 5 s after*: *socket * of process*"]
+    )
+
+
+def test_clean_run_does_not_wait(pytester: pytest.Pytester) -> None:
+    """Without a leak there is no word of one."""
+    pytester.makepyfile(LEAKY.replace("kept.append(netns", "(netns").replace(".socket()", ".socket().close()"))
+    result = pytester.runpytest_subprocess("--netns-leaks=error")
+    result.assert_outcomes(passed=2)
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.no_fnmatch_line("*still alive*")
+
+
+def test_service_that_died(pytester: pytest.Pytester) -> None:
+    """A service that dies during a test that passes is told of as a warning."""
+    pytester.makepyfile("""
+        def test_one(netns):
+            service = netns.add_namespace("red").start(["sleep", "1000"])
+            service.kill()
+            service.wait()
+    """)
+    result = pytester.runpytest_subprocess()
+    result.assert_outcomes(passed=1, warnings=1)
+    result.stdout.fnmatch_lines(["*ServiceDiedWarning: service 'sleep 1000' in namespace 'red' ended during the test*"])

@@ -1,0 +1,194 @@
+"""The packets of a test: captured from the first one on, kept where it failed, readable by others' programs."""
+
+from __future__ import annotations
+
+import subprocess
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pytest_netns import Lab, NotReadyError
+from pytest_netns.explaining import pcapng
+
+TRAFFIC = """
+import pytest
+
+def test_bad(netns_nat):
+    netns_nat["outside"].start(["python3", "-m", "http.server", "80"], ready=80)
+    netns_nat["red"].run(["curl", "-s", "http://192.168.1.3/"])
+    assert 0
+
+def test_good(netns_pair):
+    netns_pair["red"].run(["ping", "-c1", "-W2", "192.168.15.2"])
+"""
+
+
+@pytest.fixture
+def run(pytester: pytest.Pytester, request: pytest.FixtureRequest):
+    """Runs a test file in a pytest of its own, in the mode of this one."""
+    mode = request.config.getoption("netns_mode") or "auto"
+
+    def run(text: str, *arguments: str) -> pytest.RunResult:
+        pytester.makepyfile(test_it=text)
+        return pytester.runpytest_subprocess("-p", "no:cacheprovider", f"--netns-mode={mode}", *arguments)
+
+    return run
+
+
+def tshark(path: Path, *arguments: str) -> list[str]:
+    """What tshark reads in a file."""
+    return subprocess.run(
+        ["tshark", "-r", path, *arguments], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+
+
+@pytest.mark.parametrize("workers", [(), ("-n1",)], ids=["alone", "xdist"])
+def test_failed_test_keeps_its_packets(run, pytester: pytest.Pytester, workers: tuple[str, ...]) -> None:
+    """By default the packets of failed tests are kept, under a name that the report gives, and told a line for each."""
+    run(TRAFFIC, *workers).assert_outcomes(failed=1, passed=1)
+    result = run(TRAFFIC, *workers)
+    result.stdout.fnmatch_lines(
+        [
+            "*netns: packets*",
+            "*tcp 192.168.15.1:* > 192.168.1.3:80 [[]FA[]] *(red/veth-red → host/veth-red-br*",
+            "*tcp 192.168.1.2:* > 192.168.1.3:80 [[]FA[]] *(host/eth0 → outside/eth0)",
+            "all * packets are in .netns-pcap/test_it.py.test_bad.pcapng",
+        ]
+    )
+    assert [path.name for path in (pytester.path / ".netns-pcap").iterdir()] == ["test_it.py.test_bad.pcapng"]
+
+
+def test_tshark_reads_the_file(run, pytester: pytest.Pytester) -> None:
+    """tshark sees the interfaces by name, the first packet of the connection on its way through the NAT, and the times in order."""
+    run(TRAFFIC)
+    path = pytester.path / ".netns-pcap" / "test_it.py.test_bad.pcapng"
+    fields = ("-T", "fields", "-e", "frame.interface_name", "-e", "ip.src", "-e", "frame.time_relative")
+    seen = [line.split("\t") for line in tshark(path, "-Y", "tcp.flags.syn == 1 && tcp.flags.ack == 0", *fields)]
+    assert [(name, source) for name, source, _ in seen] == [
+        ("red/veth-red", "192.168.15.1"),
+        ("host/veth-red-br", "192.168.15.1"),
+        ("host/v-net-0", "192.168.15.1"),
+        ("host/eth0", "192.168.1.2"),
+        ("outside/eth0", "192.168.1.2"),
+    ]
+    times = [float(line) for line in tshark(path, "-T", "fields", "-e", "frame.time_relative")]
+    assert times == sorted(times)
+    # A file with a mistake in it is read up to there, with exit status 0: so what is said matters.
+    done = subprocess.run(["tshark", "-r", path, "-Y", "_ws.malformed"], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "malformed" not in (done.stdout + done.stderr).lower()
+
+
+def test_all_and_off(run, pytester: pytest.Pytester) -> None:
+    """`all` keeps the packets of passing tests too, `off` keeps none and says nothing; the ini file can say so too."""
+    directory = pytester.path / ".netns-pcap"
+    run(TRAFFIC, "--netns-pcap=off").stdout.no_fnmatch_line("*netns: packets*")
+    assert not directory.exists()
+    pytester.makeini("[pytest]\nnetns_pcap = all\n")
+    run(TRAFFIC)
+    assert len(list(directory.iterdir())) == 2
+
+
+def test_passing_removes_the_old_file(run, pytester: pytest.Pytester) -> None:
+    """A test that passes now has no file of an earlier failure."""
+    run(TRAFFIC)
+    run(TRAFFIC.replace("assert 0", "assert 1"))
+    assert not list((pytester.path / ".netns-pcap").iterdir())
+
+
+def test_long_names_and_odd_parameters(run, pytester: pytest.Pytester) -> None:
+    """Whatever a test is called, its file can be written, below the directory, and no two share one."""
+    run(
+        'import pytest\n@pytest.mark.parametrize("x", ["../../a b/ü", "../../a b/ö", "x" * 300])\ndef test_it(netns_pair, x): assert 0\n'
+    )
+    names = [path.name for path in (pytester.path / ".netns-pcap").iterdir()]
+    assert len(names) == 3
+    assert not list(pytester.path.parent.glob("*.pcapng"))
+
+
+def test_first_packet_is_there(netns: Lab) -> None:
+    """What an interface sends the moment it is made is captured: the neighbour discovery of a veth that comes up."""
+    with netns.capture() as packets:
+        red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
+        netns.add_veth(red, blue, addresses=("10.0.0.1/24", "10.0.0.2/24"))
+        red.run(["ping", "-c1", "-W2", "10.0.0.2"])
+    pings = [(packet.namespace, packet.sent) for packet in packets if packet.headers.detail == "echo request"]
+    assert pings == [("red", True), ("blue", False)]
+    arps = [packet for packet in packets if packet.protocol == "arp"]
+    assert str(arps[0]) == "arp who has 10.0.0.2? tell 10.0.0.1"
+
+
+def test_assert_on_packets(netns_pair: Lab) -> None:
+    """A capture is a sequence of packets that grows while they flow: addresses, ports, flags and payload can be asserted."""
+    red, blue = netns_pair["red"], netns_pair["blue"]
+    server = blue.socket()
+    server.bind(("192.168.15.2", 8080))
+    server.listen()
+    with netns_pair.capture() as packets:
+        client = red.socket()
+        client.connect(("192.168.15.2", 8080))
+        client.sendall(b"hello")
+        carried = packets.wait(lambda packet: packet.payload)
+        assert (carried.payload, carried.destination, carried.destination_port) == (b"hello", "192.168.15.2", 8080)
+        client.close()
+        packets.wait(lambda packet: "F" in packet.flags and packet.namespace == "blue")
+    before = len(packets)
+    assert [packet.flags for packet in packets if packet.namespace == "blue" and packet.protocol == "tcp"][:3] == [
+        "S",
+        "SA",
+        "A",
+    ]
+    red.run(["ping", "-c1", "-W2", "192.168.15.2"])
+    assert len(packets) == before
+    server.close()
+
+
+def test_wait_says_what_was_there(netns_pair: Lab) -> None:
+    """A packet that does not come is an error that shows those that did."""
+    with netns_pair.capture() as packets:
+        netns_pair["red"].run(["ping", "-c1", "-W2", "192.168.15.2"])
+        with pytest.raises(NotReadyError, match="echo request"):
+            packets.wait(lambda packet: packet.protocol == "tcp", timeout=0.05)
+
+
+def test_size_is_bounded(netns_pair: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of more than there is room for the last packets are kept, and the others counted."""
+    monkeypatch.setattr("pytest_netns.kernel.capturing.KEPT_BYTES", 10_000)
+    red, blue = netns_pair["red"], netns_pair["blue"]
+    with netns_pair.capture() as packets, red.socket(type=2) as sender, blue.socket(type=2) as receiver:
+        receiver.bind(("192.168.15.2", 9))
+        for n in range(50):
+            sender.sendto(n.to_bytes(2, "big") * 500, ("192.168.15.2", 9))
+        packets.wait(lambda packet: packet.namespace == "blue" and packet.payload[:2] == b"\0\x31")
+    assert sum(len(packet.data) for packet in packets) <= 20_000
+    assert packets[-1].payload[:2] == b"\0\x31"
+    assert packets.dropped >= 60
+
+
+def test_packets_without_ethernet_header(netns_pair: Lab, tmp_path: Path) -> None:
+    """Packets of an interface without Ethernet headers, such as a tunnel's, are decoded, and tshark reads them."""
+    with netns_pair.capture() as packets:
+        netns_pair["red"].run(["ping", "-c1", "-W2", "192.168.15.2"])
+    bare = [
+        replace(packet, interface="tun0", ethernet=False, data=packet.data[14:])
+        for packet in packets
+        if packet.protocol == "icmp"
+    ]
+    assert str(bare[0]) == "icmp 192.168.15.1 > 192.168.15.2 echo request"
+    path = tmp_path / "t.pcapng"
+    path.write_bytes(pcapng.write(bare))
+    assert tshark(path, "-Y", "icmp", "-T", "fields", "-e", "frame.interface_name")[0] == "red/tun0"
+
+
+def test_no_thread_stays(netns: Lab) -> None:
+    """Once no capture is open its threads end: nothing of it goes on between tests."""
+    with Lab() as lab:
+        lab.add_namespace("red")
+        with lab.capture():
+            assert any(thread.name == "netns-capture" for thread in threading.enumerate())
+        for thread in threading.enumerate():
+            if thread.name == "netns-capture":
+                thread.join(10)
+                assert not thread.is_alive()

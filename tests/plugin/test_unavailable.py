@@ -1,0 +1,207 @@
+"""Where something is missing: who is affected, what is said, and how often."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from environments import (
+    ROOT,
+    as_root,
+    environment,
+    filtered,
+    give,
+    ordinary_user,
+    run_pytest,
+    shell,
+)
+
+SUITE = """
+import os
+
+import pytest
+
+
+def test_plain(): pass
+@pytest.mark.parametrize("number", range(3))
+def test_pair(netns_pair, number): netns_pair["red"].run("ping -c1 -W5 192.168.15.2")
+def test_nat(netns_nat): netns_nat["red"].run("ping -c1 -W5 192.168.1.3")
+def test_processes(netns):
+    seen = netns.host.run(["ls", "/proc"]).stdout.split()
+    assert len([name for name in seen if name.isdigit()]) <= 3
+"""
+NOTHING = [*ordinary_user(), *filtered("unshare:EPERM", "clone3:ENOSYS")]
+IN_OWN_MOUNTS = [*as_root(), "unshare", "--mount"]
+NO_NFT = [*IN_OWN_MOUNTS, *shell("mount -t tmpfs tmpfs /usr/lib/python3/dist-packages")]
+MASKED = [
+    *IN_OWN_MOUNTS,
+    *shell("mount --bind /dev/null /proc/interrupts"),
+    *("unshare", "--user", "--map-root-user", "--mount", "--net"),
+]
+
+
+@pytest.fixture
+def suite() -> Iterator[Path]:
+    """A directory any user can read, with the suite in it."""
+    directory = give(Path(tempfile.mkdtemp(prefix="netns-unavailable.")))
+    (directory / "test_suite.py").write_text(SUITE)
+    yield directory
+    shutil.rmtree(directory)
+
+
+@pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "xdist"])
+def test_without_namespaces_only_their_tests_are_skipped(suite: Path, workers: tuple[str, ...]) -> None:
+    """The cause is in each skip, cause and remedy are told once in full, and other tests run."""
+    outcome = run_pytest(NOTHING, suite, "--netns-mode=rootless", *workers)
+    assert outcome.counts == {"passed": 1, "skipped": 5}, outcome.output
+    assert outcome.output.count("remedy: ") == 1, outcome.output
+    assert "a seccomp filter refuses it" in outcome.output
+    skips = [line for line in outcome.output.splitlines() if line.startswith("SKIPPED")]
+    assert skips
+    assert all(
+        "cannot use network namespaces without root: creating a user namespace is refused" in line for line in skips
+    )
+
+
+def test_the_header_says_it_in_one_line(suite: Path) -> None:
+    """Before the first test it is known why some will not run."""
+    outcome = run_pytest(NOTHING, suite, "--netns-mode=rootless")
+    assert outcome.output.count("netns: not available: cannot use network namespaces without root") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "env"),
+    [(["--netns-unavailable=fail"], {}), ([], {"CI": "true"}), (["-o", "netns_unavailable=fail"], {})],
+    ids=["option", "CI", "ini"],
+)
+def test_it_can_be_an_error(suite: Path, options: list[str], env: dict[str, str]) -> None:
+    """Asked for, and by default in CI, a suite does not go green by skipping."""
+    outcome = run_pytest(NOTHING, suite, "--netns-mode=rootless", *options, env=environment(**env))
+    assert outcome.status == 1
+    assert outcome.counts == {"passed": 1, "error": 5}, outcome.output
+
+
+def test_skipping_can_be_asked_for_in_ci(suite: Path) -> None:
+    """The option wins over the variable CI."""
+    options = ("--netns-mode=rootless", "--netns-unavailable=skip")
+    outcome = run_pytest(NOTHING, suite, *options, env=environment(CI="true"))
+    assert outcome.counts == {"passed": 1, "skipped": 5}, outcome.output
+
+
+@pytest.mark.parametrize(
+    ("env", "counts"), [({}, {"passed": 5, "skipped": 1}), ({"CI": "1"}, {"passed": 5, "error": 1})]
+)
+def test_without_nft_only_nat_is_affected(suite: Path, env: dict[str, str], counts: dict[str, int]) -> None:
+    """A test that needs NAT is skipped, or fails in CI, with the package to install; all others run."""
+    outcome = run_pytest(NO_NFT, suite, env=environment(**env))
+    assert outcome.counts == counts, outcome.output
+    assert "remedy: sudo apt-get install python3-nftables" in outcome.output
+    assert "netns: mode root; NAT is not available: sudo apt-get install python3-nftables" in outcome.output
+
+
+def test_without_mounts_of_proc_only_the_process_view_is_affected(suite: Path) -> None:
+    """In a container that masks /proc everything works, but programs see the processes outside."""
+    outcome = run_pytest(MASKED, suite)
+    assert outcome.counts == {"passed": 5, "failed": 1}, outcome.output
+    assert "FAILED test_suite.py::test_processes" in outcome.output
+
+
+def test_without_any_mounts_networks_work_all_the_same(suite: Path) -> None:
+    """AppArmor's usual refusal costs the views of /proc, /sys and /etc/hosts, and no packet."""
+    outcome = run_pytest([*as_root(), *filtered("mount:EACCES")], suite)
+    assert outcome.counts == {"passed": 5, "failed": 1}, outcome.output
+
+
+def test_a_limit_that_is_reached_is_named(suite: Path) -> None:
+    """Not an error in every test, but the one cause and its remedy."""
+    none_left = [
+        *as_root(),
+        "unshare",
+        "--user",
+        "--map-root-user",
+        *shell("echo 0 >/proc/sys/user/max_net_namespaces"),
+    ]
+    outcome = run_pytest(none_left, suite)
+    assert outcome.counts == {"passed": 1, "skipped": 5}, outcome.output
+    assert outcome.output.count("remedy: sudo sysctl -w user.max_net_namespaces=") == 1
+
+
+ELSEWHERE = """
+import os
+import sys
+
+if os.environ.get("ELSEWHERE") and "pytest" in sys.orig_argv:
+    import pytest  # and the standard library with it, for the real platform
+
+    import signal
+
+    del signal.SIGHUP  # Windows has none
+    sys.platform = os.environ["ELSEWHERE"]
+"""
+REPORT_MODULES = """
+import sys
+
+def pytest_sessionfinish():
+    ours = sorted(name for name in sys.modules if name.startswith("pytest_netns"))
+    print("OURS:", *ours)
+"""
+
+
+PORTABLE = {"pytest_netns", "pytest_netns.kernel"} | {
+    f"pytest_netns.{name}"
+    for name in ("errors", "plugin", "session", "settings", "kernel.bindings", "kernel.privileges")
+}
+
+
+@pytest.mark.parametrize("elsewhere", ["darwin", "win32"])
+def test_on_other_systems_the_plugin_registers_its_marker_and_skips(suite: Path, elsewhere: str) -> None:
+    """A suite for several systems is collected everywhere, strictly marked; its Linux tests are skipped."""
+    (suite / "sitecustomize.py").write_text(ELSEWHERE)
+    (suite / "conftest.py").write_text(REPORT_MODULES)
+    (suite / "test_suite.py").write_text(
+        SUITE + "\n\n@pytest.mark.netns('lan')\ndef test_marked(): raise AssertionError\n"
+    )
+    env = environment(ELSEWHERE=elsewhere, PYTHONPATH=f"{suite}{os.pathsep}{ROOT}")
+    outcome = run_pytest([], suite, "--strict-markers", "-s", env=env)
+    assert outcome.counts == {"passed": 1, "skipped": 6}, outcome.output
+    assert "netns: not available: it needs Linux" in outcome.output
+    assert f"this is {elsewhere}" in outcome.output
+    loaded = set(next(line for line in outcome.output.splitlines() if "OURS:" in line).split("OURS:")[1].split())
+    # Nothing else of ours is imported, and these import nothing that other systems lack.
+    assert loaded <= PORTABLE
+    for name in loaded:
+        spec = importlib.util.find_spec(name)
+        assert spec is not None
+        assert spec.origin is not None
+        assert not re.search(
+            r"^(import|from) (ctypes|fcntl|resource|pwd|grp)\b", Path(spec.origin).read_text(), re.M
+        ), name
+
+
+def test_a_suite_without_netns_does_not_pay(suite: Path) -> None:
+    """Having the plugin installed loads nothing of it that talks to the kernel."""
+    (suite / "conftest.py").write_text(REPORT_MODULES)
+    (suite / "test_suite.py").write_text("def test_plain(): pass\n")
+    outcome = run_pytest([], suite, "-s")
+    loaded = next(line for line in outcome.output.splitlines() if "OURS:" in line)
+    assert "pytest_netns.kernel.netns" not in loaded
+    assert "pytest_netns.lab" not in loaded
+
+
+def test_a_test_may_expect_it(suite: Path) -> None:
+    """UnavailableError that a test catches is the test's own business."""
+    (suite / "test_suite.py").write_text(
+        "import pytest\n"
+        "from pytest_netns import UnavailableError\n"
+        "def test_expected(netns):\n"
+        "    with pytest.raises(UnavailableError):\n"
+        "        netns.host.masquerade('192.0.2.0/24')\n"
+    )
+    outcome = run_pytest(NO_NFT, suite)
+    assert outcome.counts == {"passed": 1}, outcome.output
