@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from pytest_netns import values
 from pytest_netns.errors import InvalidTopologyError, KernelError
-from pytest_netns.kernel import rtnetlink
+from pytest_netns.kernel import carrier, rtnetlink
 from pytest_netns.values import IPInterface
 
 if TYPE_CHECKING:
@@ -78,6 +78,9 @@ class Interface:
     def up(self) -> None:
         """Switch it on."""
         self._change(rtnetlink.set_link(self.index, self.name, up=True))
+        for end in (self, self._peer):
+            if end is not None:
+                end._settle()
 
     def down(self) -> None:
         """Switch it off; its routes and IPv6 addresses go with that."""
@@ -93,9 +96,9 @@ class Interface:
         """
         parsed = values.parse_interface_address(address)
         self._change(rtnetlink.add_address(self.index, self.name, parsed))
+        self._addresses_changed()
         if parsed.version == 6 and self.is_up:
             self._wait_usable([parsed])
-        self._addresses_changed()
 
     def remove_address(self, address: str | IPInterface) -> None:
         """Remove an address."""
@@ -106,6 +109,10 @@ class Interface:
         """Delete the interface; of a veth pair, both ends."""
         self._change(rtnetlink.delete_link(self.index, self.name))
         self._addresses_changed()
+
+    def _settle(self) -> None:
+        """Have a carrier it has just got take effect at once."""
+        carrier.settle(self.namespace._netlink, self.name)
 
     def _wait_usable(self, addresses: Sequence[IPInterface]) -> None:
         """Wait until packets to IPv6 addresses that were just added are taken in; the interface must be up.

@@ -379,6 +379,8 @@ class Lab:
             a._peer, b._peer = b, a
             self._register(a)
             self._register(b)
+        for interface in (a, b) if bridge is None else (a, bridge, b):  # a bridge has a carrier once its port has
+            interface._settle()
         a._wait_usable(addresses[0])
         b._wait_usable(addresses[1])
         return VethPair(a, b)

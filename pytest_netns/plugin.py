@@ -157,7 +157,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
 # -- the end of the run ----------------------------------------------------------------------------
 
 
-@pytest.hookimpl(wrapper=True, trylast=True)  # inside of what records warnings and of what prints the summary
+@pytest.hookimpl(wrapper=True)
 def pytest_sessionfinish(session: pytest.Session) -> Generator[None, Any, Any]:
     own = session.config.stash[SESSION]
     result = yield

@@ -136,4 +136,4 @@ def leak_report(nodeid: str, message: str) -> pytest.TestReport:
     """An error at the teardown of a test that is long over."""
     path = nodeid.split("::")[0]
     location = (path, None, nodeid)
-    return pytest.TestReport(nodeid, location, {}, "failed", f"netns: {message}", "teardown")
+    return pytest.TestReport(nodeid, location, {}, "failed", message, "teardown")

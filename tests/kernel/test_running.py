@@ -74,7 +74,7 @@ def test_a_path_is_a_command(red: Namespace) -> None:
 def test_a_missing_program(red: Namespace) -> None:
     """As with subprocess: FileNotFoundError that names the program."""
     with pytest.raises(FileNotFoundError, match="no-such-program"):
-        red.run(["no-such-program"])
+        red.run(["/no-such-program"])
 
 
 def test_check(red: Namespace) -> None:
