@@ -173,7 +173,16 @@ def pytest_sessionfinish():
 
 PORTABLE = {"pytest_netns", "pytest_netns.kernel"} | {
     f"pytest_netns.{name}"
-    for name in ("errors", "plugin", "session", "settings", "kernel.bindings", "kernel.privileges")
+    for name in (
+        "errors",
+        "explaining",
+        "explaining.failing",
+        "kernel.bindings",
+        "kernel.privileges",
+        "plugin",
+        "session",
+        "settings",
+    )
 }
 
 
