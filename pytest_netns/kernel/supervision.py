@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pytest_netns.errors import NetnsError, UnavailableError
 from pytest_netns.kernel import supervisor as program
 from pytest_netns.kernel import syscalls
-from pytest_netns.kernel.netns import NetworkNamespace, home, open_inodes
+from pytest_netns.kernel.netns import NetworkNamespace, descriptor_of, home, open_inodes
 
 _START_TIMEOUT = 20.0  # seconds; it takes about 20 ms, a loaded machine may take long
 _END_TIMEOUT = 5.0
@@ -189,23 +189,28 @@ def supervisor() -> Supervisor:
             if not sys.executable:
                 raise UnavailableError("processes in namespaces", "Python does not know its own executable")
             _current = Supervisor()
-            _current.tell([f"{sign}{inode}" for inode, sign in _watched.items()])
+            _current.tell([_note(sign, inode) for inode, sign in _watched.items()])
             atexit.register(close)
         return _current
+
+
+def _note(sign: str, inode: int) -> str:
+    """A word for the watchdog, see watchdog.py."""
+    return f"{sign}{inode}:{descriptor_of(inode)}"
 
 
 def watch(inode: int) -> None:
     """Have the watchdog kill what is in this namespace when pytest dies."""
     with _lock:
         _watched[inode] = "+"
-        supervisor().tell([f"+{inode}"])
+        supervisor().tell([_note("+", inode)])
 
 
 def end_copies(inode: int) -> None:
     """Have forked copies of this process that hold this namespace killed when this process ends."""
     with _lock:
         if _current is not None:
-            _current.tell([f"={inode}"])
+            _current.tell([_note("=", inode)])
 
 
 def unwatch(inodes: Sequence[int]) -> None:
@@ -259,7 +264,7 @@ def _after_fork_in_parent() -> None:
             if told is None:
                 supervisor()
             else:  # not replaced here where it has died: this thread may be one that cannot start it
-                told.tell([f"={inode}" for inode in copied])
+                told.tell([_note("=", inode) for inode in copied])
 
 
 def _after_fork_in_child() -> None:

@@ -25,9 +25,11 @@ SWEEP_INTERVAL = 10  # milliseconds
 class Watched:
     """The numbers of the namespaces pytest has told of."""
 
-    def __init__(self) -> None:
+    def __init__(self, owner_pid: int) -> None:
         self.entered: set[int] = set()
         self.copied: set[int] = set()
+        self._owner_pid = owner_pid
+        self._held: dict[int, int] = {}
 
     def take_notes(self, watch: socket.socket) -> bool:
         """Read all that has been sent; False at the end of the connection."""
@@ -39,14 +41,24 @@ class Watched:
             except ConnectionError:
                 return False
             for word in message.decode().split():
-                inode = int(word[1:])
-                if word[0] == "-":
-                    self.entered.discard(inode)
-                    self.copied.discard(inode)
-                else:
-                    (self.entered if word[0] == "+" else self.copied).add(inode)
+                self._take_note(word[0], *(int(number) for number in word[1:].split(":")))
             if not message:
                 return False
+
+    def _take_note(self, sign: str, inode: int, descriptor: int = -1) -> None:
+        if sign == "-":
+            self.entered.discard(inode)
+            self.copied.discard(inode)
+            if inode in self._held:
+                os.close(self._held.pop(inode))
+            return
+        (self.entered if sign == "+" else self.copied).add(inode)
+        with contextlib.suppress(OSError):  # closed by now, so that "-" follows, or pytest is dead already
+            held = os.open(f"/proc/{self._owner_pid}/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
+            if inode in self._held or os.fstat(held).st_ino != inode:
+                os.close(held)
+            else:
+                self._held[inode] = held
 
 
 def keep_watch(owner: int, controllers: list[int], watch: socket.socket, supervisor: int) -> None:
@@ -59,7 +71,7 @@ def keep_watch(owner: int, controllers: list[int], watch: socket.socket, supervi
         supervisor: PID of the other process.
     """
     owner_pid, program = os.getppid(), program_of(os.getpid())  # pytest's program is ours: the same Python
-    watched = Watched()
+    watched = Watched(owner_pid)
     poll = select.poll()
     for descriptor in (owner, watch.fileno(), *controllers):
         poll.register(descriptor, select.POLLIN)
