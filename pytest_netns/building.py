@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, TypeVar
 
-from pytest_netns.topology.parts import MasqueradeSpec, PortForwardSpec, RouteSpec, VethEnd
+from pytest_netns.topology.parts import InterfaceSpec, MasqueradeSpec, PortForwardSpec, RouteSpec
+from pytest_netns.values import bridge_side_name
 
 if TYPE_CHECKING:
     from pytest_netns.lab import Lab
@@ -20,8 +21,7 @@ def build(lab: Lab, topology: Topology) -> None:
     for name in plan.namespace_names:
         if name not in lab:
             lab.add_namespace(name)
-    masquerades, port_forwards = _by_namespace(plan.masquerades), _by_namespace(plan.port_forwards)
-    nat = dict.fromkeys([*masquerades, *port_forwards])
+    nat = {each.namespace for each in (*plan.masquerades, *plan.port_forwards)}
     for spec in plan.namespaces:
         namespace = lab[spec.name]
         if spec.forwarding and spec.name not in nat:  # NAT makes a router of it anyway
@@ -30,12 +30,42 @@ def build(lab: Lab, topology: Topology) -> None:
             namespace.resolver = spec.resolver
         for hostname in spec.hostnames:
             lab.add_hostname(hostname, namespace)
-    for bridge_spec in plan.bridges:
-        bridge = lab.add_bridge(
-            bridge_spec.name, bridge_spec.addresses, namespace=lab[bridge_spec.namespace], mtu=bridge_spec.mtu
-        )
-        for port in bridge_spec.ports:
-            bridge.attach(lab[port.namespace], port.addresses, port.name, mtu=port.mtu, mac=port.mac)
+    _connect(lab, plan)
+    for spec in plan.namespaces:
+        for name, value in spec.sysctls:  # after the interfaces, since some are settings of theirs
+            lab[spec.name].sysctl(name, value)
+    _route(lab, plan)
+    for spec in plan.namespaces:
+        if spec.nft:
+            lab[spec.name].nft(spec.nft)
+
+
+def _connect(lab: Lab, plan: Topology) -> None:
+    """Make the bridges and veth pairs."""
+    ends = [
+        *(port for bridge in plan.bridges for port in bridge.ports),
+        *(end for veth in plan.veths for end in veth.ends),
+    ]
+    given: dict[
+        str, set[str]
+    ] = {}  # names the topology gives, which must not be taken by those found for the bridges' sides
+    for end in ends:
+        given.setdefault(end.namespace, set()).add(_named(end))
+    for spec in plan.bridges:
+        home = lab[spec.namespace]
+        bridge = lab.add_bridge(spec.name, spec.addresses, namespace=home, mtu=spec.mtu)
+        taken = home._names | given.get(spec.namespace, set())
+        for port in spec.ports:
+            side = bridge_side_name(port.namespace, taken)
+            taken.add(side)
+            lab._connect(
+                (home, lab[port.namespace]),
+                ((), port.addresses),
+                (side, _named(port)),
+                (port.mtu, port.mtu),
+                (None, port.mac),
+                bridge=bridge,
+            )
     for veth in plan.veths:
         a, b = veth.ends
         lab._connect(
@@ -45,22 +75,21 @@ def build(lab: Lab, topology: Topology) -> None:
             (a.mtu, b.mtu),
             (a.mac, b.mac),
         )
-    for spec in plan.namespaces:
-        for name, value in spec.sysctls:  # after the interfaces, since some are settings of theirs
-            lab[spec.name].sysctl(name, value)
+
+
+def _route(lab: Lab, plan: Topology) -> None:
+    """Add each namespace's routes in one send, and its NAT rules in one transaction."""
     for name, routes in _by_namespace(plan.routes).items():
         namespace = lab[name]
         requests = [namespace._route(route.destination, route.via, route.dev, route.metric) for route in routes]
         namespace._netlink.request(*requests)
-    for name in nat:
+    masquerades, port_forwards = _by_namespace(plan.masquerades), _by_namespace(plan.port_forwards)
+    for name in dict.fromkeys([*masquerades, *port_forwards]):
         namespace = lab[name]
         namespace._add_nat(
             [namespace._masquerade(rule.source, rule.out) for rule in masquerades.get(name, [])],
             [namespace._port_forward(rule.port, rule.to, rule.protocol) for rule in port_forwards.get(name, [])],
         )
-    for spec in plan.namespaces:
-        if spec.nft:
-            lab[spec.name].nft(spec.nft)
 
 
 def _by_namespace(parts: Iterable[Part]) -> dict[str, list[Part]]:
@@ -71,6 +100,6 @@ def _by_namespace(parts: Iterable[Part]) -> dict[str, list[Part]]:
     return found
 
 
-def _named(end: VethEnd) -> str:
+def _named(end: InterfaceSpec) -> str:
     assert end.name is not None  # an assigned topology names every interface
     return end.name

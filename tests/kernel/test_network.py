@@ -11,7 +11,19 @@ import socket
 import pytest
 from traffic import listen, peer_of_connection, peer_of_datagram, reaches
 
-from pytest_netns import Bridge, Interface, InvalidTopologyError, KernelError, Lab, Namespace
+from pytest_netns import (
+    Bridge,
+    BridgeSpec,
+    Interface,
+    InvalidTopologyError,
+    KernelError,
+    Lab,
+    Namespace,
+    PortSpec,
+    Topology,
+    VethEnd,
+    VethSpec,
+)
 
 FOUR = ("192.168.15.1/24", "192.168.15.2/24")
 SIX = ("fd00:15::1/64", "fd00:15::2/64")
@@ -323,3 +335,17 @@ def test_a_handle_whose_interface_is_gone(netns_pair: Lab) -> None:
     ):
         with pytest.raises(KernelError, match=r"veth-(red|blue)( up| down)? in namespace '(red|blue)': .*ENODEV"):
             ask()
+
+
+def test_a_bridge_side_takes_no_name_that_the_topology_gives(lab: Lab) -> None:
+    """A port's side on the bridge is named by itself, but never as an interface that the topology names there."""
+    lab.build(
+        Topology(
+            bridges=[BridgeSpec("v-net-0", subnet="192.168.15.0/24", ports=[PortSpec("red")])],
+            veths=[VethSpec([VethEnd("host", name="veth-red-br"), VethEnd("outside")])],
+        )
+    )
+    assert {"veth-red-br", "veth-red-br-2"} <= set(lab.host.interfaces)
+    peer = lab.host.interfaces["veth-red-br"].peer
+    assert peer is not None
+    assert peer.namespace is lab["outside"]
