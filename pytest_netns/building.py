@@ -21,7 +21,7 @@ def build(lab: Lab, topology: Topology) -> None:
     for name in plan.namespace_names:
         if name not in lab:
             lab.add_namespace(name)
-    nat = {each.namespace for each in (*plan.masquerades, *plan.port_forwards)}
+    nat = {rule.namespace for rule in plan.masquerades} | {rule.namespace for rule in plan.port_forwards}
     for spec in plan.namespaces:
         namespace = lab[spec.name]
         if spec.forwarding and spec.name not in nat:  # NAT makes a router of it anyway

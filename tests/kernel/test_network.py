@@ -337,15 +337,15 @@ def test_a_handle_whose_interface_is_gone(netns_pair: Lab) -> None:
             ask()
 
 
-def test_a_bridge_side_takes_no_name_that_the_topology_gives(lab: Lab) -> None:
+def test_a_bridge_side_takes_no_name_that_the_topology_gives(netns: Lab) -> None:
     """A port's side on the bridge is named by itself, but never as an interface that the topology names there."""
-    lab.build(
+    netns.build(
         Topology(
             bridges=[BridgeSpec("v-net-0", subnet="192.168.15.0/24", ports=[PortSpec("red")])],
             veths=[VethSpec([VethEnd("host", name="veth-red-br"), VethEnd("outside")])],
         )
     )
-    assert {"veth-red-br", "veth-red-br-2"} <= set(lab.host.interfaces)
-    peer = lab.host.interfaces["veth-red-br"].peer
+    assert {"veth-red-br", "veth-red-br-2"} <= set(netns.host.interfaces)
+    peer = netns.host.interfaces["veth-red-br"].peer
     assert peer is not None
-    assert peer.namespace is lab["outside"]
+    assert peer.namespace is netns["outside"]
