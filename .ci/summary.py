@@ -15,6 +15,7 @@ ALLOWED_SKIPS = (
     ("user", r"^needs root: "),
     ("user-apart", r"^needs root: "),
     ("*", r"^this kernel lacks "),
+    ("*", r"^Python warns since 3\.12$"),
 )
 
 

@@ -37,6 +37,16 @@ def mode(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+def end(strace: subprocess.Popen[bytes]) -> None:
+    """End strace; it may be waiting for an init that waits for it to reap a child, so not always politely."""
+    strace.terminate()
+    try:
+        strace.wait(10)
+    except subprocess.TimeoutExpired:
+        strace.kill()
+        strace.wait()
+
+
 @contextlib.contextmanager
 def traced(mode: str, target: str, *options: str) -> Iterator[tuple[Trial, subprocess.Popen[bytes]]]:
     """A driver that is about to work, with strace on the owner's main thread, or on supervisor and inits."""
@@ -56,17 +66,15 @@ def traced(mode: str, target: str, *options: str) -> Iterator[tuple[Trial, subpr
         try:
             yield trial, strace
         finally:
-            strace.terminate()
+            end(strace)
             strace.stderr.close()
-            strace.wait()
 
 
 def points(mode: str, target: str) -> list[Point]:
     """Every system call of one run: its name, and the how-manieth of that name in its process."""
     with tempfile.NamedTemporaryFile("r") as log, traced(mode, target, "-o", log.name) as (trial, strace):
         with trial.wait_for("over"):
-            strace.terminate()
-            strace.wait()
+            end(strace)
         trial.wait_end()
         assert '"outcome": "fine", "left": [], "descriptors": 0, "later": "fine"' in trial.text(), trial.text()
         counted: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
@@ -108,8 +116,7 @@ def test_killed(mode: str, target: str, capsys: pytest.CaptureFixture[str]) -> N
             with traced(mode, target, *inject) as (trial, strace):
                 if target == "supervisor":
                     with trial.wait_for("over"):
-                        strace.terminate()
-                        strace.wait()
+                        end(strace)
                 status = trial.wait_end()
                 left = trial.left_over()
                 result = outcome(trial)
@@ -136,8 +143,7 @@ def test_refused(mode: str, target: str, error: str, capsys: pytest.CaptureFixtu
             with traced(mode, target, *inject) as (trial, strace):
                 with contextlib.suppress(Hang):  # it may have ended, see below
                     with trial.wait_for("over"):
-                        strace.terminate()
-                        strace.wait()
+                        end(strace)
                 status = trial.wait_end()
                 left = trial.left_over()
                 result = outcome(trial)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from environments import (
+    IS_ROOT,
     ROOT,
     as_root,
     environment,
@@ -122,6 +123,7 @@ READ_ONLY = [*IN_OWN_MOUNTS, *shell("mount --bind /proc/sys /proc/sys; mount -o 
 LOCKED = [*READ_ONLY, "unshare", "--user", "--map-root-user", "--mount", "--net"]
 
 
+@pytest.mark.skipif(not IS_ROOT, reason="needs root: a fresh /proc may be mounted by it only")
 def test_root_in_a_container_does_not_need_a_writable_proc(suite: Path) -> None:
     """Containers mount /proc/sys read-only; forwarding, and with it NAT, works all the same."""
     outcome = run_pytest(READ_ONLY, suite)
