@@ -108,16 +108,15 @@ def _descriptors() -> set[str]:
 
 def test_a_lab_that_fails_half_way_leaves_nothing(kernel_calls: KernelCalls) -> None:
     """Whichever kernel call of a lab's set-up fails, the error names it, and no descriptor, thread or namespace is left."""
-    kernel_calls.made = 0
     with Lab() as lab:
         _set_up(lab)
-    total = kernel_calls.made
-    assert total > 50
     destruction.hub().wait(time.monotonic() + destruction.GRACE)
     before = _state()
     seen = set()
     tolerated = 0
-    for number in range(1, total + 1):
+    number = 0
+    while True:
+        number += 1
         kernel_calls.made, kernel_calls.fail_at, kernel_calls.failed = 0, number, ""
         error = None
         try:
@@ -126,7 +125,9 @@ def test_a_lab_that_fails_half_way_leaves_nothing(kernel_calls: KernelCalls) -> 
         except (OSError, NetnsError) as caught:
             error = caught
         kernel_calls.fail_at = 0
-        assert kernel_calls.failed, f"call {number} was never made"
+        if not kernel_calls.failed:  # how many calls there are varies: some are repeated until the kernel is ready
+            assert error is None
+            break
         seen.add(kernel_calls.failed)
         if error is None:
             tolerated += 1  # what some environments refuse: sysctls, forgetting tracked connections
@@ -137,7 +138,8 @@ def test_a_lab_that_fails_half_way_leaves_nothing(kernel_calls: KernelCalls) -> 
         left = _left(before)
         assert not left, f"after call {number} ({kernel_calls.failed}) failed"
     assert seen >= {"unshare", "setns", "_send", "__init__", "apply", "write_sysctl_here", "request_init"}
-    assert tolerated < total / 2
+    assert number > 50
+    assert tolerated < number / 2
 
 
 def test_a_hub_that_cannot_be_made_leaves_nothing(kernel_calls: KernelCalls, monkeypatch: pytest.MonkeyPatch) -> None:
