@@ -197,10 +197,15 @@ class Session:
         if wait:
             hub.wait(time.monotonic() + destruction.GRACE)
         for late in hub.overdue():
-            held = "; ".join(holders.find(late.inode)) or holders.UNKNOWN
-            message = f"namespace {late.name!r} is still alive {destruction.GRACE:g} s after its lab was closed: {held}"
-            self.leaks.append((late.owner, message))
+            held = "; ".join(holders.find(late.inode))
+            if not held and wait:
+                hub.wait(time.monotonic() + destruction.BUSY - destruction.GRACE)
+            if not held and late not in hub.overdue(destruction.BUSY):
+                continue
+            message = f"namespace {late.name!r} is still alive {destruction.GRACE:g} s after its lab was closed: "
+            self.leaks.append((late.owner, message + (held or holders.UNKNOWN)))
             supervision.end_copies(late.inode)
+            hub.forget(late)
 
     def note_refusals(self) -> None:
         """Add what this environment refused the programs in namespaces, such as a PID namespace."""

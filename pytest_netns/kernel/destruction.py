@@ -17,6 +17,9 @@ from pytest_netns.kernel.netlink import NetlinkSocket
 from pytest_netns.kernel.netns import NetworkNamespace
 
 GRACE = 5.0  # seconds after its lab was closed within which a namespace must be gone
+# One that nothing in /proc holds gets longer: the kernel frees namespaces one batch after the other, and on a busy machine
+# it may be seconds behind.
+BUSY = 20.0
 _RTM_GETNSID = 90
 
 
@@ -65,13 +68,15 @@ class Hub:
             self._drain()
             return [watched for watched in self._watched.values() if watched.closed is not None]
 
-    def overdue(self) -> list[Watched]:
-        """The namespaces that should be gone by now; each is told of once."""
+    def overdue(self, grace: float = GRACE) -> list[Watched]:
+        """The namespaces whose lab was closed that many seconds ago, and which are still alive."""
         now = time.monotonic()
-        late = [watched for watched in self.alive() if watched.closed is not None and now - watched.closed >= GRACE]
+        return [watched for watched in self.alive() if watched.closed is not None and now - watched.closed >= grace]
+
+    def forget(self, watched: Watched) -> None:
+        """Speak of a namespace no more: it has been told of."""
         with self._lock:
-            self._watched = {nsid: watched for nsid, watched in self._watched.items() if watched not in late}
-        return late
+            self._watched = {nsid: each for nsid, each in self._watched.items() if each is not watched}
 
     def wait(self, deadline: float) -> None:
         """Wait until all closed namespaces are gone, or a time on the monotonic clock."""

@@ -393,7 +393,7 @@ def settled() -> dict[str, int]:
     """`usage`, once the inits of closed labs have been reaped and their namespaces freed."""
     from pytest_netns.kernel import destruction
 
-    destruction.hub().wait(time.monotonic() + destruction.GRACE)
+    destruction.hub().wait(time.monotonic() + destruction.BUSY)
     assert not [watched for watched in destruction.hub().alive() if watched.owner == ""]
     eventually(lambda: usage()["processes"] == 1, "no init is left")
     return usage()

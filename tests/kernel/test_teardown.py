@@ -57,7 +57,7 @@ def kernel_calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[KernelCalls]:
     """The counter; with the process's own supervisor and hub made before."""
     with Lab() as lab:
         _set_up(lab)
-    destruction.hub().wait(time.monotonic() + destruction.GRACE)
+    destruction.hub().wait(time.monotonic() + destruction.BUSY)
     with monkeypatch.context() as patch:
         yield KernelCalls(patch)
 
@@ -84,7 +84,7 @@ def _left(before: tuple[set[str], set[int], int]) -> list[str]:
     found = [f"descriptor of {target}" for target in _descriptors() - descriptors]
     found += [f"thread {thread.name}" for thread in threading.enumerate() if thread.ident not in threads]
     hub = destruction.hub()
-    hub.wait(time.monotonic() + destruction.GRACE)
+    hub.wait(time.monotonic() + destruction.BUSY)
     found += [f"namespace {watched.name}" for watched in hub.alive()]
     if netns.current_inode() != inode:
         found.append("the thread is in another namespace")
@@ -111,7 +111,7 @@ def test_a_lab_that_fails_half_way_leaves_nothing(kernel_calls: KernelCalls) -> 
     """Whichever kernel call of a lab's set-up fails, the error names it, and no descriptor, thread or namespace is left."""
     with Lab() as lab:
         _set_up(lab)
-    destruction.hub().wait(time.monotonic() + destruction.GRACE)
+    destruction.hub().wait(time.monotonic() + destruction.BUSY)
     before = _state()
     seen = set()
     tolerated = 0
@@ -225,7 +225,7 @@ def test_a_held_namespace_is_seen() -> None:
         held = lab.add_namespace("held").socket()
     assert [watched.name for watched in hub.alive() if watched.owner == "holder"] == ["held"]
     held.close()
-    hub.wait(time.monotonic() + destruction.GRACE)
+    hub.wait(time.monotonic() + destruction.BUSY)
     assert [watched for watched in hub.alive() if watched.owner == "holder"] == []
 
 
