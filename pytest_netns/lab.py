@@ -246,6 +246,7 @@ class Lab:
                 return
             self._closed = True
         errors: list[Exception] = []
+        interrupted: BaseException | None = None
         steps: list[Callable[[], object]] = [lambda: self._end_processes(errors), self._kill_processes]
         steps += [capture.stop for capture in self._captures]
         for step in (*steps, *reversed(self._undo), self._unwatch):
@@ -253,7 +254,13 @@ class Lab:
                 step()
             except Exception as error:
                 errors.append(error)
+            except BaseException as interrupt:  # Ctrl-C: what is left to undo is undone all the same
+                interrupted = interrupt
         self._undo.clear()
+        if interrupted is not None:
+            for each in errors:
+                interrupted.add_note(str(each))
+            raise interrupted
         if len(errors) > 1:
             raise ExceptionGroup(f"cannot close lab{f' of {self.owner}' if self.owner else ''} cleanly", errors)
         if errors:

@@ -67,7 +67,6 @@ class Session:
         self.factory = LabFactory()
         self.leaks: list[tuple[str, str]] = []
         self.missing: list[str] = []
-        self._rootless = False
         self._unavailable: UnavailableError | None = None
         self._checked = False
         self._watched = False
@@ -82,7 +81,6 @@ class Session:
 
         try:
             rootless.enter()
-            self._rootless = True
         except UnavailableError as error:
             self._checked = True
             self._unavailable = error

@@ -193,6 +193,23 @@ def test_every_undo_runs_and_no_error_is_lost(monkeypatch: pytest.MonkeyPatch) -
     assert not _left(before)
 
 
+def test_an_interrupt_while_closing_undoes_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the midst of closing a lab ends nothing but the wait: all is undone, and it is raised at the end."""
+    before = _state()
+
+    def interrupt(self: Lab, errors: list[Exception]) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Lab, "_end_processes", interrupt)
+    lab = Lab()
+    lab.add_namespace("red").popen(["sleep", "1000"])
+    with pytest.raises(KeyboardInterrupt):
+        lab.close()
+    lab["red"]._processes[0].wait(5)
+    del lab
+    assert not [each for each in _left(before) if "namespace" in each]
+
+
 def test_the_tests_error_and_the_teardowns_are_both_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """An error in the block stays visible as the context of the teardown's."""
     real = NetworkNamespace.close
