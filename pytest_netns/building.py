@@ -66,6 +66,8 @@ def _connect(lab: Lab, plan: Topology) -> None:
                 (None, port.mac),
                 bridge=bridge,
             )
+        if spec.ports:
+            bridge._settle()
     for veth in plan.veths:
         a, b = veth.ends
         lab._connect(

@@ -214,6 +214,7 @@ class Bridge(Interface):
             (None, mac),
             bridge=self,
         )
+        self._settle()  # a bridge has a carrier once one of its ports has
         return pair.b
 
 

@@ -84,7 +84,6 @@ class Lab:
 
             self._undo.append(undo)
             self._namespaces[name] = namespace
-            resolving.register(namespace)
             self._names.changed(namespace)
             for capture in self._captures:
                 capture.add(namespace)
@@ -356,7 +355,10 @@ class Lab:
         *,
         bridge: Bridge | None = None,
     ) -> VethPair:
-        """Make a veth pair, everything about it in one message to each of the two namespaces."""
+        """Make a veth pair, everything about it in one message to each of the two namespaces.
+
+        The first end may be a port of a bridge, which is to be settled after its last port.
+        """
         own_mtu, peer_mtu = (None if mtu is None else values.parse_mtu(mtu) for mtu in mtus)
         for namespace, name in zip(ends, names, strict=True):
             self._check_member(namespace)
@@ -386,8 +388,8 @@ class Lab:
             a._peer, b._peer = b, a
             self._register(a)
             self._register(b)
-        for interface in (a, b) if bridge is None else (a, bridge, b):  # a bridge has a carrier once its port has
-            interface._settle()
+        a._settle()
+        b._settle()
         a._wait_usable(addresses[0])
         b._wait_usable(addresses[1])
         return VethPair(a, b)
@@ -420,3 +422,4 @@ class Lab:
         if inode not in self._entered:
             self._entered[inode] = sweeping.last_pid()
             supervision.watch(inode)
+            resolving.register(namespace)

@@ -57,8 +57,8 @@ def best_addresses(own: Iterable[IPInterface], other: Iterable[IPInterface]) -> 
 class Names:
     """The names of a lab, kept in the files of every namespace in which something can run.
 
-    Addresses are read from the kernel when something may have changed them: this package, or a program started in the
-    namespace since they were read last.
+    Addresses are read from the kernel when they have changed: this package knows what it changes, and where something
+    runs the kernel tells of everybody's changes.
     """
 
     def __init__(self, lab: Lab) -> None:
@@ -66,6 +66,7 @@ class Names:
         self._hostnames: dict[str, Namespace | IPAddress] = {}
         self._addresses: dict[Namespace, list[IPInterface]] = {}
         self._stale: set[Namespace] = set()
+        self._readers: set[Namespace] = set()  # those in which something can run
         self._version = 0
         self._written: dict[View, int] = {}
         self._held = False
@@ -84,19 +85,14 @@ class Names:
         self._stale.update(namespaces)
         self.spread()
 
-    def may_change(self, namespace: Namespace) -> None:
-        """A program is started in a namespace, which may change its addresses."""
-        self._stale.add(namespace)
-
     def spread(self) -> None:
         """Bring the files of all namespaces up to date, unless they are held."""
-        if self._held:
+        if self._held or not self._readers:
             return
         with self._lab._lock:
-            for namespace in self._lab:
-                if namespace._view is not None:
-                    with contextlib.suppress(NetnsError):  # its init was killed: who uses it next is told
-                        self.write(namespace)
+            for namespace in tuple(self._readers):
+                with contextlib.suppress(NetnsError):  # its init was killed: who uses it next is told
+                    self.write(namespace)
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -113,6 +109,7 @@ class Names:
         view = namespace._view
         if view is None:
             return
+        self._readers.add(namespace)
         self._read_stale()
         if self._written.get(view) == self._version:
             return
@@ -150,6 +147,10 @@ class Names:
                 yield str(target), hostnames
 
     def _read_stale(self) -> None:
+        for namespace in self._readers:
+            view = namespace._view
+            if view is not None and (view not in self._written or view.addresses_changed()):
+                self._stale.add(namespace)
         while self._stale:
             namespace = self._stale.pop()
             found = namespace._all_addresses()

@@ -389,7 +389,6 @@ class Namespace:
                     self._lab._note_entered(self)
                 self._view = view
             self._lab._names.write(self)
-            self._lab._names.may_change(self)
             return self._view
 
     def _interface(self, interface: Interface | str) -> Interface:

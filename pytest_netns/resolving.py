@@ -1,4 +1,4 @@
-"""Names in the test's own threads: while a lab is open, `socket`'s lookups answer as the caller's namespace would.
+"""Names in the test's own threads: once one enters a namespace, `socket`'s lookups answer as the caller's would.
 
 Which /etc/hosts and /etc/resolv.conf a lookup reads is a matter of the mount namespace, which a thread that shares its
 current directory with others cannot change for itself. So a lookup by a thread inside a namespace runs on a helper
@@ -27,7 +27,7 @@ _HOST_FUNCTIONS = ("gethostbyname", "gethostbyname_ex", "gethostbyaddr")
 _METHODS = ("connect", "connect_ex", "bind", "sendto")  # these look up host names given to them
 
 _lock = threading.Lock()
-_namespaces: dict[int, Namespace] = {}  # by inode, of all open labs
+_namespaces: dict[int, Namespace] = {}  # by inode, those of open labs that a thread has entered
 _originals: dict[str, Callable[..., Any]] = {}
 
 
@@ -42,8 +42,7 @@ def register(namespace: Namespace) -> None:
 def unregister(namespace: Namespace) -> None:
     """No longer; with the last one, `socket` is as it was."""
     with _lock:
-        _namespaces.pop(namespace._open_kernel.inode, None)
-        if not _namespaces:
+        if _namespaces.pop(namespace._open_kernel.inode, None) is not None and not _namespaces:
             _remove()
 
 

@@ -72,7 +72,7 @@ def tracked_connections(namespace: NetworkNamespace) -> list[TrackedConnection]:
         netlink = NetlinkSocket(namespace.name, NETLINK_NETFILTER)
     try:
         kind = _NFNL_SUBSYS_CTNETLINK << 8 | _IPCTNL_MSG_CT_GET
-        request = Request("list tracked connections", kind, struct.pack("=BBH", 0, 0, 0))
+        request = Request(("list tracked connections",), kind, struct.pack("=BBH", 0, 0, 0))
         return netlink.dump(request, parse)
     finally:
         netlink.close()

@@ -95,7 +95,7 @@ class Hub:
                 if message.type == rtnetlink.RTM_DELNSID:
                     self._watched.pop(rtnetlink.parse_nsid(message.body), None)
         except OSError:  # notifications were lost: ask for all numbers that still lead to something
-            request = rtnetlink.Request("list namespaces", _RTM_GETNSID, struct.pack("=Bxxx", 0))
+            request = rtnetlink.Request(("list namespaces",), _RTM_GETNSID, struct.pack("=Bxxx", 0))
             left = set(self._namespace.netlink.dump(request, rtnetlink.parse_nsid))
             self._watched = {nsid: watched for nsid, watched in self._watched.items() if nsid in left}
 

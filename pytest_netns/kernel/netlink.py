@@ -18,8 +18,10 @@ from pytest_netns.kernel.rtnetlink import Request
 
 NETLINK_ROUTE, NETLINK_SOCK_DIAG, NETLINK_NETFILTER = 0, 4, 12
 _SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 1, 10, 11
-_RECEIVE_SIZE = 1 << 17
+_RECEIVE_SIZE = 1 << 15  # the kernel sends no larger datagrams, netlink_recvmsg() of Linux
+_ANSWER_SIZE = 1 << 13  # an acknowledgement, or an error with the kernel's words
 _BATCH_BYTES = 1 << 16  # the kernel works a send off in one go; stay under the default send buffer (208 KiB)
+_ALWAYS_FIT = 16  # requests that need not be measured
 _DUMP_TRIES = 10
 
 T = TypeVar("T")
@@ -65,7 +67,10 @@ class NetlinkSocket:
             KernelError: the first request that was refused; later ones were tried all the same.
         """
         with self._lock:
-            failures = [failure for batch in self._batches(requests) for failure in self._send_batch(batch)]
+            if len(requests) <= _ALWAYS_FIT:
+                failures = self._send_batch(requests)
+            else:
+                failures = [failure for batch in self._batches(requests) for failure in self._send_batch(batch)]
         if failures:
             raise failures[0]
 
@@ -73,7 +78,7 @@ class NetlinkSocket:
         """One object, parsed."""
         with self._lock:
             self._sequence += 1
-            self._send(wire.message(request.type, request.flags, self._sequence, request.body), request.action)
+            self._send(wire.message(request.type, request.flags, self._sequence, request.body), request)
             while True:
                 for reply in self._replies(self._sequence):
                     if reply.type == wire.NLMSG_ERROR:
@@ -105,8 +110,20 @@ class NetlinkSocket:
                 return
             yield from wire.messages(data)
 
+    def has_notifications(self) -> bool:
+        """Whether multicast groups have sent anything since this was last asked; it is thrown away."""
+        found = False
+        while True:
+            try:
+                self._socket.recv(1, socket.MSG_DONTWAIT | socket.MSG_TRUNC)
+            except BlockingIOError:
+                return found
+            except OSError:  # ENOBUFS: so much that the kernel had to drop some
+                pass
+            found = True
+
     @staticmethod
-    def _batches(requests: Sequence[Request]) -> Iterator[list[Request]]:
+    def _batches(requests: Sequence[Request]) -> Iterator[Sequence[Request]]:
         batch: list[Request] = []
         size = 0
         for request in requests:
@@ -118,29 +135,30 @@ class NetlinkSocket:
         if batch:
             yield batch
 
-    def _send_batch(self, batch: list[Request]) -> list[KernelError]:
+    def _send_batch(self, batch: Sequence[Request]) -> list[KernelError]:
         """Send several requests as one datagram; only the last is acknowledged, errors always are."""
         first = self._sequence + 1
-        self._sequence += len(batch)
-        data = bytearray()
-        for sequence, request in enumerate(batch, first):
-            flags = request.flags | (wire.NLM_F_ACK if sequence == self._sequence else 0)
-            data += wire.message(request.type, flags, sequence, request.body)
-        self._send(bytes(data), batch[0].action)
-        failures = []
+        last = self._sequence = self._sequence + len(batch)
+        parts = [wire.message(each.type, each.flags, first + n, each.body) for n, each in enumerate(batch[:-1])]
+        parts.append(wire.message(batch[-1].type, batch[-1].flags | wire.NLM_F_ACK, last, batch[-1].body))
+        self._send(b"".join(parts), batch[0])
+        failures: list[KernelError] = []
         while True:
-            for reply in self._replies(first):
-                if reply.type == wire.NLMSG_ERROR:
+            data = self._socket.recv(_ANSWER_SIZE)
+            if wire.acknowledges(data, last):
+                return failures
+            for reply in wire.messages(data):
+                if reply.type == wire.NLMSG_ERROR and reply.sequence >= first:
                     code, words = wire.read_error(reply.body, reply.flags)
                     if code:
                         failures.append(self._error(batch[reply.sequence - first], code, words))
-                    if reply.sequence == self._sequence:
+                    if reply.sequence == last:
                         return failures
 
     def _dump_once(self, request: Request) -> list[wire.Message]:
         self._sequence += 1
         flags = request.flags | wire.NLM_F_DUMP
-        self._send(wire.message(request.type, flags, self._sequence, request.body), request.action)
+        self._send(wire.message(request.type, flags, self._sequence, request.body), request)
         found: list[wire.Message] = []
         while True:
             for reply in self._replies(self._sequence):
@@ -150,11 +168,11 @@ class NetlinkSocket:
                     return found
                 found.append(reply)
 
-    def _send(self, data: bytes, action: str) -> None:
+    def _send(self, data: bytes, request: Request) -> None:
         try:
             self._socket.send(data)
         except OSError as error:
-            raise KernelError(action, error.errno or errno.EIO, namespace=self.namespace) from error
+            raise KernelError(request.action, error.errno or errno.EIO, namespace=self.namespace) from error
 
     def _replies(self, first: int) -> Iterator[wire.Message]:
         """One received datagram's messages that answer requests from this number on."""

@@ -37,6 +37,7 @@ _SYSCTLS = (
     ("ipv6/conf/default/accept_dad", "0"),
 )
 _PING_GROUP_RANGE = "ipv4/ping_group_range"
+_LOOPBACK_UP = rtnetlink.set_link(LOOPBACK_INDEX, "lo", up=True)
 
 
 _open: weakref.WeakValueDictionary[int, NetworkNamespace] = weakref.WeakValueDictionary()
@@ -75,28 +76,24 @@ class NetworkNamespace:
     def create(cls, name: str) -> NetworkNamespace:
         """A new namespace with its loopback interface up; the calling thread stays where it is."""
         _home_descriptor()
-        with _thread_restored():
+        back = os.open(THREAD_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
+        try:
             _unshare_with_retries(name)
             fd = os.open(THREAD_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
             netlink = None
             try:
                 netlink = NetlinkSocket(name)
                 namespace = cls(name, fd, netlink)
-                namespace._set_defaults()
+                netlink.request(_LOOPBACK_UP)
+                _set_defaults_here()
             except BaseException:
                 if netlink is not None:
                     netlink.close()
                 os.close(fd)
                 raise
+        finally:
+            restore(back)
         return namespace
-
-    def _set_defaults(self) -> None:
-        """Run inside: loopback up and the settings every namespace starts with."""
-        self.netlink.request(rtnetlink.set_link(LOOPBACK_INDEX, "lo", up=True))
-        for key, value in (*_SYSCTLS, (_PING_GROUP_RANGE, ping_groups())):
-            # A kernel built without IPv6, or a read-only /proc/sys: what needs the setting fails with its own error.
-            with contextlib.suppress(OSError):
-                write_sysctl_here(key, value)
 
     def next_index(self) -> int:
         """An interface index nobody has used here yet, so that one message can name what the one before it makes."""
@@ -107,12 +104,15 @@ class NetworkNamespace:
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
         """The calling thread is inside for the time of the block."""
-        with _thread_restored():
+        back = os.open(THREAD_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
+        try:
             try:
                 syscalls.setns(self.fd, syscalls.CLONE_NEWNET)
             except OSError as error:
                 raise KernelError("enter namespace", error.errno or errno.EIO, namespace=self.name) from error
             yield
+        finally:
+            restore(back)
 
     def close(self) -> None:
         """Let go of the namespace; the kernel frees it unless something else holds it. Idempotent."""
@@ -121,6 +121,17 @@ class NetworkNamespace:
         self.netlink.close()
         if fd >= 0:
             os.close(fd)
+
+
+def _set_defaults_here() -> None:
+    """The settings every namespace starts with."""
+    for key, value in (*_SYSCTLS, (_PING_GROUP_RANGE, ping_groups())):
+        try:
+            write_sysctl_here(key, value)
+        except (
+            OSError
+        ):  # a kernel without IPv6, or a read-only /proc/sys: what needs the setting fails with its own error
+            continue
 
 
 @interrupts.uninterrupted
@@ -136,24 +147,18 @@ def restore(fd: int) -> None:
         os.close(fd)
 
 
-@contextlib.contextmanager
-def _thread_restored() -> Iterator[None]:
-    fd = os.open(THREAD_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        yield
-    finally:
-        restore(fd)
-
-
 _home = -1
 
 
 @contextlib.contextmanager
 def home() -> Iterator[None]:
     """The calling thread is in the namespace the process started in, for the time of the block."""
-    with _thread_restored():
+    back = os.open(THREAD_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
+    try:
         syscalls.setns(_home_descriptor(), syscalls.CLONE_NEWNET)
         yield
+    finally:
+        restore(back)
 
 
 def _home_descriptor() -> int:
@@ -209,7 +214,6 @@ def ping_groups() -> str:
 
 def _unshare_with_retries(name: str) -> None:
     deadline = time.monotonic() + _CREATE_DEADLINE
-    pause = threading.Event()
     delay = 0.001
     while True:
         try:
@@ -217,7 +221,7 @@ def _unshare_with_retries(name: str) -> None:
             return
         except OSError as error:
             if error.errno == errno.ENOSPC and time.monotonic() < deadline:
-                pause.wait(delay)
+                threading.Event().wait(delay)
                 delay *= 2
                 continue
             raise _creation_error(name, error) from error

@@ -8,7 +8,7 @@ import importlib.util
 import struct
 import sys
 import threading
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from pytest_netns.errors import RulesetError, UnavailableError
@@ -44,7 +44,7 @@ def flush_tracked_connections(namespace: NetworkNamespace) -> None:
         netlink = NetlinkSocket(namespace.name, NETLINK_NETFILTER)
     try:
         kind = _NFNL_SUBSYS_CTNETLINK << 8 | _IPCTNL_MSG_CT_DELETE
-        netlink.request(Request("flush tracked connections", kind, struct.pack("=BBH", 0, 0, 0)))
+        netlink.request(Request(("flush tracked connections",), kind, struct.pack("=BBH", 0, 0, 0)))
     finally:
         netlink.close()
 
@@ -58,6 +58,7 @@ def load() -> ModuleType:
     """
     try:
         module = _import_bindings()
+        _open_library_once(module)
         module.Nftables()
     except (ImportError, OSError) as error:
         raise UnavailableError("NAT and nft rulesets", str(error), bindings.REMEDY) from error
@@ -75,3 +76,10 @@ def _import_bindings() -> ModuleType:
     sys.modules["nftables"] = module  # its own relative import needs it there
     spec.loader.exec_module(module)
     return module
+
+
+def _open_library_once(module: ModuleType) -> None:
+    """The bindings open their library anew for every context, which takes longer than most rulesets."""
+    inner: Any = sys.modules[module.Nftables.__module__]
+    if hasattr(inner, "cdll"):
+        inner.cdll = SimpleNamespace(LoadLibrary=functools.cache(inner.cdll.LoadLibrary))

@@ -241,7 +241,7 @@ def _link(kind: str, data: bytes = b"", *, on_card: bool = False) -> None:
     body += wire.nested(_IFLA_LINKINFO, info)
     flags = wire.NLM_F_CREATE | wire.NLM_F_EXCL
     with step(f"interface {kind}"):
-        namespace.netlink.request(Request(f"add {kind}", rtnetlink.RTM_NEWLINK, body, flags))
+        namespace.netlink.request(Request(("add", kind), rtnetlink.RTM_NEWLINK, body, flags))
 
 
 def _tun() -> None:
@@ -307,7 +307,7 @@ def _qdisc(kind: str, options: bytes) -> None:
     body = struct.pack("=BxxxiIII", 0, _BASE, 0x10000, 0xFFFFFFFF, 0)  # tcmsg; the parent is the root
     body += wire.text(_TCA_KIND, kind) + wire.attribute(_TCA_OPTIONS, options)
     with step(f"qdisc {kind}"):
-        namespace.netlink.request(Request(f"add {kind}", _RTM_NEWQDISC, body, wire.NLM_F_CREATE | wire.NLM_F_EXCL))
+        namespace.netlink.request(Request(("add", kind), _RTM_NEWQDISC, body, wire.NLM_F_CREATE | wire.NLM_F_EXCL))
 
 
 # -- programs --------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_GETNEIGH = 30
 RTM_NEWNSID, RTM_DELNSID = 88, 89
 RTNLGRP_NSID = 28
+ADDRESS_GROUPS = (5, 9)  # RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR
 
 IFF_UP, IFF_LOOPBACK, IFF_RUNNING = 0x1, 0x8, 0x40
 IFA_F_NODAD = 0x02
@@ -58,13 +59,18 @@ class Request(NamedTuple):
     """One message to send, and what it is for.
 
     Attributes:
-        action: completes "cannot ..." in the error, such as ``"add bridge v-net-0"``.
+        words: complete "cannot ..." in the error, such as ``("add bridge", "v-net-0")``; written out only if there is one.
     """
 
-    action: str
+    words: tuple[object, ...]
     type: int
     body: bytes
     flags: int = 0
+
+    @property
+    def action(self) -> str:
+        """The words, written out."""
+        return " ".join(map(str, self.words))
 
 
 @dataclass(frozen=True)
@@ -130,41 +136,40 @@ def add_veth(
     own = _link_attributes(name=name, mtu=mtu, mac=mac, bridge=bridge)
     peer = _link_attributes(name=peer_name, mtu=peer_mtu, mac=peer_mac) + u32(_IFLA_NET_NS_FD, peer_namespace)
     kind = _kind("veth", nested(_VETH_INFO_PEER, _ifinfo(peer_index) + peer))
-    action = f"add veth pair {name}, {peer_name}"
-    return Request(action, RTM_NEWLINK, _ifinfo(index, up=up) + own + kind, NLM_F_CREATE | NLM_F_EXCL)
+    words = ("add veth pair", f"{name},", peer_name)
+    return Request(words, RTM_NEWLINK, _ifinfo(index, up=up) + own + kind, NLM_F_CREATE | NLM_F_EXCL)
 
 
 def add_bridge(name: str, index: int, *, mtu: int | None = None, mac: str | None = None) -> Request:
     """A bridge that is up and forwards at once, since it has no spanning tree (STP would take 4 s to 30 s)."""
     kind = _kind("bridge", u32(_IFLA_BR_STP_STATE, 0))
     body = _ifinfo(index, up=True) + _link_attributes(name=name, mtu=mtu, mac=mac) + kind
-    return Request(f"add bridge {name}", RTM_NEWLINK, body, NLM_F_CREATE | NLM_F_EXCL)
+    return Request(("add bridge", name), RTM_NEWLINK, body, NLM_F_CREATE | NLM_F_EXCL)
 
 
 def set_link(
     index: int, name: str, *, up: bool | None = None, mtu: int | None = None, mac: str | None = None
 ) -> Request:
     """Change an interface; the name only serves the error message."""
-    changes = {"up": "set {} up", "mtu": "set MTU of {}", "mac": "set MAC address of {}"}
-    action = changes["mtu" if mtu is not None else "mac" if mac is not None else "up"].format(name)
-    if up is False:
-        action = f"set {name} down"
-    return Request(action, RTM_NEWLINK, _ifinfo(index, up=up) + _link_attributes(mtu=mtu, mac=mac))
+    words: tuple[object, ...] = ("set", name, "up" if up else "down")
+    if mtu is not None or mac is not None:
+        words = ("set MTU of" if mtu is not None else "set MAC address of", name)
+    return Request(words, RTM_NEWLINK, _ifinfo(index, up=up) + _link_attributes(mtu=mtu, mac=mac))
 
 
 def delete_link(index: int, name: str) -> Request:
     """Delete an interface; of a veth pair both ends."""
-    return Request(f"delete interface {name}", RTM_DELLINK, _ifinfo(index))
+    return Request(("delete interface", name), RTM_DELLINK, _ifinfo(index))
 
 
 def get_link(index: int, name: str) -> Request:
     """One interface; the name only serves the error message."""
-    return Request(f"read interface {name}", RTM_GETLINK, _ifinfo(index))
+    return Request(("read interface", name), RTM_GETLINK, _ifinfo(index))
 
 
 def dump_links() -> Request:
     """All interfaces."""
-    return Request("list interfaces", RTM_GETLINK, _ifinfo(0))
+    return Request(("list interfaces",), RTM_GETLINK, _ifinfo(0))
 
 
 def parse_link(body: bytes) -> LinkInfo:
@@ -222,17 +227,19 @@ def _show_mac(raw: bytes) -> str:
 
 def add_address(index: int, name: str, address: IPInterface) -> Request:
     """Give an interface an address, usable at once: no duplicate address detection (RFC 4862 section 5.4)."""
-    return Request(f"add address {address} to {name}", RTM_NEWADDR, _address(index, address), NLM_F_CREATE | NLM_F_EXCL)
+    return Request(
+        ("add address", address, "to", name), RTM_NEWADDR, _address(index, address), NLM_F_CREATE | NLM_F_EXCL
+    )
 
 
 def remove_address(index: int, name: str, address: IPInterface) -> Request:
     """Take an address from an interface."""
-    return Request(f"remove address {address} from {name}", RTM_DELADDR, _address(index, address))
+    return Request(("remove address", address, "from", name), RTM_DELADDR, _address(index, address))
 
 
 def dump_addresses() -> Request:
     """All addresses of all interfaces."""
-    return Request("list addresses", RTM_GETADDR, _IFADDR.pack(0, 0, 0, 0, 0))
+    return Request(("list addresses",), RTM_GETADDR, _IFADDR.pack(0, 0, 0, 0, 0))
 
 
 def parse_address(body: bytes) -> tuple[int, IPInterface]:
@@ -244,13 +251,13 @@ def parse_address(body: bytes) -> tuple[int, IPInterface]:
 
 
 def _address(index: int, address: IPInterface) -> bytes:
-    packed = address.ip.packed
-    body = _IFADDR.pack(_family(address), address.network.prefixlen, 0, 0, index)
+    packed, network = address.packed, address.network
+    body = _IFADDR.pack(_family(address), network.prefixlen, 0, 0, index)
     body += attribute(_IFA_LOCAL, packed) + attribute(_IFA_ADDRESS, packed)
     if address.version == 6:
         return body + u32(_IFA_FLAGS, IFA_F_NODAD)
-    if address.network.prefixlen < 31:  # RFC 3021: no broadcast address on a point-to-point network
-        body += attribute(_IFA_BROADCAST, address.network.broadcast_address.packed)
+    if network.prefixlen < 31:  # RFC 3021: no broadcast address on a point-to-point network
+        body += attribute(_IFA_BROADCAST, network.broadcast_address.packed)
     return body
 
 
@@ -261,7 +268,6 @@ def add_route(
     destination: IPNetwork | None, *, family: int, via: IPAddress | None, index: int | None, metric: int | None
 ) -> Request:
     """A route of the main table; destination None is the default route."""
-    shown = "default route" if destination is None else f"route to {destination}"
     length = 0 if destination is None else destination.prefixlen
     scope = _RT_SCOPE_LINK if via is None and family == socket.AF_INET else _RT_SCOPE_UNIVERSE
     body = _ROUTE.pack(family, length, 0, 0, _RT_TABLE_MAIN, _RTPROT_BOOT, scope, _RTN_UNICAST, 0)
@@ -273,13 +279,15 @@ def add_route(
         body += u32(_RTA_OIF, index)
     if metric is not None:
         body += u32(_RTA_PRIORITY, metric)
-    action = f"add {shown}" + (f" via {via}" if via is not None else "")
-    return Request(action, RTM_NEWROUTE, body, NLM_F_CREATE | NLM_F_EXCL)
+    words: tuple[object, ...] = ("add default route",) if destination is None else ("add route to", destination)
+    if via is not None:
+        words += ("via", via)
+    return Request(words, RTM_NEWROUTE, body, NLM_F_CREATE | NLM_F_EXCL)
 
 
 def dump_routes() -> Request:
     """All routes."""
-    return Request("list routes", RTM_GETROUTE, _ROUTE.pack(0, 0, 0, 0, 0, 0, 0, 0, 0))
+    return Request(("list routes",), RTM_GETROUTE, _ROUTE.pack(0, 0, 0, 0, 0, 0, 0, 0, 0))
 
 
 def parse_route(body: bytes) -> RouteInfo | None:
@@ -303,7 +311,7 @@ def find_route(address: IPAddress) -> Request:
     """The route that packets to an address take."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     body = _ROUTE.pack(family, address.max_prefixlen, 0, 0, 0, 0, 0, 0, 0) + attribute(_RTA_DST, address.packed)
-    return Request(f"find route to {address}", RTM_GETROUTE, body)
+    return Request(("find route to", address), RTM_GETROUTE, body)
 
 
 def parse_is_local(body: bytes) -> bool:
@@ -313,7 +321,7 @@ def parse_is_local(body: bytes) -> bool:
 
 def dump_neighbours() -> Request:
     """The neighbour tables of both families."""
-    return Request("list neighbours", RTM_GETNEIGH, _NEIGHBOUR.pack(0, 0, 0, 0, 0))
+    return Request(("list neighbours",), RTM_GETNEIGH, _NEIGHBOUR.pack(0, 0, 0, 0, 0))
 
 
 def parse_neighbour(body: bytes) -> NeighbourInfo | None:
@@ -336,7 +344,7 @@ def _family(address: IPInterface) -> int:
 def add_nsid(descriptor: int, nsid: int) -> Request:
     """Give the namespace behind a descriptor a number here, so that RTM_DELNSID tells of its end."""
     body = _NSID.pack(0) + u32(_NETNSA_NSID, nsid) + u32(_NETNSA_FD, descriptor)
-    return Request("watch a namespace", RTM_NEWNSID, body)
+    return Request(("watch a namespace",), RTM_NEWNSID, body)
 
 
 def parse_nsid(body: bytes) -> int:

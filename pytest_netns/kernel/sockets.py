@@ -53,7 +53,7 @@ def listening(namespace: NetworkNamespace, protocol: str) -> list[ListeningSocke
     try:
         for family in (socket.AF_INET, socket.AF_INET6):
             body = _REQUEST.pack(family, number, 0, 1 << state, bytes(48))
-            request = Request(f"list listening {protocol} sockets", _SOCK_DIAG_BY_FAMILY, body)
+            request = Request(("list listening", protocol, "sockets"), _SOCK_DIAG_BY_FAMILY, body)
             try:
                 found += netlink.dump(request, parse)
             except KernelError as error:

@@ -31,6 +31,8 @@ def ask_to_end(inodes: Mapping[int, int]) -> list[int]:
 
 def end_processes(inodes: Collection[int], asked: list[int], deadline: float) -> None:
     """Wait for the processes that were asked to end; from the deadline on, which is on the monotonic clock, SIGKILL."""
+    if not inodes:
+        return
     found = _signal(asked, set(inodes), 0)
     pause = threading.Event()
     while found and time.monotonic() < deadline:

@@ -17,7 +17,8 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from pytest_netns.errors import KernelError, NetnsError
-from pytest_netns.kernel import forking, supervision, supervisor, syscalls
+from pytest_netns.kernel import forking, rtnetlink, supervision, supervisor, syscalls
+from pytest_netns.kernel.netlink import NetlinkSocket
 from pytest_netns.kernel.netns import NetworkNamespace
 
 _END_TIMEOUT = 5.0  # seconds the kernel gets to end a PID namespace's processes
@@ -43,6 +44,7 @@ class View:
         self._discarded = False
         self._mounts = -1
         self._mounts_lock = threading.Lock()
+        self._addresses: NetlinkSocket | None = None
         self._thread = threading.Thread(target=self._work, name=f"{forking.PREFIX}spawn-{namespace.name}", daemon=True)
         try:
             self._thread.start()
@@ -83,6 +85,10 @@ class View:
     def write_etc(self, name: str, text: str) -> bool:
         """Replace one of the files in /etc that this namespace has for itself; False where it has none of that name."""
         return self.has_mounts and self.run(lambda: _write_own(f"/etc/{name}", text))
+
+    def addresses_changed(self) -> bool:
+        """Whether addresses of the namespace have come or gone since this was last asked, whoever changed them."""
+        return self._addresses is None or self._addresses.has_notifications()
 
     def enter_for_python(self) -> None:
         """Move the calling thread, for good, into the network and the mounts, with pytest's own /proc."""
@@ -135,6 +141,8 @@ class View:
         mounts, self._mounts = self._mounts, -1
         if mounts >= 0:
             os.close(mounts)
+        if self._addresses is not None:
+            self._addresses.close()
 
     def discard(self) -> None:
         """Kill every process inside without waiting, and let go of everything; idempotent."""
@@ -167,6 +175,7 @@ class View:
         try:
             syscalls.unshare(syscalls.CLONE_FS)
             self._enter(syscalls.CLONE_NEWNET | self._parts)
+            self._addresses = NetlinkSocket(self._namespace.name, groups=rtnetlink.ADDRESS_GROUPS)
         except OSError as error:
             failure = error
         while (job := self._jobs.get()) is not None:

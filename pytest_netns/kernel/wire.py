@@ -22,7 +22,10 @@ _NLA_TYPE_MASK = 0x3FFF
 
 _HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 _ATTRIBUTE = struct.Struct("=HH")  # length, type
+_ATTRIBUTE_U32 = struct.Struct("=HHI")
+_ACKNOWLEDGEMENT = struct.Struct("=IHHIIi")  # the header, and an error number
 _U32 = struct.Struct("=I")
+_PADDING = (b"", b"\0\0\0", b"\0\0", b"\0")  # by length modulo 4
 
 
 class Message(NamedTuple):
@@ -36,9 +39,14 @@ class Message(NamedTuple):
 
 def message(type_: int, flags: int, sequence: int, body: bytes) -> bytes:
     """A whole message, padded to four bytes."""
-    return (
-        _HEADER.pack(_HEADER.size + len(body), type_, flags | NLM_F_REQUEST, sequence, 0) + body + _padding(len(body))
-    )
+    length = len(body)
+    return _HEADER.pack(16 + length, type_, flags | NLM_F_REQUEST, sequence, 0) + body + _PADDING[length & 3]
+
+
+def acknowledges(data: bytes, sequence: int) -> bool:
+    """Whether a received datagram is nothing but the acknowledgement of a message: what it is nearly always."""
+    length, type_, _, answered, _, code = _ACKNOWLEDGEMENT.unpack_from(data)
+    return type_ == NLMSG_ERROR and code == 0 and answered == sequence and length == len(data)
 
 
 def messages(data: bytes) -> Iterator[Message]:
@@ -54,7 +62,8 @@ def messages(data: bytes) -> Iterator[Message]:
 
 def attribute(type_: int, payload: bytes) -> bytes:
     """One attribute, padded to four bytes."""
-    return _ATTRIBUTE.pack(_ATTRIBUTE.size + len(payload), type_) + payload + _padding(len(payload))
+    length = len(payload)
+    return _ATTRIBUTE.pack(4 + length, type_) + payload + _PADDING[length & 3]
 
 
 def nested(type_: int, *attributes_: bytes) -> bytes:
@@ -64,7 +73,7 @@ def nested(type_: int, *attributes_: bytes) -> bytes:
 
 def u32(type_: int, value: int) -> bytes:
     """An attribute that holds a 32-bit number in host order."""
-    return attribute(type_, _U32.pack(value))
+    return _ATTRIBUTE_U32.pack(8, type_, value)
 
 
 def text(type_: int, value: str) -> bytes:
@@ -103,7 +112,3 @@ def read_error(body: bytes, flags: int) -> tuple[int, str]:
     # The request follows in whole unless capped to its header (netlink(7), NETLINK_CAP_ACK).
     offset = 4 + (_HEADER.size if flags & NLM_F_CAPPED else request_length + 3 & ~3)
     return -code, read_text(attributes(body, offset).get(NLMSGERR_ATTR_MSG, b""))
-
-
-def _padding(length: int) -> bytes:
-    return b"\0" * (-length % 4)

@@ -4,22 +4,26 @@
  * Reads a line from stdin for each step ("up", then "down", and so on) and answers with its time in seconds.
  *
  * The same settings, names, indices, addresses and number of messages as the plugin's, links made directly in their
- * namespaces, everything closed at the end. Only what the plugin does for its own book-keeping is left out.
+ * namespaces, each usable at once (a new carrier is made to take effect), everything closed at the end. Only what the
+ * plugin does for its own book-keeping is left out.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_addr.h>
+#include <linux/ethtool.h>
 #include <linux/if_link.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
+#include <linux/sockios.h>
 #include <linux/veth.h>
 #include <net/if.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -188,6 +192,16 @@ static void add_veth(int index, const char *name, struct space *there, int peer_
     finish(message);
 }
 
+/* Without it the kernel may let what the interface sends drop for a second, see carrier.py. */
+static void settle(int netlink, const char *name)
+{
+    struct ethtool_value value = {.cmd = ETHTOOL_GLINK};
+    struct ifreq request = {.ifr_data = (void *)&value};
+    snprintf(request.ifr_name, sizeof request.ifr_name, "%s", name);
+    if (ioctl(netlink, SIOCETHTOOL, &request) < 0)
+        die(name);
+}
+
 /* -- namespaces -------------------------------------------------------------------------------------- */
 
 static void write_setting(const char *key, const char *value)
@@ -245,6 +259,8 @@ static void connect_spaces(struct space *a, const char *name, const char *addres
     if (default_route)
         add_route(NULL, 0, default_route);
     transact(b->netlink);
+    settle(a->netlink, name);
+    settle(b->netlink, peer);
 }
 
 static void forward(struct space *space)
@@ -284,6 +300,7 @@ static struct space *lan(void)
     int bridge = bridge_in(host, "192.168.15.5", 24);
     connect_spaces(host, "veth-red-br", NULL, red, "veth-red", "192.168.15.1", bridge, "192.168.15.5");
     connect_spaces(host, "veth-blue-br", NULL, blue, "veth-blue", "192.168.15.2", bridge, "192.168.15.5");
+    settle(host->netlink, "v-net-0");
     return host;
 }
 
@@ -323,7 +340,10 @@ static void star(int count)
         set_up(inner);
         add_address(inner, address, 16);
         transact(space->netlink);
+        settle(host->netlink, side);
+        settle(space->netlink, name);
     }
+    settle(host->netlink, "v-net-0");
 }
 
 /* N routers in a row between two ends, 10.1.K.0/24 between each two, with routes to all networks on every one */
