@@ -46,7 +46,7 @@ def message(type_: int, flags: int, sequence: int, body: bytes) -> bytes:
 def acknowledges(data: bytes, sequence: int) -> bool:
     """Whether a received datagram is nothing but the acknowledgement of a message: what it is nearly always."""
     length, type_, _, answered, _, code = _ACKNOWLEDGEMENT.unpack_from(data)
-    return type_ == NLMSG_ERROR and code == 0 and answered == sequence and length == len(data)
+    return bool(type_ == NLMSG_ERROR and code == 0 and answered == sequence and length == len(data))
 
 
 def messages(data: bytes) -> Iterator[Message]:
