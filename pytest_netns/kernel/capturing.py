@@ -24,7 +24,8 @@ KEPT_BYTES = 8 << 20  # of each namespace's packets; the last ones
 _LARGEST = 66000  # bytes of a packet, which may be one before segmentation
 _BUFFER = 4 << 20  # bytes the kernel keeps for each namespace until they are read
 _INTERVAL = 0.05  # seconds between two readings
-_THREADS = 8
+_CLOSERS = 8  # threads
+_LINGER = 0.2  # seconds a thread stays with nothing to do
 _THREAD_NAME = "netns-capture"
 
 _ETH_P_ALL = 3
@@ -112,14 +113,16 @@ class CaptureSocket:
 
 
 class _Background:
-    """This module's threads: they live only while there is something to do, and outside of any lab's namespace, which
-    a thread inside would keep alive."""
+    """This module's threads: one reads, some close. They end soon after there is nothing left to do (not at once: the
+    next test is likely to need them), and are outside of any lab's namespace, which a thread inside would keep alive."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._read_by: set[CaptureSocket] = set()
-        self._all_closed = threading.Event()
+        self._open: set[CaptureSocket] = set()
+        self._reading = False
         self._closing: queue.SimpleQueue[socket.socket] = queue.SimpleQueue()
+        self._unclosed = 0
+        self._closers = 0
         with home():
             # The kernel stamps packets on arrival only while somebody wants it.
             self._stamping = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -128,38 +131,58 @@ class _Background:
     def add(self, each: CaptureSocket) -> None:
         """Read a socket now and then."""
         with self._lock:
-            self._read_by.add(each)
-            if len(self._read_by) == 1:
-                self._all_closed = threading.Event()
-                _start(self._read, self._all_closed)
+            self._open.add(each)
+            if not self._reading:
+                with contextlib.suppress(RuntimeError):  # no thread to be had: then only what the kernel keeps is kept
+                    _start(self._read)
+                    self._reading = True
 
     def close(self, each: CaptureSocket, own: socket.socket) -> None:
         """Close a socket on the side: the kernel waits for all packets under way, 8 ms to 20 ms."""
-        self._closing.put(own)
         with self._lock:
-            self._read_by.discard(each)
-            if not self._read_by:
-                self._all_closed.set()
-        if sum(thread.name == _THREAD_NAME for thread in threading.enumerate()) <= _THREADS:
-            _start(self._close)
+            self._open.discard(each)
+            self._closing.put(own)
+            self._unclosed += 1
+            wanted = self._closers < min(self._unclosed, _CLOSERS)
+            self._closers += wanted
+        if wanted:
+            try:
+                _start(self._close)
+            except RuntimeError:  # no thread to be had
+                self._close()
 
-    def _read(self, all_closed: threading.Event) -> None:
-        while not all_closed.wait(_INTERVAL):
+    def _read(self) -> None:
+        pause = threading.Event()
+        idle = 0.0
+        while True:
+            pause.wait(_INTERVAL)
             with self._lock:
-                sockets = tuple(self._read_by)
+                sockets = tuple(self._open)
+                idle = 0 if sockets else idle + _INTERVAL
+                if idle > _LINGER:
+                    self._reading = False
+                    return
             for each in sockets:
                 with contextlib.suppress(OSError):
                     each.read()
 
     def _close(self) -> None:
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self._closing.get_nowait().close()
+        while True:
+            try:
+                self._closing.get(timeout=_LINGER).close()
+            except queue.Empty:
+                with self._lock:
+                    if self._closing.empty():
+                        self._closers -= 1
+                        return
+            else:
+                with self._lock:
+                    self._unclosed -= 1
 
 
-def _start(work: Callable[..., None], *arguments: object) -> None:
+def _start(work: Callable[[], None]) -> None:
     with home():
-        threading.Thread(target=work, args=arguments, name=_THREAD_NAME, daemon=True).start()
+        threading.Thread(target=work, name=_THREAD_NAME, daemon=True).start()
 
 
 _current: _Background | None = None
