@@ -209,10 +209,10 @@ class Lab:
             format: ``"text"``, ``"mermaid"`` or ``"svg"``.
         """
         from pytest_netns.drawing import Sketch, draw
-        from pytest_netns.explaining import observing
+        from pytest_netns.explaining import networks
 
         self._check_open()
-        return draw(Sketch.from_states(observing.networks(self)), format)
+        return draw(Sketch.from_states(networks.networks(self)), format)
 
     def __getitem__(self, name: str) -> Namespace:
         try:
@@ -277,6 +277,8 @@ class Lab:
         views = [namespace._view for namespace in self if namespace._view is not None]
         processes = [item for namespace in self for item in namespace._processes]
         running = [item for item in processes if item.poll() is None]
+        for item in running:
+            item._ends_with_lab()
         deadline = time.monotonic() + STOP_GRACE
         python_processes.end(self._entered)
         asked = sweeping.ask_to_end(self._entered)

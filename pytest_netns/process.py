@@ -50,6 +50,9 @@ class Process(subprocess.Popen[Any]):
         """Whether a thread of ours is reading this stream and will close it."""
         return False
 
+    def _ends_with_lab(self) -> None:
+        """Called before it is asked to end since its lab is closed."""
+
     def _finish(self) -> None:
         """Called once it has been reaped at the end of its lab."""
 

@@ -83,6 +83,9 @@ class Service(Process):
     def _reads(self, stream: object) -> bool:
         return stream is self.stdout and self._reader.is_alive()
 
+    def _ends_with_lab(self) -> None:
+        self._stopped = True
+
     def _finish(self) -> None:
         """Wait for the last of the output; a child may hold the pipe open, so not for long."""
         if self._reader.is_alive():
@@ -91,7 +94,9 @@ class Service(Process):
     def _owns(self, pid: int) -> bool:
         """Whether a process is this one, a descendant, or a descendant that has lost its parent (a daemon)."""
         spawned = {process.pid for process in self.namespace._processes} - {self.pid}
-        view = self.namespace._spawner()
+        view = self.namespace._view
+        if view is None:
+            return False
         while pid != self.pid:
             parent = _parent(pid)
             if parent in (0, 1, view.init.pid, os.getpid()):
