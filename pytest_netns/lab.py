@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pytest_netns import calls, process, python_processes, resolving, values
 from pytest_netns.errors import InvalidTopologyError, KernelError, NetnsError
@@ -22,6 +22,8 @@ from pytest_netns.values import IPAddress, IPInterface
 if TYPE_CHECKING:
     from pytest_netns.explaining.capture import Capture
     from pytest_netns.topology import Topology
+
+T = TypeVar("T")
 
 HOST = "host"
 STOP_GRACE = 0.5  # seconds between SIGTERM and SIGKILL for what still runs when a lab is closed
@@ -201,6 +203,23 @@ class Lab:
         finally:
             self._captures.remove(capture)
             capture.stop()
+
+    def wait_until(self, condition: Callable[[], T], timeout: float = 5) -> T:
+        """Ask again and again until a condition is true; returns what it gave::
+
+            lab.wait_until(lambda: "lease" in server.output)
+            lab.wait_until(lambda: red.run("curl -sf http://blue/"))
+
+        Args:
+            condition: called without arguments; a command that fails in it (`CommandError`) counts as not yet.
+            timeout: seconds.
+
+        Raises:
+            NotReadyError: it was not true in time; shows what it gave last, or the command that failed.
+        """
+        from pytest_netns import waiting
+
+        return waiting.until(self, condition, timeout)
 
     def draw(self, format: str = "text") -> str:
         """A drawing of the network as it is now.

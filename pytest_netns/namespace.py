@@ -277,7 +277,8 @@ class Namespace:
             timeout: seconds after which it is killed.
             check: raise if its exit status is not 0.
             capture_output: keep what it writes in ``stdout`` and ``stderr`` of the result.
-            options: of `subprocess.Popen`: ``env``, ``cwd``, ``user``, ``text`` (True unless said otherwise), ``shell`` ...
+            options: of `subprocess.Popen`: ``env``, ``cwd``, ``text`` (True unless said otherwise), ``shell``, ``user``
+                (with that user's groups, unless ``group`` and ``extra_groups`` say otherwise) ...
 
         Raises:
             CommandError: it failed; shows what it wrote.
