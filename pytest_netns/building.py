@@ -66,6 +66,8 @@ def _connect(lab: Lab, plan: Topology) -> None:
                 (None, port.mac),
                 bridge=bridge,
             )
+        if spec.mtu is not None and any(port.mtu is not None and port.mtu < spec.mtu for port in spec.ports):
+            bridge.mtu = spec.mtu  # the kernel has made it that of the smallest port
     for veth in plan.veths:
         a, b = veth.ends
         lab._connect(

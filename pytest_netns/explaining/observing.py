@@ -19,11 +19,24 @@ if TYPE_CHECKING:
     from pytest_netns.lab import Lab
     from pytest_netns.namespace import Namespace
 
-PATIENCE = 0.1  # seconds for up to 10 namespaces, for more in proportion; what is not found out by then is left out
-PATIENCE_WHOLE = 2.0
+# What is not found out in time is left out. Seconds of the processor for up to 10 namespaces, for more in proportion;
+# on a busy machine that much takes longer, but not forever.
+PATIENCE, PATIENCE_WHOLE = 0.1, 1.0
+_BUSY = 10
 
 Found = TypeVar("Found")
 Otherwise = TypeVar("Otherwise")
+
+
+class _Deadline:
+    """The end of the time there is."""
+
+    def __init__(self, seconds: float) -> None:
+        self._processor = time.thread_time() + seconds
+        self._clock = time.monotonic() + seconds * _BUSY
+
+    def is_over(self) -> bool:
+        return time.thread_time() > self._processor or time.monotonic() > self._clock
 
 
 @dataclass
@@ -31,13 +44,13 @@ class _Look:
     """One look at a namespace: what fails, and what there is no more time for, becomes a line in the report."""
 
     namespace: Namespace
-    deadline: float
+    deadline: _Deadline
     state: NamespaceState
     problems: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
 
     def __call__(self, what: str, look: Callable[[Namespace], Found], otherwise: Otherwise) -> Found | Otherwise:
-        if time.monotonic() > self.deadline:
+        if self.deadline.is_over():
             self.left_out.append(what)
             return otherwise
         try:
@@ -77,7 +90,7 @@ def observe(lab: Lab, before: since.Snapshot | None = None, *, whole: bool = Fal
 
 def _look_at_all(lab: Lab, before: since.Snapshot | None, whole: bool) -> list[_Look]:
     """What matters most of all namespaces first, so that it is the rest that is left out if time is short."""
-    deadline = time.monotonic() + (PATIENCE_WHOLE if whole else PATIENCE) * max(1, len(lab) / 10)
+    deadline = _Deadline((PATIENCE_WHOLE if whole else PATIENCE) * max(1, len(lab) / 10))
     looks = [_Look(each, deadline, NamespaceState(each.name)) for each in lab]
     for look in looks:
         nothing = replace(look.state, unknown=frozenset({"interfaces", "routes", "notes"}))
@@ -89,12 +102,12 @@ def _look_at_all(lab: Lab, before: since.Snapshot | None, whole: bool) -> list[_
     return looks
 
 
-def _running(lab: Lab, looks: list[_Look], deadline: float) -> list[list[ProcessInfo]]:
+def _running(lab: Lab, looks: list[_Look], deadline: _Deadline) -> list[list[ProcessInfo]]:
     """The processes of each namespace but its init."""
     inodes = [each._open_kernel.inode for each in lab]
     found: dict[int, list[ProcessInfo]] = {}
     if looks:
-        found = looks[0]("processes", lambda _: processes.by_namespace(inodes, deadline), found)
+        found = looks[0]("processes", lambda _: processes.by_namespace(inodes, deadline.is_over), found)
     inits = {each._view.init.pid for each in lab if each._view is not None}
     return [[each for each in found.get(inode, ()) if each.pid not in inits] for inode in inodes]
 

@@ -104,10 +104,10 @@ def changes(before: Mapping[str, NamespaceState], after: Mapping[str, NamespaceS
     """How the second moment differs from the first: a line for each fact that is gone (``-``) or new (``+``)."""
     lines = [f"- {name}: the namespace" for name in before if name not in after]
     for name, now in after.items():
-        new = now.facts()
-        old = before[name].facts() if name in before else {kind: [] for kind in new}
-        if name not in before:
+        if name not in before:  # all it holds is new: that is what the drawing shows
             lines.append(f"+ {name}: the namespace")
+            continue
+        new, old = now.facts(), before[name].facts()
         kinds = [kind for kind in new if kind in old]
         lines += [f"- {name}: {fact}" for kind in kinds for fact in old[kind] if fact not in new[kind]]
         lines += [f"+ {name}: {fact}" for kind in kinds for fact in new[kind] if fact not in old[kind]]

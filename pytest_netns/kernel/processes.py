@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -32,17 +31,17 @@ class ProcessInfo:
         return f"{self.pid} ({self.inside} inside) {self.state} {self.command}"
 
 
-def by_namespace(inodes: Collection[int], deadline: float) -> dict[int, list[ProcessInfo]]:
+def by_namespace(inodes: Collection[int], is_late: Callable[[], bool]) -> dict[int, list[ProcessInfo]]:
     """The processes in each of these network namespaces, in one pass over /proc; never this process itself.
 
     Raises:
-        TimeoutError: it was not done by then, on the monotonic clock.
+        TimeoutError: it had become late.
     """
     found: dict[int, list[ProcessInfo]] = {inode: [] for inode in inodes}
     links = {f"net:[{inode}]": inode for inode in inodes}
     own = str(os.getpid())
     for entry in os.listdir("/proc"):
-        if time.monotonic() > deadline:
+        if is_late():
             raise TimeoutError("there are too many processes to look at all in time")
         if entry.isdigit() and entry != own:
             with contextlib.suppress(OSError):  # it has ended, or is not ours to look at
