@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, TypeVar
 
+from pytest_netns.naming import bridge_side_name
 from pytest_netns.topology.parts import InterfaceSpec, MasqueradeSpec, PortForwardSpec, RouteSpec
-from pytest_netns.values import bridge_side_name
 
 if TYPE_CHECKING:
     from pytest_netns.lab import Lab

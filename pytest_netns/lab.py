@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from pytest_netns import calls, process, python_processes, resolving, values
+from pytest_netns import calls, naming, process, python_processes, resolving, values
 from pytest_netns.errors import InvalidTopologyError, KernelError, NetnsError
 from pytest_netns.interface import AddressArgument, Bridge, Interface, VethPair, parse_addresses
 from pytest_netns.kernel import destruction, rtnetlink, supervision, sweeping
@@ -116,10 +116,10 @@ class Lab:
             self._check_member(namespace)
         first, second = names
         if first is None:
-            first = values.default_interface_name(red.name, red._names)
+            first = naming.default_interface_name(red.name, red._names)
         if second is None:
             taken = blue._names | ({first} if blue is red else set())
-            second = values.default_interface_name(blue.name, taken)
+            second = naming.default_interface_name(blue.name, taken)
         return self._connect((red, blue), parsed, (first, second), (mtu, mtu))
 
     def add_bridge(
