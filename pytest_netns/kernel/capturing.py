@@ -11,7 +11,6 @@ import collections
 import contextlib
 import errno
 import os
-import queue
 import socket
 import struct
 import threading
@@ -24,7 +23,7 @@ KEPT_BYTES = 8 << 20  # of each namespace's packets; the last ones
 _LARGEST = 66000  # bytes of a packet, which may be one before segmentation
 _BUFFER = 4 << 20  # bytes the kernel keeps for each namespace until they are read
 _INTERVAL = 0.05  # seconds between two readings
-_CLOSERS = 8  # threads
+_TOGETHER = 8  # sockets that one thread closes
 _LINGER = 0.2  # seconds a thread stays with nothing to do
 _THREAD_NAME = "netns-capture"
 
@@ -113,16 +112,15 @@ class CaptureSocket:
 
 
 class _Background:
-    """This module's threads: one reads, some close. They end soon after there is nothing left to do (not at once: the
-    next test is likely to need them), and are outside of any lab's namespace, which a thread inside would keep alive."""
+    """This module's threads: one reads, and now and then has others close. It ends soon after there is nothing left to
+    do (not at once: the next test is likely to need it), and is outside of any lab's namespace, which a thread inside
+    would keep alive."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._open: set[CaptureSocket] = set()
+        self._closed: list[socket.socket] = []
         self._reading = False
-        self._closing: queue.SimpleQueue[socket.socket] = queue.SimpleQueue()
-        self._unclosed = 0
-        self._closers = 0
         with home():
             # The kernel stamps packets on arrival only while somebody wants it.
             self._stamping = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -134,55 +132,60 @@ class _Background:
             self._open.add(each)
             if not self._reading:
                 with contextlib.suppress(RuntimeError):  # no thread to be had: then only what the kernel keeps is kept
-                    _start(self._read)
+                    _start(self._work)
                     self._reading = True
 
     def close(self, each: CaptureSocket, own: socket.socket) -> None:
         """Close a socket on the side: the kernel waits for all packets under way, 8 ms to 20 ms."""
         with self._lock:
             self._open.discard(each)
-            self._closing.put(own)
-            self._unclosed += 1
-            wanted = self._closers < min(self._unclosed, _CLOSERS)
-            self._closers += wanted
-        if wanted:
-            try:
-                _start(self._close)
-            except RuntimeError:  # no thread to be had
-                self._close()
+            self._closed.append(own)
+            working = self._reading
+        if not working:
+            self.flush()
 
-    def _read(self) -> None:
+    def flush(self) -> None:
+        """Close at once what waits for it."""
+        with self._lock:
+            closed, self._closed = self._closed, []
+        for first in range(0, len(closed), _TOGETHER):
+            some = closed[first : first + _TOGETHER]
+            try:
+                _start(_close_together, some)
+            except RuntimeError:  # no thread to be had
+                _close_together(some)
+
+    def _work(self) -> None:
         pause = threading.Event()
         idle = 0.0
-        while True:
+        while idle <= _LINGER:
             pause.wait(_INTERVAL)
+            self.flush()
             with self._lock:
                 sockets = tuple(self._open)
-                idle = 0 if sockets else idle + _INTERVAL
-                if idle > _LINGER:
-                    self._reading = False
-                    return
+                idle = 0 if sockets or self._closed else idle + _INTERVAL
+                self._reading = idle <= _LINGER
             for each in sockets:
                 with contextlib.suppress(OSError):
                     each.read()
 
-    def _close(self) -> None:
-        while True:
-            try:
-                self._closing.get(timeout=_LINGER).close()
-            except queue.Empty:
-                with self._lock:
-                    if self._closing.empty():
-                        self._closers -= 1
-                        return
-            else:
-                with self._lock:
-                    self._unclosed -= 1
+
+def _close_together(sockets: list[socket.socket]) -> None:
+    """Close several with one system call: with a unix socket the kernel drops the descriptors that are queued in it.
+
+    One after the other, each would have to wait for the interpreter's lock, and the test for it.
+    """
+    with contextlib.ExitStack() as queue:
+        with contextlib.suppress(OSError):  # no descriptors to be had: then one after the other, all the same
+            ours, _ = map(queue.enter_context, socket.socketpair())
+            socket.send_fds(ours, [b"."], [each.fileno() for each in sockets])
+        for each in sockets:
+            each.close()
 
 
-def _start(work: Callable[[], None]) -> None:
+def _start(work: Callable[..., None], *arguments: object) -> None:
     with home():
-        threading.Thread(target=work, name=_THREAD_NAME, daemon=True).start()
+        threading.Thread(target=work, args=arguments, name=_THREAD_NAME, daemon=True).start()
 
 
 _current: _Background | None = None
@@ -195,6 +198,12 @@ def _background() -> _Background:
         if _current is None:
             _current = _Background()
         return _current
+
+
+def flush() -> None:
+    """Close at once what waits to be closed, so that its namespaces can end."""
+    if _current is not None:
+        _current.flush()
 
 
 def _open() -> socket.socket:
