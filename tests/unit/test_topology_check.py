@@ -216,7 +216,7 @@ def toml(value: object) -> str:
     return "[" + ", ".join(map(toml, value)) + "]" if isinstance(value, list) else json.dumps(value)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.dictionaries(TABLES, VALUES | st.lists(PART, max_size=3), max_size=4))
 def test_any_text_is_read_or_refused(document: dict[str, object]) -> None:
     """Whatever a file says, it is read or refused with its mistakes; what is read is right by the schema, too."""

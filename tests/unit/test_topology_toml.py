@@ -179,7 +179,7 @@ def topologies(draw: st.DrawFn) -> Topology:
     return Topology(namespaces, bridges, veths=veths, routes=routes, masquerades=masquerades, port_forwards=forwards)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(topologies())
 def test_every_topology_survives_being_written(topology: Topology) -> None:
     """Whatever is in a topology, its text is right by the schema and is read as an equal one; so is that of it filled in."""
@@ -192,7 +192,7 @@ def test_every_topology_survives_being_written(topology: Topology) -> None:
     assert assigned.namespace_names == topology.namespace_names
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(topologies())
 def test_assigned_addresses_are_unique_on_each_segment(topology: Topology) -> None:
     """Nobody gets an address that someone else has."""
