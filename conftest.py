@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 pytest_plugins = ["pytester"]
@@ -35,6 +36,11 @@ SELF_CHANGING = {"nf_conntrack_count", "flow_table_count"}
 
 def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault(RUN_MARK, uuid.uuid4().hex)
+    # How long an example takes says something about the machine only.
+    hypothesis.settings.register_profile(
+        "netns", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
+    hypothesis.settings.load_profile("netns")
 
 
 @pytest.fixture(scope="session", autouse=True)

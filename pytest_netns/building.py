@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, TypeVar
 
+from pytest_netns.naming import bridge_side_name
 from pytest_netns.topology.parts import InterfaceSpec, MasqueradeSpec, PortForwardSpec, RouteSpec
-from pytest_netns.values import bridge_side_name
 
 if TYPE_CHECKING:
     from pytest_netns.lab import Lab
@@ -68,6 +68,8 @@ def _connect(lab: Lab, plan: Topology) -> None:
             )
         if spec.ports:
             bridge._settle()
+        if spec.mtu is not None and any(port.mtu is not None and port.mtu < spec.mtu for port in spec.ports):
+            bridge.mtu = spec.mtu  # the kernel has made it that of the smallest port
     for veth in plan.veths:
         a, b = veth.ends
         lab._connect(

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
-from pytest_netns import values
+from pytest_netns import naming, values
 from pytest_netns.errors import InvalidTopologyError, KernelError
 from pytest_netns.kernel import carrier, rtnetlink
 from pytest_netns.values import IPInterface
@@ -204,8 +204,8 @@ class Bridge(Interface):
         """
         lab = self.namespace._lab
         taken = self.namespace._names
-        inside = values.default_interface_name(namespace.name, namespace._names) if name is None else name
-        outside = values.bridge_side_name(namespace.name, taken)
+        inside = naming.default_interface_name(namespace.name, namespace._names) if name is None else name
+        outside = naming.bridge_side_name(namespace.name, taken)
         pair = lab._connect(
             (self.namespace, namespace),
             ((), parse_addresses(address)),

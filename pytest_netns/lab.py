@@ -8,9 +8,9 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from pytest_netns import calls, process, python_processes, resolving, values
+from pytest_netns import calls, naming, process, python_processes, resolving, values
 from pytest_netns.errors import InvalidTopologyError, KernelError, NetnsError
 from pytest_netns.interface import AddressArgument, Bridge, Interface, VethPair, parse_addresses
 from pytest_netns.kernel import destruction, rtnetlink, supervision, sweeping
@@ -22,6 +22,8 @@ from pytest_netns.values import IPAddress, IPInterface
 if TYPE_CHECKING:
     from pytest_netns.explaining.capture import Capture
     from pytest_netns.topology import Topology
+
+T = TypeVar("T")
 
 HOST = "host"
 STOP_GRACE = 0.5  # seconds between SIGTERM and SIGKILL for what still runs when a lab is closed
@@ -113,10 +115,10 @@ class Lab:
             self._check_member(namespace)
         first, second = names
         if first is None:
-            first = values.default_interface_name(red.name, red._names)
+            first = naming.default_interface_name(red.name, red._names)
         if second is None:
             taken = blue._names | ({first} if blue is red else set())
-            second = values.default_interface_name(blue.name, taken)
+            second = naming.default_interface_name(blue.name, taken)
         return self._connect((red, blue), parsed, (first, second), (mtu, mtu))
 
     def add_bridge(
@@ -201,6 +203,23 @@ class Lab:
             self._captures.remove(capture)
             capture.stop()
 
+    def wait_until(self, condition: Callable[[], T], timeout: float = 5) -> T:
+        """Ask again and again until a condition is true; returns what it gave::
+
+            lab.wait_until(lambda: "lease" in server.output)
+            lab.wait_until(lambda: red.run("curl -sf http://blue/"))
+
+        Args:
+            condition: called without arguments; a command that fails in it (`CommandError`) counts as not yet.
+            timeout: seconds.
+
+        Raises:
+            NotReadyError: it was not true in time; shows what it gave last, or the command that failed.
+        """
+        from pytest_netns import waiting
+
+        return waiting.until(self, condition, timeout)
+
     def draw(self, format: str = "text") -> str:
         """A drawing of the network as it is now.
 
@@ -208,10 +227,10 @@ class Lab:
             format: ``"text"``, ``"mermaid"`` or ``"svg"``.
         """
         from pytest_netns.drawing import Sketch, draw
-        from pytest_netns.explaining import observing
+        from pytest_netns.explaining import networks
 
         self._check_open()
-        return draw(Sketch.from_states(observing.networks(self)), format)
+        return draw(Sketch.from_states(networks.networks(self)), format)
 
     def __getitem__(self, name: str) -> Namespace:
         try:
@@ -276,6 +295,8 @@ class Lab:
         views = [namespace._view for namespace in self if namespace._view is not None]
         processes = [item for namespace in self for item in namespace._processes]
         running = [item for item in processes if item.poll() is None]
+        for item in running:
+            item._ends_with_lab()
         deadline = time.monotonic() + STOP_GRACE
         python_processes.end(self._entered)
         asked = sweeping.ask_to_end(self._entered)

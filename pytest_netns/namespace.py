@@ -44,6 +44,8 @@ class Namespace:
         self._names = {"lo"}
         self._masquerades: list[nat.Masquerade] = []
         self._port_forwards: list[nat.PortForward] = []
+        self._given_rules = False
+        self._settings: dict[str, str] = {}
         self._processes: list[Process] = []
         self._services: list[Service] = []
         self._calls: list[calls.Call] = []
@@ -132,6 +134,7 @@ class Namespace:
     def enable_forwarding(self) -> None:
         """Make this namespace a router, for IPv4 and IPv6."""
         self._write_sysctls({"net.ipv4.ip_forward": 1, "net.ipv6.conf.all.forwarding": 1})
+        self._settings["net.ipv4.ip_forward"] = "1"
 
     def sysctl(self, name: str, value: str | int | None = None) -> str:
         """Read a kernel setting of this namespace, or write it.
@@ -146,7 +149,10 @@ class Namespace:
         if value is not None:
             self._write_sysctls({name: value})
         with self._kernel.entered(), self._sysctl_errors(f"read sysctl {name}"):
-            return netns.read_sysctl_here(_sysctl_key(name))
+            found = netns.read_sysctl_here(_sysctl_key(name))
+        if value is not None:
+            self._settings[name] = found
+        return found
 
     def _write_sysctls(self, settings: Mapping[str, str | int]) -> None:
         with self._kernel.entered():
@@ -222,6 +228,7 @@ class Namespace:
         Raises:
             RulesetError: with nft's message and its position.
         """
+        self._given_rules = True
         output = nftables.apply(self._kernel, text)
         self._forget_tracked_connections()
         return output
@@ -244,7 +251,7 @@ class Namespace:
         self._forget_tracked_connections()
         if port_forwards:
             # So that 127.0.0.1:PORT leads there too: packets from 127.0.0.0/8 may leave, and are masqueraded.
-            self.sysctl("net.ipv4.conf.all.route_localnet", 1)
+            self._write_sysctls({"net.ipv4.conf.all.route_localnet": 1})
 
     def _forget_tracked_connections(self) -> None:
         with contextlib.suppress(KernelError):  # a kernel without conntrack netlink: only flows that exist are affected
@@ -270,7 +277,8 @@ class Namespace:
             timeout: seconds after which it is killed.
             check: raise if its exit status is not 0.
             capture_output: keep what it writes in ``stdout`` and ``stderr`` of the result.
-            options: of `subprocess.Popen`: ``env``, ``cwd``, ``user``, ``text`` (True unless said otherwise), ``shell`` ...
+            options: of `subprocess.Popen`: ``env``, ``cwd``, ``text`` (True unless said otherwise), ``shell``, ``user``
+                (with that user's groups, unless ``group`` and ``extra_groups`` say otherwise) ...
 
         Raises:
             CommandError: it failed; shows what it wrote.

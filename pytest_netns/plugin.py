@@ -16,7 +16,7 @@ from pytest_netns.explaining import failing
 from pytest_netns.session import LabFactory, Session
 
 if TYPE_CHECKING:
-    from pytest_netns.explaining.observing import Snapshot
+    from pytest_netns.explaining.since import Snapshot
     from pytest_netns.lab import Lab
 
 SESSION = pytest.StashKey[Session]()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import shlex
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pytest_netns.errors import CommandError, CommandTimeout, InvalidTopologyError, NetnsError, show_argv
+from pytest_netns.kernel import privileges
 
 if TYPE_CHECKING:
     from pytest_netns.namespace import Namespace
@@ -50,6 +52,9 @@ class Process(subprocess.Popen[Any]):
         """Whether a thread of ours is reading this stream and will close it."""
         return False
 
+    def _ends_with_lab(self) -> None:
+        """Called before it is asked to end since its lab is closed."""
+
     def _finish(self) -> None:
         """Called once it has been reaped at the end of its lab."""
 
@@ -83,6 +88,8 @@ def spawn(
     argv = parse_command(command, shell)
     if "universal_newlines" not in options and "encoding" not in options and "errors" not in options:
         options["text"] = text
+    if options.get("user") is not None and not privileges.in_own_user_namespace():
+        _add_groups(options)
     if cwd is None:
         cwd = _current_directory()  # entering a mount namespace moved the starting thread to /
 
@@ -94,6 +101,17 @@ def spawn(
         return process
 
     return namespace._spawner().run(start)
+
+
+def _add_groups(options: dict[str, Any]) -> None:
+    """Whoever becomes another user has that user's groups, not root's, unless they are given."""
+    user = options["user"]
+    try:
+        entry = pwd.getpwnam(user) if isinstance(user, str) else pwd.getpwuid(user)
+    except KeyError:  # a number nobody has; an unknown name is an error of subprocess
+        return
+    options.setdefault("group", entry.pw_gid)
+    options.setdefault("extra_groups", os.getgrouplist(entry.pw_name, entry.pw_gid))
 
 
 def run(

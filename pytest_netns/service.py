@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import collections
 import contextlib
+import functools
 import io
 import os
 import re
@@ -39,6 +40,7 @@ class Service(Process):
     _reader: threading.Thread
     _stopped: bool
     _others: frozenset[int]
+    _start_again: Callable[[], Service]
 
     @property
     def output(self) -> str:
@@ -49,6 +51,15 @@ class Service(Process):
         """Ask it to end (SIGTERM), kill it if it has not within ``timeout`` seconds; returns its exit status."""
         self._stopped = True
         return super().stop(timeout)
+
+    def restart(self) -> Service:
+        """Stop it if it still runs, and start it anew: the same command and options, ready as before.
+
+        Returns:
+            The new service; this one has ended.
+        """
+        self.stop()
+        return self._start_again()
 
     @property
     def died(self) -> bool:
@@ -83,6 +94,9 @@ class Service(Process):
     def _reads(self, stream: object) -> bool:
         return stream is self.stdout and self._reader.is_alive()
 
+    def _ends_with_lab(self) -> None:
+        self._stopped = True
+
     def _finish(self) -> None:
         """Wait for the last of the output; a child may hold the pipe open, so not for long."""
         if self._reader.is_alive():
@@ -91,7 +105,9 @@ class Service(Process):
     def _owns(self, pid: int) -> bool:
         """Whether a process is this one, a descendant, or a descendant that has lost its parent (a daemon)."""
         spawned = {process.pid for process in self.namespace._processes} - {self.pid}
-        view = self.namespace._spawner()
+        view = self.namespace._view
+        if view is None:
+            return False
         while pid != self.pid:
             parent = _parent(pid)
             if parent in (0, 1, view.init.pid, os.getpid()):
@@ -111,6 +127,7 @@ def start(
 ) -> Service:
     """Start a service and wait until it is ready; see `Namespace.start`."""
     condition = _condition(ready)
+    start_again = functools.partial(start, namespace, command, ready=ready, timeout=timeout, **options)
     view = namespace._spawner()
     options.setdefault("stdin", subprocess.DEVNULL)
     options.setdefault("start_new_session", True)  # Ctrl-C at the terminal is for pytest
@@ -119,6 +136,7 @@ def start(
     service = spawn(namespace, command, process_class=Service, **options)
     assert isinstance(service, Service)
     service._others = others
+    service._start_again = start_again
     assert service.stdout is not None
     try:
         service._begin_reading(service.stdout)

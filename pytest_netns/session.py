@@ -193,6 +193,10 @@ class Session:
         if hub is None:
             return
         if wait:
+            if "pytest_netns.kernel.capturing" in sys.modules:
+                from pytest_netns.kernel import capturing
+
+                capturing.flush()
             hub.wait(time.monotonic() + destruction.GRACE)
         for late in hub.overdue():
             held = "; ".join(holders.find(late.inode))

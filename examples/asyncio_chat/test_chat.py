@@ -1,11 +1,9 @@
 """A chat server and its clients, all in this process: each socket lives in a namespace of its own."""
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
-
-SERVER = ("192.168.15.5", 7777)
 
 
 @asynccontextmanager
@@ -20,23 +18,17 @@ async def server_in(namespace):
             for other in writers - {writer}:
                 other.write(f"{address}: ".encode() + line)
 
-    sock = namespace.socket()
-    sock.bind(SERVER)
-    server = await asyncio.start_server(talk, sock=sock)
+    server = await asyncio.start_server(talk, sock=namespace.create_server(("", 7777)))
     yield
     server.close()
     for writer in writers:
         writer.close()
-        await writer.wait_closed()
 
 
 @asynccontextmanager
 async def client_in(namespace):
     """A client: what it hears, what it says."""
-    sock = namespace.socket()
-    sock.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(sock, SERVER)
-    reader, writer = await asyncio.open_connection(sock=sock)
+    reader, writer = await asyncio.open_connection(sock=namespace.create_connection(("host", 7777)))
     yield reader, writer
     writer.close()
     await writer.wait_closed()
@@ -46,40 +38,25 @@ async def hear(reader, timeout=5):
     return (await asyncio.wait_for(reader.readline(), timeout)).decode()
 
 
-def chat(lab, conversation):
-    async def everybody():
-        red, blue = lab["red"], lab["blue"]
-        async with (
-            server_in(lab.host),
-            client_in(red) as (red_hears, red_says),
-            client_in(blue) as (blue_hears, blue_says),
-        ):
-            await conversation(red_hears, red_says, blue_hears, blue_says)
+def test_everyone_hears_the_others_even_if_a_cable_was_cut(netns_lan):
+    host, red, blue = netns_lan.host, netns_lan["red"], netns_lan["blue"]
 
-    asyncio.run(everybody())
+    async def conversation():
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(server_in(host))
+            red_hears, red_says = await stack.enter_async_context(client_in(red))
+            blue_hears, blue_says = await stack.enter_async_context(client_in(blue))
 
+            blue_says.write(b"hello\n")
+            assert await hear(red_hears) == "192.168.15.2: hello\n"
+            red_says.write(b"good morning\n")
+            assert await hear(blue_hears) == "192.168.15.1: good morning\n"
 
-def test_everyone_hears_the_others(netns_lan):
-    async def conversation(red_hears, red_says, blue_hears, blue_says):
-        blue_says.write(b"hello\n")
-        assert await hear(red_hears) == "192.168.15.2: hello\n"
-        red_says.write(b"good morning\n")
-        assert await hear(blue_hears) == "192.168.15.1: good morning\n"
+            red.interfaces["veth-red"].down()
+            blue_says.write(b"still there?\n")
+            with pytest.raises(TimeoutError):
+                await hear(red_hears, timeout=0.1)
+            red.interfaces["veth-red"].up()
+            assert await hear(red_hears) == "192.168.15.2: still there?\n"  # TCP has tried again
 
-    chat(netns_lan, conversation)
-
-
-def test_a_client_whose_cable_is_cut_hears_it_later(netns_lan):
-    cable = netns_lan["red"].interfaces["veth-red"]
-
-    async def conversation(red_hears, red_says, blue_hears, blue_says):
-        blue_says.write(b"one\n")
-        assert await hear(red_hears) == "192.168.15.2: one\n"
-        cable.down()
-        blue_says.write(b"two\n")
-        with pytest.raises(TimeoutError):
-            await hear(red_hears, timeout=0.1)
-        cable.up()
-        assert await hear(red_hears) == "192.168.15.2: two\n"  # TCP has tried again
-
-    chat(netns_lan, conversation)
+    asyncio.run(conversation())

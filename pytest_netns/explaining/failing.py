@@ -10,10 +10,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_netns.errors import NetnsError
-
 if TYPE_CHECKING:
-    from pytest_netns.explaining.observing import Snapshot
+    from pytest_netns.explaining.since import Snapshot
     from pytest_netns.lab import Lab
     from pytest_netns.settings import Settings
 
@@ -23,12 +21,12 @@ _LONGEST_NAME = 200  # characters
 
 def watch(labs: Iterable[Lab]) -> dict[Lab, Snapshot]:
     """Remember what labs look like when set-up has ended."""
-    from pytest_netns.explaining import observing
+    from pytest_netns.explaining import since
 
     found = {}
     for lab in labs:
-        with contextlib.suppress(NetnsError):  # closed by now, or about to tell its own error
-            found[lab] = observing.snapshot(lab)
+        with contextlib.suppress(Exception):  # closed by now, or about to tell its own error
+            found[lab] = since.snapshot(lab)
     return found
 
 
@@ -39,7 +37,7 @@ def report_sections(labs: Iterable[Lab], since: Mapping[Lab, Snapshot], *, whole
     found = []
     for lab in labs:
         try:
-            found += report.sections(observing.observe(lab, since.get(lab)), whole=whole)
+            found += report.sections(observing.observe(lab, since.get(lab), whole=whole), whole=whole)
         except Exception as error:
             found.append(("netns", f"the network cannot be shown: {type(error).__name__}: {error}"))
     return found
@@ -76,7 +74,7 @@ def html_extras(labs: Iterable[Lab]) -> list[dict[str, str | None]]:
     """The drawings of labs as pytest-html wants them: each the fields of its ``extras.html``."""
     drawings = []
     for lab in labs:
-        with contextlib.suppress(NetnsError):  # closed; the report says what else is wrong
+        with contextlib.suppress(Exception):  # closed; the report says what else is wrong
             drawings.append(lab.draw("svg"))
     return [
         {"name": None, "format_type": "html", "content": each, "mime_type": None, "extension": None}

@@ -1,169 +1,160 @@
-"""Looking at a lab: everything a report or a drawing shows of it, collected from the kernel at one moment."""
+"""Looking at a lab: everything a report shows of it, collected from the kernel at one moment, in bounded time."""
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_netns.errors import UnavailableError, show_argv
-from pytest_netns.explaining.state import InterfaceState, LabState, NamespaceState, ServiceState, changes
-from pytest_netns.kernel import conntrack, processes, rtnetlink, sockets
-from pytest_netns.kernel.netns import NetworkNamespace
+from pytest_netns.explaining import networks, since
+from pytest_netns.explaining.state import LabState, NamespaceState, ServiceState
+from pytest_netns.kernel import conntrack, processes, rtnetlink
+from pytest_netns.routing import Neighbour
 
 if TYPE_CHECKING:
+    from pytest_netns.kernel.processes import ProcessInfo
+    from pytest_netns.kernel.rtnetlink import NeighbourInfo
     from pytest_netns.lab import Lab
     from pytest_netns.namespace import Namespace
 
-PATIENCE = 1.0  # seconds; namespaces not looked at by then are left out
-_DUMPS = (rtnetlink.dump_links, rtnetlink.dump_addresses, rtnetlink.dump_routes)
+# What is not found out in time is left out. Seconds of the processor for up to 10 namespaces, for more in proportion;
+# on a busy machine that much takes longer, but not forever.
+PATIENCE, PATIENCE_WHOLE = 0.1, 1.0
+_BUSY = 10
+
+Found = TypeVar("Found")
+Otherwise = TypeVar("Otherwise")
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """A moment as the kernel told it, undecoded: it is taken for every test, and looked at only where one fails."""
+class _Deadline:
+    """The end of the time there is."""
 
-    tables: Mapping[str, tuple[list[bytes], ...] | None]
+    def __init__(self, seconds: float) -> None:
+        self._processor = time.thread_time() + seconds
+        self._clock = time.monotonic() + seconds * _BUSY
 
-
-def snapshot(lab: Lab) -> Snapshot:
-    """The interfaces, addresses and routes of all namespaces; about 0.1 ms for each that has more than its loopback.
-
-    One without is not asked: the kernel may be freeing the namespaces of the test before, and lets nobody read meanwhile.
-    """
-    return Snapshot({each.name: _tables(each) if each._interfaces else None for each in lab})
+    def is_over(self) -> bool:
+        return time.thread_time() > self._processor or time.monotonic() > self._clock
 
 
-def observe(lab: Lab, since: Snapshot | None = None) -> LabState:
-    """Everything there is to know; what cannot be found out becomes a line among the problems.
+@dataclass
+class _Look:
+    """One look at a namespace: what fails, and what there is no more time for, becomes a line in the report."""
+
+    namespace: Namespace
+    deadline: _Deadline
+    state: NamespaceState
+    problems: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+    def __call__(self, what: str, look: Callable[[Namespace], Found], otherwise: Otherwise) -> Found | Otherwise:
+        if self.deadline.is_over():
+            self.left_out.append(what)
+            return otherwise
+        try:
+            return look(self.namespace)
+        except UnavailableError:  # without nft there are no rules to tell of
+            return otherwise
+        except Exception as error:
+            self.problems.append(f"{what}: {type(error).__name__}: {error}".splitlines()[0])
+            return otherwise
+
+    def note(self, **found: Any) -> None:
+        """Add to what is known."""
+        self.state = replace(self.state, **found)
+
+    def result(self) -> NamespaceState:
+        problems = list(self.problems)
+        if self.left_out:
+            problems.append(f"{', '.join(self.left_out)}: there was no time to look")
+        return replace(self.state, problems=tuple(problems))
+
+
+def observe(lab: Lab, before: since.Snapshot | None = None, *, whole: bool = False) -> LabState:
+    """What a report tells; what cannot be found out, or not in time, becomes a line among the problems.
 
     Args:
         lab: may be closed already: then only outputs and failures are left.
-        since: for what has changed since then.
+        before: for what has changed since then.
+        whole: everything there is to know, and more time for it.
     """
-    deadline = time.monotonic() + PATIENCE
-    states = []
-    if not lab.closed:
-        running = processes.by_namespace([each._kernel.inode for each in lab])
-        inits = {each._view.init.pid for each in lab if each._view is not None}
-        for namespace in lab:
-            if time.monotonic() > deadline:
-                states.append(NamespaceState(namespace.name, problems=(f"not looked at within {PATIENCE:g} s",)))
-                continue
-            own = running.get(namespace._kernel.inode, [])
-            states.append(_look(namespace, [str(each) for each in own if each.pid not in inits]))
+    looks = [] if lab.closed else _look_at_all(lab, before, whole)
+    states = [each.result() for each in looks]
     changed: tuple[str, ...] = ()
-    if since is not None and states:
-        after = {state.name: state for state in states}
-        before = {
-            name: _network(name, tables, ())
-            if tables is not None
-            else _untouched(after.get(name, NamespaceState(name)))
-            for name, tables in since.tables.items()
-        }
-        changed = tuple(changes(before, after))
+    if before is not None and states:
+        changed = tuple(since.differences(before, states))
     return LabState(tuple(states), changed, tuple(services(lab)), tuple(str(error) for error in lab._failures))
 
 
-def _untouched(state: NamespaceState) -> NamespaceState:
-    """What a namespace was while it had nothing but its loopback interface."""
-    loopback = tuple(interface for interface in state.interfaces if interface.name == "lo")
-    return NamespaceState(state.name, interfaces=loopback)
+def _look_at_all(lab: Lab, before: since.Snapshot | None, whole: bool) -> list[_Look]:
+    """What matters most of all namespaces first, so that it is the rest that is left out if time is short."""
+    deadline = _Deadline((PATIENCE_WHOLE if whole else PATIENCE) * max(1, len(lab) / 10))
+    looks = [_Look(each, deadline, NamespaceState(each.name)) for each in lab]
+    for look in looks:
+        nothing = replace(look.state, unknown=frozenset({"interfaces", "routes", "notes"}))
+        look.state = look("interfaces", networks.network, nothing)
+    for look, running in zip(looks, _running(lab, looks, deadline), strict=True):
+        _add_processes(look, running, before)
+    for look in looks:
+        _add_rules(look, before, whole=whole)
+    return looks
 
 
-def networks(lab: Lab) -> tuple[NamespaceState, ...]:
-    """What a drawing needs: interfaces, addresses and notes of all namespaces."""
-    return tuple(_network(each.name, _tables(each), _notes(each), _peers(each)) for each in lab)
+def _running(lab: Lab, looks: list[_Look], deadline: _Deadline) -> list[list[ProcessInfo]]:
+    """The processes of each namespace but its init."""
+    inodes = [each._open_kernel.inode for each in lab]
+    found: dict[int, list[ProcessInfo]] = {}
+    if looks:
+        found = looks[0]("processes", lambda _: processes.by_namespace(inodes, deadline.is_over), found)
+    inits = {each._view.init.pid for each in lab if each._view is not None}
+    return [[each for each in found.get(inode, ()) if each.pid not in inits] for inode in inodes]
 
 
-def _tables(namespace: Namespace) -> tuple[list[bytes], ...]:
-    return tuple(namespace._netlink.dump(dump(), bytes) for dump in _DUMPS)
-
-
-def _look(namespace: Namespace, running: Iterable[str]) -> NamespaceState:
-    problems: list[str] = []
-    kernel = namespace._kernel
-    state = NamespaceState(namespace.name)
-    with _noting(problems):
-        state = _network(namespace.name, _tables(namespace), _notes(namespace), _peers(namespace))
-    neighbours, listening, tracked = (
-        _shown(look, problems)
-        for look in (namespace.neighbours, lambda: _listening(kernel), lambda: conntrack.tracked_connections(kernel))
+def _add_processes(look: _Look, running: list[ProcessInfo], before: since.Snapshot | None) -> None:
+    """Processes, listening sockets, neighbours."""
+    listening = look("listening sockets", since.listening, None)
+    entries = look("neighbours", _neighbours, ())
+    names = {each.index: each.name for each in look.state.interfaces}
+    neighbours = [Neighbour(each.address, each.mac, names.get(each.index, ""), each.state) for each in entries]
+    begun: list[str] = []
+    if before is not None:
+        age = since.clock() - before.taken
+        begun += [f"process {each.command}" for each in running if each.started > before.taken]
+        silent = [each for each, entry in zip(neighbours, entries, strict=True) if entry.is_silent and entry.age < age]
+        begun += [f"neighbour {each.address} dev {each.interface} does not answer" for each in silent]
+    look.note(
+        processes=tuple(map(str, running)),
+        neighbours=tuple(map(str, neighbours)),
+        listening=listening or (),
+        begun=tuple(begun),
+        unknown=look.state.unknown | ({"listening"} if listening is None else set()),
     )
-    ruleset = ""
-    with _noting(problems), contextlib.suppress(UnavailableError):  # without nft there are no rules to tell of
-        ruleset = namespace.ruleset()
-    return replace(
-        state,
-        neighbours=neighbours,
-        listening=listening,
-        processes=tuple(running),
-        ruleset=ruleset,
+
+
+def _neighbours(namespace: Namespace) -> list[NeighbourInfo]:
+    return namespace._netlink.dump(rtnetlink.dump_neighbours(), rtnetlink.parse_neighbour)
+
+
+def _add_rules(look: _Look, before: since.Snapshot | None, *, whole: bool) -> None:
+    """Settings and nft rules; tracked connections only where they are shown."""
+    moment = None if before is None else before.namespaces.get(look.state.name)
+    names = {**look.namespace._settings, **(moment.settings if moment is not None else {})}
+    settings = look("settings", lambda each: {name: each.sysctl(name) for name in names}, None)
+    ruleset = look("nft ruleset", since.read_ruleset, None)
+    tracked = look("tracked connections", _tracked, ()) if whole else ()
+    missing = {kind for kind, found in (("settings", settings), ("rules", ruleset)) if found is None}
+    look.note(
+        settings=since.show_settings(settings or {}),
+        ruleset=ruleset or "",
         tracked=tracked,
-        problems=tuple(problems),
+        unknown=look.state.unknown | missing,
     )
 
 
-def _listening(kernel: NetworkNamespace) -> list[sockets.ListeningSocket]:
-    return [each for protocol in ("tcp", "udp") for each in sockets.listening(kernel, protocol)]
-
-
-def _network(
-    name: str,
-    tables: tuple[list[bytes], ...],
-    notes: tuple[str, ...],
-    peers: Mapping[int, tuple[str, str]] | None = None,
-) -> NamespaceState:
-    links = [rtnetlink.parse_link(body) for body in tables[0]]
-    names = {link.index: link.name for link in links}
-    addresses: dict[int, list[str]] = {}
-    for body in tables[1]:
-        index, address = rtnetlink.parse_address(body)
-        addresses.setdefault(index, []).append(str(address))
-    interfaces = tuple(
-        InterfaceState(
-            link.name,
-            link.kind,
-            link.mac,
-            link.mtu,
-            bool(link.flags & rtnetlink.IFF_UP),
-            bool(link.flags & rtnetlink.IFF_RUNNING),
-            tuple(addresses.get(link.index, ())),
-            names.get(link.master, ""),
-            (peers or {}).get(link.index),
-            link.rx_packets,
-            link.tx_packets,
-            link.rx_bytes,
-            link.tx_bytes,
-            link.rx_dropped + link.tx_dropped,
-        )
-        for link in links
-    )
-    routes = []
-    for info in (rtnetlink.parse_route(body) for body in tables[2]):
-        if info is not None:
-            via = f" via {info.via}" if info.via is not None else ""
-            routes.append(f"{info.destination or 'default'}{via} dev {names.get(info.index, '')}")
-    return NamespaceState(name, interfaces, tuple(routes), notes=notes)
-
-
-def _peers(namespace: Namespace) -> dict[int, tuple[str, str]]:
-    return {
-        index: (interface.peer.namespace.name, interface.peer.name)
-        for index, interface in namespace._interfaces.items()
-        if interface.peer is not None
-    }
-
-
-def _notes(namespace: Namespace) -> tuple[str, ...]:
-    notes = ["forwarding"] if namespace.sysctl("net.ipv4.ip_forward") == "1" else []
-    for rule in namespace._masquerades:
-        notes.append(f"masquerade {rule.source}" + (f" out {rule.out}" if rule.out else ""))
-    for forward in namespace._port_forwards:
-        notes.append(f"{forward.protocol} {forward.port} → {forward.targets[0]}:{forward.target_port}")
-    return tuple(notes)
+def _tracked(namespace: Namespace) -> tuple[str, ...]:
+    return tuple(map(str, conntrack.tracked_connections(namespace._kernel)))
 
 
 def services(lab: Lab) -> Iterator[ServiceState]:
@@ -177,18 +168,3 @@ def services(lab: Lab) -> Iterator[ServiceState]:
 
 def _show_death(command: str, namespace: str, status: int | None) -> str:
     return f"service {command!r} in namespace {namespace!r} ended during the test, with exit status {status}"
-
-
-def _shown(look: Callable[[], Iterable[object]], problems: list[str]) -> tuple[str, ...]:
-    with _noting(problems):
-        return tuple(map(str, look()))
-    return ()
-
-
-@contextlib.contextmanager
-def _noting(problems: list[str]) -> Iterator[None]:
-    """A report must not fail because something in it cannot be found out."""
-    try:
-        yield
-    except Exception as error:
-        problems.append(f"{type(error).__name__}: {error}".splitlines()[0])

@@ -30,7 +30,10 @@ def invitation(lab: Lab, test: str) -> str:
 
 
 def _enter_command(namespace: Namespace) -> str:
-    init = namespace._spawner().init
+    try:
+        init = namespace._spawner().init
+    except Exception as error:  # looking must never be what fails
+        return f"(cannot be entered: {error})".splitlines()[0]
     parts = supervision.parts_of(init)
     options = ["--net", *(option for part, option in _OPTIONS.items() if parts & part)]
     if privileges.in_own_user_namespace():

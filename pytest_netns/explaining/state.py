@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+from pytest_netns.nat import TABLE
+
+_COUNTS = re.compile(r" packets \d+ bytes \d+| expires \w+")
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,7 @@ class InterfaceState:
     received_bytes: int = 0
     sent_bytes: int = 0
     dropped: int = 0
+    index: int = 0
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,9 @@ class NamespaceState:
 
     Attributes:
         notes: what a drawing says about it: forwarding, masquerades, port forwards.
+        settings: the sysctls that have been written, with their values.
+        begun: what has begun since set-up: processes, neighbours that do not answer.
+        unknown: the kinds of facts that were not asked for.
         problems: what could not be found out, and why.
     """
 
@@ -51,31 +60,58 @@ class NamespaceState:
     ruleset: str = ""
     tracked: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+    begun: tuple[str, ...] = ()
+    unknown: frozenset[str] = frozenset()
     problems: tuple[str, ...] = ()
 
-    def facts(self) -> list[str]:
-        """What set-up decides and a test may change: interfaces, their state and addresses, routes."""
-        facts = []
+    def facts(self) -> dict[str, list[str]]:
+        """What set-up decides and a test may change, by kind."""
+        interfaces = []
         for interface in self.interfaces:
             plugged = f" in bridge {interface.bridge}" if interface.bridge else ""
-            facts.append(f"interface {interface.name}{plugged}, MTU {interface.mtu}")
-            facts.append(f"{interface.name} is {'up' if interface.is_up else 'down'}")
-            facts += [f"{interface.name} has {address}" for address in interface.addresses]
-        facts += [f"route {route}" for route in self.routes]
-        # The kernel adds link-local ones by itself, a moment after an interface has come up.
-        return [fact for fact in facts if " fe80:" not in fact]
+            interfaces.append(f"interface {interface.name}{plugged}, MTU {interface.mtu}")
+            interfaces.append(f"{interface.name} is {'up' if interface.is_up else 'down'}")
+            interfaces += [f"{interface.name} has {address}" for address in interface.addresses]
+        facts = {
+            # The kernel adds link-local ones by itself, a moment after an interface has come up.
+            "interfaces": [fact for fact in interfaces if " fe80:" not in fact],
+            "routes": [f"route {route}" for route in self.routes if not route.startswith("fe80:")],
+            "notes": list(self.notes),
+            "settings": list(self.settings),
+            "rules": [f"nft {rule}" for rule in rules(self.ruleset)],
+            "listening": [f"listening {each}" for each in self.listening],
+        }
+        return {kind: found for kind, found in facts.items() if kind not in self.unknown}
+
+
+def rules(ruleset: str) -> list[str]:
+    """The lines of an nft ruleset, each with its table and chain and without counts; our own table is told as notes."""
+    found = []
+    place: list[str] = []
+    for line in map(str.strip, ruleset.splitlines()):
+        if line == "}":
+            place.pop()
+        elif line.endswith(" {"):
+            place.append(line.removesuffix(" {").removeprefix("table ").removeprefix("chain "))
+            found.append(" ".join(place))
+        elif line and place:
+            found.append(f"{' '.join(place)}: {_COUNTS.sub('', line)}")
+    return [rule for rule in found if not rule.startswith(TABLE)]
 
 
 def changes(before: Mapping[str, NamespaceState], after: Mapping[str, NamespaceState]) -> list[str]:
     """How the second moment differs from the first: a line for each fact that is gone (``-``) or new (``+``)."""
     lines = [f"- {name}: the namespace" for name in before if name not in after]
     for name, now in after.items():
-        old = before[name].facts() if name in before else []
-        new = now.facts()
-        if name not in before:
+        if name not in before:  # all it holds is new: that is what the drawing shows
             lines.append(f"+ {name}: the namespace")
-        lines += [f"- {name}: {fact}" for fact in old if fact not in new]
-        lines += [f"+ {name}: {fact}" for fact in new if fact not in old]
+            continue
+        new, old = now.facts(), before[name].facts()
+        kinds = [kind for kind in new if kind in old]
+        lines += [f"- {name}: {fact}" for kind in kinds for fact in old[kind] if fact not in new[kind]]
+        lines += [f"+ {name}: {fact}" for kind in kinds for fact in new[kind] if fact not in old[kind]]
+        lines += [f"+ {name}: {fact}" for fact in now.begun]
     return lines
 
 

@@ -11,7 +11,6 @@ import collections
 import contextlib
 import errno
 import os
-import queue
 import socket
 import struct
 import threading
@@ -24,7 +23,8 @@ KEPT_BYTES = 8 << 20  # of each namespace's packets; the last ones
 _LARGEST = 66000  # bytes of a packet, which may be one before segmentation
 _BUFFER = 4 << 20  # bytes the kernel keeps for each namespace until they are read
 _INTERVAL = 0.05  # seconds between two readings
-_THREADS = 8
+_TOGETHER = 8  # sockets that one thread closes
+_LINGER = 0.2  # seconds a thread stays with nothing to do
 _THREAD_NAME = "netns-capture"
 
 _ETH_P_ALL = 3
@@ -112,14 +112,15 @@ class CaptureSocket:
 
 
 class _Background:
-    """This module's threads: they live only while there is something to do, and outside of any lab's namespace, which
-    a thread inside would keep alive."""
+    """This module's threads: one reads, and now and then has others close. It ends soon after there is nothing left to
+    do (not at once: the next test is likely to need it), and is outside of any lab's namespace, which a thread inside
+    would keep alive."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._read_by: set[CaptureSocket] = set()
-        self._all_closed = threading.Event()
-        self._closing: queue.SimpleQueue[socket.socket] = queue.SimpleQueue()
+        self._open: set[CaptureSocket] = set()
+        self._closed: list[socket.socket] = []
+        self._reading = False
         with home():
             # The kernel stamps packets on arrival only while somebody wants it.
             self._stamping = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -128,33 +129,58 @@ class _Background:
     def add(self, each: CaptureSocket) -> None:
         """Read a socket now and then."""
         with self._lock:
-            self._read_by.add(each)
-            if len(self._read_by) == 1:
-                self._all_closed = threading.Event()
-                _start(self._read, self._all_closed)
+            self._open.add(each)
+            if not self._reading:
+                with contextlib.suppress(RuntimeError):  # no thread to be had: then only what the kernel keeps is kept
+                    _start(self._work)
+                    self._reading = True
 
     def close(self, each: CaptureSocket, own: socket.socket) -> None:
         """Close a socket on the side: the kernel waits for all packets under way, 8 ms to 20 ms."""
-        self._closing.put(own)
         with self._lock:
-            self._read_by.discard(each)
-            if not self._read_by:
-                self._all_closed.set()
-        if sum(thread.name == _THREAD_NAME for thread in threading.enumerate()) <= _THREADS:
-            _start(self._close)
+            self._open.discard(each)
+            self._closed.append(own)
+            working = self._reading
+        if not working:
+            self.flush()
 
-    def _read(self, all_closed: threading.Event) -> None:
-        while not all_closed.wait(_INTERVAL):
+    def flush(self) -> None:
+        """Close at once what waits for it."""
+        with self._lock:
+            closed, self._closed = self._closed, []
+        for first in range(0, len(closed), _TOGETHER):
+            some = closed[first : first + _TOGETHER]
+            try:
+                _start(_close_together, some)
+            except RuntimeError:  # no thread to be had
+                _close_together(some)
+
+    def _work(self) -> None:
+        pause = threading.Event()
+        idle = 0.0
+        while idle <= _LINGER:
+            pause.wait(_INTERVAL)
+            self.flush()
             with self._lock:
-                sockets = tuple(self._read_by)
+                sockets = tuple(self._open)
+                idle = 0 if sockets or self._closed else idle + _INTERVAL
+                self._reading = idle <= _LINGER
             for each in sockets:
                 with contextlib.suppress(OSError):
                     each.read()
 
-    def _close(self) -> None:
-        with contextlib.suppress(queue.Empty):
-            while True:
-                self._closing.get_nowait().close()
+
+def _close_together(sockets: list[socket.socket]) -> None:
+    """Close several with one system call: with a unix socket the kernel drops the descriptors that are queued in it.
+
+    One after the other, each would have to wait for the interpreter's lock, and the test for it.
+    """
+    with contextlib.ExitStack() as queue:
+        with contextlib.suppress(OSError):  # no descriptors to be had: then one after the other, all the same
+            ours, _ = map(queue.enter_context, socket.socketpair())
+            socket.send_fds(ours, [b"."], [each.fileno() for each in sockets])
+        for each in sockets:
+            each.close()
 
 
 def _start(work: Callable[..., None], *arguments: object) -> None:
@@ -172,6 +198,12 @@ def _background() -> _Background:
         if _current is None:
             _current = _Background()
         return _current
+
+
+def flush() -> None:
+    """Close at once what waits to be closed, so that its namespaces can end."""
+    if _current is not None:
+        _current.flush()
 
 
 def _open() -> socket.socket:

@@ -11,13 +11,15 @@ import threading
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from pytest_netns.errors import RulesetError, UnavailableError
-from pytest_netns.kernel import bindings
+from pytest_netns.errors import KernelError, RulesetError, UnavailableError
+from pytest_netns.kernel import bindings, wire
 from pytest_netns.kernel.netlink import NETLINK_NETFILTER, NetlinkSocket
 from pytest_netns.kernel.netns import NetworkNamespace
 from pytest_netns.kernel.rtnetlink import Request
 
 _NFNL_SUBSYS_CTNETLINK, _IPCTNL_MSG_CT_DELETE = 1, 2
+_NFNL_SUBSYS_NFTABLES, _NFT_MSG_GETGEN = 10, 16
+_NFGENMSG_SIZE, _NFTA_GEN_ID, _FIRST_GENERATION = 4, 1, 1
 
 _lock = threading.Lock()  # libnftables keeps state in global variables
 
@@ -47,6 +49,24 @@ def flush_tracked_connections(namespace: NetworkNamespace) -> None:
         netlink.request(Request(("flush tracked connections",), kind, struct.pack("=BBH", 0, 0, 0)))
     finally:
         netlink.close()
+
+
+def has_rules(namespace: NetworkNamespace) -> bool:
+    """Whether a namespace has ever had nft rules; a tenth of what asking for them takes."""
+    with namespace.entered():
+        netlink = NetlinkSocket(namespace.name, NETLINK_NETFILTER)
+    try:
+        kind = _NFNL_SUBSYS_NFTABLES << 8 | _NFT_MSG_GETGEN
+        request = Request("read the generation of the nft ruleset", kind, struct.pack("=BBH", 0, 0, 0))
+        return netlink.get(request, _parse_generation) > _FIRST_GENERATION
+    except KernelError:  # a kernel without nftables
+        return False
+    finally:
+        netlink.close()
+
+
+def _parse_generation(body: bytes) -> int:
+    return int.from_bytes(wire.attributes(body, _NFGENMSG_SIZE)[_NFTA_GEN_ID], "big")
 
 
 @functools.cache

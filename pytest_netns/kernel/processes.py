@@ -5,29 +5,44 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+
+_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
 class ProcessInfo:
-    """A process; ``state`` is the letter of proc(5), ``inside`` its PID as it sees it itself."""
+    """A process.
+
+    Attributes:
+        inside: its PID as it sees it itself.
+        state: the letter of proc(5).
+        started: when, in seconds since the machine was started; the kernel tells 1/100 s.
+    """
 
     pid: int
     inside: int
     state: str
     command: str
+    started: float
 
     def __str__(self) -> str:
         return f"{self.pid} ({self.inside} inside) {self.state} {self.command}"
 
 
-def by_namespace(inodes: Collection[int]) -> dict[int, list[ProcessInfo]]:
-    """The processes in each of these network namespaces, in one pass over /proc; never this process itself."""
+def by_namespace(inodes: Collection[int], is_late: Callable[[], bool]) -> dict[int, list[ProcessInfo]]:
+    """The processes in each of these network namespaces, in one pass over /proc; never this process itself.
+
+    Raises:
+        TimeoutError: it had become late.
+    """
     found: dict[int, list[ProcessInfo]] = {inode: [] for inode in inodes}
     links = {f"net:[{inode}]": inode for inode in inodes}
     own = str(os.getpid())
     for entry in os.listdir("/proc"):
+        if is_late():
+            raise TimeoutError("there are too many processes to look at all in time")
         if entry.isdigit() and entry != own:
             with contextlib.suppress(OSError):  # it has ended, or is not ours to look at
                 inode = links.get(os.readlink(f"/proc/{entry}/ns/net"))
@@ -42,5 +57,7 @@ def _read(pid: int) -> ProcessInfo:
     with open(f"/proc/{pid}/cmdline", "rb") as file:
         arguments = [os.fsdecode(part) for part in file.read().rstrip(b"\0").split(b"\0")]
     command = shlex.join(arguments) if arguments != [""] else f"({status['Name']})"
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+        started = int(file.read().rpartition(")")[2].split()[19]) / _TICKS
     inside = int(status.get("NSpid", str(pid)).split()[-1])
-    return ProcessInfo(pid, inside, status["State"][:1], command)
+    return ProcessInfo(pid, inside, status["State"][:1], command, started)

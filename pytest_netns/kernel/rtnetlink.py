@@ -51,7 +51,7 @@ _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS = 1, 2, 4, 8
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC, _RTA_VIA, _RTA_TABLE = 1, 4, 5, 6, 7, 18, 15
 _RT_TABLE_MAIN, _RTPROT_BOOT, _RTN_UNICAST, _RTN_LOCAL = 254, 3, 1, 2
 _RT_SCOPE_UNIVERSE, _RT_SCOPE_LINK = 0, 253
-_NDA_DST, _NDA_LLADDR = 1, 2
+_NDA_DST, _NDA_LLADDR, _NDA_CACHEINFO = 1, 2, 3
 _NETNSA_NSID, _NETNSA_FD = 1, 3
 
 
@@ -107,12 +107,18 @@ class RouteInfo:
 
 @dataclass(frozen=True)
 class NeighbourInfo:
-    """An entry of the neighbour table (ARP or NDP)."""
+    """An entry of the neighbour table (ARP or NDP); ``age`` is the time in seconds since its state changed."""
 
     address: IPAddress
     mac: str
     index: int
     state: str
+    age: float = 0
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it has been asked for and has not answered."""
+        return self.state in ("incomplete", "failed")
 
 
 # -- interfaces ------------------------------------------------------------------------------------
@@ -331,7 +337,10 @@ def parse_neighbour(body: bytes) -> NeighbourInfo | None:
     if family not in (socket.AF_INET, socket.AF_INET6) or state == 0x40 or _NDA_DST not in attributes:
         return None
     mac = _show_mac(attributes.get(_NDA_LLADDR, b""))
-    return NeighbourInfo(ipaddress.ip_address(attributes[_NDA_DST]), mac, index, NUD_STATES.get(state, "none"))
+    # struct nda_cacheinfo: how long ago it was confirmed, used, updated, in 1/100 s
+    updated = struct.unpack_from("=8xI", attributes.get(_NDA_CACHEINFO, bytes(16)))[0] / 100
+    name = NUD_STATES.get(state, "none")
+    return NeighbourInfo(ipaddress.ip_address(attributes[_NDA_DST]), mac, index, name, updated)
 
 
 def _family(address: IPInterface) -> int:

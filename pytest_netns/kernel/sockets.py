@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import functools
 import ipaddress
+import itertools
 import os
 import socket
 import struct
@@ -36,32 +38,33 @@ class ListeningSocket:
         return f"{self.protocol} {address}:{self.port}"
 
 
-def listening(namespace: NetworkNamespace, protocol: str) -> list[ListeningSocket]:
-    """All listening sockets of a protocol in a namespace, IPv4 and IPv6."""
-    number, state = _PROTOCOLS[protocol]
-
-    def parse(body: bytes) -> ListeningSocket:
-        family = body[0]
-        (port,) = struct.unpack_from("!H", body, 4)
-        address = ipaddress.ip_address(body[8:12] if family == socket.AF_INET else body[8:24])
-        (inode,) = struct.unpack_from("=I", body, 68)
-        return ListeningSocket(protocol, address, port, inode)
-
+def listening(namespace: NetworkNamespace, *protocols: str) -> list[ListeningSocket]:
+    """All listening sockets of these protocols in a namespace, IPv4 and IPv6."""
     found: list[ListeningSocket] = []
     with namespace.entered():
         netlink = NetlinkSocket(namespace.name, NETLINK_SOCK_DIAG)
     try:
-        for family in (socket.AF_INET, socket.AF_INET6):
+        for protocol, family in itertools.product(protocols, (socket.AF_INET, socket.AF_INET6)):
+            number, state = _PROTOCOLS[protocol]
             body = _REQUEST.pack(family, number, 0, 1 << state, bytes(48))
             request = Request(("list listening", protocol, "sockets"), _SOCK_DIAG_BY_FAMILY, body)
             try:
-                found += netlink.dump(request, parse)
+                found += netlink.dump(request, functools.partial(_parse, protocol))
             except KernelError as error:
                 if error.errno != errno.ENOENT:  # ENOENT: this kernel has no such protocol
                     raise
     finally:
         netlink.close()
     return found
+
+
+def _parse(protocol: str, body: bytes) -> ListeningSocket:
+    """An inet_diag_msg."""
+    family = body[0]
+    (port,) = struct.unpack_from("!H", body, 4)
+    address = ipaddress.ip_address(body[8:12] if family == socket.AF_INET else body[8:24])
+    (inode,) = struct.unpack_from("=I", body, 68)
+    return ListeningSocket(protocol, address, port, inode)
 
 
 def holders(inode: int) -> Iterator[int]:

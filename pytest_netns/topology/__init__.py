@@ -24,7 +24,8 @@ from pytest_netns.topology.parts import (
     VethEnd,
     VethSpec,
 )
-from pytest_netns.topology.plan import Plan, PlannedInterface, default_routes, make_plan, names_of, resolve, segments_of
+from pytest_netns.topology.plan import Plan, PlannedInterface, default_routes, make_plan, resolve
+from pytest_netns.topology.segments import names_of, segments_of
 from pytest_netns.values import IPNetwork, parse_service_port
 
 __all__ = [

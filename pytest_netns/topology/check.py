@@ -8,11 +8,7 @@ from typing import Any
 from pytest_netns.errors import InvalidTopologyError
 from pytest_netns.topology.kinds import Key, Part
 from pytest_netns.topology.parts import Tables, VethSpec
-from pytest_netns.topology.plan import (
-    make_plan,
-    names_of,
-    segments_of,
-)
+from pytest_netns.topology.plan import make_plan
 from pytest_netns.topology.routing import check_gateways, check_masquerades, check_port_forwards, check_routes
 from pytest_netns.topology.rules import (
     Checked,
@@ -24,6 +20,7 @@ from pytest_netns.topology.rules import (
     check_overlaps,
     check_references,
 )
+from pytest_netns.topology.segments import names_of, segments_of
 from pytest_netns.values import NAME_PATTERN
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import shlex
 import signal
 import subprocess
@@ -157,10 +159,14 @@ def test_env_and_cwd(red: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @needs_root
 def test_user(red: Namespace) -> None:
-    """user= runs the program as somebody else, in the same network."""
+    """user= runs the program as somebody else, with the groups of that user, in the same network."""
     done = red.run("id -un; readlink /proc/self/ns/net || ls /sys/class/net", shell=True, user="nobody", cwd="/")
     assert done.stdout.splitlines()[0] == "nobody"
     assert red.run(["ls", "/sys/class/net"], user="nobody", cwd="/").stdout == "lo\n"
+    nobody = pwd.getpwnam("nobody")
+    groups = {str(each) for each in os.getgrouplist("nobody", nobody.pw_gid)}
+    assert set(red.run("id -G", user=nobody.pw_uid, cwd="/").stdout.split()) == groups
+    assert red.run("id -g", user="nobody", group="daemon", cwd="/").stdout == f"{grp.getgrnam('daemon').gr_gid}\n"
 
 
 def test_outputs_can_go_elsewhere(red: Namespace, tmp_path: Path) -> None:

@@ -232,3 +232,39 @@ def test_wait_listening_names_what_listens(red: Namespace) -> None:
         NotReadyError, match=r"nothing listens on it after 0\.05 s; tcp ports that are listened on: 5001"
     ):
         red.wait_listening(5000, timeout=0.05)
+
+
+def test_restart(red: Namespace) -> None:
+    """A service can be started again as it was, while it runs or after it has ended; it is ready again, and another process."""
+    first = red.start(python(LISTEN, "tcp", "127.0.0.1", 5000), ready=5000, env={"NAME": "first"})
+    second = first.restart()
+    assert (first.returncode, second.poll()) == (-signal.SIGTERM, None)
+    second.kill()
+    third = second.restart()
+    red.wait_listening(5000, timeout=0.1)
+    assert third.args == first.args
+    assert b"NAME=first" in Path(f"/proc/{third.pid}/environ").read_bytes()
+
+
+# -- waiting for a condition -------------------------------------------------------------------------
+
+
+def test_wait_until(red: Namespace, tmp_path: Path) -> None:
+    """A condition is asked until it is true, a command that fails counts as not yet, and neither is told as a failure."""
+    flag = tmp_path / "flag"
+    writer = red.popen(["sh", "-c", f"sleep 0.1; echo 1 > {flag}"])
+    done = red._lab.wait_until(lambda: red.run(["grep", "1", flag]))
+    assert done.stdout == "1\n"
+    assert red._lab.wait_until(lambda: writer.poll() == 0) is True
+    assert not red._lab._failures
+
+
+def test_wait_until_in_vain(red: Namespace) -> None:
+    """What is not true in time is an error that says what the condition gave last, or which command failed."""
+    with pytest.raises(NotReadyError, match=r"cannot go on: the condition is not true after 0.02 s: it gave \[\]"):
+        red._lab.wait_until(list, timeout=0.02)
+    with pytest.raises(NotReadyError, match="echo sorry; exit 3"):
+        red._lab.wait_until(lambda: red.run("echo sorry; exit 3", shell=True), timeout=0.05)
+    assert len(red._lab._failures) == 1
+    with pytest.raises(ZeroDivisionError):
+        red._lab.wait_until(lambda: 1 // 0)

@@ -222,7 +222,7 @@ def test_packets_without_ethernet_header(netns_pair: Lab, tmp_path: Path) -> Non
 
 
 def test_no_thread_stays(netns: Lab) -> None:
-    """Once no capture is open its threads end: nothing of it goes on between tests."""
+    """Once no capture is open its threads end soon."""
     with Lab() as lab:
         lab.add_namespace("red")
         with lab.capture():

@@ -27,6 +27,59 @@ def run(pytester: pytest.Pytester, request: pytest.FixtureRequest):
     return run
 
 
+CHANGING = """
+import pytest
+
+@pytest.fixture
+def office(netns_nat):
+    netns_nat.host.nft("add table ip mine; add chain ip mine input { type filter hook input priority 0; }")
+    netns_nat.host.nft("add rule ip mine input tcp dport 22 counter drop")
+    netns_nat["blue"].start(["python3", "-m", "http.server", "80"], ready=80)
+    netns_nat["blue"].start(["python3", "-m", "http.server", "81"], ready=81)
+    netns_nat["red"].sysctl("net.ipv4.neigh.veth-red.retrans_time_ms", 50)
+    netns_nat["red"].run("ping -c1 -W1 192.168.15.66", check=False)
+    return netns_nat
+
+def test_it(office):
+    red, blue, host = office["red"], office["blue"], office.host
+    red.run("curl -s -o /dev/null http://192.168.15.2/")
+    blue.run("pkill -TERM -f [h]ttp.server.80")
+    red.start(["python3", "-m", "http.server", "82"], ready=82)
+    red.run("ping -c1 -W1 192.168.15.77", check=False)
+    red.sysctl("net.ipv4.ip_default_ttl", 7)
+    blue.enable_forwarding()
+    host.forward_port(8080, to="blue:81")
+    host.nft("flush chain ip mine input; add rule ip mine input tcp dport 23 drop")
+    office["outside"].run(["nft", "add table ip theirs"])
+    office["outside"].interfaces["eth0"].add_address("192.168.1.9/24")
+    assert 0
+"""
+
+
+def test_changes_since_set_up(run) -> None:
+    """Interfaces, NAT, settings, nft rules, sockets, processes and neighbours: what the body has changed, and nothing else."""
+    result = run(CHANGING, "-vv")
+    result.assert_outcomes(failed=1)
+    lines = result.stdout.lines
+    start = next(number for number, line in enumerate(lines) if "changed since set-up" in line)
+    changed = [line for line in lines[start + 1 : start + 30] if line.startswith(("+ ", "- "))]
+    assert sorted(line for line in changed if "http.server" not in line) == [
+        "+ blue: forwarding",
+        "+ host: nft ip mine input: tcp dport 23 drop",
+        "+ host: tcp 8080 → 192.168.15.2:81",
+        "+ outside: eth0 has 192.168.1.9/24",
+        "+ outside: nft ip theirs",
+        "+ red: neighbour 192.168.15.77 dev veth-red does not answer",
+        "+ red: net.ipv4.ip_default_ttl = 7",
+        "- blue: listening tcp 0.0.0.0:80",
+        "- host: nft ip mine input: tcp dport 22 counter drop",
+    ]
+    started, ended = sorted(line for line in changed if "http.server" in line)
+    assert ended == "- blue: process python3 -m http.server 80, ended with exit status -15"
+    assert started.startswith("+ red: process ")
+    assert started.endswith("python3 -m http.server 82")
+
+
 @pytest.mark.parametrize("workers", [(), ("-n1",)], ids=["alone", "xdist"])
 def test_short_report(run, workers: tuple[str, ...]) -> None:
     """By default: the drawing, what changed, who listens and runs, what services wrote, which commands failed."""
@@ -105,33 +158,83 @@ def test_closed(netns_pair):
     result.stdout.no_fnmatch_line("*cannot be shown*")
 
 
+BROKEN = """
+import os
+import pytest
+from pytest_netns.kernel import supervision
+
+POLITE = ["sh", "-c", "trap 'exit 0' TERM; echo here; while :; do sleep 0.01; done"]
+
+@pytest.fixture
+def pair(netns_pair):
+    netns_pair["red"].start(POLITE)
+    netns_pair["blue"].start(POLITE)
+    return netns_pair
+
+@pytest.mark.xfail(strict=True)
+def test_expected(pair):
+    pair["red"]._netlink.close()
+    assert 0
+
+def test_netlink_closed(pair):
+    pair["red"]._netlink.close()
+    assert 0
+
+def test_init_killed(pair):
+    os.kill(pair["red"]._view.init.pid, 9)
+    assert 0
+
+def test_lab_closed(pair):
+    pair.close()
+    assert 0
+
+def test_supervisor_killed(pair):
+    os.kill(supervision.supervisor().pid, 9)
+    assert 0
+"""
+
+
 def test_never_a_reason_for_failure(run) -> None:
-    """What cannot be found out is a line in the report; the rest of it, and the test's outcome, are as ever."""
+    """Whatever the test has broken, the report tells what it can and says what it cannot, and the outcome is the test's own."""
+    result = run(BROKEN, "--netns-pause", "-W", "ignore::pytest_netns.plugin.ServiceDiedWarning")
+    result.assert_outcomes(failed=4, xfailed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*_ test_netlink_closed _*",
+            "*netns: inside the namespaces*",
+            "[[]red[]]",
+            "    interfaces: KernelError: cannot list interfaces in namespace 'red': *",
+            "[[]blue[]]",
+            "*while :; do sleep*",
+            "*_ test_init_killed _*",
+            "*netns: network when the test failed*",
+            "- red: process sh -c *, ended with exit status -9",
+            "*_ test_lab_closed _*",
+            "*netns: output of sh -c *",
+            "here",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*cannot be shown*")
+
+
+def test_bounded_time(run) -> None:
+    """What there is no time for is left out, and said to be; the test fails as ever."""
     result = run(
         """
-import pytest
 from pytest_netns.explaining import observing
-from pytest_netns.kernel import conntrack
 
-def refuse(*arguments):
-    raise OSError("no such luck")
-
-def test_part(netns_pair, request, monkeypatch):
-    request.node.add_marker(pytest.mark.xfail(strict=True))
-    monkeypatch.setattr(conntrack, "tracked_connections", refuse)
-    assert 0
-
-def test_part_shown(netns_pair, monkeypatch):
-    monkeypatch.setattr(conntrack, "tracked_connections", refuse)
-    assert 0
-
-def test_whole(netns_pair, monkeypatch):
-    monkeypatch.setattr(observing, "observe", refuse)
+def test_it(netns_pair, monkeypatch):
+    netns_pair["red"].run(["ping", "-c1", "-W2", "192.168.15.2"])
+    monkeypatch.setattr(observing, "PATIENCE", 0)
+    netns_pair["blue"].interfaces["veth-blue"].down()
     assert 0
 """
     )
-    result.assert_outcomes(failed=2, xfailed=1)
-    result.stdout.fnmatch_lines(["    OSError: no such luck", "the network cannot be shown: OSError: no such luck"])
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(
+        ["    *interfaces, processes, listening sockets, neighbours, settings, nft ruleset: there was no time to look"]
+    )
+    result.stdout.no_fnmatch_line("*changed since set-up*")
 
 
 def test_lab_of_wider_scope(run) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pytest_netns.explaining.state import InterfaceState, NamespaceState, changes
+from pytest_netns.explaining.state import InterfaceState, NamespaceState, changes, rules
 
 ETH = InterfaceState("eth0", "veth", "02:00:00:00:00:01", 1500, True, True, ("10.0.0.1/24",))
 RED = NamespaceState("red", (ETH,), ("10.0.0.0/24 dev eth0",))
@@ -31,10 +31,50 @@ def test_what_is_gone_and_what_is_new() -> None:
     ]
 
 
+def test_settings_rules_and_sockets() -> None:
+    """Sysctls, notes of NAT, nft rules and listening sockets are facts too; counters are not."""
+    before = replace(RED, notes=("forwarding",), settings=("net.x = 1",), ruleset=ruleset("dport 22"))
+    now = replace(RED, settings=("net.x = 2",), ruleset=ruleset("dport 22", packets=7), listening=("tcp *:80",))
+    assert changes({"red": before}, {"red": now}) == [
+        "- red: forwarding",
+        "- red: net.x = 1",
+        "+ red: net.x = 2",
+        "+ red: listening tcp *:80",
+    ]
+    assert changes({"red": before}, {"red": replace(before, ruleset=ruleset("dport 23"))}) == [
+        "- red: nft ip mine input: tcp dport 22 counter drop",
+        "+ red: nft ip mine input: tcp dport 23 counter drop",
+    ]
+
+
+def ruleset(match: str, packets: int = 0) -> str:
+    """As nft lists it."""
+    return (
+        "table ip mine {\n\tchain input {\n\t\ttype filter hook input priority filter; policy accept;\n"
+        f"\t\ttcp {match} counter packets {packets} bytes {packets * 60} drop\n\t}}\n}}\n"
+    )
+
+
+def test_own_rules_are_no_rules() -> None:
+    """Those of masquerades and port forwards are told as such."""
+    assert rules("table inet netns {\n\tchain postrouting {\n\t\tmasquerade\n\t}\n}\n" + ruleset("dport 22")) == [
+        "ip mine",
+        "ip mine input",
+        "ip mine input: type filter hook input priority filter; policy accept;",
+        "ip mine input: tcp dport 22 counter drop",
+    ]
+
+
+def test_what_is_not_known_has_not_changed() -> None:
+    """What was asked for at one of the moments only tells nothing."""
+    before = replace(RED, unknown=frozenset({"listening"}))
+    assert changes({"red": before}, {"red": replace(RED, listening=("tcp *:80",))}) == []
+    assert changes({"red": RED}, {"red": NamespaceState("red", unknown=frozenset({"interfaces", "routes"}))}) == []
+
+
 def test_namespaces_come_and_go() -> None:
-    """A namespace that was added since is told with all it holds, one that is gone by its name."""
+    """A namespace that was added since, and one that is gone, are told by their names."""
     assert changes({"old": NamespaceState("old")}, {"new": NamespaceState("new", routes=("default dev lo",))}) == [
         "- old: the namespace",
         "+ new: the namespace",
-        "+ new: route default dev lo",
     ]

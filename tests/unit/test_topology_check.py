@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import tomllib
 
+import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -188,6 +190,7 @@ def test_python_is_checked_as_toml_is() -> None:
     assert isinstance(caught.value, ValueError)
 
 
+SCHEMA = jsonschema.Draft202012Validator(Topology.json_schema())
 KEYS = sorted({"name", "namespace", "address", "ports", "ends", "via", "dev", "to", "port", "subnet", "gateway", "sysctls", "x", "nft",
                "destination", "source", "protocol", "mtu", "hostnames", "subnet6", "forwarding", "resolver", "out", "metric"})  # fmt: skip
 SCALARS = (
@@ -213,10 +216,10 @@ def toml(value: object) -> str:
     return "[" + ", ".join(map(toml, value)) + "]" if isinstance(value, list) else json.dumps(value)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200)
 @given(st.dictionaries(TABLES, VALUES | st.lists(PART, max_size=3), max_size=4))
 def test_any_text_is_read_or_refused(document: dict[str, object]) -> None:
-    """Whatever a file says, it is read or refused with its mistakes; nothing else happens."""
+    """Whatever a file says, it is read or refused with its mistakes; what is read is right by the schema, too."""
     text = "\n".join(f"{key} = {toml(value)}" for key, value in document.items())
     try:
         topology = Topology.loads(text, "T")
@@ -225,4 +228,5 @@ def test_any_text_is_read_or_refused(document: dict[str, object]) -> None:
     else:
         problems = None
         assert Topology.loads(topology.dumps()) == topology
+        SCHEMA.validate(tomllib.loads(text))
     assert problems is None or (problems and all(problem.startswith("T: ") for problem in problems))

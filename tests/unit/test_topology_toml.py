@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 
+import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -108,6 +110,7 @@ def test_an_empty_topology() -> None:
     assert Topology.loads("") == Topology()
 
 
+VALIDATOR = jsonschema.Draft202012Validator(Topology.json_schema())
 NAMES = [f"n{n}" for n in range(6)] + ["host", "a-long.name_15c"]
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 MTU = st.none() | st.integers(1280, 65535)
@@ -176,10 +179,11 @@ def topologies(draw: st.DrawFn) -> Topology:
     return Topology(namespaces, bridges, veths=veths, routes=routes, masquerades=masquerades, port_forwards=forwards)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60)
 @given(topologies())
 def test_every_topology_survives_being_written(topology: Topology) -> None:
-    """Whatever is in a topology, its text is read as an equal one; so is that of the topology filled in."""
+    """Whatever is in a topology, its text is right by the schema and is read as an equal one; so is that of it filled in."""
+    VALIDATOR.validate(tomllib.loads(topology.dumps()))
     assert Topology.loads(topology.dumps()) == topology
     assigned = topology.assigned()
     assert Topology.loads(assigned.dumps()) == assigned
@@ -188,7 +192,7 @@ def test_every_topology_survives_being_written(topology: Topology) -> None:
     assert assigned.namespace_names == topology.namespace_names
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(topologies())
 def test_assigned_addresses_are_unique_on_each_segment(topology: Topology) -> None:
     """Nobody gets an address that someone else has."""
@@ -220,6 +224,37 @@ def test_the_schema_tells_keys_and_requirements() -> None:
     assert set(port["properties"]) == {"namespace", "address", "name", "mtu", "mac"}
     assert [each["type"] for each in port["properties"]["address"]["oneOf"]] == ["string", "array"]
     assert all("description" in key for key in port["properties"].values())
+
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.mark.parametrize("text", [DESIGN, *(path.read_text() for path in EXAMPLES.glob("*/*.toml"))])
+def test_the_schema_accepts_what_people_write(text: str) -> None:
+    """An editor finds nothing wrong with the documented file and the examples'."""
+    VALIDATOR.validate(tomllib.loads(text))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[[bridge]]",
+        "bridges = 5",
+        "[[bridges]]",
+        "allow_overlap = 'yes'",
+        "[[veths]]\nends = [{ namespace = 'a', adress = '10.0.0.1/24' }, { namespace = 'b' }]",
+        "[[bridges]]\nname = 'br0'\nports = [{ namespace = 'red', mtu = '1500' }]",
+        "[[bridges]]\nname = 'br0'\nports = [{ namespace = 'red', mtu = 67 }]",
+        "[[bridges]]\nname = 'a b'",
+        "[[port_forwards]]\nnamespace = 'host'\nport = 0\nto = 'red:80'",
+        "[[port_forwards]]\nnamespace = 'host'\nport = 80\nto = 'red:80'\nprotocol = 'sctp'",
+    ],
+)
+def test_the_schema_refuses_what_is_refused(text: str) -> None:
+    """A wrong key, type, name or number is marked by the editor already."""
+    with pytest.raises(InvalidTopologyError):
+        Topology.loads(text)
+    assert not VALIDATOR.is_valid(tomllib.loads(text))
 
 
 def test_a_file_is_named_in_its_mistakes(tmp_path: Path) -> None:

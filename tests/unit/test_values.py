@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_netns import values
+from pytest_netns import naming, values
 from pytest_netns.errors import InvalidTopologyError
 
 NAMES = st.from_regex(values.NAME_PATTERN, fullmatch=True)
@@ -17,7 +17,7 @@ NAMES = st.from_regex(values.NAME_PATTERN, fullmatch=True)
 @given(namespace=NAMES, taken=st.sets(NAMES, max_size=5))
 def test_automatic_names_are_valid_and_free(namespace: str, taken: set[str]) -> None:
     """Whatever the namespace is called, its automatic names are names the kernel takes, and are not taken."""
-    for choose in (values.default_interface_name, values.bridge_side_name):
+    for choose in (naming.default_interface_name, naming.bridge_side_name):
         name = choose(namespace, taken)
         assert values.parse_interface_name(name) == name
         assert name not in taken
@@ -29,25 +29,25 @@ def test_automatic_names_never_run_out(namespace: str) -> None:
     """Many interfaces in one namespace all get names of their own."""
     taken: set[str] = set()
     for _ in range(120):
-        taken.add(values.default_interface_name(namespace, taken))
-        taken.add(values.bridge_side_name(namespace, taken))
+        taken.add(naming.default_interface_name(namespace, taken))
+        taken.add(naming.bridge_side_name(namespace, taken))
     assert len(taken) == 240
     assert max(map(len, taken)) <= values.MAX_NAME
 
 
 def test_automatic_names_read_well() -> None:
     """A name that fits is veth-NAMESPACE, numbered from the second on; a long one keeps its beginning."""
-    assert values.default_interface_name("red", ()) == "veth-red"
-    assert values.default_interface_name("red", {"veth-red"}) == "veth-red-2"
-    assert values.default_interface_name("red", {"veth-red", "veth-red-2"}) == "veth-red-3"
-    assert values.bridge_side_name("red", ()) == "veth-red-br"
-    assert values.bridge_side_name("red", {"veth-red-br"}) == "veth-red-br-2"
-    assert values.default_interface_name("production-db-1", ()).startswith("veth-produc")
+    assert naming.default_interface_name("red", ()) == "veth-red"
+    assert naming.default_interface_name("red", {"veth-red"}) == "veth-red-2"
+    assert naming.default_interface_name("red", {"veth-red", "veth-red-2"}) == "veth-red-3"
+    assert naming.bridge_side_name("red", ()) == "veth-red-br"
+    assert naming.bridge_side_name("red", {"veth-red-br"}) == "veth-red-br-2"
+    assert naming.default_interface_name("production-db-1", ()).startswith("veth-produc")
 
 
 def test_long_names_that_begin_alike_stay_apart() -> None:
     """The bridge's sides of namespaces that differ only at the end have different names."""
-    assert values.bridge_side_name("production-db-1", ()) != values.bridge_side_name("production-db-2", ())
+    assert naming.bridge_side_name("production-db-1", ()) != naming.bridge_side_name("production-db-2", ())
 
 
 @given(address=st.ip_addresses(), prefix=st.integers(0, 128))

@@ -161,8 +161,9 @@ def test_neighbours_are_read() -> None:
     message = ndmsg()
     message["family"], message["ifindex"], message["state"] = socket.AF_INET, 5, 2
     message["attrs"] = [["NDA_DST", "192.168.15.2"], ["NDA_LLADDR", "02:00:00:00:00:02"]]
+    message["attrs"].append(["NDA_CACHEINFO", {"ndm_confirmed": 1, "ndm_used": 2, "ndm_updated": 350, "ndm_refcnt": 4}])
     assert rtnetlink.parse_neighbour(encode(message)) == rtnetlink.NeighbourInfo(
-        ipaddress.ip_address("192.168.15.2"), "02:00:00:00:00:02", 5, "reachable"
+        ipaddress.ip_address("192.168.15.2"), "02:00:00:00:00:02", 5, "reachable", 3.5
     )
 
 
