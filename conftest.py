@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 pytest_plugins = ["pytester"]
@@ -31,6 +32,11 @@ HOST_COMMANDS = (
 VOLATILE_LINES = re.compile(r"valid_lft|^#")
 COUNTERS = re.compile(r"packets \d+ bytes \d+|\[\d+:\d+\]")
 SELF_CHANGING = {"nf_conntrack_count", "flow_table_count"}
+
+
+# No example has a time limit on a busy machine; and who runs the suite may not be able to write where it lies.
+hypothesis.settings.register_profile("suite", deadline=None, database=None)
+hypothesis.settings.load_profile("suite")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -206,13 +206,16 @@ class Session:
             hub.forget(late)
 
     def note_refusals(self) -> None:
-        """Add what this environment refused the programs in namespaces, such as a PID namespace."""
+        """Add what this environment refused namespaces and the programs in them, such as a PID namespace."""
         if "pytest_netns.kernel.supervision" in sys.modules:
-            from pytest_netns.kernel import supervision
+            from pytest_netns.kernel import interface_settings, supervision
 
-            refused = supervision.refused()
-            if refused:
-                self.missing.append(f"programs in namespaces ran without: {'; '.join(refused)}")
+            for who, refused in (
+                ("programs in namespaces ran", supervision.refused()),
+                ("namespaces had to do", interface_settings.refused()),
+            ):
+                if refused:
+                    self.missing.append(f"{who} without: {'; '.join(refused)}")
 
     def told_controller(self) -> list[Any]:
         """What an xdist worker sends at its end."""

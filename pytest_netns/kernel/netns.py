@@ -18,6 +18,7 @@ from collections.abc import Iterator
 
 from pytest_netns.errors import KernelError, UnavailableError
 from pytest_netns.kernel import diagnosis, interrupts, rtnetlink, syscalls
+from pytest_netns.kernel.interface_settings import InterfaceSettings
 from pytest_netns.kernel.netlink import NetlinkSocket
 
 THREAD_NAMESPACE = "/proc/thread-self/ns/net"  # /proc/self would be the main thread's
@@ -61,12 +62,14 @@ class NetworkNamespace:
         fd: the descriptor, close-on-exec; -1 once closed.
         inode: its number, the same that ``readlink /proc/PID/ns/net`` shows.
         netlink: a routing netlink socket that belongs to it.
+        interface_settings: what each of its interfaces is given where /proc/sys is read-only.
     """
 
     def __init__(self, name: str, fd: int, netlink: NetlinkSocket) -> None:
         self.name = name
         self.fd = fd
         self.netlink = netlink
+        self.interface_settings = InterfaceSettings(netlink)
         self.inode = os.fstat(fd).st_ino
         self._next_index = _FIRST_INDEX
         _open[self.inode] = self
@@ -96,7 +99,15 @@ class NetworkNamespace:
         for key, value in (*_SYSCTLS, (_PING_GROUP_RANGE, ping_groups())):
             # A kernel built without IPv6, or a read-only /proc/sys: what needs the setting fails with its own error.
             with contextlib.suppress(OSError):
-                write_sysctl_here(key, value)
+                self.write_sysctl(key, value)
+
+    def write_sysctl(self, key: str, value: str) -> None:
+        """Write below /proc/sys/net, or, where that is read-only, to each interface; the calling thread is inside."""
+        try:
+            write_sysctl_here(key, value)
+        except OSError as error:
+            if error.errno != errno.EROFS or not self.interface_settings.write(key, value):
+                raise
 
     def next_index(self) -> int:
         """An interface index nobody has used here yet, so that one message can name what the one before it makes."""

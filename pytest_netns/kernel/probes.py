@@ -141,7 +141,10 @@ def _views() -> Iterator[Probe]:
         partial(_view, "own /sys", partial(syscalls.mount, "sysfs", "/sys", "sysfs", _PROC_FLAGS)),
     )
     yield Probe(
-        group, "write settings", "forwarding, NAT and settings of one's own do not work; the rest does", _setting
+        group,
+        "write settings",
+        "IPv6 is not forwarded and ns.sysctl() writes next to nothing; IPv4 and NAT work",
+        _setting,
     )
 
 
