@@ -77,7 +77,7 @@ class NetworkNamespace:
     @classmethod
     def create(cls, name: str) -> NetworkNamespace:
         """A new namespace with its loopback interface up; the calling thread stays where it is."""
-        _home_descriptor()
+        _home_descriptor(name)
         with _thread_restored():
             _unshare_with_retries(name)
             fd = os.open(THREAD_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
@@ -167,11 +167,21 @@ def home() -> Iterator[None]:
         yield
 
 
-def _home_descriptor() -> int:
-    """Opened when the first namespace is made, while no thread has entered one yet."""
+def _home_descriptor(name: str = "") -> int:
+    """Opened when the first namespace is made, while no thread has entered one yet.
+
+    Raises:
+        UnavailableError: entering a namespace is refused; found out before a thread leaves, as it could not come back.
+    """
     global _home
     if _home < 0:
-        _home = os.open(THREAD_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(THREAD_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            syscalls.setns(fd, syscalls.CLONE_NEWNET)
+        except OSError as error:
+            os.close(fd)
+            raise _creation_error(name, error) from error
+        _home = fd
     return _home
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+import socket
 import struct
 import sys
 import threading
@@ -12,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from pytest_netns.errors import RulesetError, UnavailableError
-from pytest_netns.kernel import bindings
+from pytest_netns.kernel import bindings, diagnosis
 from pytest_netns.kernel.netlink import NETLINK_NETFILTER, NetlinkSocket
 from pytest_netns.kernel.netns import NetworkNamespace
 from pytest_netns.kernel.rtnetlink import Request
@@ -54,14 +55,24 @@ def load() -> ModuleType:
     """The bindings, wherever they are.
 
     Raises:
-        UnavailableError: they are not installed, or their library is not.
+        UnavailableError: they are not installed, or their library is not, or the kernel lacks what they need.
     """
+    _check_kernel()
     try:
         module = _import_bindings()
         module.Nftables()
     except (ImportError, OSError) as error:
         raise UnavailableError("NAT and nft rulesets", str(error), bindings.REMEDY) from error
     return module
+
+
+def _check_kernel() -> None:
+    """Where the kernel does not know netfilter's sockets libnftables would end the process with exit(3)."""
+    try:
+        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER).close()
+    except OSError as error:
+        cause, remedy = diagnosis.explain("nft", error.errno or 0)
+        raise UnavailableError("NAT and nft rulesets", cause, remedy) from error
 
 
 def _import_bindings() -> ModuleType:

@@ -106,6 +106,28 @@ def test_without_nft_only_nat_is_affected(suite: Path, env: dict[str, str], coun
     assert "netns: mode root; NAT is not available: sudo apt-get install python3-nftables" in outcome.output
 
 
+def test_a_kernel_without_netfilter_costs_nat_only(suite: Path) -> None:
+    """libnftables would end the whole process there; the test that needs it is skipped, saying what is missing."""
+    outcome = run_pytest([*as_root(), *filtered("socket/2=12:EPROTONOSUPPORT")], suite)
+    assert outcome.counts == {"passed": 5, "skipped": 1}, outcome.output
+    assert "cannot use NAT and nft rulesets: this kernel lacks it, or its module is not loaded" in outcome.output
+
+
+@pytest.mark.parametrize(
+    ("prefix", "remedy"),
+    [
+        ([*as_root(), *filtered("setns:EPERM")], "start the container with docker run --cap-add SYS_ADMIN"),
+        (["unshare", "--user", "--map-root-user"], "start it with: unshare --user --map-root-user --net ..."),
+    ],
+    ids=["setns refused", "unshare without --net"],
+)
+def test_who_could_not_come_back_does_not_leave(suite: Path, prefix: list[str], remedy: str) -> None:
+    """Where a thread may enter a new namespace, but not its old one again, the tests are skipped and pytest lives on."""
+    outcome = run_pytest(prefix, suite)
+    assert outcome.counts == {"passed": 1, "skipped": 5}, outcome.output
+    assert f"remedy: {remedy}" in outcome.output
+
+
 def test_without_mounts_of_proc_only_the_process_view_is_affected(suite: Path) -> None:
     """In a container that masks /proc everything works, but programs see the processes outside."""
     outcome = run_pytest(MASKED, suite)
@@ -208,6 +230,7 @@ def test_a_limit_that_is_reached_is_named(suite: Path) -> None:
         "unshare",
         "--user",
         "--map-root-user",
+        "--net",
         *shell("echo 0 >/proc/sys/user/max_net_namespaces"),
     ]
     outcome = run_pytest(none_left, suite)
