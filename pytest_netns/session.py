@@ -233,7 +233,7 @@ class Session:
             from pytest_netns.kernel import supervision
 
             supervision.close()
-        if "pytest_netns.kernel.interrupts" in sys.modules:
+        if "pytest_netns.kernel.interrupts" in sys.modules and _is_linux():
             from pytest_netns.kernel import interrupts
 
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
