@@ -187,11 +187,13 @@ class Session:
         """Add the namespaces that should be gone by now to the leaks; with wait, give those just closed their time."""
         if "pytest_netns.kernel.destruction" not in sys.modules:
             return
-        from pytest_netns.kernel import destruction, holders, supervision
+        from pytest_netns.kernel import destruction
 
         hub = destruction.hub_if_any()
         if hub is None:
             return
+        from pytest_netns.kernel import holders, supervision
+
         if wait:
             hub.wait(time.monotonic() + destruction.GRACE)
         for late in hub.overdue():
