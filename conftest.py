@@ -27,10 +27,12 @@ HOST_COMMANDS = (
     "nft list ruleset",
     "iptables-save",
     "ip6tables-save",
+    "iptables-legacy-save",
+    "ip6tables-legacy-save",
 )
 # Times, counters and what the kernel counts on its own: not ours.
-VOLATILE_LINES = re.compile(r"valid_lft|^#")
-COUNTERS = re.compile(r"packets \d+ bytes \d+|\[\d+:\d+\]")
+COMMENT = re.compile(r"^#.*\n?", re.M)
+COUNTERS = re.compile(r"packets \d+ bytes \d+|\[\d+:\d+\]|(valid_lft|preferred_lft|expires) \w+")
 SELF_CHANGING = {"nf_conntrack_count", "flow_table_count"}
 
 
@@ -70,8 +72,7 @@ def _host_state() -> dict[str, str]:
         argv = command.split()
         if shutil.which(argv[0]):
             done = subprocess.run(argv, capture_output=True, text=True, check=False)
-            lines = (line for line in done.stdout.splitlines() if not VOLATILE_LINES.search(line))
-            state[command] = COUNTERS.sub("", "\n".join(lines))
+            state[command] = COUNTERS.sub("", COMMENT.sub("", done.stdout))
     # A lab's addresses must not be known out here; what others on the real network have to do with is theirs.
     neighbours = subprocess.run(["ip", "neighbour"], capture_output=True, text=True, check=False).stdout
     state["neighbours"] = "\n".join(
