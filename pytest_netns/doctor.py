@@ -9,17 +9,18 @@ import os
 import platform
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest_netns
 
 if TYPE_CHECKING:
-    from pytest_netns.kernel.probes import Result
+    from pytest_netns.kernel.probing import Result
 
 _MAIN = (("namespaces", "network"), ("interfaces", "veth"))  # without these there is no lab
 _NOTHING = "only tests that do not use netns can run"
+_MODPROBE = "sudo modprobe "
 _OPEN_FILES = 1024
 _PROCESSES = 256
 _WIDTH = 110
@@ -80,12 +81,12 @@ def examine() -> Report:
             _NOTHING,
         )
         return Report(False, (), (line,))
-    from pytest_netns.kernel import privileges, probes
+    from pytest_netns.kernel import probes, probing
 
-    results = probes.run()
+    results = probing.run(probes.everything())
     ok = {(result.probe.group, result.probe.name) for result in results if result.ok}
     modes = []
-    if privileges.is_privileged() and ("namespaces", "network") in ok:
+    if probing.works_as_root():
         modes.append("root")
     if ("namespaces", "user") in ok:
         modes.append("rootless")
@@ -154,7 +155,7 @@ def _xdist() -> Line:
 
 def show(report: Report) -> str:
     """The table: of each group, what works on one line, and what does not with its cause and remedy."""
-    shown = [_about(), _verdict(report), ""]
+    shown = [_about(), *_wrap("", _verdict(report)), ""]
     for group in dict.fromkeys(line.group for line in report.lines):
         lines = [line for line in report.lines if line.group == group and line.tried]
         good = [line.name for line in lines if line.ok]
@@ -162,19 +163,28 @@ def show(report: Report) -> str:
             shown += _wrap(f"  {group:10} ok   ", ", ".join(good))
         for cause in dict.fromkeys(line.cause for line in lines if not line.ok):
             shown += _show_missing(group, cause, [line for line in lines if line.cause == cause and not line.ok])
-    untried = [line.name for line in report.lines if not line.tried]
+    untried = sum(not line.tried for line in report.lines)
     if untried:
-        shown += _wrap("  not tried, for want of a network namespace: ", ", ".join(untried))
+        shown.append(f"  not tried, for want of a network namespace: the other {untried} things")
     return "\n".join(shown)
 
 
 def _show_missing(group: str, cause: str, lines: Sequence[Line]) -> list[str]:
     """What is missing for one cause."""
-    remedies = dict.fromkeys(line.remedy for line in lines if line.remedy)
+    remedies = _join_remedies(dict.fromkeys(line.remedy for line in lines if line.remedy))
     shown = _wrap(f"  {group:10} NO   ", f"{', '.join(line.name for line in lines)}: {cause}")
     if remedies:
-        shown += _wrap(" " * _INDENT + "remedy: ", "; ".join(remedies))
-    return shown + _wrap(" " * _INDENT + "without: ", "; ".join(dict.fromkeys(line.without for line in lines)))
+        shown += _wrap(" " * _INDENT + "remedy: ", remedies)
+    without = dict.fromkeys(line.without for line in lines if line.without)
+    return shown + _wrap(" " * _INDENT + "without: ", "; ".join(without) or "everything else works")
+
+
+def _join_remedies(remedies: Collection[str]) -> str:
+    """One command for all modules that are to be loaded."""
+    modules = [remedy.removeprefix(_MODPROBE) for remedy in remedies if remedy.startswith(_MODPROBE)]
+    others = [remedy for remedy in remedies if not remedy.startswith(_MODPROBE)]
+    every = " -a" if len(modules) > 1 else ""
+    return "; ".join([*others, *([f"sudo modprobe{every} {' '.join(modules)}"] if modules else [])])
 
 
 def _about() -> str:
@@ -189,11 +199,8 @@ def _about() -> str:
 def _verdict(report: Report) -> str:
     if not report.works:
         return "It does NOT work here: no network namespace can be made."
-    missing = [line.name for line in report.lines if not line.ok]
-    modes = " and ".join(report.modes)
-    return f"It works here, in mode {modes}" + (
-        f"; {len(missing)} things are missing, see NO below." if missing else "."
-    )
+    missing = ", ".join(line.name for line in report.lines if not line.ok)
+    return f"It works here, in mode {' and '.join(report.modes)}{f'; missing: {missing}' if missing else ''}."
 
 
 def _wrap(first: str, text: str) -> list[str]:

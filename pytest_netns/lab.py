@@ -143,6 +143,7 @@ class Lab:
         with self._lock:
             bridge = Bridge(place, name, place._kernel.next_index())
             requests = [rtnetlink.add_bridge(name, bridge.index, mtu=mtu)]
+            requests += place._kernel.interface_settings.of(bridge.index, name)
             requests += [rtnetlink.add_address(bridge.index, name, item) for item in addresses]
             self._make(bridge, [(place, requests)])
             self._register(bridge)
@@ -402,8 +403,10 @@ class Lab:
                 peer_mac=peer_mac,
                 bridge=0 if bridge is None else bridge.index,
             )
-            first = [pair, *(rtnetlink.add_address(a.index, a.name, item) for item in addresses[0])]
+            first = [pair, *ends[0]._kernel.interface_settings.of(a.index, a.name)]
+            first += [rtnetlink.add_address(a.index, a.name, item) for item in addresses[0]]
             second = [rtnetlink.set_link(b.index, b.name, up=True)]
+            second += ends[1]._kernel.interface_settings.of(b.index, b.name)
             second += [rtnetlink.add_address(b.index, b.name, item) for item in addresses[1]]
             self._make(a, [(ends[0], first), (ends[1], second)])
             a._peer, b._peer = b, a

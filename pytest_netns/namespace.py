@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket as sockets
 import subprocess
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pytest_netns import calls, entering, names, nat, process, service, values
 from pytest_netns.errors import InvalidTopologyError, KernelError, NetnsError
 from pytest_netns.interface import Interface
-from pytest_netns.kernel import diagnosis, netns, nftables, rtnetlink
+from pytest_netns.kernel import diagnosis, interface_settings, netns, nftables, rtnetlink
 from pytest_netns.kernel.netlink import NetlinkSocket
 from pytest_netns.kernel.view import View
 from pytest_netns.process import Command, Process
@@ -132,8 +133,17 @@ class Namespace:
         ]
 
     def enable_forwarding(self) -> None:
-        """Make this namespace a router, for IPv4 and IPv6."""
-        self._write_sysctls({"net.ipv4.ip_forward": 1, "net.ipv6.conf.all.forwarding": 1})
+        """Make this namespace a router, for IPv4 and IPv6.
+
+        Where /proc/sys is read-only only IPv4 can be forwarded; the end of the run then says what is missing.
+        """
+        try:
+            self._write_sysctls({"net.ipv4.ip_forward": 1, "net.ipv6.conf.all.forwarding": 1})
+        except KernelError as error:
+            if error.errno != errno.EROFS or self._kernel.interface_settings.read(interface_settings.FORWARDING) != "1":
+                raise
+            cause, remedy = diagnosis.explain("sysctl", errno.EROFS)
+            interface_settings.note_refused(f"forwarding of IPv6: {cause}; remedy: {remedy}")
         self._settings["net.ipv4.ip_forward"] = "1"
 
     def sysctl(self, name: str, value: str | int | None = None) -> str:
@@ -149,7 +159,8 @@ class Namespace:
         if value is not None:
             self._write_sysctls({name: value})
         with self._kernel.entered(), self._sysctl_errors(f"read sysctl {name}"):
-            found = netns.read_sysctl_here(_sysctl_key(name))
+            key = _sysctl_key(name)
+            found = self._kernel.interface_settings.read(key) or netns.read_sysctl_here(key)
         if value is not None:
             self._settings[name] = found
         return found
@@ -158,7 +169,7 @@ class Namespace:
         with self._kernel.entered():
             for name, value in settings.items():
                 with self._sysctl_errors(f"set sysctl {name} to {value}"):
-                    netns.write_sysctl_here(_sysctl_key(name), str(value))
+                    self._kernel.write_sysctl(_sysctl_key(name), str(value))
 
     @contextlib.contextmanager
     def _sysctl_errors(self, action: str) -> Iterator[None]:

@@ -187,11 +187,13 @@ class Session:
         """Add the namespaces that should be gone by now to the leaks; with wait, give those just closed their time."""
         if "pytest_netns.kernel.destruction" not in sys.modules:
             return
-        from pytest_netns.kernel import destruction, holders, supervision
+        from pytest_netns.kernel import destruction
 
         hub = destruction.hub_if_any()
         if hub is None:
             return
+        from pytest_netns.kernel import holders, supervision
+
         if wait:
             if "pytest_netns.kernel.capturing" in sys.modules:
                 from pytest_netns.kernel import capturing
@@ -210,13 +212,16 @@ class Session:
             hub.forget(late)
 
     def note_refusals(self) -> None:
-        """Add what this environment refused the programs in namespaces, such as a PID namespace."""
+        """Add what this environment refused namespaces and the programs in them, such as a PID namespace."""
         if "pytest_netns.kernel.supervision" in sys.modules:
-            from pytest_netns.kernel import supervision
+            from pytest_netns.kernel import interface_settings, supervision
 
-            refused = supervision.refused()
-            if refused:
-                self.missing.append(f"programs in namespaces ran without: {'; '.join(refused)}")
+            for who, refused in (
+                ("programs in namespaces ran", supervision.refused()),
+                ("namespaces had to do", interface_settings.refused()),
+            ):
+                if refused:
+                    self.missing.append(f"{who} without: {'; '.join(refused)}")
 
     def told_controller(self) -> list[Any]:
         """What an xdist worker sends at its end."""
@@ -234,7 +239,7 @@ class Session:
             from pytest_netns.kernel import supervision
 
             supervision.close()
-        if "pytest_netns.kernel.interrupts" in sys.modules:
+        if "pytest_netns.kernel.interrupts" in sys.modules and _is_linux():
             from pytest_netns.kernel import interrupts
 
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

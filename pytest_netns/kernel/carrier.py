@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import array
 import contextlib
-import fcntl
 import struct
 
 from pytest_netns.kernel.netlink import NetlinkSocket
@@ -20,6 +19,8 @@ _ETHTOOL_GLINK = 0x0A
 
 def settle(netlink: NetlinkSocket, name: str) -> None:
     """Have an interface's carrier take effect now; nothing where it is gone or the kernel cannot tell."""
+    import fcntl  # Windows has none, and suites import Lab there all the same
+
     value = array.array("I", [_ETHTOOL_GLINK, 0])
     request = struct.pack("16sP16x", name.encode(), value.buffer_info()[0])  # struct ifreq, netdevice(7)
     with contextlib.suppress(OSError):

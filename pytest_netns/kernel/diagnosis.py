@@ -167,6 +167,12 @@ _ROWS = (
         lambda: not privileges.is_privileged(),
     ),
     _Row(
+        ("network namespace",),
+        (errno.EPERM,),
+        "this process is in a user namespace but not in a network of that, and could not come back to its own",
+        "start it with: unshare --user --map-root-user --net ..., or say --netns-mode=rootless",
+    ),
+    _Row(
         ("own /proc", "own /sys"),
         (errno.EPERM,),
         "parts of it are hidden by other mounts here, so the kernel shows nobody a fresh one",
@@ -219,6 +225,7 @@ _MODULES = {
     "qdisc tbf": "sch_tbf",
     "nft masquerade": "nft_masq",
     "nft DNAT": "nft_nat",
+    "nft": "nf_tables",
 }
 
 

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 
 from pytest_netns.errors import KernelError, UnavailableError
 from pytest_netns.kernel import diagnosis, interrupts, rtnetlink, syscalls
+from pytest_netns.kernel.interface_settings import InterfaceSettings
 from pytest_netns.kernel.netlink import NetlinkSocket
 
 THREAD_NAMESPACE = "/proc/thread-self/ns/net"  # /proc/self would be the main thread's
@@ -62,12 +63,14 @@ class NetworkNamespace:
         fd: the descriptor, close-on-exec; -1 once closed.
         inode: its number, the same that ``readlink /proc/PID/ns/net`` shows.
         netlink: a routing netlink socket that belongs to it.
+        interface_settings: what each of its interfaces is given where /proc/sys is read-only.
     """
 
     def __init__(self, name: str, fd: int, netlink: NetlinkSocket) -> None:
         self.name = name
         self.fd = fd
         self.netlink = netlink
+        self.interface_settings = InterfaceSettings(netlink)
         self.inode = os.fstat(fd).st_ino
         self._next_index = _FIRST_INDEX
         _open[self.inode] = self
@@ -75,7 +78,7 @@ class NetworkNamespace:
     @classmethod
     def create(cls, name: str) -> NetworkNamespace:
         """A new namespace with its loopback interface up; the calling thread stays where it is."""
-        _home_descriptor()
+        _home_descriptor(name)
         back = os.open(THREAD_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
         try:
             _unshare_with_retries(name)
@@ -85,7 +88,7 @@ class NetworkNamespace:
                 netlink = NetlinkSocket(name)
                 namespace = cls(name, fd, netlink)
                 netlink.request(_LOOPBACK_UP)
-                _set_defaults_here()
+                namespace._set_defaults()
             except BaseException:
                 if netlink is not None:
                     netlink.close()
@@ -94,6 +97,22 @@ class NetworkNamespace:
         finally:
             restore(back)
         return namespace
+
+    def _set_defaults(self) -> None:
+        """Run inside: the settings every namespace starts with."""
+        for key, value in (*_SYSCTLS, (_PING_GROUP_RANGE, ping_groups())):
+            try:
+                self.write_sysctl(key, value)
+            except OSError:  # no IPv6, or a read-only /proc/sys: what needs the setting fails with its own error
+                continue
+
+    def write_sysctl(self, key: str, value: str) -> None:
+        """Write below /proc/sys/net, or, where that is read-only, to each interface; the calling thread is inside."""
+        try:
+            write_sysctl_here(key, value)
+        except OSError as error:
+            if error.errno != errno.EROFS or not self.interface_settings.write(key, value):
+                raise
 
     def next_index(self) -> int:
         """An interface index nobody has used here yet, so that one message can name what the one before it makes."""
@@ -123,17 +142,6 @@ class NetworkNamespace:
             os.close(fd)
 
 
-def _set_defaults_here() -> None:
-    """The settings every namespace starts with."""
-    for key, value in (*_SYSCTLS, (_PING_GROUP_RANGE, ping_groups())):
-        try:
-            write_sysctl_here(key, value)
-        except (
-            OSError
-        ):  # a kernel without IPv6, or a read-only /proc/sys: what needs the setting fails with its own error
-            continue
-
-
 @interrupts.uninterrupted
 def restore(fd: int) -> None:
     """Put the calling thread back into the namespace behind a descriptor, and close that, or end the process: it must never run on in the wrong network."""
@@ -161,11 +169,21 @@ def home() -> Iterator[None]:
         restore(back)
 
 
-def _home_descriptor() -> int:
-    """Opened when the first namespace is made, while no thread has entered one yet."""
+def _home_descriptor(name: str = "") -> int:
+    """Opened when the first namespace is made, while no thread has entered one yet.
+
+    Raises:
+        UnavailableError: entering a namespace is refused; found out before a thread leaves, as it could not come back.
+    """
     global _home
     if _home < 0:
-        _home = os.open(THREAD_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(THREAD_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            syscalls.setns(fd, syscalls.CLONE_NEWNET)
+        except OSError as error:
+            os.close(fd)
+            raise _creation_error(name, error) from error
+        _home = fd
     return _home
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+import socket
 import struct
 import sys
 import threading
@@ -12,7 +13,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from pytest_netns.errors import KernelError, RulesetError, UnavailableError
-from pytest_netns.kernel import bindings, wire
+from pytest_netns.kernel import bindings, diagnosis, wire
 from pytest_netns.kernel.netlink import NETLINK_NETFILTER, NetlinkSocket
 from pytest_netns.kernel.netns import NetworkNamespace
 from pytest_netns.kernel.rtnetlink import Request
@@ -57,7 +58,7 @@ def has_rules(namespace: NetworkNamespace) -> bool:
         netlink = NetlinkSocket(namespace.name, NETLINK_NETFILTER)
     try:
         kind = _NFNL_SUBSYS_NFTABLES << 8 | _NFT_MSG_GETGEN
-        request = Request("read the generation of the nft ruleset", kind, struct.pack("=BBH", 0, 0, 0))
+        request = Request(("read the generation of the nft ruleset",), kind, struct.pack("=BBH", 0, 0, 0))
         return netlink.get(request, _parse_generation) > _FIRST_GENERATION
     except KernelError:  # a kernel without nftables
         return False
@@ -74,8 +75,9 @@ def load() -> ModuleType:
     """The bindings, wherever they are.
 
     Raises:
-        UnavailableError: they are not installed, or their library is not.
+        UnavailableError: they are not installed, or their library is not, or the kernel lacks what they need.
     """
+    _check_kernel()
     try:
         module = _import_bindings()
         _open_library_once(module)
@@ -83,6 +85,15 @@ def load() -> ModuleType:
     except (ImportError, OSError) as error:
         raise UnavailableError("NAT and nft rulesets", str(error), bindings.REMEDY) from error
     return module
+
+
+def _check_kernel() -> None:
+    """Where the kernel does not know netfilter's sockets libnftables would end the process with exit(3)."""
+    try:
+        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER).close()
+    except OSError as error:
+        cause, remedy = diagnosis.explain("nft", error.errno or 0)
+        raise UnavailableError("NAT and nft rulesets", cause, remedy) from error
 
 
 def _import_bindings() -> ModuleType:

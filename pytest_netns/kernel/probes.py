@@ -1,4 +1,4 @@
-"""What this machine can do, found out by doing it: each thing in a child process, in namespaces of its own."""
+"""What is tried to find out what this machine can do: each thing in a child process, in namespaces of its own."""
 
 from __future__ import annotations
 
@@ -9,23 +9,13 @@ import socket
 import struct
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 
 from pytest_netns.errors import RulesetError
-from pytest_netns.kernel import (
-    attempts,
-    diagnosis,
-    nftables,
-    privileges,
-    rootless,
-    rtnetlink,
-    supervisor,
-    syscalls,
-    wire,
-)
+from pytest_netns.kernel import attempts, nftables, probing, rootless, rtnetlink, supervisor, syscalls, wire
 from pytest_netns.kernel.attempts import StepError, step
 from pytest_netns.kernel.netns import NetworkNamespace, write_sysctl_here
+from pytest_netns.kernel.probing import Probe
 from pytest_netns.kernel.rtnetlink import Request
 
 _PROC_FLAGS = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
@@ -36,80 +26,11 @@ _TCA_KIND, _TCA_OPTIONS, _TCA_TBF_PARMS = 1, 2, 1
 _IFLA_IFNAME, _IFLA_LINK, _IFLA_LINKINFO = 3, 5, 18
 _IFLA_INFO_KIND, _IFLA_INFO_DATA = 1, 2
 _TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
-_ELSE = "everything else works"
 _TIMEOUT = 10  # seconds a program gets
 
 
-@dataclass(frozen=True)
-class Probe:
-    """One thing to try.
-
-    Attributes:
-        group: what it belongs to, such as ``"interfaces"``.
-        name: what is tried.
-        without: what becomes of tests where it does not work; empty where none could run.
-        attempt: tries it; runs in a child process that may make namespaces.
-        base: whether the child first moves into a network namespace of its own, in the mode that this machine allows.
-    """
-
-    group: str
-    name: str
-    without: str
-    attempt: Callable[[], None]
-    base: bool = True
-
-
-@dataclass(frozen=True)
-class Result:
-    """What came of a probe; ``cause`` and ``remedy`` are empty where it went well.
-
-    Attributes:
-        tried: False where it needs a network namespace and there is none to be had.
-    """
-
-    probe: Probe
-    ok: bool
-    cause: str = ""
-    remedy: str = ""
-    tried: bool = True
-
-
-def run() -> list[Result]:
-    """Try everything, leaving nothing of it."""
-    base_failure = attempts.try_in_child(enter_base)
-    results = []
-    for probe in _all():
-        if not probe.base:
-            results.append(_result(probe, attempts.try_in_child(probe.attempt)))
-        elif base_failure is not None:
-            results.append(_result(probe, base_failure, tried=False))
-        else:
-            results.append(_result(probe, attempts.try_in_child(partial(_attempt_in_base, probe))))
-    return results
-
-
-def _attempt_in_base(probe: Probe) -> None:
-    enter_base()
-    probe.attempt()
-
-
-def _result(probe: Probe, failure: StepError | None, *, tried: bool = True) -> Result:
-    if failure is None:
-        return Result(probe, True)
-    cause, remedy = diagnosis.explain(failure.step, failure.errno, failure.words)
-    return Result(probe, False, cause, failure.remedy or remedy, tried)
-
-
-def enter_base() -> None:
-    """Move this process into a network namespace: as it is where it is privileged, else by a user namespace."""
-    if not privileges.is_privileged():
-        rootless.move()
-        return
-    with step("network namespace"):
-        syscalls.unshare(syscalls.CLONE_NEWNET)
-
-
-def _all() -> list[Probe]:
+def everything() -> list[Probe]:
+    """All probes, in the order in which they are shown."""
     return [*_namespaces(), *_views(), *_interfaces(), *_nat(), *_cables(), *_programs()]
 
 
@@ -119,7 +40,7 @@ def _all() -> list[Probe]:
 def _namespaces() -> Iterator[Probe]:
     group = "namespaces"
     yield Probe(group, "user", "only mode root works", rootless.move, base=False)
-    yield Probe(group, "network", "", _network, base=False)
+    yield Probe(group, "network", "", probing.try_network, base=False)
     yield Probe(group, "PID", "daemons are found and ended one by one", _pid)
     yield Probe(group, "mount", "no views of their own, see below", _mount)
     yield Probe(group, "host name", "programs see the machine's host name", _host_name)
@@ -141,19 +62,16 @@ def _views() -> Iterator[Probe]:
         partial(_view, "own /sys", partial(syscalls.mount, "sysfs", "/sys", "sysfs", _PROC_FLAGS)),
     )
     yield Probe(
-        group, "write settings", "forwarding, NAT and settings of one's own do not work; the rest does", _setting
+        group,
+        "write settings",
+        "IPv6 is not forwarded and ns.sysctl() writes next to nothing; IPv4 and NAT work",
+        _setting,
     )
 
 
 def _mount_names() -> None:
     syscalls.mount("tmpfs", "/sys", "tmpfs")
     supervisor.mount_names("/sys")
-
-
-def _network() -> None:
-    enter_base()
-    with step("network namespace"):
-        NetworkNamespace.create("probe").close()
 
 
 def _pid() -> None:
@@ -218,9 +136,9 @@ def _interfaces() -> Iterator[Probe]:
         "wireguard": b"",
     }
     for kind, data in with_card.items():
-        yield Probe(group, kind, _ELSE, partial(_link, kind, data, on_card=True))
+        yield Probe(group, kind, "", partial(_link, kind, data, on_card=True))
     for kind, data in alone.items():
-        yield Probe(group, kind, _ELSE, partial(_link, kind, data))
+        yield Probe(group, kind, "", partial(_link, kind, data))
     yield Probe(group, "tun", "programs that open /dev/net/tun, such as VPNs, do not work", _tun)
 
 
@@ -269,7 +187,7 @@ def _nat() -> Iterator[Probe]:
             yield Probe(
                 group,
                 f"{name} {version}",
-                _ELSE,
+                "",
                 partial(_nft, name, text),
             )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ RTNLGRP_NSID = 28
 ADDRESS_GROUPS = (5, 9)  # RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR
 
 IFF_UP, IFF_LOOPBACK, IFF_RUNNING = 0x1, 0x8, 0x40
+IPV4_FORWARDING, IPV4_RP_FILTER, IPV4_ROUTE_LOCALNET = 1, 8, 26  # IPV4_DEVCONF_ of linux/ip.h
 IFA_F_NODAD = 0x02
 NUD_STATES = {
     0x01: "incomplete",
@@ -43,10 +45,11 @@ _NEIGHBOUR = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
 _NSID = struct.Struct("=Bxxx")
 
 (_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO) = (1, 3, 4, 5, 10, 18)
-(_IFLA_STATS64, _IFLA_NET_NS_FD, _IFLA_LINK_NETNSID) = (23, 28, 37)
+(_IFLA_STATS64, _IFLA_AF_SPEC, _IFLA_NET_NS_FD, _IFLA_LINK_NETNSID) = (23, 26, 28, 37)
 _IFLA_INFO_KIND, _IFLA_INFO_DATA = 1, 2
 _VETH_INFO_PEER = 1
 _IFLA_BR_STP_STATE = 5
+_IFLA_INET_CONF = 1
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS = 1, 2, 4, 8
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC, _RTA_VIA, _RTA_TABLE = 1, 4, 5, 6, 7, 18, 15
 _RT_TABLE_MAIN, _RTPROT_BOOT, _RTN_UNICAST, _RTN_LOCAL = 254, 3, 1, 2
@@ -161,6 +164,13 @@ def set_link(
     if mtu is not None or mac is not None:
         words = ("set MTU of" if mtu is not None else "set MAC address of", name)
     return Request(words, RTM_NEWLINK, _ifinfo(index, up=up) + _link_attributes(mtu=mtu, mac=mac))
+
+
+def set_ipv4_settings(index: int, name: str, settings: Mapping[int, int]) -> Request:
+    """Change an interface's settings below net.ipv4.conf, by their IPV4_ numbers; the name only serves the error message."""
+    values = nested(_IFLA_INET_CONF, *(u32(number, value) for number, value in settings.items()))
+    body = _ifinfo(index) + nested(_IFLA_AF_SPEC, nested(socket.AF_INET, values))
+    return Request(("set IPv4 settings of", name), RTM_NEWLINK, body)
 
 
 def delete_link(index: int, name: str) -> Request:

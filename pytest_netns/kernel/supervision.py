@@ -243,7 +243,7 @@ def wait_ended(pidfd: int, timeout: float) -> bool:
     return bool(poll.poll(max(timeout, 0) * 1000))
 
 
-def kill(pidfd: int, number: int = signal.SIGKILL) -> None:
+def kill(pidfd: int, number: int) -> None:
     """Signal the process behind a pidfd; nothing where it has ended."""
     with contextlib.suppress(ProcessLookupError):
         signal.pidfd_send_signal(pidfd, number)

@@ -10,6 +10,7 @@ import ctypes
 import errno
 import os
 import struct
+import sys
 
 CLONE_FS = 0x00000200
 CLONE_NEWNS = 0x00020000
@@ -29,11 +30,12 @@ PR_CAP_AMBIENT_RAISE = 2
 CAP_NET_BIND_SERVICE, CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_CHROOT, CAP_SYS_ADMIN = 10, 12, 13, 18, 21
 _CAPABILITY_VERSION_3 = 0x20080522  # capget(2): two 32-bit words per set
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
-_libc.prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
-_setns = _libc.setns
-_setns.argtypes = (ctypes.c_int, ctypes.c_int)
+if sys.platform == "linux":  # elsewhere suites import Lab all the same, to name it in annotations
+    _libc = ctypes.CDLL(None, use_errno=True)
+    _libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
+    _libc.prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
+    _setns = _libc.setns
+    _setns.argtypes = (ctypes.c_int, ctypes.c_int)
 
 
 def _check(result: int, name: str) -> None:

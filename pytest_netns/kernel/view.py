@@ -134,7 +134,7 @@ class View:
 
     def close(self) -> None:
         """Kill every process inside, and wait until the thread has left; processes of ours still have to be reaped."""
-        supervision.kill(self.init.pidfd)
+        supervision.kill(self.init.pidfd, signal.SIGKILL)
         self._jobs.put(None)
         if self._thread.is_alive():
             self._thread.join()

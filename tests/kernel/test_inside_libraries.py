@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from pytest_netns import Lab, Namespace
+from pytest_netns.kernel import privileges
 
 BLUE = "192.168.15.2"
 
@@ -221,27 +222,31 @@ def _postgresql() -> Path | None:
 
 
 @pytest.fixture
-def postgres(blue: Namespace, tmp_path: Path) -> None:
-    """A real PostgreSQL in blue; its owner is not root, which it refuses."""
+def postgres(blue: Namespace, tmp_path: Path) -> Iterator[None]:
+    """A real PostgreSQL in blue; whoever runs it is not root, which it refuses."""
     programs = _postgresql()
     if programs is None:
         pytest.skip("PostgreSQL is not installed")
     who: dict[str, Any] = {}
+    as_user: list[str] = []
     directory = tmp_path / "data"
     directory.mkdir()
-    if os.geteuid() == 0:
+    if os.geteuid() == 0 and privileges.in_own_user_namespace():  # there is nobody else in there to be
+        as_user = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
+    elif os.geteuid() == 0:
         account = pwd.getpwnam("postgres")
         who = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
         os.chown(directory, account.pw_uid, account.pw_gid)
         for parent in (tmp_path, *tmp_path.parents):
             if parent.stat().st_mode & 0o077 == 0:
                 parent.chmod(0o711)
-    blue.run(
-        [programs / "initdb", "-D", directory, "-U", "app", "-A", "trust", "--no-sync", "--no-instructions"], **who
-    )
+    initdb = [programs / "initdb", "-D", directory, "-U", "app", "-A", "trust", "--no-sync", "--no-instructions"]
+    blue.run([*as_user, *initdb], **who)
     (directory / "pg_hba.conf").write_text("host all app 192.168.15.0/24 trust\n")
     options = ["-c", "listen_addresses=*", "-c", "fsync=off", "-c", "unix_socket_directories="]
-    blue.start([programs / "postgres", "-D", directory, *options], ready=5432, timeout=20, **who)
+    with blue.start([*as_user, programs / "postgres", "-D", directory, *options], ready=5432, timeout=20, **who):
+        yield
+    shutil.rmtree(directory)  # who runs pytest next may not be able to
 
 
 def test_postgresql(red: Namespace, postgres: None) -> None:

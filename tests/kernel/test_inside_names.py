@@ -226,7 +226,7 @@ def test_a_dns_server_in_the_lab_answers_for_its_zone(pair: tuple[Namespace, Nam
     """A real dnsmasq in blue, made red's name server: programs, calls and the test's own thread get its answers."""
     red, blue = pair
     blue.start(
-        "dnsmasq --keep-in-foreground --conf-file=/dev/null --no-hosts --no-resolv --user= --pid-file= "
+        "dnsmasq --keep-in-foreground --conf-file=/dev/null --no-hosts --no-resolv --user= --group= --pid-file= "
         "--address=/shop.example/192.0.2.7",
         ready="udp/53",
     )

@@ -24,6 +24,7 @@ from pytest_netns import (
     VethEnd,
     VethSpec,
 )
+from pytest_netns.kernel import rtnetlink
 
 FOUR = ("192.168.15.1/24", "192.168.15.2/24")
 SIX = ("fd00:15::1/64", "fd00:15::2/64")
@@ -256,6 +257,19 @@ def test_sysctl_is_the_namespaces_own(netns: Lab, red: Namespace, blue: Namespac
     assert blue.sysctl("net.ipv4.ip_default_ttl") != "42"
     with open("/proc/sys/net/ipv4/ip_default_ttl") as file:
         assert file.read() == before
+
+
+def test_settings_over_netlink_are_those_of_proc(netns: Lab, red: Namespace, blue: Namespace) -> None:
+    """An interface given IPv4 settings over netlink has them in /proc/sys, and no other interface has."""
+    netns.add_veth(red, blue)
+    interface = red.interfaces["veth-red"]
+    numbers = {"forwarding": rtnetlink.IPV4_FORWARDING, "route_localnet": rtnetlink.IPV4_ROUTE_LOCALNET}
+    settings = dict.fromkeys(numbers.values(), 1) | {rtnetlink.IPV4_RP_FILTER: 2}
+    red._netlink.request(rtnetlink.set_ipv4_settings(interface.index, interface.name, settings))
+    expected = dict.fromkeys(numbers, "1") | {"rp_filter": "2"}
+    for name, value in expected.items():
+        assert red.sysctl(f"net.ipv4.conf.veth-red.{name}") == value
+        assert red.sysctl(f"net.ipv4.conf.lo.{name}") == "0"
 
 
 def test_forwarding_is_off_until_enabled(red: Namespace) -> None:

@@ -286,7 +286,7 @@ def test_started_by_python_code_inside(lab: Lab) -> None:
     victims = inside(lab) - {red._spawner().init.pid}
     assert len(victims) == 3
     lab.close()
-    assert raw.wait(0) == called.wait(0) == -signal.SIGTERM
+    assert raw.wait(5) == called.wait(5) == -signal.SIGTERM
     assert not [pid for pid in victims if os.path.exists(f"/proc/{pid}") and state(pid) != "Z"]
 
 
@@ -351,7 +351,7 @@ def test_replacing_the_supervisor_spares_who_is_inside(lab: Lab) -> None:
         assert supervision.supervisor() is not old
         assert raw.poll() is None
     lab.close()
-    assert raw.wait(0) == -signal.SIGTERM
+    assert raw.wait(5) == -signal.SIGTERM
 
 
 # -- steady ----------------------------------------------------------------------------------------

@@ -55,7 +55,7 @@ def without_capabilities(*names: str) -> Argv:
 
 
 def filtered(*calls: str) -> Argv:
-    """A command's beginning: a seccomp filter refuses these system calls, each as NAME:ERRNO."""
+    """A command's beginning: a seccomp filter refuses these system calls, each as NAME:ERRNO; see seccomp_filter.py."""
     return [sys.executable, str(FILTER), *calls, "--"]
 
 
@@ -128,6 +128,6 @@ def give(directory: Path) -> Path:
 
 
 SYSTEM_CALLS = {
-    "x86_64": {"unshare": 272, "setns": 308, "mount": 165, "clone3": 435},
-    "aarch64": {"unshare": 97, "setns": 268, "mount": 40, "clone3": 435},
+    "x86_64": {"unshare": 272, "setns": 308, "mount": 165, "clone3": 435, "write": 1, "socket": 41},
+    "aarch64": {"unshare": 97, "setns": 268, "mount": 40, "clone3": 435, "write": 64, "socket": 198},
 }.get(platform.machine(), {})

@@ -1,6 +1,7 @@
 """Run a command under a seccomp filter that refuses system calls: ``seccomp_filter.py unshare:EPERM ... -- COMMAND``.
 
-What container runtimes do by default; see seccomp(2).
+With ``socket/2=12:EPROTONOSUPPORT`` only those whose argument 2, counted from 0, is 12. What container runtimes do by
+default; see seccomp(2).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import errno
 import os
 import struct
 import sys
+from typing import NamedTuple
 
 from environments import SYSTEM_CALLS
 
@@ -18,11 +20,31 @@ LOAD, JUMP_IF_EQUAL, RETURN = 0x20, 0x15, 0x06  # BPF: load a word, jump if it e
 REFUSE, ALLOW = 0x00050000, 0x7FFF0000
 
 
-def program(refused: dict[int, int]) -> bytes:
-    """The filter's instructions: the system call's number is the first word of what it sees."""
-    lines = [(LOAD, 0, 0, 0)]
-    for number, code in refused.items():
-        lines += [(JUMP_IF_EQUAL, 0, 1, number), (RETURN, 0, 0, REFUSE | code)]
+class Rule(NamedTuple):
+    """A system call to refuse: with any arguments where ``argument`` is None."""
+
+    number: int
+    argument: int | None
+    value: int
+    code: int
+
+
+def parse(word: str) -> Rule:
+    """NAME:ERRNO or NAME/ARGUMENT=VALUE:ERRNO."""
+    call, code = word.split(":")
+    name, _, condition = call.partition("/")
+    argument, _, value = condition.partition("=")
+    return Rule(SYSTEM_CALLS[name], int(argument) if condition else None, int(value or 0), getattr(errno, code))
+
+
+def program(rules: list[Rule]) -> bytes:
+    """The filter's instructions: what it sees is the system call's number, and its arguments from byte 16 on."""
+    lines = []
+    for rule in rules:
+        checks = [(LOAD, 0, 0, 0), (JUMP_IF_EQUAL, 0, 3 if rule.argument is not None else 1, rule.number)]
+        if rule.argument is not None:
+            checks += [(LOAD, 0, 0, 16 + 8 * rule.argument), (JUMP_IF_EQUAL, 0, 1, rule.value)]
+        lines += [*checks, (RETURN, 0, 0, REFUSE | rule.code)]
     lines.append((RETURN, 0, 0, ALLOW))
     return b"".join(struct.pack("=HBBI", *line) for line in lines)
 
@@ -39,6 +61,5 @@ def install(instructions: bytes) -> None:
 
 if __name__ == "__main__":
     cut = sys.argv.index("--")
-    pairs = (word.split(":") for word in sys.argv[1:cut])
-    install(program({SYSTEM_CALLS[name]: getattr(errno, code) for name, code in pairs}))
+    install(program([parse(word) for word in sys.argv[1:cut]]))
     os.execvp(sys.argv[cut + 1], sys.argv[cut + 1 :])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import pytest
 from environments import (
+    IS_ROOT,
+    OTHER,
     Argv,
     as_root,
     environment,
@@ -22,11 +25,23 @@ from environments import (
     without_capabilities,
 )
 
+NETLINK_NETFILTER = 12  # linux/netlink.h
 IN_OWN_MOUNTS = [*as_root(), "unshare", "--mount"]
 IN_OWN_USERS = [*as_root(), "unshare", "--user", "--map-root-user"]
 IN_USERS_AND_MOUNTS = ["unshare", "--user", "--map-root-user", "--mount", "--net"]
 READ_ONLY = "mount --bind /proc/sys /proc/sys; mount -o remount,bind,ro /proc/sys"
 CONTAINER = ("unshare:EPERM", "setns:EPERM", "mount:EPERM", "clone3:ENOSYS")  # what Docker's default filter refuses
+# Settings that other kernels have in /proc/sys/kernel; setpriv reads cap_last_cap there.
+KERNEL = """
+last=$(cat /proc/sys/kernel/cap_last_cap)
+mount -t tmpfs tmpfs /proc/sys/kernel
+echo $last >/proc/sys/kernel/cap_last_cap
+echo {value} >/proc/sys/kernel/{name}
+"""
+UBUNTU = KERNEL.format(name="apparmor_restrict_unprivileged_userns", value=1)
+OLD_DEBIAN = KERNEL.format(name="unprivileged_userns_clone", value=0)
+UID = OTHER if IS_ROOT else 0  # who one is after `unprivileged` inside IN_OWN_MOUNTS
+UID_MAP = len(f"{UID} {UID} 1")  # bytes; nothing else is written in one piece of that size
 CHROOT = """
 dir=$(mktemp -d "${TMPDIR:-/tmp}/netns-chroot.XXXXXX")
 for entry in /*; do
@@ -36,6 +51,13 @@ for entry in /*; do
 done
 exec chroot $dir "$@"
 """
+
+
+def unprivileged() -> Argv:
+    """A command's beginning, in IN_OWN_MOUNTS: somebody without any privilege, who may write a user namespace's uid_map."""
+    return ordinary_user() if IS_ROOT else ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin"]
+
+
 ROWS: list[tuple[str, Argv, str, str, str]] = [
     (
         "docker, default",
@@ -50,6 +72,41 @@ ROWS: list[tuple[str, Argv, str, str, str]] = [
         "namespaces/mount",
         "AppArmor forbids mounts in this container",
         "--security-opt apparmor=unconfined",
+    ),
+    (
+        "Ubuntu 24.04, GitHub's runners",
+        [*IN_OWN_MOUNTS, *shell(UBUNTU), *unprivileged(), *filtered(f"write/2={UID_MAP}:EPERM")],
+        "namespaces/user",
+        "AppArmor lets programs without a profile make user namespaces but not use them",
+        "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or run pytest under sudo",
+    ),
+    (
+        "old Debian",
+        [*IN_OWN_MOUNTS, *shell(OLD_DEBIAN), *unprivileged(), *filtered("unshare:EPERM")],
+        "namespaces/user",
+        "kernel.unprivileged_userns_clone is 0",
+        "sudo sysctl -w kernel.unprivileged_userns_clone=1",
+    ),
+    (
+        "setns refused",
+        filtered("setns:EPERM"),
+        "namespaces/network",
+        "a seccomp filter refuses it, as container runtimes' default does",
+        "--cap-add SYS_ADMIN --cap-add NET_ADMIN",
+    ),
+    (
+        "mount refused",
+        [*as_root(), *filtered("mount:EPERM")],
+        "views/own /proc",
+        "a seccomp filter refuses it, as container runtimes' default does",
+        "--security-opt seccomp=unconfined",
+    ),
+    (
+        "gVisor, WSL2: no nftables",
+        [*as_root(), *filtered(f"socket/2={NETLINK_NETFILTER}:EPROTONOSUPPORT")],
+        "NAT/nft",
+        "this kernel lacks it, or its module is not loaded (Protocol not supported, EPROTONOSUPPORT)",
+        "sudo modprobe nf_tables",
     ),
     (
         "read-only /proc/sys",
@@ -83,6 +140,16 @@ ROWS: list[tuple[str, Argv, str, str, str]] = [
         "user.max_net_namespaces is reached (No space left on device, ENOSPC)",
         "sudo sysctl -w user.max_net_namespaces=",
     ),
+    *(
+        (
+            f"no {name}s left",
+            [*IN_OWN_USERS, *shell(f"echo 0 >/proc/sys/user/max_{short}_namespaces")],
+            f"namespaces/{name.removesuffix(' namespace')}",
+            f"user.max_{short}_namespaces is reached (No space left on device, ENOSPC)",
+            f"sudo sysctl -w user.max_{short}_namespaces=",
+        )
+        for name, short in (("PID namespace", "pid"), ("mount namespace", "mnt"), ("host name", "uts"))
+    ),
     (
         "root without any capability",
         without_capabilities("all"),
@@ -96,6 +163,17 @@ ROWS: list[tuple[str, Argv, str, str, str]] = [
         "interfaces/tun",
         "there is no /dev/net/tun",
         "--device /dev/net/tun",
+    ),
+    (
+        "/dev/net/tun of somebody else",
+        [
+            *IN_OWN_MOUNTS,
+            *shell("mount -t tmpfs tmpfs /dev/net; touch /dev/net/tun; chmod 0 /dev/net/tun"),
+            *("setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override"),
+        ],
+        "interfaces/tun",
+        "/dev/net/tun may not be opened (Permission denied, EACCES)",
+        "sudo chmod 666 /dev/net/tun",
     ),
     (
         "podman with SYS_ADMIN and NET_ADMIN",
@@ -137,10 +215,22 @@ def test_the_cause_and_the_remedy_are_named(prefix: Argv, row: str, cause: str, 
         ([], 0, None),
         (ordinary_user(), 0, ["rootless"]),
         (without_capabilities("sys_admin"), 0, ["rootless"]),
+        (without_capabilities("net_admin"), 0, ["rootless"]),
+        (["unshare", "--user", "--map-root-user"], 0, ["rootless"]),
         ([*as_root(), *filtered("mount:EACCES")], 0, ["root", "rootless"]),
+        ([*as_root(), *filtered("clone3:ENOSYS")], 0, ["root", "rootless"]),
         ([*ordinary_user(), *filtered(*CONTAINER)], 1, []),
     ],
-    ids=["here", "ordinary user", "root without CAP_SYS_ADMIN", "no mounts", "filtered"],
+    ids=[
+        "here",
+        "ordinary user",
+        "root without CAP_SYS_ADMIN",
+        "root without CAP_NET_ADMIN",
+        "unshare without --net",
+        "no mounts",
+        "no clone3",
+        "filtered",
+    ],
 )
 def test_the_exit_status_says_whether_labs_can_be_made(prefix: Argv, status: int, modes: list[str] | None) -> None:
     """0 exactly where a namespace with a veth pair can be made, in whichever mode."""
@@ -154,7 +244,7 @@ def test_what_needs_a_namespace_is_not_blamed_as_well() -> None:
     """Where no namespace can be made there is one cause to mend, and it is told once."""
     _, _, table = run_doctor([*ordinary_user(), *filtered(*CONTAINER)])
     assert table.count(" NO ") == 1
-    assert "not tried, for want of a network namespace: PID, mount" in table
+    assert re.search(r"not tried, for want of a network namespace: the other \d\d things$", table, re.M)
 
 
 @pytest.fixture
@@ -173,16 +263,22 @@ def test_a_chroot_is_recognised(in_chroot: Argv) -> None:
     assert (code, found["modes"]) == (0, ["root"])
 
 
-def test_every_row_was_really_tried() -> None:
-    """A kind of interface that no kernel has is reported as missing: what is shown as working has been made."""
+def test_a_kind_the_kernel_lacks_is_not_shown_as_working() -> None:
+    """What is shown as working has been made: a kind of interface that no kernel has is missing, and how to load it said."""
     code = (
-        "from pytest_netns.kernel import attempts, probes; probes.enter_base(); "
-        "print(attempts.try_in_child(lambda: probes._link('nosuchkind')).errno)"
+        "from pytest_netns.kernel import probes, probing\n"
+        "kind = probing.Probe('interfaces', 'nosuchkind', '', lambda: probes._link('nosuchkind'))\n"
+        "(result,) = probing.run([kind])\n"
+        "print(result.ok, result.cause, result.remedy, sep=chr(10))"
     )
     done = subprocess.run(
         [*as_root(), sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True
     )
-    assert done.stdout.strip() == "95"
+    assert done.stdout.splitlines() == [
+        "False",
+        "this kernel lacks it, or its module is not loaded (Unknown device type: Operation not supported, ENOTSUP)",
+        "sudo modprobe nosuchkind",
+    ]
 
 
 def test_unknown_subcommand_names_the_known_ones() -> None:

@@ -5,27 +5,19 @@ Select them with ``-m neighbours``, leave them out with ``-m 'not neighbours'``:
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import os
 import shutil
 import subprocess
-import sys
 import tempfile
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+import neighbour_environments
 import pytest
-from environments import IS_ROOT, ROOT, Outcome, as_root, environment, give, ordinary_user, run_pytest
+from environments import Outcome, as_root, environment, give, ordinary_user, run_pytest
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-NEIGHBOURS = PROJECT["dependency-groups"]["neighbours"]
-OLDEST = (
-    next(each for each in PROJECT["project"]["dependencies"] if each.startswith("pytest>=")).replace(">=", "==") + ".*"
-)
+from pytest_netns.kernel import privileges
+
 pytestmark = pytest.mark.neighbours
-INSTALL_TIMEOUT = 240  # seconds
 
 SUITE = """
 import socket
@@ -51,28 +43,21 @@ def test_inside(netns):
 COUNT = 3
 
 
-def environment_of(*requirements: str) -> str:
-    """The Python of an environment with these packages and the project; made once and kept for later runs."""
-    key = hashlib.sha256(repr((requirements, str(ROOT), sys.version, os.geteuid())).encode()).hexdigest()[:12]
-    place = Path(tempfile.gettempdir()) / f"pytest-netns-neighbours-{key}"
-    python, done = place / "bin" / "python", place / "done"
-    with open(f"{place}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # workers of one run share it
-        if not done.exists():
-            if not IS_ROOT:
-                pytest.skip("needs root: without it, this process has no way out to install packages")
-            shutil.rmtree(place, ignore_errors=True)
-            subprocess.run([sys.executable, "-m", "venv", str(place)], check=True, timeout=INSTALL_TIMEOUT)
-            install = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", "-e", str(ROOT)]
-            subprocess.run([*install, *requirements], check=True, timeout=INSTALL_TIMEOUT)
-            done.touch()
-    return str(python)
+def environment_of(requirements: tuple[str, ...]) -> str:
+    """The Python of an environment with these packages and the project."""
+    if not neighbour_environments.is_made(requirements):
+        if privileges.in_own_user_namespace():
+            pytest.skip(
+                "needs packages, and there is no way out: first run python tests/plugin/neighbour_environments.py"
+            )
+        neighbour_environments.make(requirements)
+    return str(neighbour_environments.python_of(requirements))
 
 
 @pytest.fixture(scope="session")
 def python() -> str:
     """An environment with all neighbours and the newest pytest."""
-    return environment_of(*NEIGHBOURS)
+    return environment_of(neighbour_environments.ALL_AT_ONCE)
 
 
 @pytest.fixture
@@ -233,7 +218,9 @@ def test_neighbours_hypothesis_and_subtests(python: str, directory: Path) -> Non
     check(python, directory, OTHERS, passed=2)
 
 
-@pytest.mark.parametrize("requirement", [OLDEST, "pytest"], ids=["oldest", "newest"])
-def test_neighbours_pytest_versions(directory: Path, requirement: str) -> None:
+@pytest.mark.parametrize(
+    "requirements", [neighbour_environments.OLDEST, neighbour_environments.NEWEST], ids=["oldest", "newest"]
+)
+def test_neighbours_pytest_versions(directory: Path, requirements: tuple[str, ...]) -> None:
     """The oldest pytest that is supported, and the newest there is."""
-    check(environment_of(requirement, "pytest-xdist"), directory, SUITE, "-W", "error", "-n", "2", passed=COUNT)
+    check(environment_of(requirements), directory, SUITE, "-W", "error", "-n", "2", passed=COUNT)

@@ -1,0 +1,57 @@
+"""Where /proc/sys is read-only: IPv4 settings of all interfaces go to each of them over netlink instead, rtnetlink(7).
+
+The kernel takes the settings below net.ipv4.conf.INTERFACE that way, and nothing else: neither those of a whole
+namespace, such as ping_group_range, nor any of IPv6.
+"""
+
+from __future__ import annotations
+
+from pytest_netns.kernel import rtnetlink
+from pytest_netns.kernel.netlink import NetlinkSocket
+from pytest_netns.kernel.rtnetlink import Request
+
+FORWARDING = "ipv4/ip_forward"
+# What writing a setting for all interfaces means for each.
+_OF_EACH = {
+    FORWARDING: rtnetlink.IPV4_FORWARDING,
+    "ipv4/conf/all/forwarding": rtnetlink.IPV4_FORWARDING,
+    "ipv4/conf/all/rp_filter": rtnetlink.IPV4_RP_FILTER,
+    "ipv4/conf/all/route_localnet": rtnetlink.IPV4_ROUTE_LOCALNET,
+}
+_refused: dict[str, None] = {}
+
+
+class InterfaceSettings:
+    """What each interface of a namespace is given; empty where /proc/sys can be written."""
+
+    def __init__(self, netlink: NetlinkSocket) -> None:
+        self._netlink = netlink
+        self._values: dict[int, int] = {}
+
+    def write(self, key: str, value: str) -> bool:
+        """Set it on every interface there is, and those to come; False where that is not the way to set it."""
+        if key not in _OF_EACH or not value.isdecimal():
+            return False
+        self._values[_OF_EACH[key]] = int(value)
+        links = self._netlink.dump(rtnetlink.dump_links(), rtnetlink.parse_link)
+        self._netlink.request(*(request for link in links for request in self.of(link.index, link.name)))
+        return True
+
+    def read(self, key: str) -> str | None:
+        """What was written; None where the setting is the kernel's."""
+        value = self._values.get(_OF_EACH.get(key, 0))
+        return None if value is None else str(value)
+
+    def of(self, index: int, name: str) -> list[Request]:
+        """What makes an interface that was just added like the others."""
+        return [rtnetlink.set_ipv4_settings(index, name, self._values)] if self._values else []
+
+
+def note_refused(what: str) -> None:
+    """Remember what namespaces had to do without."""
+    _refused[what] = None
+
+
+def refused() -> list[str]:
+    """What namespaces of this process had to do without, each once."""
+    return list(_refused)
