@@ -182,6 +182,7 @@ def test_netlink_closed(pair):
 
 def test_init_killed(pair):
     os.kill(pair["red"]._view.init.pid, 9)
+    pair["red"]._services[0].wait(20)
     assert 0
 
 def test_lab_closed(pair):
