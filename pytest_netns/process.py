@@ -10,15 +10,16 @@ import signal
 import subprocess
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from pytest_netns.errors import CommandError, CommandTimeout, InvalidTopologyError, NetnsError, show_argv
+from pytest_netns.errors import CommandError, CommandTimeout, InvalidTopologyError, NetnsError, naming, show_argv
 from pytest_netns.kernel import privileges
 
 if TYPE_CHECKING:
     from pytest_netns.namespace import Namespace
 
 Command: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+E = TypeVar("E", bound=NetnsError)
 
 STOP_GRACE = 2.0  # seconds between SIGTERM and SIGKILL in Process.stop
 
@@ -74,6 +75,7 @@ def parse_command(command: Command, shell: bool) -> Command:
     return argv
 
 
+@naming("start program")
 def spawn(
     namespace: Namespace,
     command: Command,
@@ -114,6 +116,7 @@ def _add_groups(options: dict[str, Any]) -> None:
     options.setdefault("extra_groups", os.getgrouplist(entry.pw_name, entry.pw_gid))
 
 
+@naming("run program")
 def run(
     namespace: Namespace,
     command: Command,
@@ -141,7 +144,7 @@ def run(
         stdout, stderr = _rest_of_output(process)
         timed_out = CommandTimeout(process.args, timeout or 0, stdout, stderr, namespace=namespace.name)
         namespace._lab._note_failure(timed_out)
-        raise timed_out from None
+        raise note_lacks(timed_out, namespace) from None
     except BaseException:  # KeyboardInterrupt too: as subprocess.run, never leave it running
         process.kill()
         process.wait()
@@ -160,8 +163,16 @@ def run(
     if check and status:
         failed = CommandError(status, process.args, stdout, stderr, namespace=namespace.name)
         namespace._lab._note_failure(failed)
-        raise failed
+        raise note_lacks(failed, namespace)
     return subprocess.CompletedProcess(process.args, status, stdout, stderr)
+
+
+def note_lacks(error: E, namespace: Namespace) -> E:
+    """Add to an error what programs in this namespace have to do without: it may be the reason."""
+    lacks = namespace._view.init.lacks if namespace._view is not None else ()
+    if lacks:
+        error.add_note(f"programs here run without {'; '.join(lacks)}: pytest-netns doctor says what mends it")
+    return error
 
 
 def _rest_of_output(process: Process) -> tuple[Any, Any]:
