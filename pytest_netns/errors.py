@@ -186,7 +186,7 @@ class NotReadyError(NetnsError, TimeoutError):
         super().__init__(message + show_output(output, None))
 
 
-def naming(action: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+def fails_as(action: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """What the kernel refuses anywhere in a function, without a word on what for, is raised as this action (decorator).
 
     Errors of ours stay, and so do those Python gives for a program or file of the user's.

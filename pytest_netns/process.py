@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from pytest_netns.errors import CommandError, CommandTimeout, InvalidTopologyError, NetnsError, naming, show_argv
+from pytest_netns.errors import CommandError, CommandTimeout, InvalidTopologyError, NetnsError, fails_as, show_argv
 from pytest_netns.kernel import privileges
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def parse_command(command: Command, shell: bool) -> Command:
     return argv
 
 
-@naming("start program")
+@fails_as("start program")
 def spawn(
     namespace: Namespace,
     command: Command,
@@ -116,7 +116,7 @@ def _add_groups(options: dict[str, Any]) -> None:
     options.setdefault("extra_groups", os.getgrouplist(entry.pw_name, entry.pw_gid))
 
 
-@naming("run program")
+@fails_as("run program")
 def run(
     namespace: Namespace,
     command: Command,
