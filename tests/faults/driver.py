@@ -87,11 +87,14 @@ def main() -> None:
 
 def settle() -> list[str]:
     """Wait until the lab is gone; what is left of it after all."""
+    deadline = time.monotonic() + 5
     hub = destruction.hub()
-    hub.wait(time.monotonic() + 5)
+    hub.wait(deadline)
+    threads = [thread for thread in threading.enumerate() if thread.name.startswith("netns-")]
+    for thread in threads:
+        thread.join(max(deadline - time.monotonic(), 0))
     left = [f"namespace {watched.name}" for watched in hub.alive()]
-    threads = [thread.name for thread in threading.enumerate() if thread.name.startswith("netns-")]
-    return left + threads
+    return left + [thread.name for thread in threads if thread.is_alive()]
 
 
 main()
