@@ -112,7 +112,7 @@ class Supervisor:
             try:
                 init = Init(_pid_of(descriptors[0]), descriptors[0], (*own_lacks, *lines))
             except BaseException:
-                kill(descriptors[0])
+                kill(descriptors[0], signal.SIGKILL)
                 os.close(descriptors[0])
                 raise
             _refused.update(dict.fromkeys(init.lacks))
