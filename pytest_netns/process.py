@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pwd
 import shlex
 import signal
 import subprocess
@@ -107,6 +106,8 @@ def spawn(
 
 def _add_groups(options: dict[str, Any]) -> None:
     """Whoever becomes another user has that user's groups, not root's, unless they are given."""
+    import pwd  # other systems, where suites are collected all the same, have none
+
     user = options["user"]
     try:
         entry = pwd.getpwnam(user) if isinstance(user, str) else pwd.getpwuid(user)
