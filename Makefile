@@ -1,6 +1,7 @@
 # make demo    the picture of the README, in real packets
 # make test    lint, types, and the whole suite: as root, as an ordinary user, with pytest-xdist
-# make faults  the whole catalogue of crashes: every signal, every system call (takes long)
+# make faults  the whole catalogue of crashes: every signal, every system call (takes about an hour)
+#              of it, one row: make faults ROW=root-EPERM-owner
 # make bench   how fast, against C, ip commands and others (takes long)
 SHELL := /bin/bash
 .PHONY: demo test faults bench setup lint format clean
@@ -22,7 +23,7 @@ format: setup
 	.venv/bin/ruff check --fix . && .venv/bin/ruff format .
 
 faults: setup
-	NETNS_FAULTS=full .venv/bin/python -m pytest -q -p no:cacheprovider tests/faults
+	NETNS_FAULTS=full .venv/bin/python -m pytest -q -p no:cacheprovider tests/faults $(if $(ROW),-k "$(ROW)")
 
 bench: setup
 	.venv/bin/python -m tests.benchmarks

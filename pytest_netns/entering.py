@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytest_netns import awaiting, python_processes
-from pytest_netns.errors import KernelError, NetnsError
+from pytest_netns.errors import KernelError, NetnsError, fails_as
 from pytest_netns.kernel import interrupts, netns, syscalls
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class _Entries(threading.local):
 _entries = _Entries()
 
 
+@fails_as("enter namespace")
 @interrupts.uninterrupted
 def enter(namespace: Namespace) -> None:
     """Move the calling thread into a namespace."""

@@ -8,13 +8,17 @@ Each error is also the built-in exception a caller would expect (`OSError`, `Val
 from __future__ import annotations
 
 import errno as errno_codes
+import functools
 import os
 import shlex
 import subprocess
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, TypeVar
 
 SHOWN_OUTPUT_LINES = 20
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class NetnsError(Exception):
@@ -67,6 +71,8 @@ class KernelError(NetnsError, OSError):
     ) -> None:
         self.action = action
         self.namespace = namespace
+        if errno == errno_codes.EMFILE and not remedy:
+            kernel_message, remedy = _explain_open_files()
         self.kernel_message = kernel_message
         self.remedy = remedy
         super().__init__(errno, os.strerror(errno))
@@ -178,6 +184,42 @@ class NotReadyError(NetnsError, TimeoutError):
     def __init__(self, message: str, *, output: str = "") -> None:
         self.output = output
         super().__init__(message + show_output(output, None))
+
+
+def fails_as(action: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """What the kernel refuses anywhere in a function, without a word on what for, is raised as this action (decorator).
+
+    Errors of ours stay, and so do those Python gives for a program or file of the user's.
+
+    Args:
+        action: such as ``"add veth pair"``; the namespace's name is that of the function's first argument.
+    """
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        @functools.wraps(function)
+        def named(*args: P.args, **kwargs: P.kwargs) -> T:
+            try:
+                return function(*args, **kwargs)
+            except OSError as error:
+                file = "" if error.filename is None else os.fsdecode(error.filename)
+                theirs = file and not file.startswith("/proc/") and error.errno != errno_codes.EMFILE
+                if isinstance(error, NetnsError) or not error.errno or theirs:
+                    raise
+                namespace = getattr(args[0], "name", "") if args else ""
+                raise KernelError(action, error.errno, namespace=namespace, kernel_message=file) from error
+
+        return named
+
+    return decorate
+
+
+def _explain_open_files() -> tuple[str, str]:
+    """What EMFILE means in this process, and what mends it."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    cause = f"this process may have {soft} files open, RLIMIT_NOFILE, and has"
+    return cause, f"ulimit -n {hard}" if hard > soft else f"ulimit -n {soft * 4}, as root"
 
 
 def show_argv(cmd: Any) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from pytest_netns import calls, naming, process, python_processes, resolving, values
-from pytest_netns.errors import InvalidTopologyError, KernelError, NetnsError
+from pytest_netns.errors import InvalidTopologyError, KernelError, NetnsError, fails_as
 from pytest_netns.interface import AddressArgument, Bridge, Interface, VethPair, parse_addresses
 from pytest_netns.kernel import destruction, rtnetlink, supervision, sweeping
 from pytest_netns.kernel.netns import NetworkNamespace
@@ -58,6 +58,7 @@ class Lab:
         """The namespace called "host", made on first use: the machine in the middle of the picture, never the real one."""
         return self._namespaces.get(HOST) or self.add_namespace(HOST)
 
+    @fails_as("add namespace")
     def add_namespace(self, name: str) -> Namespace:
         """Make an isolated network with nothing but a loopback interface, which is up.
 
@@ -121,6 +122,7 @@ class Lab:
             second = naming.default_interface_name(blue.name, taken)
         return self._connect((red, blue), parsed, (first, second), (mtu, mtu))
 
+    @fails_as("add bridge")
     def add_bridge(
         self, name: str, address: AddressArgument = None, *, namespace: Namespace | None = None, mtu: int | None = None
     ) -> Bridge:
@@ -292,6 +294,7 @@ class Lab:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    @fails_as("end the programs of the lab")
     def _end_processes(self, errors: list[Exception]) -> None:
         views = [namespace._view for namespace in self if namespace._view is not None]
         processes = [item for namespace in self for item in namespace._processes]
@@ -367,6 +370,7 @@ class Lab:
                 f"cannot add interface {name!r} to namespace {namespace.name!r}: it has one of that name already"
             )
 
+    @fails_as("add veth pair")
     def _connect(
         self,
         ends: tuple[Namespace, Namespace],

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_netns import calls, entering, names, nat, process, service, values
-from pytest_netns.errors import InvalidTopologyError, KernelError, NetnsError
+from pytest_netns.errors import InvalidTopologyError, KernelError, NetnsError, fails_as
 from pytest_netns.interface import Interface
 from pytest_netns.kernel import diagnosis, interface_settings, netns, nftables, rtnetlink
 from pytest_netns.kernel.netlink import NetlinkSocket
@@ -361,6 +361,7 @@ class Namespace:
 
         return await async_process.create(self, (program, *args), limit, options)
 
+    @fails_as("make socket")
     def socket(self, family: int = sockets.AF_INET, type: int = sockets.SOCK_STREAM, proto: int = 0) -> sockets.socket:
         """A new socket that belongs to this namespace, whatever thread uses it."""
         with self._kernel.entered():
@@ -398,6 +399,7 @@ class Namespace:
     def _netlink(self) -> NetlinkSocket:
         return self._kernel.netlink
 
+    @fails_as("start the init process")
     def _spawner(self) -> View:
         """The namespace's processes, with their init made at the first need."""
         kernel = self._kernel

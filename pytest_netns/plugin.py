@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_netns import session as sessions
-from pytest_netns import settings
+from pytest_netns import labs, settings
 from pytest_netns.errors import UnavailableError
 from pytest_netns.explaining import failing
-from pytest_netns.session import LabFactory, Session
+from pytest_netns.labs import LabFactory
+from pytest_netns.session import Session
 
 if TYPE_CHECKING:
     from pytest_netns.explaining.since import Snapshot
@@ -67,12 +67,19 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", settings.MARKER_HELP)
 
 
-def pytest_report_header(config: pytest.Config) -> str:
-    return config.stash[SESSION].header()
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    session = config.stash[SESSION]
+    # A controller of xdist never learns what its workers collect.
+    return [session.header(), *(session.forecast() if settings.is_controller(config) else [])]
+
+
+def pytest_report_collectionfinish(config: pytest.Config, items: Sequence[pytest.Item]) -> list[str]:
+    shown = config.get_verbosity() >= 0 and not config.option.collectonly
+    return config.stash[SESSION].forecast() if shown and any(_uses_netns(item) for item in items) else []
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
-    return sessions.topology_id(val)
+    return labs.topology_id(val)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -120,15 +127,15 @@ def pytest_fixture_setup(
     if fixturedef.scope == "function":
         return (yield)
     # A fixture of wider scope outlives the test, so it is made outside, even when the test's body asks for it.
-    with sessions.outside():
+    with labs.outside():
         return (yield)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> None:
-    labs = _labs(item)
-    if labs:
-        item.stash[SNAPSHOTS] = failing.watch(labs)
+    used = _labs_of(item)
+    if used:
+        item.stash[SNAPSHOTS] = failing.watch(used)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -206,28 +213,28 @@ def _uses_netns(item: pytest.Item) -> bool:
 def _explain(item: pytest.Item, report: pytest.TestReport) -> None:
     """Add to the report of a failed test what its network looks like, and keep its packets."""
     options = item.config.stash[SESSION].settings
-    labs = _labs(item) if report.failed else []
-    if labs:
-        report.sections += failing.report_sections(labs, item.stash.get(SNAPSHOTS, {}), whole=options.whole)
+    used = _labs_of(item) if report.failed else []
+    if used:
+        report.sections += failing.report_sections(used, item.stash.get(SNAPSHOTS, {}), whole=options.whole)
         if item.config.pluginmanager.hasplugin("html"):  # pytest-html
-            report.extras = [*getattr(report, "extras", ()), *failing.html_extras(labs)]  # type: ignore[attr-defined]
+            report.extras = [*getattr(report, "extras", ()), *failing.html_extras(used)]  # type: ignore[attr-defined]
     if LAB in item.stash and (report.failed or report.when == "call"):
         lab, root = item.stash[LAB], item.config.rootpath
         report.sections += failing.keep_packets(lab, root, failed=report.failed, settings=options)
-    if labs and options.pause:
-        _pause(item, labs)
+    if used and options.pause:
+        _pause(item, used)
 
 
-def _pause(item: pytest.Item, labs: list[Lab]) -> None:
+def _pause(item: pytest.Item, used: list[Lab]) -> None:
     capture: Any = item.config.pluginmanager.getplugin("capturemanager")
     capture.suspend(in_=True)
     try:
-        failing.pause(labs, item.nodeid)
+        failing.pause(used, item.nodeid)
     finally:
         capture.resume()
 
 
-def _labs(item: pytest.Item) -> list[Lab]:
+def _labs_of(item: pytest.Item) -> list[Lab]:
     """The test's own lab, and those of wider scope if it uses any."""
     own = [item.stash[LAB]] if LAB in item.stash else []
     wider = item.config.stash[SESSION].factory.labs if "netns_factory" in getattr(item, "fixturenames", ()) else []
@@ -241,9 +248,9 @@ def _labs(item: pytest.Item) -> list[Lab]:
 def netns(request: pytest.FixtureRequest) -> Iterator[Lab]:
     """A `Lab` for this test: empty, or what its marker or an indirect parameter builds."""
     recorded = request.config.stash[SESSION].settings.pcap != "off"
-    with sessions.open_lab(request.node.nodeid, recorded=recorded) as lab:
+    with labs.open_lab(request.node.nodeid, recorded=recorded) as lab:
         request.node.stash[LAB] = lab
-        sessions.build_parameter(lab, getattr(request, "param", None), request.path.parent, request.config.rootpath)
+        labs.build_parameter(lab, getattr(request, "param", None), request.path.parent, request.config.rootpath)
         yield lab
         for service in failing.dead_services(lab):
             warnings.warn(ServiceDiedWarning(service), stacklevel=1)
@@ -252,19 +259,19 @@ def netns(request: pytest.FixtureRequest) -> Iterator[Lab]:
 @pytest.fixture
 def netns_pair(netns: Lab) -> Lab:
     """`netns` with two namespaces joined by a cable: red 192.168.15.1/24, blue 192.168.15.2/24."""
-    return sessions.build_picture(netns, "pair")
+    return labs.build_picture(netns, "pair")
 
 
 @pytest.fixture
 def netns_lan(netns: Lab) -> Lab:
     """`netns` with red and blue on host's bridge v-net-0; host is 192.168.15.5 and the default gateway."""
-    return sessions.build_picture(netns, "lan")
+    return labs.build_picture(netns, "lan")
 
 
 @pytest.fixture
 def netns_nat(netns: Lab) -> Lab:
     """`netns_lan` and outside 192.168.1.3/24, joined to host's eth0 192.168.1.2/24; host masquerades."""
-    return sessions.build_picture(netns, "nat")
+    return labs.build_picture(netns, "nat")
 
 
 @pytest.fixture(scope="session")
@@ -277,5 +284,5 @@ def netns_factory(request: pytest.FixtureRequest) -> LabFactory:
 def _netns_body_inside(request: pytest.FixtureRequest, netns: Lab) -> Iterator[None]:
     config = request.config
     marker = request.node.stash[MARKER]
-    with config.stash[SESSION].body_inside(netns, marker, request.node.path.parent, config.rootpath):
+    with labs.body_inside(netns, marker, request.node.path.parent, config.rootpath):
         yield

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pwd
 import shlex
 import signal
 import subprocess
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from pytest_netns.errors import CommandError, CommandTimeout, InvalidTopologyError, NetnsError, show_argv
+from pytest_netns.errors import CommandError, CommandTimeout, InvalidTopologyError, NetnsError, fails_as, show_argv
 from pytest_netns.kernel import privileges
 
 if TYPE_CHECKING:
     from pytest_netns.namespace import Namespace
 
 Command: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+E = TypeVar("E", bound=NetnsError)
 
 STOP_GRACE = 2.0  # seconds between SIGTERM and SIGKILL in Process.stop
 
@@ -74,6 +74,7 @@ def parse_command(command: Command, shell: bool) -> Command:
     return argv
 
 
+@fails_as("start program")
 def spawn(
     namespace: Namespace,
     command: Command,
@@ -105,6 +106,8 @@ def spawn(
 
 def _add_groups(options: dict[str, Any]) -> None:
     """Whoever becomes another user has that user's groups, not root's, unless they are given."""
+    import pwd  # other systems, where suites are collected all the same, have none
+
     user = options["user"]
     try:
         entry = pwd.getpwnam(user) if isinstance(user, str) else pwd.getpwuid(user)
@@ -114,6 +117,7 @@ def _add_groups(options: dict[str, Any]) -> None:
     options.setdefault("extra_groups", os.getgrouplist(entry.pw_name, entry.pw_gid))
 
 
+@fails_as("run program")
 def run(
     namespace: Namespace,
     command: Command,
@@ -141,7 +145,7 @@ def run(
         stdout, stderr = _rest_of_output(process)
         timed_out = CommandTimeout(process.args, timeout or 0, stdout, stderr, namespace=namespace.name)
         namespace._lab._note_failure(timed_out)
-        raise timed_out from None
+        raise note_lacks(timed_out, namespace) from None
     except BaseException:  # KeyboardInterrupt too: as subprocess.run, never leave it running
         process.kill()
         process.wait()
@@ -160,8 +164,16 @@ def run(
     if check and status:
         failed = CommandError(status, process.args, stdout, stderr, namespace=namespace.name)
         namespace._lab._note_failure(failed)
-        raise failed
+        raise note_lacks(failed, namespace)
     return subprocess.CompletedProcess(process.args, status, stdout, stderr)
+
+
+def note_lacks(error: E, namespace: Namespace) -> E:
+    """Add to an error what programs in this namespace have to do without: it may be the reason."""
+    lacks = namespace._view.init.lacks if namespace._view is not None else ()
+    if lacks:
+        error.add_note(f"programs here run without {'; '.join(lacks)}: pytest-netns doctor says what mends it")
+    return error
 
 
 def _rest_of_output(process: Process) -> tuple[Any, Any]:

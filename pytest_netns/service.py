@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeAlias
 from pytest_netns import values
 from pytest_netns.errors import NetnsError, NotReadyError, show_argv
 from pytest_netns.kernel import sockets
-from pytest_netns.process import STOP_GRACE, Command, Process, spawn
+from pytest_netns.process import STOP_GRACE, Command, Process, note_lacks, spawn
 
 if TYPE_CHECKING:
     from pytest_netns.kernel.view import View
@@ -195,16 +195,15 @@ def _wait_ready(service: Service, condition: Callable[[Service], str], timeout: 
             lack = condition(service)
             if not lack:
                 return
-            raise NotReadyError(
-                f"cannot start service {what}: it ended with {_show_status(status)} before it was ready: {lack}",
-                output=service.output,
-            )
-        if time.monotonic() >= deadline:
-            raise NotReadyError(
-                f"cannot start service {what}: not ready after {timeout:g} s: {lack}", output=service.output
-            )
-        pause.wait(delay)
-        delay = min(delay * 1.5, _POLL_LAST)
+            how = f"it ended with {_show_status(status)} before it was ready"
+        elif time.monotonic() >= deadline:
+            how = f"not ready after {timeout:g} s"
+        else:
+            pause.wait(delay)
+            delay = min(delay * 1.5, _POLL_LAST)
+            continue
+        error = NotReadyError(f"cannot start service {what}: {how}: {lack}", output=service.output)
+        raise note_lacks(error, service.namespace)
 
 
 def wait_listening(namespace: Namespace, port: int, protocol: str, timeout: float) -> None:

@@ -1,55 +1,20 @@
-"""What one run of pytest does with namespaces: its mode, the lab of each test, and where the test's body runs."""
+"""What one run of pytest knows of namespaces: its mode, what is missing, its signals, and what has leaked."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from pytest_netns.errors import InvalidTopologyError, KernelError, UnavailableError
+from pytest_netns.errors import KernelError, UnavailableError
 from pytest_netns.kernel import bindings, privileges
+from pytest_netns.labs import LabFactory
 
 if TYPE_CHECKING:
-    from pytest_netns.lab import Lab
-    from pytest_netns.settings import Marker, Settings
-    from pytest_netns.topology import Topology
-
-_NAMES_IN_ID = 4
-FIXTURES = frozenset({"netns", "netns_factory", "netns_pair", "netns_lan", "netns_nat"})
-
-
-class LabFactory:
-    """Makes labs that live as long as their block: for fixtures of module or session scope.
-
-    Attributes:
-        labs: those that are open.
-    """
-
-    def __init__(self) -> None:
-        self.labs: list[Lab] = []
-
-    @contextlib.contextmanager
-    def lab(self, topology: Topology | str | None = None, *, owner: str = "netns_factory") -> Iterator[Lab]:
-        """A lab for the time of the block: ``with netns_factory.lab() as lab: yield lab``.
-
-        Args:
-            topology: what to build at once: a Topology, or the name of a picture (``"pair"``, ``"lan"``, ``"nat"``).
-            owner: named in reports.
-        """
-        with open_lab(owner) as lab:
-            if topology is not None:
-                lab.build(_picture(topology) if isinstance(topology, str) else topology)
-            self.labs.append(lab)
-            try:
-                yield lab
-            finally:
-                self.labs.remove(lab)
+    from pytest_netns.settings import Settings
 
 
 class Session:
@@ -68,6 +33,7 @@ class Session:
         self.leaks: list[tuple[str, str]] = []
         self.missing: list[str] = []
         self._unavailable: UnavailableError | None = None
+        self._in_header: UnavailableError | None = None
         self._checked = False
         self._watched = False
 
@@ -133,6 +99,7 @@ class Session:
         if not _is_linux():
             return "netns: not available: it needs Linux"
         if self._unavailable is not None:
+            self._in_header = self._unavailable
             return f"netns: not available: {self._unavailable.short()}"
         mode = self.settings.mode
         if mode == "auto":
@@ -140,26 +107,19 @@ class Session:
         missing = f"; NAT is not available: {bindings.REMEDY}" if bindings.find() is None else ""
         return f"netns: mode {mode}{missing}"
 
-    # -- a test -------------------------------------------------------------------------------------
+    def forecast(self) -> list[str]:
+        """Lines on what tests that use netns will have to do without, beyond what `header` says; none if nothing."""
+        if not _is_linux():
+            return []
+        if self._unavailable is not None:
+            told = self._unavailable is self._in_header
+            return [] if told else [f"netns: not available: {self._unavailable.short()}"]
+        from pytest_netns.kernel import lacking
 
-    @contextlib.contextmanager
-    def body_inside(self, lab: Lab, marker: Marker, directory: Path, root: Path) -> Iterator[None]:
-        """Build what a marker asks for, and run the test's body inside."""
-        from pytest_netns import entering
+        lacks = lacking.find()
+        return [f"netns: not available: {'; '.join(lacks)}; see pytest-netns doctor"] if lacks else []
 
-        topology = load_topology(marker, directory, root)
-        if topology is not None:
-            lab.build(topology)
-        if marker.enter is None:
-            yield
-            return
-        namespace = lab.host if marker.enter == "host" else lab[marker.enter]
-        depth = entering.depth()
-        entering.enter(namespace)
-        try:
-            yield
-        finally:
-            entering.leave_all(depth)
+    # -- signals ------------------------------------------------------------------------------------
 
     def guard_signals(self) -> None:
         """SIGINT heeds the moments that must not be interrupted; SIGTERM and SIGHUP run finalizers too.
@@ -200,14 +160,14 @@ class Session:
 
                 capturing.flush()
             hub.wait(time.monotonic() + destruction.GRACE)
-        for late in hub.overdue():
+        for late in hub.overdue(destruction.GRACE):
             held = "; ".join(holders.find(late.inode))
             if not held and wait:
                 hub.wait(time.monotonic() + destruction.BUSY - destruction.GRACE)
             if not held and late not in hub.overdue(destruction.BUSY):
                 continue
             message = f"namespace {late.name!r} is still alive {destruction.GRACE:g} s after its lab was closed: "
-            self.leaks.append((late.owner, message + (held or holders.UNKNOWN)))
+            self.leaks.append((late.owner, message + (held or "; ".join(holders.suspects()) or holders.UNKNOWN)))
             supervision.end_copies(late.inode)
             hub.forget(late)
 
@@ -274,101 +234,3 @@ def _try_namespace() -> None:
         NetworkNamespace.create("probe").close()
     except KernelError as error:  # a limit that is reached
         raise UnavailableError("network namespaces", str(error).splitlines()[0], error.remedy) from error
-
-
-@contextlib.contextmanager
-def outside() -> Iterator[None]:
-    """Whatever namespace the thread is in, it is outside for the time of the block."""
-    if "pytest_netns.entering" not in sys.modules:
-        yield
-        return
-    from pytest_netns import entering
-
-    with entering.outside():
-        yield
-
-
-@contextlib.contextmanager
-def open_lab(owner: str, *, recorded: bool = False) -> Iterator[Lab]:
-    """A lab that is closed at the end, with every block of it that the thread is still in left first.
-
-    Args:
-        owner: named in reports.
-        recorded: whether its packets are captured from the start.
-    """
-    from pytest_netns import entering
-    from pytest_netns.lab import Lab
-
-    lab = Lab(owner)
-    if recorded:
-        lab._record()
-    depth = entering.depth()
-    try:
-        yield lab
-    finally:
-        entering.leave_all(depth)
-        lab.close()
-
-
-def build_picture(lab: Lab, name: str) -> Lab:
-    """Add a ready-made picture, unless the marker has built it already."""
-    picture = _picture(name)
-    if picture not in lab._built:
-        lab.build(picture)
-    return lab
-
-
-def build_parameter(lab: Lab, parameter: object, directory: Path, root: Path) -> None:
-    """Add what ``parametrize("netns", ..., indirect=True)`` gives: whatever the marker takes as its topology."""
-    if parameter is not None:
-        lab.build(_topology(parameter, directory, root))
-
-
-def topology_id(value: object) -> str | None:
-    """How a Topology is shown in the id of a parametrized test: the picture's name, or the namespaces'."""
-    if "pytest_netns.topology" not in sys.modules:  # so that suites without topologies do not pay for it
-        return None
-    from pytest_netns.topology import PICTURES, Topology
-
-    if not isinstance(value, Topology):
-        return None
-    for name, picture in PICTURES.items():
-        if value == picture:
-            return name
-    names = value.namespace_names
-    more = f"+{len(names) - _NAMES_IN_ID}" if len(names) > _NAMES_IN_ID else ""
-    return "-".join(names[:_NAMES_IN_ID]) + more or "empty"
-
-
-def load_topology(marker: Marker, directory: Path, root: Path) -> Topology | None:
-    """The topology a marker asks for: a picture, a value, a file relative to the test file and then the root, or inline."""
-    if marker.inline:
-        from pytest_netns.topology import Topology
-
-        return Topology.inline(**marker.inline)
-    return None if marker.topology is None else _topology(marker.topology, directory, root)
-
-
-def _topology(given: object, directory: Path, root: Path) -> Topology:
-    from pytest_netns.topology import Topology
-
-    if isinstance(given, Topology):
-        return given
-    if isinstance(given, str | os.PathLike):
-        name = os.fspath(given)
-        if not name.endswith(".toml"):
-            return _picture(name)
-        for place in (directory, root):
-            if (place / name).is_file():
-                return Topology.from_toml(place / name)
-        raise InvalidTopologyError(f"cannot read topology {name!r}: no such file in {directory} or {root}")
-    raise InvalidTopologyError(
-        f"cannot use {given!r} as topology: give the name of a picture, a path to a .toml file, or a Topology"
-    )
-
-
-def _picture(name: str) -> Topology:
-    from pytest_netns import values
-    from pytest_netns.topology import PICTURES
-
-    return PICTURES[values.parse_choice(name, PICTURES, "picture")]

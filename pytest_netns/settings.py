@@ -80,11 +80,16 @@ def parse(config: pytest.Config) -> Settings:
     found = {name: _value(config, name, choices) for name, (choices, _, _) in _OPTIONS.items()}
     unavailable = found["netns_unavailable"] or ("fail" if os.environ.get("CI") else "skip")
     pause = bool(config.getoption("--netns-pause"))
-    if pause and getattr(config.option, "numprocesses", None):
+    if pause and is_controller(config):
         raise pytest.UsageError("--netns-pause: xdist's workers have no terminal to wait at; run without -n")
     return Settings(
         found["netns_mode"], unavailable, found["netns_leaks"], found["netns_pcap"], pause, config.get_verbosity() >= 2
     )
+
+
+def is_controller(config: pytest.Config) -> bool:
+    """Whether this process leaves the tests to workers of pytest-xdist."""
+    return bool(getattr(config.option, "numprocesses", None))
 
 
 def _value(config: pytest.Config, name: str, choices: Sequence[str]) -> str:

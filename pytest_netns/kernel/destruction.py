@@ -68,7 +68,7 @@ class Hub:
             self._drain()
             return [watched for watched in self._watched.values() if watched.closed is not None]
 
-    def overdue(self, grace: float = GRACE) -> list[Watched]:
+    def overdue(self, grace: float) -> list[Watched]:
         """The namespaces whose lab was closed that many seconds ago, and which are still alive."""
         now = time.monotonic()
         return [watched for watched in self.alive() if watched.closed is not None and now - watched.closed >= grace]

@@ -26,6 +26,7 @@ class _Row:
     cause: str
     remedy: str
     seen: Callable[[], bool] = lambda: True
+    setting: str = ""  # whose value is shown, below /proc/sys
 
 
 _NOT_ALLOWED = (errno.EPERM, errno.EACCES, errno.ENOSYS)
@@ -91,24 +92,28 @@ _ROWS = (
         (errno.ENOSPC,),
         "user.max_net_namespaces is reached",
         "sudo sysctl -w user.max_net_namespaces=100000",
+        setting="user/max_net_namespaces",
     ),
     _Row(
         ("PID namespace",),
         (errno.ENOSPC,),
         "user.max_pid_namespaces is reached",
         "sudo sysctl -w user.max_pid_namespaces=100000",
+        setting="user/max_pid_namespaces",
     ),
     _Row(
         ("mount namespace",),
         (errno.ENOSPC,),
         "user.max_mnt_namespaces is reached",
         "sudo sysctl -w user.max_mnt_namespaces=100000",
+        setting="user/max_mnt_namespaces",
     ),
     _Row(
         ("host name",),
         (errno.ENOSPC,),
         "user.max_uts_namespaces is reached",
         "sudo sysctl -w user.max_uts_namespaces=100000",
+        setting="user/max_uts_namespaces",
     ),
     _Row(
         _NAMESPACES,
@@ -243,7 +248,8 @@ def explain(step: str, number: int, words: str = "") -> tuple[str, str]:
     shown = _show_error(number, words)
     for row in _ROWS:
         if step.startswith(row.steps) and number in row.errnos and row.seen():
-            return f"{row.cause} ({shown})", row.remedy or _load(step)
+            value = f": it is {read_sysctl(row.setting)}" if row.setting else ""
+            return f"{row.cause}{value} ({shown})", row.remedy or _load(step)
     if number in (errno.EPERM, errno.EACCES):
         return f"it is refused ({shown})", f"run pytest as root; in a container: {CONTAINER}"
     return shown or "it failed", ""

@@ -9,10 +9,7 @@ import re
 from collections.abc import Iterator
 
 _SIOCGSKNS = 0x894C  # the network namespace of a socket, netdevice(7)
-UNKNOWN = (
-    "nothing in /proc does: it may be a TCP connection that the kernel is still closing, "
-    "or a descriptor queued in a unix socket"
-)
+UNKNOWN = "nothing in /proc does: it may be a TCP connection that the kernel is still closing"
 
 
 def find(inode: int) -> list[str]:
@@ -24,6 +21,28 @@ def find(inode: int) -> list[str]:
             pid = int(entry)
             found += [f"{what} of process {pid} ({_program(pid)})" for what in _held_by(pid, inode, link)]
     return found
+
+
+def suspects() -> list[str]:
+    """A phrase for each unix socket with descriptors nobody has received yet: the kernel tells how many, not of what."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            pid = int(entry)
+            found += [
+                f"unix socket {descriptor} of process {pid} ({_program(pid)}) has descriptors in flight ({count}), perhaps of it"
+                for descriptor, count in _queued(pid)
+            ]
+    return found
+
+
+def _queued(pid: int) -> Iterator[tuple[str, int]]:
+    """The unix sockets of a process with descriptors in their queue, and how many; since Linux 5.6."""
+    with contextlib.suppress(OSError):
+        for descriptor in os.listdir(f"/proc/{pid}/fdinfo"):
+            count = int(_read(f"/proc/{pid}/fdinfo/{descriptor}").partition("scm_fds:")[2].split("\n")[0] or 0)
+            if count:
+                yield descriptor, count
 
 
 def _held_by(pid: int, inode: int, link: str) -> Iterator[str]:

@@ -40,6 +40,12 @@ class NetlinkSocket:
         self.namespace = namespace
         self._lock = threading.Lock()
         self._sequence = 0
+        try:
+            self._open(protocol, groups)
+        except OSError as error:
+            raise KernelError("open netlink socket", error.errno or errno.EIO, namespace=namespace) from error
+
+    def _open(self, protocol: int, groups: Sequence[int]) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         try:
             self._socket.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
@@ -176,7 +182,10 @@ class NetlinkSocket:
 
     def _replies(self, first: int) -> Iterator[wire.Message]:
         """One received datagram's messages that answer requests from this number on."""
-        data = self._socket.recv(_RECEIVE_SIZE)
+        try:
+            data = self._socket.recv(_RECEIVE_SIZE)
+        except OSError as error:
+            raise KernelError("read the kernel's answer", error.errno or errno.EIO, namespace=self.namespace) from error
         return (reply for reply in wire.messages(data) if reply.sequence >= first)
 
     def _error(self, request: Request, code: int, words: str) -> KernelError:

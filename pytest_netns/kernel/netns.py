@@ -250,7 +250,8 @@ def _creation_error(name: str, error: OSError) -> Exception:
     cause, remedy = diagnosis.explain("network namespace", number)
     if number in (errno.EPERM, errno.EACCES, errno.ENOSYS):
         return UnavailableError("network namespaces", f"creating one is refused: {cause}", remedy)
-    return KernelError("create network namespace", number, namespace=name, remedy=remedy)
+    words = cause.partition(" (")[0] if remedy else ""
+    return KernelError("create network namespace", number, namespace=name, kernel_message=words, remedy=remedy)
 
 
 def read_sysctl_here(key: str) -> str:

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pytest_netns.errors import KernelError
+from pytest_netns.errors import KernelError, fails_as
 from pytest_netns.kernel.netlink import NETLINK_SOCK_DIAG, NetlinkSocket
 from pytest_netns.kernel.netns import NetworkNamespace
 from pytest_netns.kernel.rtnetlink import Request
@@ -38,6 +38,7 @@ class ListeningSocket:
         return f"{self.protocol} {address}:{self.port}"
 
 
+@fails_as("list listening sockets")
 def listening(namespace: NetworkNamespace, *protocols: str) -> list[ListeningSocket]:
     """All listening sockets of these protocols in a namespace, IPv4 and IPv6."""
     found: list[ListeningSocket] = []

@@ -21,6 +21,7 @@ from pytest_netns.kernel.netns import NetworkNamespace, descriptor_of, home, ope
 
 _START_TIMEOUT = 20.0  # seconds; it takes about 20 ms, a loaded machine may take long
 _END_TIMEOUT = 5.0
+_TELL_TRIES = 3
 _PF_EXITING = 0x4  # include/linux/sched.h; the flags are in proc_pid_stat(5)
 _WORDS_PER_MESSAGE = program.MAX_MESSAGE // 16
 
@@ -101,15 +102,21 @@ class Supervisor:
         with self._request:
             try:
                 socket.send_fds(self._control, [namespace.name.encode()], [namespace.fd])
-                answer, descriptors, _, _ = socket.recv_fds(self._control, program.MAX_MESSAGE, 1)
+                flags = socket.MSG_CMSG_CLOEXEC
+                answer, descriptors, _, _ = socket.recv_fds(self._control, program.MAX_MESSAGE, 1, flags)
             except OSError as error:
                 self._process.kill()  # an init may have been made of which nobody will ever know
                 raise self._dead() from error
         first, *lines = answer.decode().splitlines() or [""]
         if first == "ok" and descriptors:
-            os.set_inheritable(descriptors[0], False)
-            _refused.update(dict.fromkeys((*own_lacks, *lines)))
-            return Init(_pid_of(descriptors[0]), descriptors[0], (*own_lacks, *lines))
+            try:
+                init = Init(_pid_of(descriptors[0]), descriptors[0], (*own_lacks, *lines))
+            except BaseException:
+                kill(descriptors[0], signal.SIGKILL)
+                os.close(descriptors[0])
+                raise
+            _refused.update(dict.fromkeys(init.lacks))
+            return init
         for descriptor in descriptors:
             os.close(descriptor)
         if first == "error":
@@ -118,9 +125,12 @@ class Supervisor:
 
     def tell(self, words: Sequence[str]) -> None:
         """Send words to the watchdog, see watchdog.py."""
-        with contextlib.suppress(OSError):  # a dead watchdog is noticed at the next command
-            for first in range(0, len(words), _WORDS_PER_MESSAGE):
-                self._watch.send(" ".join(words[first : first + _WORDS_PER_MESSAGE]).encode())
+        for first in range(0, len(words), _WORDS_PER_MESSAGE):
+            message = " ".join(words[first : first + _WORDS_PER_MESSAGE]).encode()
+            for _ in range(_TELL_TRIES):  # the kernel may be out of memory for a moment
+                with contextlib.suppress(OSError):  # a dead watchdog is noticed at the next command
+                    self._watch.send(message)
+                    break
 
     def is_alive(self) -> bool:
         """Whether it still runs; one that is just starting does."""

@@ -110,12 +110,12 @@ def fork_init(name: str, namespace: int, home: int) -> tuple[int, list[str]]:
             pid = os.fork()
         except BaseException:
             if home >= 0:
-                syscalls.setns(home, syscalls.CLONE_NEWPID)
+                go_home(home)
             raise
         if pid == 0:
             run_init(name, namespace, send)
         if home >= 0:
-            syscalls.setns(home, syscalls.CLONE_NEWPID)
+            go_home(home)
         os.close(send)
         send = -1
         answer = b""
@@ -134,6 +134,14 @@ def fork_init(name: str, namespace: int, home: int) -> tuple[int, list[str]]:
     if first != "ready":
         raise OSError(0, first)
     return pid, lacks
+
+
+def go_home(namespace: int) -> None:
+    """Have the next child in the supervisor's own PID namespace again; without that it is of no use, and ends."""
+    try:
+        syscalls.setns(namespace, syscalls.CLONE_NEWPID)
+    except OSError:
+        os._exit(1)
 
 
 # -- an init ---------------------------------------------------------------------------------------

@@ -1,8 +1,10 @@
 """The victim of the system-call trials: sets up and tears down a lab once, and says how that went, on standard error.
 
-Usage: driver.py MODE TARGET   (TARGET: ``owner``, this process, or ``supervisor``)
+Usage: driver.py MODE TARGET   (TARGET: ``owner``, this process, which has done nothing before; ``supervisor``, which runs
+already; or ``start of supervisor``, which is started by the program FAULTS_PYTHON)
 """
 
+import codecs
 import contextlib
 import ctypes
 import json
@@ -10,6 +12,8 @@ import os
 import sys
 import threading
 import time
+import traceback
+from pathlib import Path
 
 if sys.argv[1] == "rootless":
     from pytest_netns.kernel import rootless
@@ -45,16 +49,21 @@ def work() -> str:
 
 
 def describe(error: BaseException) -> str:
-    """An error; its kind says whether it names its step."""
-    named = isinstance(error, NetnsError) or (isinstance(error, OSError) and bool(error.strerror))
-    return f"{'named' if named else 'UNNAMED'}: {type(error).__name__}: {str(error)[:300]}"
+    """An error; one that does not name its step is shown with where it comes from."""
+    text = f"{type(error).__name__}: {str(error)[:300]}"
+    if isinstance(error, NetnsError) or (isinstance(error, OSError) and error.filename is not None):
+        return f"named: {text}"
+    places = [f"{Path(frame.filename).name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
+    return f"UNNAMED: {text} at {' '.join(places)}"
 
 
 def main() -> None:
-    work() if sys.argv[2] == "owner" else None  # imports, the hub and the supervisor are there
-    supervision.supervisor().lacks  # noqa: B018
-    settle()
-    before = len(os.listdir("/proc/self/fd"))
+    if sys.argv[2] == "supervisor":
+        supervision.supervisor().lacks  # noqa: B018
+    python = sys.executable
+    if sys.argv[2] == "start of supervisor":
+        sys.executable = os.environ["FAULTS_PYTHON"]
+    codecs.lookup("ascii")  # the one module that is otherwise imported on the way
     ctypes.CDLL(None).prctl(_PR_SET_PTRACER, -1, 0, 0, 0)
     connection = tell("ready")
     with contextlib.suppress(OSError):
@@ -65,22 +74,27 @@ def main() -> None:
         with contextlib.suppress(OSError):
             tell("over").recv(1)  # the injection has been taken away
             break
+    if sys.executable != python:
+        sys.executable = python
+        supervision.close()  # the next one starts without it
     left = settle()
-    after = len(os.listdir("/proc/self/fd"))
     later = work()
     left += settle()
-    result = {"outcome": outcome, "left": left, "descriptors": after - before, "later": later}
+    result = {"outcome": outcome, "left": left, "later": later, "descriptors": len(os.listdir("/proc/self/fd"))}
     sys.stderr.write(f"RESULT {json.dumps(result)}\n")
     sys.stderr.flush()
 
 
 def settle() -> list[str]:
     """Wait until the lab is gone; what is left of it after all."""
+    deadline = time.monotonic() + 5
     hub = destruction.hub()
-    hub.wait(time.monotonic() + 5)
+    hub.wait(deadline)
+    threads = [thread for thread in threading.enumerate() if thread.name.startswith("netns-")]
+    for thread in threads:
+        thread.join(max(deadline - time.monotonic(), 0))
     left = [f"namespace {watched.name}" for watched in hub.alive()]
-    threads = [thread.name for thread in threading.enumerate() if thread.name.startswith("netns-")]
-    return left + threads
+    return left + [thread.name for thread in threads if thread.is_alive()]
 
 
 main()

@@ -72,14 +72,14 @@ class Trial:
         """Wait until the victim says a word; the connection it said it on."""
         deadline = time.monotonic() + PATIENCE
         while (left := deadline - time.monotonic()) > 0:
-            if self._has_ended():
-                break
-            ready, _, _ = select.select([self._listener], [], [], min(left, 0.2))
-            if ready:
+            ended = self._has_ended()  # before the look at what it has said last
+            if select.select([self._listener], [], [], 0 if ended else min(left, 0.2))[0]:
                 said, connection = self._take()
                 if said == word:
                     return connection
                 connection.close()
+            elif ended:
+                break
         raise Hang(f"the victim has not said {word!r}: {self.text()}")
 
     def wait_end(self) -> int:

@@ -20,9 +20,9 @@ _ALLOW, _REFUSE = 0x7FFF0000, 0x00050000 | errno.EPERM
 _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 38, 22, 2
 
 
-@pytest.hookimpl(trylast=True)
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
-    # Trylast: in rootless mode the process has become what it is going to be.
+    # Before the plugin looks what there is.
     kinds = set(filter(None, os.environ.get("REFUSE", "").split(",")))
     mask = sum(_FLAGS[kind] for kind in kinds & set(_FLAGS))
     program = [(_LOAD, 0, 0, 0)]

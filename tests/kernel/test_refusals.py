@@ -14,6 +14,9 @@ CASES = {
 INNER = """
 import os, signal, subprocess, sys
 import pytest
+from pytest_netns import NetnsError
+
+MISSING = {missing!r}
 
 DAEMON = '''
 import os, signal
@@ -45,6 +48,12 @@ def test_processes(netns_pair):
     forks = "import os, socket, signal; s = socket.create_server(('', 5001)); os.fork() and os._exit(0); signal.pause()"
     assert not red.start([sys.executable, "-ISc", forks], ready=5001).died
     assert red.call(lambda: 42) == 42
+    with pytest.raises(NetnsError) as failed:
+        red.run("false")
+    with pytest.raises(NetnsError) as late:
+        red.start(["sleep", "1000"], ready=5002, timeout=0.1)
+    for caught in (failed, late):
+        assert MISSING in "".join(caught.value.__notes__)
 
 def test_gone():
     for entry in os.listdir("/proc"):
@@ -61,10 +70,13 @@ def test_gone():
 def test_refused(
     pytester: pytest.Pytester, pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch, refused: str
 ) -> None:
-    """Commands, services, calls and links work, teardown ends daemons by their network, the summary says what is missing."""
+    """All but that works, teardown ends daemons by their network; header, errors and summary say what is missing."""
+    missing = CASES[refused]
     monkeypatch.setenv("REFUSE", refused)
     monkeypatch.setenv("PYTHONPATH", str(pytestconfig.rootpath))
-    pytester.makepyfile(INNER)
+    pytester.makepyfile(INNER.replace("{missing!r}", repr(missing)))
     result = pytester.runpytest_subprocess("-p", "tests.kernel.refusals", "--netns-leaks=error")
     result.assert_outcomes(passed=2)
-    result.stdout.fnmatch_lines([f"*{CASES[refused]}*"])
+    result.stdout.fnmatch_lines(
+        [f"netns: not available: *{missing}*", f"programs in namespaces ran without: *{missing}*"]
+    )

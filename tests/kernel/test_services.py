@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import select
 import signal
 import socket
+import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -160,6 +163,20 @@ def test_not_ready_in_time(red: Namespace) -> None:
 # -- output and end --------------------------------------------------------------------------------
 
 
+def test_output_while_it_runs(red: Namespace) -> None:
+    """What a service writes can be read while it runs, more and more of it."""
+    service = red.start("cat", stdin=subprocess.PIPE)
+    assert service.stdin is not None
+    assert service.output == ""
+    for text, all_of_it in (("one\n", "one\n"), ("two", "one\ntwo")):
+        service.stdin.write(text.encode())
+        deadline = time.monotonic() + 10
+        while service.output != all_of_it:
+            assert time.monotonic() < deadline
+            select.select([], [], [], 0.005)
+    assert service.poll() is None
+
+
 def test_output_is_bounded(red: Namespace) -> None:
     """The last of the output is kept, with and without line ends, and never more than the limit."""
     script = "import os, sys; [os.write(1, b'x' * 65536) for _ in range(80)]; os.write(1, b'end')"
@@ -223,6 +240,15 @@ def test_wait_listening_sees_a_socket_of_pytest(red: Namespace, protocol: str, h
             opened.setblocking(False)
             with pytest.raises(BlockingIOError):
                 opened.accept()
+
+
+def test_a_client_s_udp_socket_does_not_listen(red: Namespace) -> None:
+    """A UDP socket that is connected takes nothing from others, so its port is not listened on; unconnected, it is."""
+    with red.socket(type=socket.SOCK_DGRAM) as client:
+        client.bind(("127.0.0.1", 5000))
+        client.connect(("127.0.0.1", 53))
+        with pytest.raises(NotReadyError, match="udp ports that are listened on: none"):
+            red.wait_listening(5000, "udp", timeout=0.05)
 
 
 def test_wait_listening_names_what_listens(red: Namespace) -> None:

@@ -137,7 +137,7 @@ ROWS: list[tuple[str, Argv, str, str, str]] = [
         "no network namespaces left",
         [*IN_OWN_USERS, *shell("echo 0 >/proc/sys/user/max_net_namespaces")],
         "namespaces/network",
-        "user.max_net_namespaces is reached (No space left on device, ENOSPC)",
+        "user.max_net_namespaces is reached: it is 0 (No space left on device, ENOSPC)",
         "sudo sysctl -w user.max_net_namespaces=",
     ),
     *(
@@ -145,7 +145,7 @@ ROWS: list[tuple[str, Argv, str, str, str]] = [
             f"no {name}s left",
             [*IN_OWN_USERS, *shell(f"echo 0 >/proc/sys/user/max_{short}_namespaces")],
             f"namespaces/{name.removesuffix(' namespace')}",
-            f"user.max_{short}_namespaces is reached (No space left on device, ENOSPC)",
+            f"user.max_{short}_namespaces is reached: it is 0 (No space left on device, ENOSPC)",
             f"sudo sysctl -w user.max_{short}_namespaces=",
         )
         for name, short in (("PID namespace", "pid"), ("mount namespace", "mnt"), ("host name", "uts"))

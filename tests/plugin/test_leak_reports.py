@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
+
+from pytest_netns import Lab
+from pytest_netns.kernel import destruction
+from pytest_netns.session import Session
+from pytest_netns.settings import Settings
 
 LEAKY = """
 import socket
@@ -41,6 +48,22 @@ def test_as_warning(pytester: pytest.Pytester, workers: tuple[str, ...]) -> None
     result.stdout.fnmatch_lines(
         ["*NamespaceLeakWarning: *::test_leaks: namespace 'red' is still alive 5 s after*: *socket * of process*"]
     )
+
+
+def test_descriptor_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A descriptor that waits in a unix socket is reported with that socket, and the namespace only once."""
+    monkeypatch.setattr(destruction, "GRACE", 0.1)
+    monkeypatch.setattr(destruction, "BUSY", 0.2)
+    session = Session(Settings("auto", "skip", "warn", "off", pause=False, whole=False))
+    one, other = socket.socketpair()
+    with one, other:
+        with Lab("test_sends") as lab:
+            socket.send_fds(one, [b"x"], [lab.add_namespace("red")._kernel.fd])
+        session.note_leaks(wait=True)
+        session.note_leaks(wait=True)
+        (message,) = (message for owner, message in session.leaks if owner == "test_sends")
+        assert message.startswith("namespace 'red' is still alive")
+        assert f"unix socket {other.fileno()} of process " in message
 
 
 def test_clean_run_does_not_wait(pytester: pytest.Pytester) -> None:

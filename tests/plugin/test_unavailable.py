@@ -129,16 +129,22 @@ def test_who_could_not_come_back_does_not_leave(suite: Path, prefix: list[str], 
 
 
 def test_without_mounts_of_proc_only_the_process_view_is_affected(suite: Path) -> None:
-    """In a container that masks /proc everything works, but programs see the processes outside."""
+    """In a container that masks /proc everything works, but programs see the processes outside; it is said beforehand."""
     outcome = run_pytest(MASKED, suite)
     assert outcome.counts == {"passed": 5, "failed": 1}, outcome.output
+    assert "collected 6 items\nnetns: not available: own /proc: mount /proc: Operation not permitted" in outcome.output
     assert "FAILED test_suite.py::test_processes" in outcome.output
 
 
-def test_without_any_mounts_networks_work_all_the_same(suite: Path) -> None:
-    """AppArmor's usual refusal costs the views of /proc, /sys and /etc/hosts, and no packet."""
-    outcome = run_pytest([*as_root(), *filtered("mount:EACCES")], suite)
+@pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["one process", "xdist"])
+def test_without_any_mounts_networks_work_all_the_same(suite: Path, workers: tuple[str, ...]) -> None:
+    """AppArmor's usual refusal costs the views of /proc, /sys and /etc/hosts, and no packet; the header says so."""
+    outcome = run_pytest([*as_root(), *filtered("mount:EACCES")], suite, *workers)
     assert outcome.counts == {"passed": 5, "failed": 1}, outcome.output
+    before_tests = outcome.output.partition("test_suite.py")[0]
+    assert (
+        "\nnetns: not available: mount namespace: mount /: Permission denied; see pytest-netns doctor" in before_tests
+    )
 
 
 READ_ONLY = [*IN_OWN_MOUNTS, *shell("mount --bind /proc/sys /proc/sys; mount -o remount,bind,ro /proc/sys")]
@@ -271,6 +277,7 @@ PORTABLE = {"pytest_netns", "pytest_netns.kernel"} | {
         "explaining.failing",
         "kernel.bindings",
         "kernel.privileges",
+        "labs",
         "plugin",
         "session",
         "settings",
@@ -313,9 +320,9 @@ def test_a_suite_without_netns_does_not_pay(suite: Path) -> None:
     (suite / "conftest.py").write_text(REPORT_MODULES)
     (suite / "test_suite.py").write_text("def test_plain(): pass\n")
     outcome = run_pytest([], suite, "-s")
-    loaded = next(line for line in outcome.output.splitlines() if "OURS:" in line)
-    assert "pytest_netns.kernel.netns" not in loaded
-    assert "pytest_netns.lab" not in loaded
+    loaded = next(line for line in outcome.output.splitlines() if "OURS:" in line).split()
+    assert not {"pytest_netns.kernel.netns", "pytest_netns.kernel.lacking", "pytest_netns.lab"} & set(loaded)
+    assert "pytest_netns.plugin" in loaded
 
 
 def test_a_test_may_expect_it(suite: Path) -> None:

@@ -1,0 +1,168 @@
+"""The labs that tests and fixtures get, what is built in them, and where a test's body runs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_netns.errors import InvalidTopologyError
+
+if TYPE_CHECKING:
+    from pytest_netns.lab import Lab
+    from pytest_netns.settings import Marker
+    from pytest_netns.topology import Topology
+
+_NAMES_IN_ID = 4
+
+
+class LabFactory:
+    """Makes labs that live as long as their block: for fixtures of module or session scope.
+
+    Attributes:
+        labs: those that are open.
+    """
+
+    def __init__(self) -> None:
+        self.labs: list[Lab] = []
+
+    @contextlib.contextmanager
+    def lab(self, topology: Topology | str | None = None, *, owner: str = "netns_factory") -> Iterator[Lab]:
+        """A lab for the time of the block: ``with netns_factory.lab() as lab: yield lab``.
+
+        Args:
+            topology: what to build at once: a Topology, or the name of a picture (``"pair"``, ``"lan"``, ``"nat"``).
+            owner: named in reports.
+        """
+        with open_lab(owner) as lab:
+            if topology is not None:
+                lab.build(_picture(topology) if isinstance(topology, str) else topology)
+            self.labs.append(lab)
+            try:
+                yield lab
+            finally:
+                self.labs.remove(lab)
+
+
+@contextlib.contextmanager
+def outside() -> Iterator[None]:
+    """Whatever namespace the thread is in, it is outside for the time of the block."""
+    if "pytest_netns.entering" not in sys.modules:
+        yield
+        return
+    from pytest_netns import entering
+
+    with entering.outside():
+        yield
+
+
+@contextlib.contextmanager
+def open_lab(owner: str, *, recorded: bool = False) -> Iterator[Lab]:
+    """A lab that is closed at the end, with every block of it that the thread is still in left first.
+
+    Args:
+        owner: named in reports.
+        recorded: whether its packets are captured from the start.
+    """
+    from pytest_netns import entering
+    from pytest_netns.lab import Lab
+
+    lab = Lab(owner)
+    if recorded:
+        lab._record()
+    depth = entering.depth()
+    try:
+        yield lab
+    finally:
+        entering.leave_all(depth)
+        lab.close()
+
+
+@contextlib.contextmanager
+def body_inside(lab: Lab, marker: Marker, directory: Path, root: Path) -> Iterator[None]:
+    """Build what a marker asks for, and run the test's body inside."""
+    from pytest_netns import entering
+
+    topology = load_topology(marker, directory, root)
+    if topology is not None:
+        lab.build(topology)
+    if marker.enter is None:
+        yield
+        return
+    namespace = lab.host if marker.enter == "host" else lab[marker.enter]
+    depth = entering.depth()
+    entering.enter(namespace)
+    try:
+        yield
+    finally:
+        entering.leave_all(depth)
+
+
+# -- topologies ------------------------------------------------------------------------------------
+
+
+def build_picture(lab: Lab, name: str) -> Lab:
+    """Add a ready-made picture, unless the marker has built it already."""
+    picture = _picture(name)
+    if picture not in lab._built:
+        lab.build(picture)
+    return lab
+
+
+def build_parameter(lab: Lab, parameter: object, directory: Path, root: Path) -> None:
+    """Add what ``parametrize("netns", ..., indirect=True)`` gives: whatever the marker takes as its topology."""
+    if parameter is not None:
+        lab.build(_topology(parameter, directory, root))
+
+
+def topology_id(value: object) -> str | None:
+    """How a Topology is shown in the id of a parametrized test: the picture's name, or the namespaces'."""
+    if "pytest_netns.topology" not in sys.modules:  # so that suites without topologies do not pay for it
+        return None
+    from pytest_netns.topology import PICTURES, Topology
+
+    if not isinstance(value, Topology):
+        return None
+    for name, picture in PICTURES.items():
+        if value == picture:
+            return name
+    names = value.namespace_names
+    more = f"+{len(names) - _NAMES_IN_ID}" if len(names) > _NAMES_IN_ID else ""
+    return "-".join(names[:_NAMES_IN_ID]) + more or "empty"
+
+
+def load_topology(marker: Marker, directory: Path, root: Path) -> Topology | None:
+    """The topology a marker asks for: a picture, a value, a file relative to the test file and then the root, or inline."""
+    if marker.inline:
+        from pytest_netns.topology import Topology
+
+        return Topology.inline(**marker.inline)
+    return None if marker.topology is None else _topology(marker.topology, directory, root)
+
+
+def _topology(given: object, directory: Path, root: Path) -> Topology:
+    from pytest_netns.topology import Topology
+
+    if isinstance(given, Topology):
+        return given
+    if isinstance(given, str | os.PathLike):
+        name = os.fspath(given)
+        if not name.endswith(".toml"):
+            return _picture(name)
+        for place in (directory, root):
+            if (place / name).is_file():
+                return Topology.from_toml(place / name)
+        raise InvalidTopologyError(f"cannot read topology {name!r}: no such file in {directory} or {root}")
+    raise InvalidTopologyError(
+        f"cannot use {given!r} as topology: give the name of a picture, a path to a .toml file, or a Topology"
+    )
+
+
+def _picture(name: str) -> Topology:
+    from pytest_netns import values
+    from pytest_netns.topology import PICTURES
+
+    return PICTURES[values.parse_choice(name, PICTURES, "picture")]

@@ -1,0 +1,107 @@
+"""At a limit of the machine the error names it, its value and what raises it; nothing is left, and with room labs work."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+ROOM = """
+    import os, resource, sys, threading, time
+    from pathlib import Path
+    from pytest_netns import KernelError, Lab
+    from pytest_netns.kernel import destruction, netns
+
+    def use(lab, namespaces):
+        for number in range(namespaces):
+            each = lab.add_namespace(f"n{number}")
+            each.popen(["sleep", "1000"])
+            with each:
+                pass
+            each.call(int)
+            each.socket().close()
+            each.routes()
+
+    def left():
+        hub = destruction.hub()
+        hub.wait(time.monotonic() + destruction.BUSY)
+        ours = [thread.name for thread in threading.enumerate() if thread.name.startswith("netns-")]
+        return hub.alive() + ours
+
+    with Lab() as lab:
+        use(lab, 1)
+"""
+
+
+def run(script: str, *prefix: str) -> str:
+    """What a Python script prints, in a process of its own."""
+    done = subprocess.run(
+        [*prefix, sys.executable, "-c", textwrap.dedent(ROOM) + textwrap.dedent(script)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_network_namespaces() -> None:
+    """user.max_net_namespaces: a lab that goes beyond it fails, again and again; raised, the same lab works."""
+    script = """
+    limit = Path("/proc/sys/user/max_net_namespaces")
+    netns._CREATE_DEADLINE = 0.5
+    limit.write_text("6")
+    for attempt in range(2):  # at once: what was just freed counts until the kernel gets round to it
+        with Lab() as lab:
+            try:
+                use(lab, 10)
+            except KernelError as error:
+                print(len(lab), error)
+    assert not left(), left()
+    limit.write_text("100")
+    with Lab() as lab:
+        use(lab, 10)
+        print("later", len(lab))
+    """
+    # One is the process's own, one the hub that watches the others' end.
+    message = (
+        "4 cannot create network namespace in namespace 'n4': user.max_net_namespaces is reached: it is 6 "
+        "(No space left on device, ENOSPC)\n"
+        "  remedy: sudo sysctl -w user.max_net_namespaces=100000\n"
+    )
+    printed = run(script, "unshare", "--user", "--map-root-user", "--net")  # the limit is a user namespace's own
+    assert printed == f"{message}{message}later 10\n"
+
+
+def test_open_files() -> None:
+    """RLIMIT_NOFILE: wherever a lab runs into it, the error says so, nothing is left, and with more the same lab works."""
+    script = """
+    assert not left()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    before = os.listdir("/proc/self/fd")
+    limit = max(map(int, before)) + 1
+    while True:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+        errors = []
+        lab = Lab()
+        for step in (lambda: use(lab, 2), lab.close):
+            try:
+                step()
+            except* KernelError as group:
+                errors += map(str, group.exceptions)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert not left(), (limit, left())
+        assert os.listdir("/proc/self/fd") == before, (limit, os.listdir("/proc/self/fd"))
+        for error in errors:
+            assert error.startswith("cannot "), error
+            assert f": this process may have {limit} files open, RLIMIT_NOFILE, and has (" in error, error
+            assert error.endswith(f"remedy: ulimit -n {hard}"), error
+        if not errors:
+            break
+        limit += 1
+    print(limit - len(before))
+    """
+    assert int(run(script)) > 5  # so many files does it take, and at each of them it has failed
