@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, TypeVar
 
+from pytest_netns import routing
 from pytest_netns.naming import bridge_side_name
 from pytest_netns.topology.parts import InterfaceSpec, MasqueradeSpec, PortForwardSpec, RouteSpec
 
@@ -85,7 +86,9 @@ def _route(lab: Lab, plan: Topology) -> None:
     """Add each namespace's routes in one send, and its NAT rules in one transaction."""
     for name, routes in _by_namespace(plan.routes).items():
         namespace = lab[name]
-        requests = [namespace._route(route.destination, route.via, route.dev, route.metric) for route in routes]
+        requests = [
+            routing.route_request(namespace, route.destination, route.via, route.dev, route.metric) for route in routes
+        ]
         namespace._netlink.request(*requests)
     masquerades, port_forwards = _by_namespace(plan.masquerades), _by_namespace(plan.port_forwards)
     for name in dict.fromkeys([*masquerades, *port_forwards]):

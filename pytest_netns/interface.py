@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from pytest_netns import naming, values
 from pytest_netns.errors import InvalidTopologyError, KernelError
-from pytest_netns.kernel import carrier, rtnetlink
+from pytest_netns.kernel import carrier, rtnetlink, rtroutes
 from pytest_netns.values import IPInterface
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class Interface:
 
     def _is_local(self, address: IPInterface) -> bool:
         try:
-            return self.namespace._netlink.get(rtnetlink.find_route(address.ip), rtnetlink.parse_is_local)
+            return self.namespace._netlink.get(rtroutes.find_route(address.ip), rtroutes.parse_is_local)
         except KernelError:  # no route at all yet
             return False
 

@@ -7,17 +7,17 @@ import contextlib
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
-from pytest_netns import calls, naming, process, python_processes, resolving, values
-from pytest_netns.errors import InvalidTopologyError, KernelError, NetnsError, fails_as
-from pytest_netns.interface import AddressArgument, Bridge, Interface, VethPair, parse_addresses
+from pytest_netns import connecting, ending, naming, resolving, values
+from pytest_netns.errors import InvalidTopologyError, NetnsError, fails_as
+from pytest_netns.interface import AddressArgument, Bridge, VethPair, parse_addresses
 from pytest_netns.kernel import destruction, rtnetlink, supervision, sweeping
 from pytest_netns.kernel.netns import NetworkNamespace
 from pytest_netns.names import Names
 from pytest_netns.namespace import Namespace
-from pytest_netns.values import IPAddress, IPInterface
+from pytest_netns.values import IPAddress
 
 if TYPE_CHECKING:
     from pytest_netns.explaining.capture import Capture
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 HOST = "host"
-STOP_GRACE = 0.5  # seconds between SIGTERM and SIGKILL for what still runs when a lab is closed
 _KEPT_FAILURES = 20
 _NO_BRIDGE_FILTERS = {f"net.bridge.bridge-nf-call-{filter_}": 0 for filter_ in ("iptables", "ip6tables", "arptables")}
 
@@ -141,14 +140,14 @@ class Lab:
         values.parse_interface_name(name)
         place = self.host if namespace is None else namespace
         self._check_member(place)
-        self._check_interface_free(place, name)
+        connecting.check_name_free(place, name)
         with self._lock:
             bridge = Bridge(place, name, place._kernel.next_index())
             requests = [rtnetlink.add_bridge(name, bridge.index, mtu=mtu)]
             requests += place._kernel.interface_settings.of(bridge.index, name)
             requests += [rtnetlink.add_address(bridge.index, name, item) for item in addresses]
-            self._make(bridge, [(place, requests)])
-            self._register(bridge)
+            connecting.make(bridge, [(place, requests)])
+            connecting.register(bridge)
         bridge._wait_usable(addresses)
         # The bridge module may hand what crosses a bridge to nft; NAT would then happen in the wrong place.
         with contextlib.suppress(NetnsError):  # the module is not loaded
@@ -294,34 +293,8 @@ class Lab:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    @fails_as("end the programs of the lab")
-    def _end_processes(self, errors: list[Exception]) -> None:
-        views = [namespace._view for namespace in self if namespace._view is not None]
-        processes = [item for namespace in self for item in namespace._processes]
-        running = [item for item in processes if item.poll() is None]
-        for item in running:
-            item._ends_with_lab()
-        deadline = time.monotonic() + STOP_GRACE
-        python_processes.end(self._entered)
-        asked = sweeping.ask_to_end(self._entered)
-        busy = [view for view in views if running or view.has_processes()]
-        for view in busy:
-            view.ask_to_end()
-        for item in running:
-            item.wait_until(deadline)
-        for view in busy:
-            view.ask_to_end()  # an init that has nobody left ends by itself; ours had to be reaped first
-            supervision.wait_ended(view.init.pidfd, deadline - time.monotonic())
-        for view in views:
-            view.close()
-        sweeping.end_processes(self._entered, asked, deadline)
-        process.end_all(processes, errors)
-        for view in views:
-            try:
-                view.wait_ended(wait=view in busy)
-            except NetnsError as error:
-                errors.append(error)
-        calls.end_all([item for namespace in self for item in namespace._calls], deadline, errors)
+    _end_processes = ending.end_processes
+    _kill_processes = ending.kill_processes
 
     def _record(self) -> None:
         """Capture all packets for the report of the test."""
@@ -338,12 +311,6 @@ class Lab:
             for namespace in self:
                 capture.add(namespace)
         return capture
-
-    def _kill_processes(self) -> None:
-        """Where ending them in good order failed half-way: leave no init, no thread, no descriptor of a view."""
-        for namespace in self:
-            if namespace._view is not None:
-                namespace._view.discard()
 
     def _unwatch(self) -> None:
         supervision.unwatch([namespace._open_kernel.inode for namespace in self])
@@ -363,82 +330,7 @@ class Lab:
                 f"cannot use namespace {namespace.name!r} in this lab: it belongs to another lab"
             )
 
-    @staticmethod
-    def _check_interface_free(namespace: Namespace, name: str) -> None:
-        if name in namespace._names and name in namespace.interfaces:
-            raise InvalidTopologyError(
-                f"cannot add interface {name!r} to namespace {namespace.name!r}: it has one of that name already"
-            )
-
-    @fails_as("add veth pair")
-    def _connect(
-        self,
-        ends: tuple[Namespace, Namespace],
-        addresses: tuple[Sequence[IPInterface], Sequence[IPInterface]],
-        names: tuple[str, str],
-        mtus: tuple[int | None, int | None] = (None, None),
-        macs: tuple[str | None, str | None] = (None, None),
-        *,
-        bridge: Bridge | None = None,
-    ) -> VethPair:
-        """Make a veth pair, everything about it in one message to each of the two namespaces.
-
-        The first end may be a port of a bridge, which is to be settled after its last port.
-        """
-        own_mtu, peer_mtu = (None if mtu is None else values.parse_mtu(mtu) for mtu in mtus)
-        for namespace, name in zip(ends, names, strict=True):
-            self._check_member(namespace)
-            values.parse_interface_name(name)
-            self._check_interface_free(namespace, name)
-        if ends[0] is ends[1] and names[0] == names[1]:
-            raise InvalidTopologyError(f"cannot name both ends {names[0]!r}: they are in the same namespace")
-        own_mac, peer_mac = (None if mac is None else values.parse_mac(mac) for mac in macs)
-        with self._lock:
-            a, b = (Interface(end, name, end._kernel.next_index()) for end, name in zip(ends, names, strict=True))
-            pair = rtnetlink.add_veth(
-                a.name,
-                a.index,
-                b.name,
-                b.index,
-                ends[1]._kernel.fd,
-                mtu=own_mtu,
-                peer_mtu=peer_mtu,
-                mac=own_mac,
-                peer_mac=peer_mac,
-                bridge=0 if bridge is None else bridge.index,
-            )
-            first = [pair, *ends[0]._kernel.interface_settings.of(a.index, a.name)]
-            first += [rtnetlink.add_address(a.index, a.name, item) for item in addresses[0]]
-            second = [rtnetlink.set_link(b.index, b.name, up=True)]
-            second += ends[1]._kernel.interface_settings.of(b.index, b.name)
-            second += [rtnetlink.add_address(b.index, b.name, item) for item in addresses[1]]
-            self._make(a, [(ends[0], first), (ends[1], second)])
-            a._peer, b._peer = b, a
-            self._register(a)
-            self._register(b)
-        a._settle()
-        b._settle()
-        a._wait_usable(addresses[0])
-        b._wait_usable(addresses[1])
-        return VethPair(a, b)
-
-    @staticmethod
-    def _make(interface: Interface, steps: list[tuple[Namespace, list[rtnetlink.Request]]]) -> None:
-        """Send requests of which the first makes an interface; if any fails, nothing of it is left."""
-        try:
-            for namespace, requests in steps:
-                namespace._netlink.request(*requests)
-        except BaseException as failure:
-            if not (isinstance(failure, KernelError) and failure.action == steps[0][1][0].action):
-                with contextlib.suppress(KernelError):  # interrupted before there was anything to delete
-                    interface.delete()
-            raise
-
-    @staticmethod
-    def _register(interface: Interface) -> None:
-        interface.namespace._interfaces[interface.index] = interface
-        interface.namespace._names.add(interface.name)
-        interface.namespace._lab._names.changed(interface.namespace)
+    _connect = connecting.connect
 
     def _note_failure(self, error: subprocess.SubprocessError) -> None:
         """Keep a failed command for the report."""

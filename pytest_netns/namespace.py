@@ -10,10 +10,10 @@ import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pytest_netns import calls, entering, names, nat, process, service, values
+from pytest_netns import calls, entering, names, nat, process, routing, service, values
 from pytest_netns.errors import InvalidTopologyError, KernelError, NetnsError, fails_as
 from pytest_netns.interface import Interface
-from pytest_netns.kernel import diagnosis, interface_settings, netns, nftables, rtnetlink
+from pytest_netns.kernel import diagnosis, interface_settings, netns, nftables, rtnetlink, rtroutes
 from pytest_netns.kernel.netlink import NetlinkSocket
 from pytest_netns.kernel.view import View
 from pytest_netns.process import Command, Process
@@ -83,28 +83,7 @@ class Namespace:
             InvalidTopologyError: a value that cannot be part of a route.
             KernelError: the kernel refused, such as for a gateway that is not on any connected network.
         """
-        self._netlink.request(self._route(destination, via, dev, metric))
-
-    def _route(
-        self,
-        destination: str | IPNetwork,
-        via: str | IPAddress | Namespace | None,
-        dev: Interface | str | None,
-        metric: int | None,
-    ) -> rtnetlink.Request:
-        network = values.parse_destination(destination)
-        gateway = None if via is None else self._gateway(via)
-        if gateway is None and dev is None:
-            raise InvalidTopologyError(f"cannot add route to {destination}: it needs via=GATEWAY or dev=INTERFACE")
-        if network is not None and gateway is not None and network.version != gateway.version:
-            raise InvalidTopologyError(
-                f"cannot add route to {network} via {gateway}: the gateway is of the other family; "
-                f"write an IPv{network.version} address"
-            )
-        version = network.version if network is not None else gateway.version if gateway is not None else 4
-        family = sockets.AF_INET if version == 4 else sockets.AF_INET6
-        index = None if dev is None else self._interface(dev).index
-        return rtnetlink.add_route(network, family=family, via=gateway, index=index, metric=metric)
+        self._netlink.request(routing.route_request(self, destination, via, dev, metric))
 
     def add_default_route(
         self, via: str | IPAddress | Namespace | None = None, *, dev: Interface | str | None = None
@@ -121,7 +100,7 @@ class Namespace:
         }
         return [
             Route(route.destination or zero[route.family], route.via, names.get(route.index, ""), route.metric)
-            for route in self._netlink.dump(rtnetlink.dump_routes(), rtnetlink.parse_route)
+            for route in self._netlink.dump(rtroutes.dump_routes(), rtroutes.parse_route)
         ]
 
     def neighbours(self) -> list[Neighbour]:
@@ -129,7 +108,7 @@ class Namespace:
         names = self._interface_names()
         return [
             Neighbour(entry.address, entry.mac, names.get(entry.index, ""), entry.state)
-            for entry in self._netlink.dump(rtnetlink.dump_neighbours(), rtnetlink.parse_neighbour)
+            for entry in self._netlink.dump(rtroutes.dump_neighbours(), rtroutes.parse_neighbour)
         ]
 
     def enable_forwarding(self) -> None:
@@ -230,7 +209,7 @@ class Namespace:
                     f"cannot forward {protocol} port {port} of namespace {self.name!r} to {target}: "
                     f"it is forwarded to {known.targets[0]} port {known.target_port} already"
                 )
-        addresses = self._addresses_of(target.host) if isinstance(target.host, str) else (target.host,)
+        addresses = routing.addresses_of(self, target.host) if isinstance(target.host, str) else (target.host,)
         return nat.PortForward(port, addresses, target.port or port, protocol)
 
     def nft(self, text: str) -> str:
@@ -432,28 +411,6 @@ class Namespace:
         """All addresses but those of the loopback interface and link-local ones."""
         listed = self._netlink.dump(rtnetlink.dump_addresses(), rtnetlink.parse_address)
         return [address for index, address in listed if index != netns.LOOPBACK_INDEX and not address.ip.is_link_local]
-
-    def _addresses_of(self, name: str) -> tuple[IPAddress, ...]:
-        """A namespace's addresses as reached from here, at most one of each family; those in a shared network first."""
-        chosen = names.best_addresses(self._all_addresses(), self._lab[name]._all_addresses())
-        if not chosen:
-            raise InvalidTopologyError(f"cannot use namespace {name!r} as a target: it has no address yet")
-        return tuple(chosen)
-
-    def _gateway(self, via: str | IPAddress | Namespace) -> IPAddress:
-        """The address of a gateway, which may be given as a namespace on a shared network."""
-        if isinstance(via, Namespace):
-            self._lab._check_member(via)
-            via = via.name
-        if not (isinstance(via, str) and via in self._lab):
-            return values.parse_address(via, "gateway")
-        own = {address.network for address in self._all_addresses()}
-        shared = [address for address in self._lab[via]._all_addresses() if address.network in own]
-        if not shared:
-            raise InvalidTopologyError(
-                f"cannot use namespace {via!r} as a gateway of {self.name!r}: they have no network in common"
-            )
-        return shared[0].ip
 
     def __repr__(self) -> str:
         return f"<Namespace {self.name}>"

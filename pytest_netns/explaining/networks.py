@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
 from pytest_netns.explaining.state import InterfaceState, NamespaceState
-from pytest_netns.kernel import rtnetlink
+from pytest_netns.kernel import rtnetlink, rtroutes
 
 if TYPE_CHECKING:
     from pytest_netns.lab import Lab
     from pytest_netns.namespace import Namespace
 
-_DUMPS = (rtnetlink.dump_links, rtnetlink.dump_addresses, rtnetlink.dump_routes)
+_DUMPS = (rtnetlink.dump_links, rtnetlink.dump_addresses, rtroutes.dump_routes)
 
 Tables: TypeAlias = tuple[list[bytes], ...]
 
@@ -56,7 +56,7 @@ def decode(
         for link in links
     )
     routes = []
-    for info in (rtnetlink.parse_route(body) for body in tables[2]):
+    for info in (rtroutes.parse_route(body) for body in tables[2]):
         if info is not None:
             via = f" via {info.via}" if info.via is not None else ""
             routes.append(f"{info.destination or 'default'}{via} dev {names.get(info.index, '')}")

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pytest_netns.errors import UnavailableError, show_argv
 from pytest_netns.explaining import networks, since
 from pytest_netns.explaining.state import LabState, NamespaceState, ServiceState
-from pytest_netns.kernel import conntrack, processes, rtnetlink
+from pytest_netns.kernel import conntrack, processes, rtroutes
 from pytest_netns.routing import Neighbour
 
 if TYPE_CHECKING:
     from pytest_netns.kernel.processes import ProcessInfo
-    from pytest_netns.kernel.rtnetlink import NeighbourInfo
+    from pytest_netns.kernel.rtroutes import NeighbourInfo
     from pytest_netns.lab import Lab
     from pytest_netns.namespace import Namespace
 
@@ -134,7 +134,7 @@ def _add_processes(look: _Look, running: list[ProcessInfo], before: since.Snapsh
 
 
 def _neighbours(namespace: Namespace) -> list[NeighbourInfo]:
-    return namespace._netlink.dump(rtnetlink.dump_neighbours(), rtnetlink.parse_neighbour)
+    return namespace._netlink.dump(rtroutes.dump_neighbours(), rtroutes.parse_neighbour)
 
 
 def _add_rules(look: _Look, before: since.Snapshot | None, *, whole: bool) -> None:
