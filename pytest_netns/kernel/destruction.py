@@ -70,8 +70,17 @@ class Hub:
 
     def overdue(self, grace: float) -> list[Watched]:
         """The namespaces whose lab was closed that many seconds ago, and which are still alive."""
+        if self._late(grace):
+            self._ask()  # nothing is said of a namespace because a notification was missed
+        return self._late(grace)
+
+    def _late(self, grace: float) -> list[Watched]:
         now = time.monotonic()
         return [watched for watched in self.alive() if watched.closed is not None and now - watched.closed >= grace]
+
+    def _ask(self) -> None:
+        with self._lock:
+            self._list()
 
     def forget(self, watched: Watched) -> None:
         """Speak of a namespace no more: it has been told of."""
@@ -81,7 +90,10 @@ class Hub:
     def wait(self, deadline: float) -> None:
         """Wait until all closed namespaces are gone, or a time on the monotonic clock."""
         pause = threading.Event()
-        while self.alive() and time.monotonic() < deadline:
+        while self.alive():
+            if time.monotonic() >= deadline:
+                self._ask()
+                return
             pause.wait(0.002)
 
     def close(self) -> None:
@@ -94,10 +106,14 @@ class Hub:
             for message in self._events.notifications():
                 if message.type == rtnetlink.RTM_DELNSID:
                     self._watched.pop(rtnetlink.parse_nsid(message.body), None)
-        except OSError:  # notifications were lost: ask for all numbers that still lead to something
-            request = rtnetlink.Request(("list namespaces",), _RTM_GETNSID, struct.pack("=Bxxx", 0))
-            left = set(self._namespace.netlink.dump(request, rtnetlink.parse_nsid))
-            self._watched = {nsid: watched for nsid, watched in self._watched.items() if nsid in left}
+        except OSError:  # notifications were lost
+            self._list()
+
+    def _list(self) -> None:
+        """Have the kernel list all numbers that still lead to something; the lock is held."""
+        request = rtnetlink.Request(("list namespaces",), _RTM_GETNSID, struct.pack("=Bxxx", 0))
+        left = set(self._namespace.netlink.dump(request, rtnetlink.parse_nsid))
+        self._watched = {nsid: watched for nsid, watched in self._watched.items() if nsid in left}
 
 
 _hub: Hub | None = None
