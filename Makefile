@@ -25,7 +25,8 @@ format: setup
 faults: setup
 	NETNS_FAULTS=full .venv/bin/python -m pytest -q -p no:cacheprovider tests/faults $(if $(ROW),-k "$(ROW)")
 
-bench: setup
+bench:
+	@MORE_PACKAGES=mininet .ci/setup
 	.venv/bin/python -m tests.benchmarks
 
 clean:
