@@ -124,6 +124,7 @@ def pytest_fixture_setup(
 ) -> Generator[None, Any, Any]:
     if fixturedef.argname in FIXTURES:  # a test may ask for it only in its body
         _require(request.config)
+        request.config.stash[SESSION].request = request
     if fixturedef.scope == "function":
         return (yield)
     # A fixture of wider scope outlives the test, so it is made outside, even when the test's body asks for it.
@@ -245,12 +246,13 @@ def _labs_of(item: pytest.Item) -> list[Lab]:
 
 
 @pytest.fixture
-def netns(request: pytest.FixtureRequest) -> Iterator[Lab]:
+def netns(pytestconfig: pytest.Config) -> Iterator[Lab]:
     """A `Lab` for this test: empty, or what its marker or an indirect parameter builds."""
-    recorded = request.config.stash[SESSION].settings.pcap != "off"
-    with labs.open_lab(request.node.nodeid, recorded=recorded) as lab:
+    session = pytestconfig.stash[SESSION]
+    request = session.request
+    with labs.open_lab(request.node.nodeid, recorded=session.settings.pcap != "off") as lab:
         request.node.stash[LAB] = lab
-        labs.build_parameter(lab, getattr(request, "param", None), request.path.parent, request.config.rootpath)
+        labs.build_parameter(lab, getattr(request, "param", None), request.path.parent, pytestconfig.rootpath)
         yield lab
         for service in failing.dead_services(lab):
             warnings.warn(ServiceDiedWarning(service), stacklevel=1)
@@ -275,14 +277,13 @@ def netns_nat(netns: Lab) -> Lab:
 
 
 @pytest.fixture(scope="session")
-def netns_factory(request: pytest.FixtureRequest) -> LabFactory:
+def netns_factory(pytestconfig: pytest.Config) -> LabFactory:
     """Labs for fixtures of wider scope: ``with netns_factory.lab() as lab: yield lab``."""
-    return request.config.stash[SESSION].factory
+    return pytestconfig.stash[SESSION].factory
 
 
 @pytest.fixture(name=BODY_INSIDE)
-def _netns_body_inside(request: pytest.FixtureRequest, netns: Lab) -> Iterator[None]:
-    config = request.config
-    marker = request.node.stash[MARKER]
-    with labs.body_inside(netns, marker, request.node.path.parent, config.rootpath):
+def _netns_body_inside(pytestconfig: pytest.Config, netns: Lab) -> Iterator[None]:
+    node = pytestconfig.stash[SESSION].request.node
+    with labs.body_inside(netns, node.stash[MARKER], node.path.parent, pytestconfig.rootpath):
         yield

@@ -16,8 +16,11 @@ _PAUSE = 0.002
 
 def last_pid() -> int:
     """The PID given out last on this machine, proc_loadavg(5)."""
-    with open("/proc/loadavg", "rb") as loadavg:
-        return int(loadavg.read().split()[4])
+    fd = os.open("/proc/loadavg", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return int(os.read(fd, 200).split()[4])
+    finally:
+        os.close(fd)
 
 
 def ask_to_end(inodes: Mapping[int, int]) -> list[int]:
