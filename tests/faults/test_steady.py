@@ -14,6 +14,7 @@ import pytest
 
 from pytest_netns import Lab
 from pytest_netns.kernel import destruction, supervision
+from tests import captures
 from tests.faults.trial import below
 
 LABS = 5000 if os.environ.get("NETNS_FAULTS") == "full" else 200
@@ -23,6 +24,7 @@ MEMORY = 2048  # KiB that may come to it afterwards: half a KiB a lab, were it a
 
 def usage() -> dict[str, int]:
     """What this process uses, once what closed labs had is gone: their namespaces freed, their inits reaped."""
+    captures.wait_ended()
     hub = destruction.hub()
     hub.wait(time.monotonic() + destruction.BUSY)
     watchdog = supervision.supervisor().pid

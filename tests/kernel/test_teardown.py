@@ -18,6 +18,7 @@ from pytest_netns import InvalidTopologyError, KernelError, Lab, NetnsError
 from pytest_netns.kernel import destruction, netlink, netns, nftables, supervision, syscalls
 from pytest_netns.kernel.netns import NetworkNamespace
 from pytest_netns.topology import PICTURES
+from tests import captures
 
 RESTORING = {"restore", "_go_back"}  # these end the process rather than fail, see netns.abort
 
@@ -95,6 +96,7 @@ def _left(before: tuple[set[str], set[int], int]) -> list[str]:
 
 def _state() -> tuple[set[str], set[int], int]:
     destruction.hub()  # made with a process's first namespace, and there to stay
+    captures.wait_ended()
     return _descriptors(), {thread.ident or 0 for thread in threading.enumerate()}, netns.current_inode()
 
 

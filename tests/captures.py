@@ -1,0 +1,20 @@
+"""The recordings of earlier tests: their threads and sockets stay for a moment."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from pytest_netns.kernel import capturing
+
+
+def wait_ended(timeout: float = 10) -> None:
+    """Wait until no thread records any more, so that what a test counts is its own."""
+    deadline = time.monotonic() + timeout
+    capturing.flush()
+    while time.monotonic() < deadline:
+        recording = [thread for thread in threading.enumerate() if thread.name == "netns-capture"]
+        if not recording:
+            return
+        recording[0].join(deadline - time.monotonic())
+    raise AssertionError("a capture is still being recorded")
