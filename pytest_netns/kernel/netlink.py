@@ -124,8 +124,9 @@ class NetlinkSocket:
                 self._socket.recv(1, socket.MSG_DONTWAIT | socket.MSG_TRUNC)
             except BlockingIOError:
                 return found
-            except OSError:  # ENOBUFS: so much that the kernel had to drop some
-                pass
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:  # so much that the kernel had to drop some
+                    return True
             found = True
 
     @staticmethod
@@ -150,7 +151,7 @@ class NetlinkSocket:
         self._send(b"".join(parts), batch[0])
         failures: list[KernelError] = []
         while True:
-            data = self._socket.recv(_ANSWER_SIZE)
+            data = self._receive(_ANSWER_SIZE)
             if wire.acknowledges(data, last):
                 return failures
             for reply in wire.messages(data):
@@ -182,11 +183,14 @@ class NetlinkSocket:
 
     def _replies(self, first: int) -> Iterator[wire.Message]:
         """One received datagram's messages that answer requests from this number on."""
+        data = self._receive(_RECEIVE_SIZE)
+        return (reply for reply in wire.messages(data) if reply.sequence >= first)
+
+    def _receive(self, size: int) -> bytes:
         try:
-            data = self._socket.recv(_RECEIVE_SIZE)
+            return self._socket.recv(size)
         except OSError as error:
             raise KernelError("read the kernel's answer", error.errno or errno.EIO, namespace=self.namespace) from error
-        return (reply for reply in wire.messages(data) if reply.sequence >= first)
 
     def _error(self, request: Request, code: int, words: str) -> KernelError:
         return KernelError(request.action, code, namespace=self.namespace, kernel_message=words)

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_netns import InvalidTopologyError, Lab, Namespace, NamespaceSpec, Topology
+from pytest_netns import InvalidTopologyError, Lab, Namespace, NamespaceSpec, NetnsError, Topology
+from pytest_netns.kernel import rtnetlink
+from pytest_netns.kernel.netlink import NetlinkSocket
 
 RED, BLUE = "192.168.15.1", "192.168.15.2"
 
@@ -97,6 +99,23 @@ def test_addresses_a_program_has_added_are_known_to_the_next(netns: Lab) -> None
     blue.run("ip address add 10.1.0.2/24 dev veth-blue")
     red.run("ip address add 10.1.0.1/24 dev veth-red")
     red.run("ping -c1 -W2 blue")
+
+
+def test_name_servers_of_a_closed_lab() -> None:
+    """Setting them says that the lab is closed."""
+    with Lab() as lab:
+        red = lab.add_namespace("red")
+        red.run("true")
+    with pytest.raises(NetnsError, match="cannot use namespace 'red': its lab is closed"):
+        red.resolver = ["192.168.15.53"]
+
+
+def test_a_closed_socket_does_not_wait_for_changes() -> None:
+    """Where it can no longer be told whether addresses have changed, they may have."""
+    watching = NetlinkSocket("here", groups=rtnetlink.ADDRESS_GROUPS)
+    assert not watching.has_notifications()
+    watching.close()
+    assert watching.has_notifications()
 
 
 def test_a_hostname_may_not_hide_a_namespace(pair: tuple[Namespace, Namespace], netns_pair: Lab) -> None:
