@@ -186,7 +186,7 @@ def test_ends_itself(start: Starter, tmp_path: Path, way: str, test: str) -> Non
 @pytest.mark.parametrize("method", ["signal", "thread"])
 def test_pytest_timeout(start: Starter, tmp_path: Path, method: str, workers: tuple[str, ...]) -> None:
     """pytest-timeout ends the test, or the whole process, in which finalizers do not run."""
-    arguments = ["-p", "timeout", "--timeout=3", f"--timeout-method={method}", *workers]
+    arguments = ["-p", "timeout", "--timeout=3", f"--timeout-method={method}", "-o", "timeout_func_only=true", *workers]
     with start("test_marked", "wait", *arguments, "--max-worker-restart=0") as trial:
         trial.wait_for("ready").close()
         trial.wait_end()

@@ -85,7 +85,7 @@ def test_a_call_that_is_late_shows_where_it_is(netns: Lab) -> None:
 
     try:
         with pytest.raises(CallTimeout, match=r"wait_for_release(.|\n)*release\.wait"):
-            red.call(wait_for_release, timeout=0.1)
+            red.call(wait_for_release, timeout=0.5)
     finally:
         release.set()
 
@@ -102,7 +102,7 @@ def test_a_late_coroutine_shows_what_it_awaits_and_is_cancelled(netns: Lab) -> N
             cancelled.set()
 
     with pytest.raises(CallTimeout, match=r"in never\n.*asyncio\.Event\(\)\.wait\(\)") as failure:
-        red.call(never, timeout=0.2)
+        red.call(never, timeout=0.5)
     assert "selectors.py" not in str(failure.value)
     assert cancelled.wait(10)
 
@@ -200,7 +200,7 @@ def test_call_async_raises_and_times_out_as_call_does(netns: Lab) -> None:
         with pytest.raises(ZeroDivisionError):
             await red.call_async(lambda: 1 // 0)
         with pytest.raises(CallTimeout, match=r"in sleep\n"):
-            await red.call_async(asyncio.sleep, 60, timeout=0.1)
+            await red.call_async(asyncio.sleep, 60, timeout=0.5)
         with pytest.raises(CallTimeout):
             await red.call_async(release.wait, 60, timeout=0.1)
 

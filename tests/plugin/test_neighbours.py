@@ -128,11 +128,13 @@ def test_neighbours_timeout_in_a_namespace(python: str, directory: Path, method:
     suite = f"""
 import pathlib, threading
 import pytest
-@pytest.mark.netns
-@pytest.mark.timeout(1, method="{method}")
-def test_hangs(netns):
+@pytest.fixture
+def sleeper(netns):
     sleeper = netns.host.popen(["sleep", "1000"])
     pathlib.Path("{note}").write_text(str(sleeper.pid))
+@pytest.mark.netns
+@pytest.mark.timeout(1, method="{method}", func_only=True)
+def test_hangs(sleeper):
     threading.Event().wait()
 """
     outcome = run(python, directory, suite)
