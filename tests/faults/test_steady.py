@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pytest_netns import Lab
-from pytest_netns.kernel import destruction, supervision
+from pytest_netns.kernel import destruction, holders, supervision
 from tests import captures
 from tests.faults.trial import below
 
@@ -57,6 +57,10 @@ def test_steady(capsys: pytest.CaptureFixture[str]) -> None:
         for number, used in seen.items():
             print(f"\n| after {number} labs | {', '.join(f'{value} {name}' for name, value in used.items())} |")
     grown = seen[LABS].pop("memory, KiB") - seen[WARM].pop("memory, KiB")
-    assert seen[LABS] == seen[WARM]
-    assert seen[LABS]["namespaces"] == 0
+    left = [
+        f"{each.name}, closed {time.monotonic() - (each.closed or 0):.0f} s ago: {holders.find(each.inode)}"
+        for each in destruction.hub().alive()
+    ]
+    assert seen[LABS] == seen[WARM], left
+    assert seen[LABS]["namespaces"] == 0, left
     assert grown < MEMORY
