@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -43,6 +44,10 @@ hypothesis.settings.load_profile("suite")
 
 def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault(RUN_MARK, uuid.uuid4().hex)
+    # Under nohup, or in the background of a script, these are ignored, also by all that the tests start.
+    for number, usual in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, usual)
     # How long an example takes says something about the machine only.
     hypothesis.settings.register_profile(
         "netns", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]

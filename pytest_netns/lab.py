@@ -269,7 +269,7 @@ class Lab:
         interrupted: BaseException | None = None
         steps: list[Callable[[], object]] = [lambda: self._end_processes(errors), self._kill_processes]
         steps += [capture.stop for capture in self._captures]
-        for step in (*steps, *reversed(self._undo), self._unwatch):
+        for step in (*steps, *reversed(self._undo)):
             try:
                 step()
             except Exception as error:
@@ -312,9 +312,6 @@ class Lab:
                 capture.add(namespace)
         return capture
 
-    def _unwatch(self) -> None:
-        supervision.unwatch([namespace._open_kernel.inode for namespace in self])
-
     # -- for the other modules ------------------------------------------------------------------------
 
     def _check_open(self) -> None:
@@ -341,5 +338,5 @@ class Lab:
         inode = namespace._open_kernel.inode
         if inode not in self._entered:
             self._entered[inode] = sweeping.last_pid()
-            supervision.watch(inode)
+            supervision.supervisor()  # whose watchdog ends what is started inside, should this process die
             resolving.register(namespace)

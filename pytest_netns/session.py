@@ -154,7 +154,7 @@ class Session:
         hub = destruction.hub_if_any()
         if hub is None:
             return
-        from pytest_netns.kernel import holders, supervision
+        from pytest_netns.kernel import holders
 
         if wait:
             if "pytest_netns.kernel.capturing" in sys.modules:
@@ -170,7 +170,6 @@ class Session:
                 continue
             message = f"namespace {late.name!r} is still alive {destruction.GRACE:g} s after its lab was closed: "
             self.leaks.append((late.owner, message + (held or "; ".join(holders.suspects()) or holders.UNKNOWN)))
-            supervision.end_copies(late.inode)
             hub.forget(late)
 
     def note_refusals(self) -> None:

@@ -1,7 +1,8 @@
 """Proof that namespaces are gone: the kernel itself says when the last reference to one was dropped.
 
 Each namespace gets a number (nsid) in a hub namespace that exists for this alone; RTM_DELNSID tells of its end, 1-33 ms
-after it. Nobody waits for it: the notifications are read in passing.
+after it. Nobody waits for it: the notifications are read in passing. What has a number is ours: this is how the watchdog
+knows (watchdog.py).
 """
 
 from __future__ import annotations
@@ -61,6 +62,11 @@ class Hub:
             self._namespace.netlink.request(rtnetlink.add_nsid(namespace.fd, nsid))
             watched = self._watched[nsid] = Watched(namespace.name, owner, namespace.inode)
         return watched
+
+    def another_socket(self) -> NetlinkSocket:
+        """A netlink socket with which a process can ask for the number of a namespace: those without one are not ours."""
+        with self._namespace.entered():
+            return NetlinkSocket("hub")
 
     def alive(self) -> list[Watched]:
         """The closed namespaces the kernel has not freed yet."""

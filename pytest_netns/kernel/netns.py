@@ -49,12 +49,6 @@ def open_inodes() -> list[int]:
     return list(_open)
 
 
-def descriptor_of(inode: int) -> int:
-    """The descriptor this process holds a namespace by; -1 where it does not."""
-    namespace = _open.get(inode)
-    return namespace.fd if namespace is not None else -1
-
-
 class NetworkNamespace:
     """A network namespace held by a descriptor.
 

@@ -72,5 +72,5 @@ def holders(inode: int) -> Iterator[int]:
     """PIDs of the processes that have the socket with this inode open."""
     link = f"socket:[{inode}]"
     for entry in os.listdir("/proc"):
-        if entry.isdigit() and link in open_files(int(entry)):
+        if entry.isdigit() and link in open_files(int(entry)).values():
             yield int(entry)

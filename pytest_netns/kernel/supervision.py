@@ -11,24 +11,21 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pytest_netns.errors import NetnsError, UnavailableError
+from pytest_netns.kernel import destruction, syscalls, watchdog
 from pytest_netns.kernel import supervisor as program
-from pytest_netns.kernel import syscalls
-from pytest_netns.kernel.netns import NetworkNamespace, descriptor_of, home, open_inodes
+from pytest_netns.kernel.netns import NetworkNamespace, home, open_inodes
 
 _START_TIMEOUT = 20.0  # seconds; it takes about 20 ms, a loaded machine may take long
 _END_TIMEOUT = 5.0
 _TELL_TRIES = 3
 _PF_EXITING = 0x4  # include/linux/sched.h; the flags are in proc_pid_stat(5)
-_WORDS_PER_MESSAGE = program.MAX_MESSAGE // 16
 
 _lock = threading.RLock()
 _current: Supervisor | None = None
 _refused: dict[str, None] = {}  # what the environment refused any init so far, in order
-_watched: dict[int, str] = {}  # what the watchdog has been told, each namespace's number with its sign
 
 
 @dataclass(frozen=True)
@@ -69,8 +66,8 @@ class Supervisor:
             self._control, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             self._watch, watch = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             try:
-                with control, watch:
-                    self._process = _start_program(control.fileno(), watch.fileno())
+                with control, watch, contextlib.closing(destruction.hub().another_socket()) as netlink:
+                    self._process = _start_program(control.fileno(), watch.fileno(), netlink.fileno())
             except BaseException:
                 self._control.close()
                 self._watch.close()
@@ -123,15 +120,6 @@ class Supervisor:
             raise NetnsError(f"cannot start the init process of namespace {namespace.name!r}: {' '.join(lines)}")
         raise self._dead()
 
-    def tell(self, words: Sequence[str]) -> None:
-        """Send words to the watchdog, see watchdog.py."""
-        for first in range(0, len(words), _WORDS_PER_MESSAGE):
-            message = " ".join(words[first : first + _WORDS_PER_MESSAGE]).encode()
-            for _ in range(_TELL_TRIES):  # the kernel may be out of memory for a moment
-                with contextlib.suppress(OSError):  # a dead watchdog is noticed at the next command
-                    self._watch.send(message)
-                    break
-
     def is_alive(self) -> bool:
         """Whether it still runs; one that is just starting does."""
         if self._process.poll() is not None:
@@ -140,8 +128,16 @@ class Supervisor:
         poll.register(self._control, 0)
         return not poll.poll(0)
 
+    def dismiss(self) -> None:
+        """End it where it has died in part: what is in pytest's namespaces is the next one's to watch, and must live on."""
+        for _ in range(_TELL_TRIES):  # the kernel may be out of memory for a moment
+            with contextlib.suppress(OSError):
+                self._watch.send(watchdog.REPLACED)
+                break
+        self.close()
+
     def close(self) -> None:
-        """End it, and with it everything it supervises; waits until it has."""
+        """End it, and with it everything it supervises and all that is in pytest's namespaces; waits until it has."""
         self._control.close()
         self._watch.close()
         try:
@@ -165,7 +161,7 @@ class Supervisor:
         )
 
 
-def _start_program(control: int, watch: int) -> subprocess.Popen[bytes]:
+def _start_program(control: int, watch: int, netlink: int) -> subprocess.Popen[bytes]:
     """Start supervisor.py with a pidfd of every process whose end must be its own."""
     owners = [os.getpid()]
     if "PYTEST_XDIST_WORKER" in os.environ:  # left alone by its controller, a worker may go on for many seconds
@@ -174,7 +170,7 @@ def _start_program(control: int, watch: int) -> subprocess.Popen[bytes]:
         pidfds = [os.pidfd_open(pid) for pid in owners]
         for pidfd in pidfds:
             stack.callback(os.close, pidfd)
-        passed = [pidfds[0], control, watch, *pidfds[1:]]
+        passed = [pidfds[0], control, watch, netlink, *pidfds[1:]]
         return subprocess.Popen(
             [sys.executable, "-I", "-S", program.__file__, *map(str, passed)],
             pass_fds=passed,
@@ -192,43 +188,14 @@ def supervisor() -> Supervisor:
     global _current
     with _lock:
         if _current is not None and not _current.is_alive():
-            _current.tell([f"-{inode}" for inode in _watched])  # it must not kill what the next one is going to watch
-            _current.close()
+            _current.dismiss()
             _current = None
         if _current is None:
             if not sys.executable:
                 raise UnavailableError("processes in namespaces", "Python does not know its own executable")
             _current = Supervisor()
-            _current.tell([_note(sign, inode) for inode, sign in _watched.items()])
             atexit.register(close)
         return _current
-
-
-def _note(sign: str, inode: int) -> str:
-    """A word for the watchdog, see watchdog.py."""
-    return f"{sign}{inode}:{descriptor_of(inode)}"
-
-
-def watch(inode: int) -> None:
-    """Have the watchdog kill what is in this namespace when pytest dies."""
-    with _lock:
-        _watched[inode] = "+"
-        supervisor().tell([_note("+", inode)])
-
-
-def end_copies(inode: int) -> None:
-    """Have forked copies of this process that hold this namespace killed when this process ends."""
-    with _lock:
-        if _current is not None:
-            _current.tell([_note("=", inode)])
-
-
-def unwatch(inodes: Sequence[int]) -> None:
-    """Take back `watch`, and what a fork may have added."""
-    with _lock:
-        told = [f"-{inode}" for inode in inodes if _watched.pop(inode, None)]
-        if told and _current is not None:
-            _current.tell(told)
 
 
 def close() -> None:
@@ -265,22 +232,15 @@ def _pid_of(pidfd: int) -> int:
 
 
 def _after_fork_in_parent() -> None:
-    """A forked copy holds the descriptors of all open namespaces: if it outlives pytest, it must not keep them alive."""
-    copied = [inode for inode in open_inodes() if inode not in _watched]
-    if copied:
-        with _lock:
-            _watched.update(dict.fromkeys(copied, "="))
-            told = _current
-            if told is None:
-                supervisor()
-            else:  # not replaced here where it has died: this thread may be one that cannot start it
-                told.tell([_note("=", inode) for inode in copied])
+    """A forked copy holds the descriptors of all open namespaces: if it outlives pytest, the watchdog has to end it."""
+    # Not replaced here where it has died: this thread may be one that cannot start it.
+    if _current is None and open_inodes():
+        supervisor()
 
 
 def _after_fork_in_child() -> None:
     global _current, _lock
     _lock = threading.RLock()
-    _watched.clear()
     if _current is not None:
         _current.abandon()
         _current = None

@@ -1,7 +1,7 @@
 """The program above all processes that tests start: ``python -I -S supervisor.py``.
 
 It is two processes. The *watchdog* (watchdog.py) stays in pytest's PID namespace: when pytest dies, in whatever way, it
-kills the other one and what is left of the watched network namespaces. The other, the *supervisor*, is the first process
+kills the other one and what is left in pytest's network namespaces. The other, the *supervisor*, is the first process
 of a PID namespace: when it ends, the kernel kills everything below it at once. On request it forks an *init* per network
 namespace: first process of a nested PID namespace with its own mount and host-name view.
 
@@ -10,7 +10,7 @@ do to their interpreter.
 
 Protocol, over a SOCK_SEQPACKET pair: the supervisor first sends ``ready`` and a line for each thing it lacks. A request
 is a namespace's name with its descriptor; the answer is ``ok`` and a line for each thing the init lacks, with a pidfd of
-the init, or ``error`` and the reason. The watchdog has a pair of its own.
+the init, or ``error`` and the reason. The watchdog has a pair of its own, see there.
 """
 
 from __future__ import annotations
@@ -34,12 +34,13 @@ NAMES_HEADER = "# This namespace's own, written by pytest-netns.\n"  # of the fi
 
 
 def main(arguments: list[str]) -> None:
-    """Arguments: descriptors of pytest's pidfd, the control and the watch socket; then pidfds of further owners."""
-    owner, control_fd, watch_fd, *controllers = (int(argument) for argument in arguments)
+    """Arguments: descriptors of pytest's pidfd, the control and watch sockets, and a netlink socket; then pidfds of further owners."""
+    owner, control_fd, watch_fd, netlink_fd, *controllers = (int(argument) for argument in arguments)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
     control = socket.socket(fileno=control_fd)
     watch = socket.socket(fileno=watch_fd)
+    netlink = socket.socket(fileno=netlink_fd)
     lacks = []
     try:
         syscalls.unshare(syscalls.CLONE_NEWPID)
@@ -49,6 +50,7 @@ def main(arguments: list[str]) -> None:
     supervisor = os.fork()
     if supervisor == 0:
         watch.close()
+        netlink.close()
         status = 1
         try:
             control.send("\n".join(["ready", *lacks]).encode())
@@ -58,7 +60,7 @@ def main(arguments: list[str]) -> None:
             os._exit(status)
     control.close()
     os.close(guardian)
-    watchdog.keep_watch(owner, controllers, watch, supervisor)
+    watchdog.keep_watch(owner, controllers, watch, watchdog.Registry(netlink), supervisor)
 
 
 # -- the supervisor --------------------------------------------------------------------------------

@@ -2,9 +2,9 @@
 
 Standard library only, and run outside of the package, see supervisor.py.
 
-pytest sends it words. ``+INODE``: Python code is or was inside the network namespace with this number, so whatever runs in
-it when pytest dies is killed. ``=INODE``: a forked copy of pytest may hold a descriptor of it; copies that do are killed
-too. ``-INODE``: neither any longer.
+It need not be told which namespaces are pytest's: each has a number in pytest's hub namespace (destruction.py), and the
+kernel can be asked for it. What runs in one of them when pytest dies is killed, and so are forked copies of pytest that
+hold a descriptor of one.
 """
 
 from __future__ import annotations
@@ -14,85 +14,75 @@ import os
 import select
 import signal
 import socket
+import struct
 from collections.abc import Callable
 
-MAX_MESSAGE = 4096
+REPLACED = b"replaced"  # what pytest says to a watchdog that is to go without ending anything
 CONTROLLER_GRACE = 0.5  # seconds a worker gets for its finalizers when the xdist controller has died
 SWEEP_ROUNDS = 100
 SWEEP_INTERVAL = 10  # milliseconds
 
-
-class Watched:
-    """The numbers of the namespaces pytest has told of."""
-
-    def __init__(self, owner_pid: int) -> None:
-        self.entered: set[int] = set()
-        self.copied: set[int] = set()
-        self._owner_pid = owner_pid
-        self._held: dict[int, int] = {}
-
-    def take_notes(self, watch: socket.socket) -> bool:
-        """Read all that has been sent; False at the end of the connection."""
-        while True:
-            try:
-                message = watch.recv(MAX_MESSAGE, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                return True
-            except ConnectionError:
-                return False
-            for word in message.decode().split():
-                self._take_note(word[0], *(int(number) for number in word[1:].split(":")))
-            if not message:
-                return False
-
-    def _take_note(self, sign: str, inode: int, descriptor: int = -1) -> None:
-        if sign == "-":
-            self.entered.discard(inode)
-            self.copied.discard(inode)
-            if inode in self._held:
-                os.close(self._held.pop(inode))
-            return
-        (self.entered if sign == "+" else self.copied).add(inode)
-        with contextlib.suppress(OSError):  # closed by now, so that "-" follows, or pytest is dead already
-            held = os.open(f"/proc/{self._owner_pid}/fd/{descriptor}", os.O_RDONLY | os.O_CLOEXEC)
-            if inode in self._held or os.fstat(held).st_ino != inode:
-                os.close(held)
-            else:
-                self._held[inode] = held
+# A netlink header, a struct rtgenmsg and one attribute, rtnetlink(7): what number has the namespace behind a descriptor?
+_QUESTION = struct.Struct("=IHHII Bxxx HHi")
+_RTM_NEWNSID, _RTM_GETNSID, _NLM_F_REQUEST, _NETNSA_NSID, _NETNSA_FD = 88, 90, 1, 1, 3
+_NOT_ASSIGNED = -1
 
 
-def keep_watch(owner: int, controllers: list[int], watch: socket.socket, supervisor: int) -> None:
-    """Until pytest has gone or says goodbye; then nothing of the supervisor's and nothing watched is left.
+class Registry:
+    """Which namespaces are pytest's.
+
+    Args:
+        netlink: a routing netlink socket of pytest's hub namespace.
+    """
+
+    def __init__(self, netlink: socket.socket) -> None:
+        self._netlink = netlink
+        self._here = os.stat("/proc/self/ns/net").st_ino
+
+    def knows(self, path: str) -> bool:
+        """Whether a link below /proc leads to one of them.
+
+        Raises:
+            OSError: its process has ended, or is not ours to look at.
+        """
+        if os.stat(path).st_ino == self._here:
+            return False
+        namespace = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            size = _QUESTION.size
+            self._netlink.send(_QUESTION.pack(size, _RTM_GETNSID, _NLM_F_REQUEST, 0, 0, 0, 8, _NETNSA_FD, namespace))
+            _, kind, _, _, _, _, _, attribute, number = _QUESTION.unpack_from(self._netlink.recv(4096))
+        finally:
+            os.close(namespace)
+        return (kind, attribute) == (_RTM_NEWNSID, _NETNSA_NSID) and number != _NOT_ASSIGNED
+
+
+def keep_watch(owner: int, controllers: list[int], watch: socket.socket, registry: Registry, supervisor: int) -> None:
+    """Until pytest has gone or says goodbye; then nothing of the supervisor's is left, and nothing in pytest's namespaces.
 
     Args:
         owner: pidfd of pytest, whose child this process is.
         controllers: pidfds of processes without which pytest must not go on.
-        watch: where pytest sends its words.
+        watch: pytest's goodbye: its end of the connection is closed.
         supervisor: PID of the other process.
     """
     owner_pid, program = os.getppid(), program_of(os.getpid())  # pytest's program is ours: the same Python
-    watched = Watched(owner_pid)
     poll = select.poll()
     for descriptor in (owner, watch.fileno(), *controllers):
         poll.register(descriptor, select.POLLIN)
-    while True:
-        ready = {descriptor for descriptor, _ in poll.poll()}
-        if watch.fileno() in ready and not watched.take_notes(watch):
-            break
-        if owner in ready:
-            break
-        if ready & set(controllers):
-            end_owner(owner)
-            break
-    watched.take_notes(watch)
+    ready = {descriptor for descriptor, _ in poll.poll()}
+    if not ready & {owner, watch.fileno()}:
+        end_owner(owner)
     with contextlib.suppress(ProcessLookupError):
         os.kill(supervisor, signal.SIGKILL)
     with contextlib.suppress(ChildProcessError):
         os.waitpid(supervisor, 0)
+    with contextlib.suppress(OSError):
+        if watch.recv(len(REPLACED), socket.MSG_DONTWAIT) == REPLACED:
+            return
     for _ in range(SWEEP_ROUNDS):
         # pytest may be alive, and inside: it has said goodbye with a lab still open.
-        found = sweep(watched.entered, keep=owner_pid) + sweep_copies(watched.copied, program, keep=owner_pid)
-        if not found:
+        if not sweep(registry, program, keep=owner_pid):
             return
         select.poll().poll(SWEEP_INTERVAL)
 
@@ -108,23 +98,18 @@ def end_owner(owner: int) -> None:
             poll.poll()
 
 
-def sweep(inodes: set[int], keep: int = 0) -> list[int]:
-    """Kill every process whose network namespace is one of these; returns their PIDs."""
-    if not inodes:
-        return []
-    return [pid for pid in others(keep) if signal_if_inside(pid, inodes, signal.SIGKILL)]
+def sweep(registry: Registry, program: str, keep: int) -> list[int]:
+    """Kill every process that is in one of pytest's namespaces, or runs its program and holds one; returns their PIDs."""
 
-
-def sweep_copies(inodes: set[int], program: str, keep: int = 0) -> list[int]:
-    """Kill every process that holds a descriptor of one of these namespaces and runs this program; returns their PIDs."""
-    if not inodes or not program:
-        return []
-    links = {f"net:[{inode}]" for inode in inodes}
+    def is_inside(pid: int) -> bool:
+        return registry.knows(f"/proc/{pid}/ns/net")
 
     def is_copy(pid: int) -> bool:
-        return program_of(pid) == program and not links.isdisjoint(open_files(pid))
+        if not program or program_of(pid) != program:
+            return False
+        return any(registry.knows(link) for link, target in open_files(pid).items() if target.startswith("net:["))
 
-    return [pid for pid in others(keep) if signal_if(pid, is_copy, signal.SIGKILL)]
+    return [pid for pid in others(keep) if any(signal_if(pid, each, signal.SIGKILL) for each in (is_inside, is_copy))]
 
 
 def others(keep: int) -> list[int]:
@@ -155,13 +140,14 @@ def signal_if(pid: int, condition: Callable[[int], bool], number: int) -> bool:
     return True
 
 
-def open_files(pid: int) -> list[str]:
-    """What a process's descriptors lead to; empty where it has ended or is not ours to look at."""
-    found = []
+def open_files(pid: int) -> dict[str, str]:
+    """What a process's descriptors lead to, by their links below /proc; empty where it has ended or is not ours to look at."""
+    found = {}
     with contextlib.suppress(OSError):
         for descriptor in os.listdir(f"/proc/{pid}/fd"):
+            link = f"/proc/{pid}/fd/{descriptor}"
             with contextlib.suppress(OSError):
-                found.append(os.readlink(f"/proc/{pid}/fd/{descriptor}"))
+                found[link] = os.readlink(link)
     return found
 
 

@@ -32,8 +32,8 @@ FINALIZED = os.environ["FINALIZED"]
 WAY = os.environ["WAY"]
 
 def wait():
-    while True:
-        time.sleep(1000)
+    while True:  # Python runs its handler of a signal that comes just before the call only after it
+        time.sleep(0.1)
 
 def fork_child():
     multiprocessing.get_context("fork").Process(target=wait, daemon=True).start()
