@@ -102,6 +102,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    item.config.stash[SESSION].ready = False
     if _uses_netns(item):
         _require(item.config)
 
@@ -109,9 +110,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def _require(config: pytest.Config) -> None:
     """Skip or fail the test where this machine cannot make namespaces."""
     session = config.stash[SESSION]
+    if session.ready:
+        return
     unavailable = session.check_available()
     if unavailable is None:
         session.guard_signals()
+        session.ready = True
         return
     if session.settings.unavailable == "skip":
         pytest.skip(unavailable.short())

@@ -16,6 +16,8 @@ from pytest_netns.labs import LabFactory
 if TYPE_CHECKING:
     from pytest_netns.settings import Settings
 
+_LOOK_INTERVAL = 0.25  # seconds between two looks for leaks; between them the kernel keeps its notifications
+
 
 class Session:
     """The plugin's state during one run of pytest.
@@ -25,6 +27,7 @@ class Session:
         factory: what the fixture ``netns_factory`` gives.
         leaks: of the namespaces that outlived their test by 5 s, (test, message).
         request: of the fixture of ours that is being set up; asking for the fixture "request" takes pytest 0.1 ms each.
+        ready: whether the running test has been found able to use namespaces.
         missing: why tests could not run, and what they had to do without: each reason once and in full.
     """
 
@@ -34,6 +37,8 @@ class Session:
         self.leaks: list[tuple[str, str]] = []
         self.missing: list[str] = []
         self.request: Any = None
+        self.ready = False
+        self._looked = 0.0
         self._unavailable: UnavailableError | None = None
         self._in_header: UnavailableError | None = None
         self._checked = False
@@ -147,8 +152,10 @@ class Session:
 
     def note_leaks(self, *, wait: bool = False) -> None:
         """Add the namespaces that should be gone by now to the leaks; with wait, give those just closed their time."""
-        if "pytest_netns.kernel.destruction" not in sys.modules:
+        now = time.monotonic()
+        if (now - self._looked < _LOOK_INTERVAL and not wait) or "pytest_netns.kernel.destruction" not in sys.modules:
             return
+        self._looked = now
         from pytest_netns.kernel import destruction
 
         hub = destruction.hub_if_any()
@@ -161,7 +168,7 @@ class Session:
                 from pytest_netns.kernel import capturing
 
                 capturing.flush()
-            hub.wait(time.monotonic() + destruction.GRACE)
+            hub.wait(now + destruction.GRACE)
         for late in hub.overdue(destruction.GRACE):
             held = "; ".join(holders.find(late.inode))
             if not held and wait:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sys
 import zlib
@@ -48,13 +49,16 @@ def keep_packets(lab: Lab, root: Path, *, failed: bool, settings: Settings) -> l
     recording = lab._recording
     if recording is None:
         return []
-    from pytest_netns.explaining import pcapng, report
-
+    kept = failed or settings.pcap == "all"
+    if not kept and not os.path.isdir(os.path.join(root, PCAP_DIRECTORY)):
+        return []
     path = root / PCAP_DIRECTORY / f"{_file_name(lab.owner)}.pcapng"
     try:
-        if not failed and settings.pcap != "all":
+        if not kept:
             path.unlink(missing_ok=True)  # of an earlier run, in which it failed
             return []
+        from pytest_netns.explaining import pcapng, report
+
         packets = list(recording)
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(pcapng.write(packets, comment=lab.owner))
@@ -95,6 +99,8 @@ def pause(labs: Iterable[Lab], test: str) -> None:
 
 def dead_services(lab: Lab) -> list[str]:
     """A sentence for each service that has ended without having been stopped."""
+    if not any(namespace._services for namespace in lab):
+        return []
     from pytest_netns.explaining import observing
 
     return [service.death for service in observing.services(lab) if service.death]

@@ -24,6 +24,7 @@ _LARGEST = 66000  # bytes of a packet, which may be one before segmentation
 _BUFFER = 4 << 20  # bytes the kernel keeps for each namespace until they are read
 _INTERVAL = 0.05  # seconds between two readings
 _TOGETHER = 8  # sockets that one thread closes
+_MOST_THREADS = 16  # that close, where somebody waits for it
 _LINGER = 0.2  # seconds a thread stays with nothing to do
 _THREAD_NAME = "netns-capture"
 
@@ -144,12 +145,13 @@ class _Background:
         if not working:
             self.flush()
 
-    def flush(self) -> None:
-        """Close at once what waits for it."""
+    def flush(self, threads: int = 0) -> None:
+        """Close at once what waits for it, in so many threads; 0: as few as keep up with short tests."""
         with self._lock:
             closed, self._closed = self._closed, []
-        for first in range(0, len(closed), _TOGETHER):
-            some = closed[first : first + _TOGETHER]
+        together = -(-len(closed) // threads) if threads else _TOGETHER
+        for first in range(0, len(closed), together):
+            some = closed[first : first + together]
             try:
                 _start(_close_together, some)
             except RuntimeError:  # no thread to be had
@@ -201,9 +203,9 @@ def _background() -> _Background:
 
 
 def flush() -> None:
-    """Close at once what waits to be closed, so that its namespaces can end."""
+    """Close soon what waits to be closed: somebody waits for the end of its namespaces."""
     if _current is not None:
-        _current.flush()
+        _current.flush(_MOST_THREADS)
 
 
 def _open() -> socket.socket:

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what is measured must not be compiled anew each time
 from tests.benchmarks import race, running, suites
@@ -57,10 +58,18 @@ def empty_test(programs: Programs, scale: float) -> Iterator[Row]:
     where = suites.write(
         programs.directory, plain=suites.PLAIN.format(count=count), marked=suites.MARKED.format(count=count)
     )
-    times = suites.median_times({name: (path, ()) for name, path in where.items()}, 3)
-    kernel, _ = race.run({"C": programs.kernel("bare")}, max(10, int(100 * scale)))
-    busy = suites.processes(programs.kernel("bare"), 1, count) / count
-    per_test = (times["marked"].clock - times["plain"].clock) / count
+    bare = programs.kernel("bare")
+    times = suites.measure(
+        {
+            "plain": partial(suites.pytest_run, where["plain"]),
+            "C": lambda: suites.Run(suites.processes(bare, 1, count), 0),
+            "marked": partial(suites.pytest_run, where["marked"]),
+        },
+        max(5, int(9 * scale)),
+    )
+    kernel, _ = race.run({"C": bare}, max(10, int(100 * scale)))
+    busy = race.median([each.clock for each in times["C"]]) / count
+    per_test = suites.beyond(times["marked"], times["plain"]).clock / count
     note = f"at once after each other, as tests are: C {busy * 1e3:.2f} ms, alone: {kernel['C'].total * 1e3:.2f} ms"
     yield Row(3, "marked empty test, beyond an unmarked one", "C: unshare, lo up, settings",
               (per_test - busy) * 1e3, "ms more", "<= 1.0", note)  # fmt: skip
@@ -78,15 +87,15 @@ def program(_: Programs, scale: float) -> Iterator[Row]:
 def start_up(programs: Programs, scale: float) -> Iterator[Row]:
     """5: what the plugin adds to the start of pytest."""
     where = suites.write(programs.directory, never=suites.PLAIN.format(count=1), once=suites.MARKED.format(count=1))
-    runs: dict[str, tuple[suites.Path, suites.Options]] = {
-        "without": (where["never"], ("-p", "no:netns")),
-        "never used": (where["never"], ()),
-        "used once": (where["once"], ()),
+    runs = {
+        "without": partial(suites.pytest_run, where["never"], "-p", "no:netns"),
+        "never used": partial(suites.pytest_run, where["never"]),
+        "used once": partial(suites.pytest_run, where["once"]),
     }
-    times = suites.median_times(runs, max(5, int(40 * scale)))
+    times = suites.measure(runs, max(5, int(40 * scale)))
     for name, goal in (("never used", "<= 3"), ("used once", "")):
         yield Row(5, f"processor time of pytest, plugin {name}", "without the plugin",
-                  (times[name].processor - times["without"].processor) * 1e3, "ms more", goal)  # fmt: skip
+                  suites.beyond(times[name], times["without"]).processor * 1e3, "ms more", goal)  # fmt: skip
 
 
 def growth(programs: Programs, scale: float) -> Iterator[Row]:
@@ -112,11 +121,10 @@ def parallel(programs: Programs, scale: float) -> Iterator[Row]:
     where = suites.write(programs.directory, base=suites.PLAIN.format(count=count), lan=suites.LAN.format(count=count))
     speeds = {}
     for workers in (1, 2, 4):
-        options = ("-n", str(workers))
-        runs: dict[str, tuple[suites.Path, suites.Options]] = {name: (where[name], options) for name in where}
-        times = suites.median_times(runs, 3)
+        runs = {name: partial(suites.pytest_run, path, "-n", str(workers)) for name, path in where.items()}
+        times = suites.measure(runs, 3)
         in_c = race.median([suites.processes(programs.kernel("lan"), workers, count) for _ in range(3)])
-        speeds[workers] = (times["lan"].clock - times["base"].clock, in_c)
+        speeds[workers] = (suites.beyond(times["lan"], times["base"]).clock, in_c)
         if workers > 1:
             ours, theirs = (speeds[1][n] / speeds[workers][n] for n in (0, 1))
             note = f"speed-up over one process: ours {ours:.2f}, C {theirs:.2f}"

@@ -10,7 +10,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -21,8 +21,6 @@ from tests.benchmarks.programs import clean_environment
 PLAIN = "import pytest\n@pytest.mark.parametrize('n', range({count}))\ndef test(n): pass\n"
 MARKED = "import pytest\n@pytest.mark.netns\n@pytest.mark.parametrize('n', range({count}))\ndef test(n): pass\n"
 LAN = "import pytest\n@pytest.mark.parametrize('n', range({count}))\ndef test(n, netns_lan): pass\n"
-
-Options = Sequence[str]
 
 
 def write(directory: Path, **suites: str) -> dict[str, Path]:
@@ -44,22 +42,29 @@ class Run:
     processor: float
 
 
-def median_times(runs: Mapping[str, tuple[Path, Options]], rounds: int) -> dict[str, Run]:
-    """Runs of pytest, in turns; the medians."""
-    times: dict[str, list[Run]] = {name: [] for name in runs}
+def measure(contenders: Mapping[str, Callable[[], Run]], rounds: int) -> dict[str, list[Run]]:
+    """What each has taken in each round; they take turns, so that what slows the machine down for a while hits all."""
+    times: dict[str, list[Run]] = {name: [] for name in contenders}
     for number in range(rounds + 1):  # the first one compiles
-        for name, (directory, options) in runs.items():
+        for name, contender in contenders.items():
             race.settle()
-            elapsed = _run(directory, options)
+            elapsed = contender()
             if number:
                 times[name].append(elapsed)
-    return {
-        name: Run(median([each.clock for each in runs_]), median([each.processor for each in runs_]))
-        for name, runs_ in times.items()
-    }
+    return times
 
 
-def _run(directory: Path, options: Options) -> Run:
+def beyond(runs: Sequence[Run], others: Sequence[Run]) -> Run:
+    """How much more one took than the other: the medians of the differences within each round."""
+    pairs = list(zip(runs, others, strict=True))
+    return Run(
+        median([one.clock - other.clock for one, other in pairs]),
+        median([one.processor - other.processor for one, other in pairs]),
+    )
+
+
+def pytest_run(directory: Path, *options: str) -> Run:
+    """A run of pytest over what is in a directory."""
     argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, "."]
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     before = used.ru_utime + used.ru_stime
