@@ -149,7 +149,7 @@ class _Background:
         """Close at once what waits for it, in so many threads; 0: as few as keep up with short tests."""
         with self._lock:
             closed, self._closed = self._closed, []
-        together = -(-len(closed) // threads) if threads else _TOGETHER
+        together = max(-(-len(closed) // threads), 1) if threads else _TOGETHER
         for first in range(0, len(closed), together):
             some = closed[first : first + together]
             try:
