@@ -38,6 +38,7 @@ def office(netns_nat):
     netns_nat["blue"].start(["python3", "-m", "http.server", "81"], ready=81)
     netns_nat["red"].sysctl("net.ipv4.neigh.veth-red.retrans_time_ms", 50)
     netns_nat["red"].run("ping -c1 -W1 192.168.15.66", check=False)
+    netns_nat.wait_until(lambda: "FAILED" in netns_nat["red"].run("ip neighbour show 192.168.15.66").stdout)
     return netns_nat
 
 def test_it(office):
