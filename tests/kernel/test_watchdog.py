@@ -1,0 +1,68 @@
+"""Pytest is killed: its watchdog knows from the kernel which namespaces were pytest's, and spares everybody else's."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from pytest_netns.kernel import supervision
+
+# Writes the PIDs of a program brought into a namespace by hand, and of a forked copy outside that only holds it; dies.
+VICTIM = """
+import os, signal, subprocess, time
+from pytest_netns import Lab
+lab = Lab()
+red = lab.add_namespace("red")
+lab.add_namespace("blue").run("true")
+target = f"/proc/{os.getpid()}/fd/{red._kernel.fd}"
+moved = subprocess.Popen(["nsenter", f"--net={target}", "sleep", "1000"])
+while os.stat(f"/proc/{moved.pid}/ns/net").st_ino != red._kernel.inode:
+    time.sleep(0.01)
+copy = os.fork()
+if copy == 0:
+    time.sleep(1000)
+print(moved.pid, copy, flush=True)
+time.sleep(1000)
+"""
+# The same program, in a network namespace of somebody else, of which it holds a descriptor.
+STRANGER = """
+import os, time
+from pytest_netns.kernel import syscalls
+syscalls.unshare(syscalls.CLONE_NEWNET)
+held = os.open("/proc/self/ns/net", os.O_RDONLY)
+print(flush=True)
+time.sleep(1000)
+"""
+
+
+@contextmanager
+def python(script: str) -> Iterator[subprocess.Popen[str]]:
+    """A Python program; it is killed at the end."""
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def first_line(process: subprocess.Popen[str]) -> str:
+    """Wait until it has written a line."""
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def test_only_what_is_in_or_holds_pytests_namespaces() -> None:
+    """What got into a namespace behind the plugin's back and a forked copy outside end; a stranger's lives on."""
+    with python(STRANGER) as stranger, python(VICTIM) as victim, ExitStack() as stack:
+        first_line(stranger)
+        pidfds = [os.pidfd_open(int(pid)) for pid in first_line(victim).split()]
+        for pidfd in pidfds:
+            stack.callback(os.close, pidfd)
+            stack.callback(supervision.kill, pidfd, signal.SIGKILL)
+        victim.kill()
+        assert [supervision.wait_ended(pidfd, 10) for pidfd in pidfds] == [True, True]
+        assert stranger.poll() is None
