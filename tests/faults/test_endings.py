@@ -119,14 +119,17 @@ def start(tmp_path: Path, mode: str) -> Starter:
     def start(test: str, way: str, *arguments: str) -> Trial:
         (tmp_path / "test_victim.py").write_text(VICTIM)
         os.chmod(tmp_path, 0o777)
-        argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "tests.faults.announce"]
+        argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "netns", "-p", "xdist"]
         argv += [
+            "-p",
+            "tests.faults.announce",
             f"--netns-mode={mode}",
             f"--basetemp={tmp_path / 'base'}",
             *arguments,
             f"{tmp_path}/test_victim.py::{test}",
         ]
-        return Trial(argv, WAY=way, FINALIZED=str(tmp_path / "finalized"))
+        few = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # importing them takes longer than the victim's test
+        return Trial(argv, WAY=way, FINALIZED=str(tmp_path / "finalized"), **few)
 
     return start
 

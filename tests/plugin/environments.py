@@ -19,8 +19,9 @@ IS_ROOT = os.geteuid() == 0
 # Whoever owns the project can read it; where that is root, nobody (or who runs this) has to be able to.
 OTHER = ROOT.stat().st_uid or 65534
 FILTER = Path(__file__).with_name("seccomp_filter.py")
-# Plugins of the outer run that the inner ones do not need: some take long to import.
-PLAIN = [f"-pno:{name}" for name in ("cacheprovider", "asyncio", "hypothesispytest", "anyio", "timeout")]
+NO_CACHE = "-pno:cacheprovider"
+# Inner runs load no plugin that they are not about: importing all takes most of the time of a short run.
+FEW_PLUGINS = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": "-p netns -p xdist"}
 TIMEOUT = 120  # seconds a whole inner run may take before it counts as hung
 
 Argv = Sequence[str]
@@ -64,15 +65,16 @@ def shell(script: str) -> Argv:
     return ["sh", "-ec", f'{script}\nexec "$@"', "sh"]
 
 
-def environment(**changes: str) -> dict[str, str]:
+def environment(*, every_plugin: bool = False, **changes: str) -> dict[str, str]:
     """This process's environment without what tells of the outer pytest run."""
     kept = {
         key: value
         for key, value in os.environ.items()
-        if not key.startswith(("PYTEST_XDIST", "PYTEST_CURRENT", "PYTEST_ADDOPTS", "COV_"))
+        if not key.startswith(("PYTEST_XDIST", "PYTEST_CURRENT", "COV_")) and key not in FEW_PLUGINS
     }
     kept.pop("CI", None)
-    return {**kept, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(ROOT), "COLUMNS": "200", **changes}
+    kept |= {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    return kept | ({} if every_plugin else FEW_PLUGINS) | changes
 
 
 def run_pytest(
@@ -81,11 +83,9 @@ def run_pytest(
     *arguments: str,
     env: Mapping[str, str] | None = None,
     python: str = sys.executable,
-    plain: bool = True,
 ) -> Outcome:
-    """Run the suite in a directory, from an environment; plain: without plugins that are not asked for."""
-    options = PLAIN if plain else PLAIN[:1]
-    argv = [*prefix, python, "-m", "pytest", *options, "-rA", f"--rootdir={directory}", *arguments]
+    """Run the suite in a directory, from an environment."""
+    argv = [*prefix, python, "-m", "pytest", NO_CACHE, "-rA", f"--rootdir={directory}", *arguments]
     done = subprocess.run(
         argv,
         cwd=directory,

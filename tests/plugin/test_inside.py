@@ -195,7 +195,7 @@ def test_pause_needs_a_terminal(pytester: pytest.Pytester) -> None:
     result.stderr.fnmatch_lines(["*--netns-pause: xdist's workers have no terminal*"])
 
 
-def test_html_report(pytester: pytest.Pytester, request: pytest.FixtureRequest) -> None:
+def test_html_report(pytester: pytest.Pytester, request: pytest.FixtureRequest, every_plugin: None) -> None:
     """A failure's drawing is in pytest-html's report as SVG, once, beside the text."""
     pytest.importorskip("pytest_html")
     mode = request.config.getoption("netns_mode") or "auto"

@@ -16,7 +16,7 @@ def of(namespace):
     with namespace:
         return here()
 """
-QUIET = ("-p", "no:cacheprovider", "-o", "asyncio_default_fixture_loop_scope=function", "-W", "error")
+QUIET = ("-p", "no:cacheprovider", "-W", "error")
 AFTER = """
 import pytest
 from where import OUTSIDE, here
@@ -306,9 +306,10 @@ def test_unmarked():
     )
 
 
-def test_asyncio_and_anyio(run) -> None:
+def test_asyncio_and_anyio(run, every_plugin: None, pytester: pytest.Pytester) -> None:
     """A coroutine test's event loop, its server and its clients are all inside; async fixtures too."""
     pytest.importorskip("pytest_asyncio")
+    pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function")
     run(
         """
 import asyncio, pytest_asyncio, anyio
@@ -408,7 +409,7 @@ red
 def test_a_leak_is_an_error_where_warnings_are(pytester: pytest.Pytester) -> None:
     """A namespace that something keeps alive is told of with its test and its holder, as an error under -W error."""
     pytester.makepyfile("kept = []\ndef test_keeps(netns):\n    kept.append(netns.add_namespace('red').socket())")
-    result = pytester.runpytest_subprocess(*QUIET[:4], "-o", "netns_leaks=warn", "-W", "error")
+    result = pytester.runpytest_subprocess(*QUIET[:2], "-o", "netns_leaks=warn", "-W", "error")
     result.assert_outcomes(passed=1, errors=1)
     for words in ("test_keeps", "namespace 'red' is still alive 5 s after its lab was closed: socket"):
         assert words in result.stdout.str()

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from environments import (
     IS_ROOT,
+    NO_CACHE,
     OTHER,
-    PLAIN,
     Argv,
     as_root,
     environment,
@@ -171,7 +171,7 @@ def test_mode_root_without_privilege_is_refused(suite: Path) -> None:
 @pytest.mark.skipif(not IS_ROOT, reason="needs root: to be several users")
 def test_several_users_at_once(suite: Path) -> None:
     """Runs of different users, at the same time and with the same names, do not meet."""
-    argv = [sys.executable, "-m", "pytest", "-q", *PLAIN, "--netns-mode=rootless", str(suite)]
+    argv = [sys.executable, "-m", "pytest", "-q", NO_CACHE, "--netns-mode=rootless", str(suite)]
     runs = []
     for uid in (0, 65533, 65534, 65534):
         user = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]

@@ -74,8 +74,8 @@ def run(python: str, directory: Path, suite: str, *options: str, who: str = "roo
     if who == "rootless":
         options = ("--netns-mode=rootless", *options)
     prefix = as_root() if who == "root" else ordinary_user()
-    env = environment(PYTEST_DEBUG_TEMPROOT=str(directory), HOME=str(directory))
-    return run_pytest(prefix, directory, *options, python=python, env=env, plain=False)
+    env = environment(every_plugin=True, PYTEST_DEBUG_TEMPROOT=str(directory), HOME=str(directory))
+    return run_pytest(prefix, directory, *options, python=python, env=env)
 
 
 def check(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from environments import PLAIN
+from environments import NO_CACHE
 
 SUITE = """
 import signal
@@ -51,7 +51,7 @@ def test_only_from_the_first_test_that_uses_netns(pytester: pytest.Pytester) -> 
     """SIGTERM and SIGHUP are left to the system's default until a test uses netns, and given back in the end."""
     pytester.makeconftest(AFTERWARDS)
     pytester.makepyfile(SUITE)
-    result = pytester.runpytest_subprocess(*PLAIN, "-s")
+    result = pytester.runpytest_subprocess(NO_CACHE, "-s")
     result.assert_outcomes(passed=3)
     result.stdout.fnmatch_lines(["AFTERWARDS default default"])
 
@@ -60,6 +60,6 @@ def test_not_where_somebody_else_has_set_a_handler(pytester: pytest.Pytester) ->
     """A handler that was there before stays, during the tests and after them."""
     pytester.makeconftest(AFTERWARDS)
     pytester.makepyfile(THEIRS)
-    result = pytester.runpytest_subprocess(*PLAIN, "-s")
+    result = pytester.runpytest_subprocess(NO_CACHE, "-s")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["AFTERWARDS mine default"])

@@ -293,7 +293,7 @@ def test_on_other_systems_the_plugin_registers_its_marker_and_skips(suite: Path,
     (suite / "test_suite.py").write_text(
         SUITE + "\n\n@pytest.mark.netns('lan')\ndef test_marked(): raise AssertionError\n"
     )
-    env = environment(ELSEWHERE=elsewhere, PYTHONPATH=f"{suite}{os.pathsep}{ROOT}")
+    env = environment(ELSEWHERE=elsewhere, PYTHONPATH=f"{suite}{os.pathsep}{ROOT}", PYTEST_ADDOPTS="-p netns")
     outcome = run_pytest([], suite, "--strict-markers", "-s", env=env)
     assert outcome.counts == {"passed": 1, "skipped": 6}, outcome.output
     assert "netns: not available: it needs Linux" in outcome.output
@@ -310,7 +310,7 @@ def test_on_other_systems_a_suite_may_name_all_there_is(suite: Path, elsewhere: 
         f"from pytest_netns import {', '.join(pytest_netns.__all__)}\n"
         "def test_annotated(netns: Lab) -> None: raise AssertionError\n"
     )
-    env = environment(ELSEWHERE=elsewhere, PYTHONPATH=f"{suite}{os.pathsep}{ROOT}")
+    env = environment(ELSEWHERE=elsewhere, PYTHONPATH=f"{suite}{os.pathsep}{ROOT}", PYTEST_ADDOPTS="-p netns")
     outcome = run_pytest([], suite, "-s", env=env)
     assert outcome.counts == {"skipped": 1}, outcome.output
 

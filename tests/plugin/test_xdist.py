@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from environments import IS_ROOT, PLAIN, environment, run_pytest
+from environments import IS_ROOT, NO_CACHE, environment, run_pytest
 
 from pytest_netns import Lab, Namespace
 
@@ -103,7 +103,7 @@ def test_a_worker_that_crashes_is_replaced_and_its_network_is_gone(netns: Lab, t
     """The other tests pass, and of the crashed worker's namespace not even the cable into it is left."""
     notes = tmp_path / "notes"
     (tmp_path / "test_suite.py").write_text(CRASH.format(notes=str(notes), how=how))
-    argv = [sys.executable, "-m", "pytest", *PLAIN, "-n", "2", "--netns-mode=root", str(tmp_path)]
+    argv = [sys.executable, "-m", "pytest", NO_CACHE, "-n", "2", "--netns-mode=root", str(tmp_path)]
     done = netns.host.run(argv, check=False, env=environment(), cwd=tmp_path, timeout=100)
     assert "replacing crashed worker" in done.stdout, done.stdout
     assert "1 failed, 6 passed" in done.stdout, done.stdout
@@ -189,7 +189,7 @@ def test_workers_on_other_machines_over_ssh(machines: tuple[Namespace, ...], dir
             "--tx",
             f"ssh={name}//ssh_config={directory}/ssh_config//python={sys.executable}//chdir={directory}/{name}",
         ]
-    argv = [sys.executable, "-m", "pytest", *PLAIN, "-v", "--dist=load", f"--rsyncdir={suite}", *places, str(suite)]
+    argv = [sys.executable, "-m", "pytest", NO_CACHE, "-v", "--dist=load", f"--rsyncdir={suite}", *places, str(suite)]
     done = machines[2].run(argv, check=False, env=environment(), cwd=directory, timeout=100)
     assert "8 passed" in done.stdout, done.stdout + done.stderr
     assert {note.name.split()[1] for note in notes.iterdir()} == {"left", "right"}
