@@ -218,21 +218,28 @@ def test_peer_elsewhere_does_not_hold(lab: Lab) -> None:
         assert is_gone(closed(lab))
 
 
-def test_orphaned_connection(lab: Lab) -> None:
-    """A TCP connection with unsent data over a dead cable, orphaned, ends soon (0.7 s, by default 104 s)."""
-    red, blue = lab.add_namespace("red"), lab.add_namespace("blue")
-    pair = lab.add_veth(red, blue, addresses=("192.168.15.1/24", "192.168.15.2/24"))
-    inodes = {red._kernel.inode, blue._kernel.inode}
-    with blue.socket() as listener:
-        listener.bind(("192.168.15.2", 80))
-        listener.listen()
-        client = red.socket()
-        client.connect(("192.168.15.2", 80))
-        server, _ = listener.accept()
-        pair.b.down()
-        client.send(b"never acknowledged")
-        client.close()
-        server.close()
-    lab.close()
-    for watched in [each for each in destruction.hub().alive() if each.inode in inodes]:
-        assert is_gone(watched), f"namespace {watched.name} is alive"
+def test_orphaned_connection() -> None:
+    """A TCP connection with unsent data over a dead cable, orphaned, ends within 2 s (0.7 s, by default 104 s).
+
+    The machine may be busy: one of several in turn is enough.
+    """
+    assert any(orphan_ends(within=2) for _ in range(5))
+
+
+def orphan_ends(within: float) -> bool:
+    """Close a lab with an orphaned connection; whether its namespaces are gone within so many seconds."""
+    with Lab("leaks") as lab:
+        red, blue = lab.add_namespace("red"), lab.add_namespace("blue")
+        pair = lab.add_veth(red, blue, addresses=("192.168.15.1/24", "192.168.15.2/24"))
+        inodes = {red._kernel.inode, blue._kernel.inode}
+        with blue.socket() as listener:
+            listener.bind(("192.168.15.2", 80))
+            listener.listen()
+            client = red.socket()
+            client.connect(("192.168.15.2", 80))
+            server, _ = listener.accept()
+            pair.b.down()
+            client.send(b"never acknowledged")
+            client.close()
+            server.close()
+    return all(is_gone(watched, within) for watched in destruction.hub().alive() if watched.inode in inodes)
