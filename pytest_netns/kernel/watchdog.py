@@ -37,6 +37,7 @@ class Registry:
 
     def __init__(self, netlink: socket.socket) -> None:
         self._netlink = netlink
+        self._sequence = 0
         self._here = os.stat("/proc/self/ns/net").st_ino
 
     def knows(self, path: str) -> bool:
@@ -49,9 +50,14 @@ class Registry:
             return False
         namespace = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            size = _QUESTION.size
-            self._netlink.send(_QUESTION.pack(size, _RTM_GETNSID, _NLM_F_REQUEST, 0, 0, 0, 8, _NETNSA_FD, namespace))
-            _, kind, _, _, _, _, _, attribute, number = _QUESTION.unpack_from(self._netlink.recv(4096))
+            self._sequence += 1
+            question = (_QUESTION.size, _RTM_GETNSID, _NLM_F_REQUEST, self._sequence, 0, 0, 8, _NETNSA_FD, namespace)
+            self._netlink.send(_QUESTION.pack(*question))
+            while True:
+                answer = _QUESTION.unpack_from(self._netlink.recv(4096))
+                _, kind, _, sequence, _, _, _, attribute, number = answer
+                if sequence == self._sequence:  # else it answers an earlier question, whose reading failed
+                    break
         finally:
             os.close(namespace)
         return (kind, attribute) == (_RTM_NEWNSID, _NETNSA_NSID) and number != _NOT_ASSIGNED
