@@ -112,14 +112,19 @@ class Hub:
             for message in self._events.notifications():
                 if message.type == rtnetlink.RTM_DELNSID:
                     self._watched.pop(rtnetlink.parse_nsid(message.body), None)
-        except OSError:  # notifications were lost
+        except OSError:  # some were lost, and the kernel drops further ones without a word until all have been taken
+            self._events.has_notifications()
             self._list()
 
     def _list(self) -> None:
-        """Have the kernel list all numbers that still lead to something; the lock is held."""
-        request = rtnetlink.Request(("list namespaces",), _RTM_GETNSID, struct.pack("=Bxxx", 0))
-        left = set(self._namespace.netlink.dump(request, rtnetlink.parse_nsid))
+        """Keep what the kernel still has a number for; the lock is held."""
+        left = self._numbers()
         self._watched = {nsid: watched for nsid, watched in self._watched.items() if nsid in left}
+
+    def _numbers(self) -> set[int]:
+        """All numbers that still lead to a namespace."""
+        request = rtnetlink.Request(("list namespaces",), _RTM_GETNSID, struct.pack("=Bxxx", 0))
+        return set(self._namespace.netlink.dump(request, rtnetlink.parse_nsid))
 
 
 _hub: Hub | None = None

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from pytest_netns import Lab
-from pytest_netns.kernel import destruction, holders, syscalls
+from pytest_netns.kernel import destruction, holders, netns, syscalls
 from pytest_netns.kernel.destruction import Watched
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -216,6 +216,25 @@ def test_peer_elsewhere_does_not_hold(lab: Lab) -> None:
             )
         assert "two" in blue.interfaces
         assert is_gone(closed(lab))
+
+
+def test_no_end_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the kernel had more to tell than there was room for, ends that come right afterwards are still seen."""
+    hub = destruction.Hub()
+    hub._events._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)  # the least there can be
+    namespaces = [netns.NetworkNamespace.create(f"red{number}") for number in range(20)]
+    watched = [hub.watch(namespace, "leaks") for namespace in namespaces]
+    assert hub.alive() == []  # hears that there was no room
+    watched[-1].closed = time.monotonic()
+    namespaces[-1].close()
+    pause = threading.Event()
+    while len(hub._numbers()) == len(namespaces):
+        pause.wait(0.002)
+    monkeypatch.setattr(hub, "_ask", lambda: pytest.fail("an end was missed"))
+    hub.wait(time.monotonic() + 2)
+    for namespace in namespaces:
+        namespace.close()
+    hub.close()
 
 
 def test_orphaned_connection() -> None:
