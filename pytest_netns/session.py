@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+import weakref
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from pytest_netns.labs import LabFactory
 if TYPE_CHECKING:
     from pytest_netns.settings import Settings
 
+_sessions: weakref.WeakSet[Session] = weakref.WeakSet()  # several where a test runs pytest in this process
 _LOOK_INTERVAL = 0.25  # seconds between two looks for leaks; between them the kernel keeps its notifications
 
 
@@ -32,6 +34,7 @@ class Session:
     """
 
     def __init__(self, settings: Settings) -> None:
+        _sessions.add(self)
         self.settings = settings
         self.factory = LabFactory()
         self.leaks: list[tuple[str, str]] = []
@@ -202,7 +205,10 @@ class Session:
         self.missing += [reason for reason in missing if reason not in self.missing]
 
     def close(self) -> None:
-        """End what this run has started, and give signals their handlers back."""
+        """End what this run has started, and give signals their handlers back; a run within a run leaves that to the outer."""
+        _sessions.discard(self)
+        if _sessions:
+            return
         if "pytest_netns.kernel.supervision" in sys.modules:
             from pytest_netns.kernel import supervision
 

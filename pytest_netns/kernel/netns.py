@@ -41,12 +41,13 @@ _PING_GROUP_RANGE = "ipv4/ping_group_range"
 _LOOPBACK_UP = rtnetlink.set_link(LOOPBACK_INDEX, "lo", up=True)
 
 
-_open: weakref.WeakValueDictionary[int, NetworkNamespace] = weakref.WeakValueDictionary()
+_open: weakref.WeakSet[NetworkNamespace] = weakref.WeakSet()
+os.register_at_fork(after_in_child=_open.clear)  # a forked copy has descriptors of what is not its own
 
 
-def open_inodes() -> list[int]:
-    """The numbers of the namespaces this process holds."""
-    return list(_open)
+def are_open() -> bool:
+    """Whether this process has made namespaces that are still open."""
+    return bool(_open)
 
 
 class NetworkNamespace:
@@ -67,7 +68,7 @@ class NetworkNamespace:
         self.interface_settings = InterfaceSettings(netlink)
         self.inode = os.fstat(fd).st_ino
         self._next_index = _FIRST_INDEX
-        _open[self.inode] = self
+        _open.add(self)
 
     @classmethod
     def create(cls, name: str) -> NetworkNamespace:
@@ -130,7 +131,7 @@ class NetworkNamespace:
     def close(self) -> None:
         """Let go of the namespace; the kernel frees it unless something else holds it. Idempotent."""
         fd, self.fd = self.fd, -1
-        _open.pop(self.inode, None)
+        _open.discard(self)
         self.netlink.close()
         if fd >= 0:
             os.close(fd)

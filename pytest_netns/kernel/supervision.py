@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pytest_netns.errors import NetnsError, UnavailableError
 from pytest_netns.kernel import destruction, syscalls, watchdog
 from pytest_netns.kernel import supervisor as program
-from pytest_netns.kernel.netns import NetworkNamespace, home, open_inodes
+from pytest_netns.kernel.netns import NetworkNamespace, are_open, home
 
 _START_TIMEOUT = 20.0  # seconds; it takes about 20 ms, a loaded machine may take long
 _END_TIMEOUT = 5.0
@@ -234,7 +234,7 @@ def _pid_of(pidfd: int) -> int:
 def _after_fork_in_parent() -> None:
     """A forked copy holds the descriptors of all open namespaces: if it outlives pytest, the watchdog has to end it."""
     # Not replaced here where it has died: this thread may be one that cannot start it.
-    if _current is None and open_inodes():
+    if _current is None and are_open():
         supervisor()
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import pytest
+
+from pytest_netns import Lab
 
 HELPERS = """
 import os, pytest
@@ -267,3 +270,14 @@ async def test_awaits(netns):
         failed=1,
     )
     result.stdout.fnmatch_lines(["*cannot await inside `with` namespace 'host'*ns.call_async*"])
+
+
+def test_a_pytest_in_this_process_ends_nothing_of_ours(pytester: pytest.Pytester, netns: Lab) -> None:
+    """Whoever tests a plugin runs pytest in the same process: the supervisor and the signals are the outer one's."""
+    sleeper = netns.host.popen(["sleep", "1000"])
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    pytester.makepyfile("def test_inner(netns): netns.host.run('true')")
+    pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
+    assert sleeper.poll() is None
+    assert netns.host.run("pgrep sleep").stdout
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == handlers
