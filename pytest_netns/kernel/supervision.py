@@ -66,6 +66,7 @@ class Supervisor:
             self._control, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             self._watch, watch = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             try:
+                self._control.settimeout(_START_TIMEOUT)
                 with control, watch, contextlib.closing(destruction.hub().another_socket()) as netlink:
                     self._process = _start_program(control.fileno(), watch.fileno(), netlink.fileno())
             except BaseException:
@@ -73,7 +74,6 @@ class Supervisor:
                 self._watch.close()
                 raise
         self.pid = self._process.pid
-        self._control.settimeout(_START_TIMEOUT)
 
     @property
     def lacks(self) -> tuple[str, ...]:
