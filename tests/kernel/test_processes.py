@@ -340,6 +340,12 @@ def test_init_killed_while_a_command_runs(lab: Lab) -> None:
             running.result()
 
 
+def inner(watchdog: int) -> int:
+    """The PID of the supervisor that belongs to a watchdog."""
+    (child,) = (int(pid) for pid in Path(f"/proc/{watchdog}/task/{watchdog}/children").read_text().split())
+    return child
+
+
 @pytest.mark.parametrize("victim", ["watchdog", "supervisor"])
 def test_supervisor_killed(victim: str) -> None:
     """The supervisor (or its watchdog) killed mid-test: the next use names it, nothing hangs, later labs work."""
@@ -347,9 +353,8 @@ def test_supervisor_killed(victim: str) -> None:
         red = lab.add_namespace("red")
         sleeper = red.popen(SLEEP)
         watchdog = supervision.supervisor().pid
-        (inner,) = (int(pid) for pid in Path(f"/proc/{watchdog}/task/{watchdog}/children").read_text().split())
         init = red._spawner().init
-        os.kill(watchdog if victim == "watchdog" else inner, signal.SIGKILL)
+        os.kill(watchdog if victim == "watchdog" else inner(watchdog), signal.SIGKILL)
         assert sleeper.wait() == -signal.SIGKILL
         assert supervision.wait_ended(init.pidfd, 5)
         with pytest.raises(NetnsError, match=rf"\(PID {init.pid}\) has died, because the supervisor process"):
@@ -359,13 +364,15 @@ def test_supervisor_killed(victim: str) -> None:
         assert later.add_namespace("red").run("hostname").stdout == "red\n"
 
 
-def test_replacing_the_supervisor_spares_who_is_inside(lab: Lab) -> None:
+@pytest.mark.parametrize("victim", ["watchdog", "supervisor"])
+def test_replacing_the_supervisor_spares_who_is_inside(lab: Lab, victim: str) -> None:
     """A new supervisor takes over the watch: neither pytest, which is inside, nor what it started there is killed."""
     red = lab.add_namespace("red")
     with red:
         raw = subprocess.Popen(SLEEP)
         old = supervision.supervisor()
-        os.kill(old.pid, signal.SIGKILL)
+        old.lacks  # noqa: B018  both have started
+        os.kill(old.pid if victim == "watchdog" else inner(old.pid), signal.SIGKILL)
         eventually(lambda: not old.is_alive(), "the supervisor's end is seen")
         assert supervision.supervisor() is not old
         assert raw.poll() is None

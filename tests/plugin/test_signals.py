@@ -47,19 +47,15 @@ def pytest_unconfigure(config):
 """
 
 
-def test_only_from_the_first_test_that_uses_netns(pytester: pytest.Pytester) -> None:
-    """SIGTERM and SIGHUP are left to the system's default until a test uses netns, and given back in the end."""
+@pytest.mark.parametrize(
+    ("suite", "passed", "afterwards"),
+    [(SUITE, 3, "default default"), (THEIRS, 1, "mine default")],
+    ids=["none", "theirs"],
+)
+def test_handlers(pytester: pytest.Pytester, suite: str, passed: int, afterwards: str) -> None:
+    """SIGTERM and SIGHUP get a handler from the first test on that uses netns, and only where there was none before."""
     pytester.makeconftest(AFTERWARDS)
-    pytester.makepyfile(SUITE)
+    pytester.makepyfile(suite)
     result = pytester.runpytest_subprocess(NO_CACHE, "-s")
-    result.assert_outcomes(passed=3)
-    result.stdout.fnmatch_lines(["AFTERWARDS default default"])
-
-
-def test_not_where_somebody_else_has_set_a_handler(pytester: pytest.Pytester) -> None:
-    """A handler that was there before stays, during the tests and after them."""
-    pytester.makeconftest(AFTERWARDS)
-    pytester.makepyfile(THEIRS)
-    result = pytester.runpytest_subprocess(NO_CACHE, "-s")
-    result.assert_outcomes(passed=1)
-    result.stdout.fnmatch_lines(["AFTERWARDS mine default"])
+    result.assert_outcomes(passed=passed)
+    result.stdout.fnmatch_lines([f"AFTERWARDS {afterwards}"])
