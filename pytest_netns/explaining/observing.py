@@ -122,7 +122,11 @@ def _add_processes(look: _Look, running: list[ProcessInfo], before: since.Snapsh
     if before is not None:
         age = since.clock() - before.taken
         begun += [f"process {each.command}" for each in running if each.started > before.taken]
-        silent = [each for each, entry in zip(neighbours, entries, strict=True) if entry.is_silent and entry.age < age]
+        silent = [
+            each
+            for each, entry in zip(neighbours, entries, strict=True)
+            if entry.is_silent and entry.age + rtroutes.AGE_ERROR < age
+        ]
         begun += [f"neighbour {each.address} dev {each.interface} does not answer" for each in silent]
     look.note(
         processes=tuple(map(str, running)),

@@ -43,6 +43,9 @@ class RouteInfo:
     metric: int
 
 
+AGE_ERROR = 0.02  # seconds by which a neighbour may be older than it says: the kernel counts ticks, and tells 1/100 s
+
+
 @dataclass(frozen=True)
 class NeighbourInfo:
     """An entry of the neighbour table (ARP or NDP); ``age`` is the time in seconds since its state changed."""

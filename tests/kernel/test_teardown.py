@@ -123,7 +123,8 @@ def test_a_lab_that_fails_half_way_leaves_nothing(kernel_calls: KernelCalls) -> 
     names = iter(("request_init",))
     while True:
         number += 1
-        kernel_calls.made, kernel_calls.fail_at, kernel_calls.failed = 0, number, ""
+        kernel_calls.made, kernel_calls.failed = 0, ""
+        kernel_calls.fail_at = 0 if kernel_calls.fail_first else number
         error = None
         try:
             with Lab() as lab:
