@@ -96,6 +96,7 @@ def _left(before: tuple[set[str], set[int], int]) -> list[str]:
 
 def _state() -> tuple[set[str], set[int], int]:
     destruction.hub()  # made with a process's first namespace, and there to stay
+    supervision.supervisor()  # likewise with its first program; the one before may have been killed by a test
     captures.wait_ended()
     return _descriptors(), {thread.ident or 0 for thread in threading.enumerate()}, netns.current_inode()
 
