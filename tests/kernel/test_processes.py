@@ -19,6 +19,7 @@ import pytest
 
 from pytest_netns import CommandError, Lab, NetnsError, Process
 from pytest_netns.kernel import supervision
+from tests.faults.trial import below, children
 
 SLEEP = ["sleep", "1000"]
 DAEMON = """
@@ -74,15 +75,6 @@ def eventually(condition: Callable[[], object], what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"not within 10 s: {what}"
         pause.wait(0.005)
-
-
-def below(pid: int) -> set[int]:
-    """A process's descendants, zombies included."""
-    found: set[int] = set()
-    for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in map(int, children.read_text().split()):
-            found |= {child} | below(child)
-    return found
 
 
 def inside(lab: Lab) -> set[int]:
@@ -342,7 +334,7 @@ def test_init_killed_while_a_command_runs(lab: Lab) -> None:
 
 def inner(watchdog: int) -> int:
     """The PID of the supervisor that belongs to a watchdog."""
-    (child,) = (int(pid) for pid in Path(f"/proc/{watchdog}/task/{watchdog}/children").read_text().split())
+    (child,) = children(watchdog)
     return child
 
 
