@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pytest_netns import calls, entering, names, nat, process, routing, service, values
 from pytest_netns.errors import InvalidTopologyError, KernelError, NetnsError, fails_as
 from pytest_netns.interface import Interface
-from pytest_netns.kernel import diagnosis, interface_settings, netns, nftables, rtnetlink, rtroutes
+from pytest_netns.kernel import diagnosis, interface_settings, netns, nftables, rtnetlink, rtroutes, sysctls
 from pytest_netns.kernel.netlink import NetlinkSocket
 from pytest_netns.kernel.view import View
 from pytest_netns.process import Command, Process
@@ -139,7 +139,7 @@ class Namespace:
             self._write_sysctls({name: value})
         with self._kernel.entered(), self._sysctl_errors(f"read sysctl {name}"):
             key = _sysctl_key(name)
-            found = self._kernel.interface_settings.read(key) or netns.read_sysctl_here(key)
+            found = self._kernel.interface_settings.read(key) or sysctls.read(key)
         if value is not None:
             self._settings[name] = found
         return found

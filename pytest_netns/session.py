@@ -28,7 +28,6 @@ class Session:
         settings: the options in force.
         factory: what the fixture ``netns_factory`` gives.
         leaks: of the namespaces that outlived their test by 5 s, (test, message).
-        request: of the fixture of ours that is being set up; asking for the fixture "request" takes pytest 0.1 ms each.
         ready: whether the running test has been found able to use namespaces.
         missing: why tests could not run, and what they had to do without: each reason once and in full.
     """
@@ -39,7 +38,6 @@ class Session:
         self.factory = LabFactory()
         self.leaks: list[tuple[str, str]] = []
         self.missing: list[str] = []
-        self.request: Any = None
         self.ready = False
         self._looked = 0.0
         self._unavailable: UnavailableError | None = None

@@ -6,9 +6,9 @@ import ipaddress
 import struct
 from dataclasses import dataclass
 
-from pytest_netns.kernel import wire
+from pytest_netns.kernel import sysctls, wire
 from pytest_netns.kernel.netlink import NETLINK_NETFILTER, NetlinkSocket
-from pytest_netns.kernel.netns import NetworkNamespace, read_sysctl_here
+from pytest_netns.kernel.netns import NetworkNamespace
 from pytest_netns.kernel.rtnetlink import Request
 
 _NFNL_SUBSYS_CTNETLINK, _IPCTNL_MSG_CT_GET = 1, 1
@@ -80,7 +80,7 @@ def tracked_connections(namespace: NetworkNamespace) -> list[TrackedConnection]:
 
 def _count_here() -> str:
     try:
-        return read_sysctl_here("netfilter/nf_conntrack_count")
+        return sysctls.read("netfilter/nf_conntrack_count")
     except FileNotFoundError:  # the kernel tracks none
         return "0"
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import os
 import sys
 import threading
@@ -17,7 +16,7 @@ import weakref
 from collections.abc import Iterator
 
 from pytest_netns.errors import KernelError, UnavailableError
-from pytest_netns.kernel import diagnosis, interrupts, rtnetlink, syscalls
+from pytest_netns.kernel import diagnosis, interrupts, rtnetlink, syscalls, sysctls
 from pytest_netns.kernel.interface_settings import InterfaceSettings
 from pytest_netns.kernel.netlink import NetlinkSocket
 
@@ -25,19 +24,6 @@ THREAD_NAMESPACE = "/proc/thread-self/ns/net"  # /proc/self would be the main th
 LOOPBACK_INDEX = 1
 _FIRST_INDEX = 101  # interface indices we give; the kernel's own, for interfaces users make themselves, start at 2
 _CREATE_DEADLINE = 2.0  # seconds; freed namespaces are counted until the kernel has freed them, 1-33 ms later
-
-# IPv4 settings of a new namespace are inherited from the host, so the ones that decide what tests see are set.
-# Without duplicate address detection an IPv6 address is usable at once instead of after 1.6 s. An orphaned TCP
-# connection over a dead cable would keep the namespace alive for 104 s; with one retry 0.7 s.
-_SYSCTLS = (
-    ("ipv4/ip_forward", "0"),
-    ("ipv4/conf/all/rp_filter", "0"),
-    ("ipv4/conf/default/rp_filter", "0"),
-    ("ipv4/tcp_orphan_retries", "1"),
-    ("ipv6/conf/all/accept_dad", "0"),
-    ("ipv6/conf/default/accept_dad", "0"),
-)
-_PING_GROUP_RANGE = "ipv4/ping_group_range"
 _LOOPBACK_UP = rtnetlink.set_link(LOOPBACK_INDEX, "lo", up=True)
 
 
@@ -95,16 +81,17 @@ class NetworkNamespace:
 
     def _set_defaults(self) -> None:
         """Run inside: the settings every namespace starts with."""
-        for key, value in (*_SYSCTLS, (_PING_GROUP_RANGE, ping_groups())):
-            try:
-                self.write_sysctl(key, value)
-            except OSError:  # no IPv6, or a read-only /proc/sys: what needs the setting fails with its own error
-                continue
+        for path, settings in sysctls.defaults().items():
+            # No IPv6, or a read-only /proc/sys: what needs a setting that could not be made fails with its own error.
+            with contextlib.suppress(OSError), sysctls.Directory(path) as directory:
+                for name, value in settings.items():
+                    with contextlib.suppress(OSError):
+                        self.write_sysctl(f"{path}/{name}", value, directory)
 
-    def write_sysctl(self, key: str, value: str) -> None:
+    def write_sysctl(self, key: str, value: str, directory: sysctls.Directory | None = None) -> None:
         """Write below /proc/sys/net, or, where that is read-only, to each interface; the calling thread is inside."""
         try:
-            write_sysctl_here(key, value)
+            sysctls.write(key, value, directory)
         except OSError as error:
             if error.errno != errno.EROFS or not self.interface_settings.write(key, value):
                 raise
@@ -194,37 +181,6 @@ def current_inode() -> int:
     return os.stat(THREAD_NAMESPACE).st_ino
 
 
-def write_sysctl_here(key: str, value: str) -> None:
-    """Write below /proc/sys/net in the namespace the calling thread is in."""
-    try:
-        fd = os.open(f"/proc/sys/net/{key}", os.O_WRONLY | os.O_CLOEXEC)
-    except OSError as error:
-        if error.errno != errno.EROFS or (fresh := _fresh_proc()) is None:
-            raise
-        fd = os.open(f"sys/net/{key}", os.O_WRONLY | os.O_CLOEXEC, dir_fd=fresh)
-    try:
-        os.write(fd, value.encode())
-    finally:
-        os.close(fd)
-
-
-@functools.cache
-def _fresh_proc() -> int | None:
-    """A /proc of our own: containers mount theirs read-only, and may let root have another. None where they do not."""
-    try:
-        return syscalls.mount_detached("proc")
-    except OSError:
-        return None
-
-
-@functools.cache
-def ping_groups() -> str:
-    """Every group may ping without privilege; in a user namespace only mapped groups are accepted."""
-    with open("/proc/self/gid_map", encoding="ascii") as gid_map:
-        first, _, count = (int(number) for number in gid_map.readline().split())
-    return f"{first} {min(first + count - 1, 2147483647)}"
-
-
 def _unshare_with_retries(name: str) -> None:
     deadline = time.monotonic() + _CREATE_DEADLINE
     delay = 0.001
@@ -247,9 +203,3 @@ def _creation_error(name: str, error: OSError) -> Exception:
         return UnavailableError("network namespaces", f"creating one is refused: {cause}", remedy)
     words = cause.partition(" (")[0] if remedy else ""
     return KernelError("create network namespace", number, namespace=name, kernel_message=words, remedy=remedy)
-
-
-def read_sysctl_here(key: str) -> str:
-    """Read below /proc/sys/net in the namespace the calling thread is in."""
-    with open(f"/proc/sys/net/{key}", encoding="ascii", errors="replace") as file:
-        return file.read().strip()

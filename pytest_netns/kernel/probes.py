@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from pytest_netns.errors import RulesetError
-from pytest_netns.kernel import attempts, nftables, probing, rootless, rtnetlink, supervisor, syscalls, wire
+from pytest_netns.kernel import attempts, nftables, probing, rootless, rtnetlink, supervisor, syscalls, sysctls, wire
 from pytest_netns.kernel.attempts import StepError, step
-from pytest_netns.kernel.netns import NetworkNamespace, write_sysctl_here
+from pytest_netns.kernel.netns import NetworkNamespace
 from pytest_netns.kernel.probing import Probe
 from pytest_netns.kernel.rtnetlink import Request
 
@@ -114,7 +114,7 @@ def _own_proc() -> None:
 
 def _setting() -> None:
     with step("sysctl"):
-        write_sysctl_here("ipv4/ip_forward", "1")
+        sysctls.write("ipv4/ip_forward", "1")
 
 
 # -- interfaces ------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import os
 import sys
 
 from pytest_netns.errors import UnavailableError
-from pytest_netns.kernel import diagnosis, netns, rtnetlink, syscalls
+from pytest_netns.kernel import diagnosis, rtnetlink, syscalls, sysctls
 from pytest_netns.kernel.attempts import StepError, step, try_in_child
 from pytest_netns.kernel.netlink import NetlinkSocket
 from pytest_netns.kernel.privileges import thread_count
@@ -76,7 +76,7 @@ def move() -> None:
         _write("/proc/self/uid_map", f"{uid} {uid} 1")
     with step("gid_map"):
         _write("/proc/self/gid_map", f"{gid} {gid} 1")
-    netns.ping_groups.cache_clear()
+    sysctls.defaults.cache_clear()
     with step("network namespace"):
         syscalls.unshare(syscalls.CLONE_NEWNET)
     with step("capset"):

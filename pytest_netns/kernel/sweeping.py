@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import threading
@@ -16,11 +17,12 @@ _PAUSE = 0.002
 
 def last_pid() -> int:
     """The PID given out last on this machine, proc_loadavg(5)."""
-    fd = os.open("/proc/loadavg", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return int(os.read(fd, 200).split()[4])
-    finally:
-        os.close(fd)
+    return int(os.pread(_loadavg(), 200, 0).split()[4])
+
+
+@functools.cache
+def _loadavg() -> int:
+    return os.open("/proc/loadavg", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def ask_to_end(inodes: Mapping[int, int]) -> list[int]:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from pytest_netns import InvalidTopologyError, KernelError, Lab, NetnsError
-from pytest_netns.kernel import destruction, netlink, netns, nftables, supervision, syscalls
+from pytest_netns.kernel import destruction, netlink, netns, nftables, supervision, syscalls, sysctls
 from pytest_netns.kernel.netns import NetworkNamespace
 from pytest_netns.topology import PICTURES
 from tests import captures
@@ -37,7 +37,7 @@ class KernelCalls:
             (netlink.NetlinkSocket, "__init__"),
             (netlink.NetlinkSocket, "_send"),
             (nftables, "apply"),
-            (netns, "write_sysctl_here"),
+            (sysctls, "write"),
             (supervision.Supervisor, "request_init"),
         ):
             monkeypatch.setattr(place, name, self._counted(name, getattr(place, name)))
@@ -143,13 +143,13 @@ def test_a_lab_that_fails_half_way_leaves_nothing(kernel_calls: KernelCalls) -> 
         seen.add(kernel_calls.failed)
         if error is None:
             tolerated += 1  # what some environments refuse: sysctls, forgetting tracked connections
-            assert kernel_calls.failed in {"write_sysctl_here", "_send", "__init__", "setns"}, kernel_calls.failed
+            assert kernel_calls.failed in {"write", "_send", "__init__", "setns"}, kernel_calls.failed
         elif isinstance(error, KernelError):
             assert str(error).startswith("cannot "), error
         del error
         left = _left(before)
         assert not left, f"after call {number} ({kernel_calls.failed}) failed"
-    assert seen >= {"unshare", "setns", "_send", "__init__", "apply", "write_sysctl_here", "request_init"}
+    assert seen >= {"unshare", "setns", "_send", "__init__", "apply", "write", "request_init"}
     assert number > 50
     assert tolerated < number / 2
 
