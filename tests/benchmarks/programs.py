@@ -53,6 +53,12 @@ class Programs:
                 subprocess.run(compile_, check=True)
         return [str(self._kernel), *map(str, arguments)]
 
+    def bare(self) -> str:
+        """A library with the function ``bare``: what the kernel itself takes for a namespace with nothing in it."""
+        library = self.directory / "bare.so"
+        subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", str(library), str(HERE / "bare.c")], check=True)
+        return str(library)
+
     def ip_commands(self, picture: str) -> Argv:
         """A shell script of ip and nft."""
         return [*SANDBOX, "sh", str(HERE / "iproute2.sh"), picture]

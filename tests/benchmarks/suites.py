@@ -20,6 +20,14 @@ from tests.benchmarks.programs import clean_environment
 
 PLAIN = "import pytest\n@pytest.mark.parametrize('n', range({count}))\ndef test(n): pass\n"
 MARKED = "import pytest\n@pytest.mark.netns\n@pytest.mark.parametrize('n', range({count}))\ndef test(n): pass\n"
+BARE = (
+    "import ctypes, pytest\nbare = ctypes.CDLL({library!r}).bare\n"
+    "@pytest.mark.parametrize('n', range({count}))\ndef test(n): assert bare() == 0\n"
+)
+FIXTURES = (
+    "import pytest\n@pytest.fixture\ndef outer(): yield\n@pytest.fixture\ndef inner(outer): yield\n"
+    "@pytest.mark.parametrize('n', range({count}))\ndef test(n, inner): pass\n"
+)
 LAN = "import pytest\n@pytest.mark.parametrize('n', range({count}))\ndef test(n, netns_lan): pass\n"
 
 

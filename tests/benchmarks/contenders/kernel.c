@@ -1,6 +1,6 @@
 /* What the kernel itself takes: the same networks as the plugin makes, in C with raw netlink.
  *
- * Usage: kernel PICTURE [N]    PICTURE: bare | pair | lan | nat | bridge | chain
+ * Usage: kernel PICTURE [N]    PICTURE: pair | lan | nat | bridge | chain
  * Reads a line from stdin for each step ("up", then "down", and so on) and answers with its time in seconds.
  *
  * The same settings, names, indices, addresses and number of messages as the plugin's, links made directly in their
@@ -204,15 +204,21 @@ static void settle(int netlink, const char *name)
 
 /* -- namespaces -------------------------------------------------------------------------------------- */
 
-static void write_setting(const char *key, const char *value)
+/* As the plugin does: a directory of settings is looked up once, not for each of them. */
+static int settings_in(const char *directory)
 {
     char path[256];
-    snprintf(path, sizeof path, "/proc/sys/net/%s", key);
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    snprintf(path, sizeof path, "/proc/sys/net/%s", directory);
+    return open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
+static void write_setting(int directory, const char *key, const char *value)
+{
+    int fd = openat(directory, key, O_WRONLY | O_CLOEXEC);
     if (fd < 0)
         return;
     if (write(fd, value, strlen(value)) < 0 && errno != EINVAL)
-        die(path);
+        die(key);
     close(fd);
 }
 
@@ -235,13 +241,16 @@ static struct space *add_namespace(void)
     setsockopt(space->netlink, SOL_NETLINK, NETLINK_CAP_ACK, &one, sizeof one);
     set_up(1);
     transact(space->netlink);
-    write_setting("ipv4/ip_forward", "0");
-    write_setting("ipv4/conf/all/rp_filter", "0");
-    write_setting("ipv4/conf/default/rp_filter", "0");
-    write_setting("ipv4/tcp_orphan_retries", "1");
-    write_setting("ipv6/conf/all/accept_dad", "0");
-    write_setting("ipv6/conf/default/accept_dad", "0");
-    write_setting("ipv4/ping_group_range", ping_groups);
+    int ipv4 = settings_in("ipv4"), ipv6 = settings_in("ipv6/conf");
+    write_setting(ipv4, "ip_forward", "0");
+    write_setting(ipv4, "conf/all/rp_filter", "0");
+    write_setting(ipv4, "conf/default/rp_filter", "0");
+    write_setting(ipv4, "tcp_orphan_retries", "1");
+    write_setting(ipv4, "ping_group_range", ping_groups);
+    write_setting(ipv6, "all/accept_dad", "0");
+    write_setting(ipv6, "default/accept_dad", "0");
+    close(ipv4);
+    close(ipv6);
     enter(home);
     return space;
 }
@@ -266,8 +275,8 @@ static void connect_spaces(struct space *a, const char *name, const char *addres
 static void forward(struct space *space)
 {
     enter(space->fd);
-    write_setting("ipv4/ip_forward", "1");
-    write_setting("ipv6/conf/all/forwarding", "1");
+    write_setting(AT_FDCWD, "/proc/sys/net/ipv4/ip_forward", "1");
+    write_setting(AT_FDCWD, "/proc/sys/net/ipv6/conf/all/forwarding", "1");
     enter(home);
 }
 
@@ -278,9 +287,9 @@ static int bridge_in(struct space *space, const char *address, int prefix)
     add_address(index, address, prefix);
     transact(space->netlink);
     enter(space->fd);
-    write_setting("bridge/bridge-nf-call-iptables", "0");
-    write_setting("bridge/bridge-nf-call-ip6tables", "0");
-    write_setting("bridge/bridge-nf-call-arptables", "0");
+    write_setting(AT_FDCWD, "/proc/sys/net/bridge/bridge-nf-call-iptables", "0");
+    write_setting(AT_FDCWD, "/proc/sys/net/bridge/bridge-nf-call-ip6tables", "0");
+    write_setting(AT_FDCWD, "/proc/sys/net/bridge/bridge-nf-call-arptables", "0");
     enter(home);
     return index;
 }
@@ -377,9 +386,7 @@ static void chain(int routers)
 
 static void up(const char *picture, int count)
 {
-    if (!strcmp(picture, "bare"))
-        add_namespace();
-    else if (!strcmp(picture, "pair"))
+    if (!strcmp(picture, "pair"))
         pair();
     else if (!strcmp(picture, "lan"))
         lan();
