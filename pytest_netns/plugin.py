@@ -16,7 +16,7 @@ from pytest_netns.labs import LabFactory
 from pytest_netns.session import Session
 
 if TYPE_CHECKING:
-    from pytest_netns.explaining.since import Snapshot
+    from pytest_netns.explaining.snapshot import Snapshot
     from pytest_netns.lab import Lab
 
 SESSION = pytest.StashKey[Session]()

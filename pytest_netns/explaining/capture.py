@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, overload
 
 from pytest_netns.errors import KernelError, NotReadyError
-from pytest_netns.explaining.packets import Packet, digest
 from pytest_netns.kernel.capturing import CaptureSocket
 
 if TYPE_CHECKING:
+    from pytest_netns.explaining.packets import Packet
     from pytest_netns.namespace import Namespace
 
 _POLL = 0.002  # seconds
@@ -19,7 +19,7 @@ _SHOWN = 20
 MOST_BY_ITSELF = 100  # namespaces
 
 
-class Capture(Sequence[Packet]):
+class Capture(Sequence["Packet"]):
     """The packets that the interfaces of a lab have sent and received, in order of time; it grows until it is stopped.
 
     A packet from one namespace to another is here once for each interface it passed.
@@ -76,6 +76,8 @@ class Capture(Sequence[Packet]):
                 if condition(packet):
                     return packet
             if time.monotonic() >= deadline:
+                from pytest_netns.explaining.packets import digest
+
                 raise NotReadyError(
                     f"cannot find such a packet: none of {len(packets)} was, after {timeout:g} s",
                     output="\n".join(digest(packets, _SHOWN)),
@@ -99,6 +101,8 @@ class Capture(Sequence[Packet]):
         return f"<Capture of {', '.join(self._sockets)}: {len(self)} packets>"
 
     def _packets(self) -> list[Packet]:
+        from pytest_netns.explaining.packets import Packet
+
         found = [
             Packet(frame.time, name, frame.interface or "deleted", frame.sent, frame.data, frame.ethernet)
             for name, each in self._sockets.items()

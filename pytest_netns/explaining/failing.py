@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pytest_netns.explaining.since import Snapshot
+    from pytest_netns.explaining.snapshot import Snapshot
     from pytest_netns.lab import Lab
     from pytest_netns.settings import Settings
 
@@ -22,12 +22,12 @@ _LONGEST_NAME = 200  # characters
 
 def watch(labs: Iterable[Lab]) -> dict[Lab, Snapshot]:
     """Remember what labs look like when set-up has ended."""
-    from pytest_netns.explaining import since
+    from pytest_netns.explaining.snapshot import snapshot
 
     found = {}
     for lab in labs:
         with contextlib.suppress(Exception):  # closed by now, or about to tell its own error
-            found[lab] = since.snapshot(lab)
+            found[lab] = snapshot(lab)
     return found
 
 

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
+from pytest_netns.explaining.snapshot import Tables, nat_notes, read_tables
 from pytest_netns.explaining.state import InterfaceState, NamespaceState
 from pytest_netns.kernel import rtnetlink, rtroutes
 
 if TYPE_CHECKING:
     from pytest_netns.lab import Lab
     from pytest_netns.namespace import Namespace
-
-_DUMPS = (rtnetlink.dump_links, rtnetlink.dump_addresses, rtroutes.dump_routes)
-
-Tables: TypeAlias = tuple[list[bytes], ...]
-
-
-def read_tables(namespace: Namespace) -> Tables:
-    """The kernel's messages about interfaces, addresses and routes, undecoded; about 0.1 ms."""
-    return tuple(namespace._netlink.dump(dump(), bytes) for dump in _DUMPS)
 
 
 def decode(
@@ -71,14 +63,6 @@ def network(namespace: Namespace) -> NamespaceState:
 def networks(lab: Lab) -> tuple[NamespaceState, ...]:
     """What a drawing needs of all namespaces."""
     return tuple(network(each) for each in lab)
-
-
-def nat_notes(namespace: Namespace) -> tuple[str, ...]:
-    """Its masquerades and port forwards, a line for each."""
-    notes = [f"masquerade {each.source}" + (f" out {each.out}" if each.out else "") for each in namespace._masquerades]
-    for each in namespace._port_forwards:
-        notes.append(f"{each.protocol} {each.port} → {each.targets[0]}:{each.target_port}")
-    return tuple(notes)
 
 
 def _notes(namespace: Namespace) -> tuple[str, ...]:

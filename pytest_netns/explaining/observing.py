@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_netns.errors import UnavailableError, show_argv
-from pytest_netns.explaining import networks, since
+from pytest_netns.explaining import networks, since, snapshot
 from pytest_netns.explaining.state import LabState, NamespaceState, ServiceState
 from pytest_netns.kernel import conntrack, processes, rtroutes
 from pytest_netns.routing import Neighbour
@@ -72,7 +72,7 @@ class _Look:
         return replace(self.state, problems=tuple(problems))
 
 
-def observe(lab: Lab, before: since.Snapshot | None = None, *, whole: bool = False) -> LabState:
+def observe(lab: Lab, before: snapshot.Snapshot | None = None, *, whole: bool = False) -> LabState:
     """What a report tells; what cannot be found out, or not in time, becomes a line among the problems.
 
     Args:
@@ -88,7 +88,7 @@ def observe(lab: Lab, before: since.Snapshot | None = None, *, whole: bool = Fal
     return LabState(tuple(states), changed, tuple(services(lab)), tuple(str(error) for error in lab._failures))
 
 
-def _look_at_all(lab: Lab, before: since.Snapshot | None, whole: bool) -> list[_Look]:
+def _look_at_all(lab: Lab, before: snapshot.Snapshot | None, whole: bool) -> list[_Look]:
     """What matters most of all namespaces first, so that it is the rest that is left out if time is short."""
     deadline = _Deadline((PATIENCE_WHOLE if whole else PATIENCE) * max(1, len(lab) / 10))
     looks = [_Look(each, deadline, NamespaceState(each.name)) for each in lab]
@@ -112,15 +112,15 @@ def _running(lab: Lab, looks: list[_Look], deadline: _Deadline) -> list[list[Pro
     return [[each for each in found.get(inode, ()) if each.pid not in inits] for inode in inodes]
 
 
-def _add_processes(look: _Look, running: list[ProcessInfo], before: since.Snapshot | None) -> None:
+def _add_processes(look: _Look, running: list[ProcessInfo], before: snapshot.Snapshot | None) -> None:
     """Processes, listening sockets, neighbours."""
-    listening = look("listening sockets", since.listening, None)
+    listening = look("listening sockets", snapshot.listening, None)
     entries = look("neighbours", _neighbours, ())
     names = {each.index: each.name for each in look.state.interfaces}
     neighbours = [Neighbour(each.address, each.mac, names.get(each.index, ""), each.state) for each in entries]
     begun: list[str] = []
     if before is not None:
-        age = since.clock() - before.taken
+        age = snapshot.clock() - before.taken
         begun += [f"process {each.command}" for each in running if each.started > before.taken]
         silent = [
             each
@@ -141,12 +141,12 @@ def _neighbours(namespace: Namespace) -> list[NeighbourInfo]:
     return namespace._netlink.dump(rtroutes.dump_neighbours(), rtroutes.parse_neighbour)
 
 
-def _add_rules(look: _Look, before: since.Snapshot | None, *, whole: bool) -> None:
+def _add_rules(look: _Look, before: snapshot.Snapshot | None, *, whole: bool) -> None:
     """Settings and nft rules; tracked connections only where they are shown."""
     moment = None if before is None else before.namespaces.get(look.state.name)
     names = {**look.namespace._settings, **(moment.settings if moment is not None else {})}
     settings = look("settings", lambda each: {name: each.sysctl(name) for name in names}, None)
-    ruleset = look("nft ruleset", since.read_ruleset, None)
+    ruleset = look("nft ruleset", snapshot.read_ruleset, None)
     tracked = look("tracked connections", _tracked, ()) if whole else ()
     missing = {kind for kind, found in (("settings", settings), ("rules", ruleset)) if found is None}
     look.note(

@@ -1,95 +1,15 @@
-"""What a lab was when set-up had ended: remembered for every test, so cheaply, and looked at only where one fails.
-
-Only what may be there is asked of the kernel: a namespace that has been given nothing but its loopback interface costs
-nothing. Processes and neighbours tell by their own clocks whether they are newer.
-"""
+"""What has changed in a lab since set-up ended."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from pytest_netns.errors import show_argv
 from pytest_netns.explaining import networks
+from pytest_netns.explaining.snapshot import Moment, Snapshot
 from pytest_netns.explaining.state import NamespaceState, changes
-from pytest_netns.kernel import nftables, sockets
-
-if TYPE_CHECKING:
-    from pytest_netns.lab import Lab
-    from pytest_netns.namespace import Namespace
-    from pytest_netns.process import Process
 
 FORWARDING = "net.ipv4.ip_forward"
-
-
-@dataclass(frozen=True)
-class Moment:
-    """A namespace when set-up had ended, undecoded.
-
-    Attributes:
-        tables: interfaces, addresses and routes; None where it had nothing but its loopback interface.
-        nat: masquerades and port forwards.
-        settings: the sysctls that had been written.
-        processes: the programs that ran.
-        listening: the sockets that listened; None where nobody asked, since no program ran.
-        ruleset: nft's, as text.
-    """
-
-    tables: networks.Tables | None = None
-    nat: tuple[str, ...] = ()
-    settings: Mapping[str, str] = field(default_factory=dict)
-    processes: tuple[Process, ...] = ()
-    listening: tuple[str, ...] | None = None
-    ruleset: str = ""
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """A lab when set-up had ended.
-
-    Attributes:
-        taken: seconds since the machine was started.
-        namespaces: by name.
-    """
-
-    taken: float
-    namespaces: Mapping[str, Moment]
-
-
-def snapshot(lab: Lab) -> Snapshot:
-    """Remember a lab as it is now: about 0.1 ms for each namespace with interfaces, 0.3 ms for one with programs."""
-    return Snapshot(clock(), {each.name: _moment(each) for each in lab})
-
-
-def clock() -> float:
-    """Seconds since the machine was started: what the kernel counts the age of processes by."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-def _moment(namespace: Namespace) -> Moment:
-    processes = tuple(each for each in namespace._processes if each.poll() is None)
-    return Moment(
-        # Where there is only a loopback interface the kernel may be freeing the namespaces of the test before, and lets
-        # nobody read meanwhile.
-        networks.read_tables(namespace) if namespace._interfaces else None,
-        networks.nat_notes(namespace),
-        dict(namespace._settings),
-        processes,
-        listening(namespace) if processes else None,
-        read_ruleset(namespace) if namespace._view is not None or namespace._given_rules else "",
-    )
-
-
-def listening(namespace: Namespace) -> tuple[str, ...]:
-    """The sockets that listen, as text."""
-    return tuple(map(str, sockets.listening(namespace._kernel, "tcp", "udp")))
-
-
-def read_ruleset(namespace: Namespace) -> str:
-    """The nft ruleset as text; nft is not asked where there never was a rule."""
-    return namespace.ruleset() if nftables.has_rules(namespace._kernel) else ""
 
 
 def differences(since: Snapshot, states: Sequence[NamespaceState]) -> Iterator[str]:
