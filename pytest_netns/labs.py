@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,18 +44,6 @@ class LabFactory:
                 yield lab
             finally:
                 self.labs.remove(lab)
-
-
-@contextlib.contextmanager
-def outside() -> Iterator[None]:
-    """Whatever namespace the thread is in, it is outside for the time of the block."""
-    if "pytest_netns.entering" not in sys.modules:
-        yield
-        return
-    from pytest_netns import entering
-
-    with entering.outside():
-        yield
 
 
 @contextlib.contextmanager
@@ -120,8 +107,6 @@ def build_parameter(lab: Lab, parameter: object, directory: Path, root: Path) ->
 
 def topology_id(value: object) -> str | None:
     """How a Topology is shown in the id of a parametrized test: the picture's name, or the namespaces'."""
-    if "pytest_netns.topology" not in sys.modules:  # so that suites without topologies do not pay for it
-        return None
     from pytest_netns.topology import PICTURES, Topology
 
     if not isinstance(value, Topology):

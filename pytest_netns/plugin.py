@@ -1,7 +1,11 @@
-"""The pytest side: hooks and fixtures, and nothing else."""
+"""The pytest side: hooks and fixtures, and nothing else.
+
+Every run of pytest loads this module, so whatever only tests that use namespaces need is imported where it is used.
+"""
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from functools import partial
@@ -9,15 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_netns import labs, settings
-from pytest_netns.errors import UnavailableError
-from pytest_netns.explaining import failing
-from pytest_netns.labs import LabFactory
+from pytest_netns import settings
 from pytest_netns.session import Session
 
 if TYPE_CHECKING:
     from pytest_netns.explaining.snapshot import Snapshot
     from pytest_netns.lab import Lab
+    from pytest_netns.labs import LabFactory
 
 SESSION = pytest.StashKey[Session]()
 MARKER = pytest.StashKey[settings.Marker]()
@@ -79,6 +81,10 @@ def pytest_report_collectionfinish(config: pytest.Config, items: Sequence[pytest
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
+    if "pytest_netns.topology" not in sys.modules:
+        return None
+    from pytest_netns import labs
+
     return labs.topology_id(val)
 
 
@@ -130,10 +136,12 @@ def pytest_fixture_setup(
         global _asking
         _require(request.config)
         _asking = request
-    if fixturedef.scope == "function":
+    if fixturedef.scope == "function" or "pytest_netns.entering" not in sys.modules:
         return (yield)
     # A fixture of wider scope outlives the test, so it is made outside, even when the test's body asks for it.
-    with labs.outside():
+    from pytest_netns import entering
+
+    with entering.outside():
         return (yield)
 
 
@@ -141,6 +149,8 @@ def pytest_fixture_setup(
 def pytest_runtest_call(item: pytest.Item) -> None:
     used = _labs_of(item)
     if used:
+        from pytest_netns.explaining import failing
+
         item.stash[SNAPSHOTS] = failing.watch(used)
 
 
@@ -148,16 +158,26 @@ def pytest_runtest_call(item: pytest.Item) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    if call.excinfo is not None and _uses_netns(item) and isinstance(call.excinfo.value, UnavailableError):
-        # Only what this test needs is missing, such as nft: the others run.
-        own = item.config.stash[SESSION]
-        own.note_missing(call.excinfo.value)
-        if own.settings.unavailable == "skip":
-            short = call.excinfo.value.short()
-            call.excinfo = pytest.CallInfo.from_call(partial(pytest.skip, short), call.when).excinfo
+    uses_netns = _uses_netns(item)
+    if uses_netns and call.excinfo is not None:
+        _skip_unavailable(item, call)
     report = yield
-    _explain(item, report)
+    if uses_netns or LAB in item.stash:
+        _explain(item, report)
     return report
+
+
+def _skip_unavailable(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+    """Only what this test needs is missing, such as nft: the others run."""
+    from pytest_netns.errors import UnavailableError
+
+    assert call.excinfo is not None
+    error = call.excinfo.value
+    if isinstance(error, UnavailableError):
+        own = item.config.stash[SESSION]
+        own.note_missing(error)
+        if own.settings.unavailable == "skip":
+            call.excinfo = pytest.CallInfo.from_call(partial(pytest.skip, error.short()), call.when).excinfo
 
 
 @pytest.hookimpl(wrapper=True)
@@ -218,6 +238,8 @@ def _uses_netns(item: pytest.Item) -> bool:
 
 def _explain(item: pytest.Item, report: pytest.TestReport) -> None:
     """Add to the report of a failed test what its network looks like, and keep its packets."""
+    from pytest_netns.explaining import failing
+
     options = item.config.stash[SESSION].settings
     used = _labs_of(item) if report.failed else []
     if used:
@@ -232,6 +254,8 @@ def _explain(item: pytest.Item, report: pytest.TestReport) -> None:
 
 
 def _pause(item: pytest.Item, used: list[Lab]) -> None:
+    from pytest_netns.explaining import failing
+
     capture: Any = item.config.pluginmanager.getplugin("capturemanager")
     capture.suspend(in_=True)
     try:
@@ -256,6 +280,9 @@ _asking: pytest.FixtureRequest
 @pytest.fixture
 def netns() -> Iterator[Lab]:
     """A `Lab` for this test: empty, or what its marker or an indirect parameter builds."""
+    from pytest_netns import labs
+    from pytest_netns.explaining import failing
+
     request = _asking
     recorded = request.config.stash[SESSION].settings.pcap != "off"
     with labs.open_lab(request.node.nodeid, recorded=recorded) as lab:
@@ -269,19 +296,25 @@ def netns() -> Iterator[Lab]:
 @pytest.fixture
 def netns_pair(netns: Lab) -> Lab:
     """`netns` with two namespaces joined by a cable: red 192.168.15.1/24, blue 192.168.15.2/24."""
-    return labs.build_picture(netns, "pair")
+    return _build_picture(netns, "pair")
 
 
 @pytest.fixture
 def netns_lan(netns: Lab) -> Lab:
     """`netns` with red and blue on host's bridge v-net-0; host is 192.168.15.5 and the default gateway."""
-    return labs.build_picture(netns, "lan")
+    return _build_picture(netns, "lan")
 
 
 @pytest.fixture
 def netns_nat(netns: Lab) -> Lab:
     """`netns_lan` and outside 192.168.1.3/24, joined to host's eth0 192.168.1.2/24; host masquerades."""
-    return labs.build_picture(netns, "nat")
+    return _build_picture(netns, "nat")
+
+
+def _build_picture(lab: Lab, name: str) -> Lab:
+    from pytest_netns import labs
+
+    return labs.build_picture(lab, name)
 
 
 @pytest.fixture(scope="session")
@@ -292,6 +325,8 @@ def netns_factory(pytestconfig: pytest.Config) -> LabFactory:
 
 @pytest.fixture(name=BODY_INSIDE)
 def _netns_body_inside(netns: Lab) -> Iterator[None]:
+    from pytest_netns import labs
+
     node = _asking.node
     with labs.body_inside(netns, node.stash[MARKER], node.path.parent, node.config.rootpath):
         yield

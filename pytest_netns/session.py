@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import sys
@@ -10,11 +11,11 @@ import weakref
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from pytest_netns.errors import KernelError, UnavailableError
 from pytest_netns.kernel import bindings, privileges
-from pytest_netns.labs import LabFactory
 
 if TYPE_CHECKING:
+    from pytest_netns.errors import UnavailableError
+    from pytest_netns.labs import LabFactory
     from pytest_netns.settings import Settings
 
 _sessions: weakref.WeakSet[Session] = weakref.WeakSet()  # several where a test runs pytest in this process
@@ -26,7 +27,6 @@ class Session:
 
     Attributes:
         settings: the options in force.
-        factory: what the fixture ``netns_factory`` gives.
         leaks: of the namespaces that outlived their test by 5 s, (test, message).
         ready: whether the running test has been found able to use namespaces.
         missing: why tests could not run, and what they had to do without: each reason once and in full.
@@ -35,7 +35,6 @@ class Session:
     def __init__(self, settings: Settings) -> None:
         _sessions.add(self)
         self.settings = settings
-        self.factory = LabFactory()
         self.leaks: list[tuple[str, str]] = []
         self.missing: list[str] = []
         self.ready = False
@@ -45,12 +44,20 @@ class Session:
         self._checked = False
         self._watched = False
 
+    @functools.cached_property
+    def factory(self) -> LabFactory:
+        """What the fixture ``netns_factory`` gives."""
+        from pytest_netns.labs import LabFactory
+
+        return LabFactory()
+
     # -- mode ---------------------------------------------------------------------------------------
 
     def go_rootless(self) -> None:
         """Move this process into a user namespace; a refusal is kept for the tests that need it."""
         if not _is_linux():
             return
+        from pytest_netns.errors import UnavailableError
         from pytest_netns.kernel import rootless
 
         try:
@@ -67,6 +74,8 @@ class Session:
     def inherit(self, told: list[str] | None) -> None:
         """In an xdist worker: what the controller could not do, this process cannot either."""
         if told is not None:
+            from pytest_netns.errors import UnavailableError
+
             self._checked = True
             self._unavailable = UnavailableError(*told)
 
@@ -77,6 +86,8 @@ class Session:
         if all_use_netns:
             self.go_rootless()
             return
+        from pytest_netns.errors import UnavailableError
+
         self._checked = True
         self._unavailable = UnavailableError(
             "network namespaces",
@@ -88,6 +99,8 @@ class Session:
     def check_available(self) -> UnavailableError | None:
         """Why this process cannot make namespaces; None if it can. Tried once."""
         if not self._checked:
+            from pytest_netns.errors import UnavailableError
+
             self._checked = True
             try:
                 _try_namespace()
@@ -238,6 +251,8 @@ def _is_linux() -> bool:
 
 
 def _try_namespace() -> None:
+    from pytest_netns.errors import KernelError, UnavailableError
+
     if not _is_linux():
         raise UnavailableError("network namespaces", f"this is {sys.platform}", "run these tests on Linux")
     from pytest_netns.kernel.netns import NetworkNamespace
