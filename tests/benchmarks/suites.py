@@ -71,13 +71,20 @@ def beyond(runs: Sequence[Run], others: Sequence[Run]) -> Run:
     )
 
 
-def pytest_run(directory: Path, *options: str) -> Run:
-    """A run of pytest over what is in a directory."""
+def pytest_run(directory: Path, *options: str, plugins: bool = True) -> Run:
+    """A run of pytest over what is in a directory.
+
+    Args:
+        directory: where the tests are.
+        options: of pytest.
+        plugins: whether all that are installed are loaded; without, a run varies less.
+    """
     argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, "."]
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     before = used.ru_utime + used.ru_stime
     start = time.perf_counter()
-    subprocess.run(argv, cwd=directory, env=clean_environment(), capture_output=True, check=True)
+    environment = clean_environment() | ({} if plugins else {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"})
+    subprocess.run(argv, cwd=directory, env=environment, capture_output=True, check=True)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return Run(time.perf_counter() - start, used.ru_utime + used.ru_stime - before)
 
