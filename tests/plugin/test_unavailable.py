@@ -139,7 +139,9 @@ def test_without_mounts_of_proc_only_the_process_view_is_affected(suite: Path) -
 @pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["one process", "xdist"])
 def test_without_any_mounts_networks_work_all_the_same(suite: Path, workers: tuple[str, ...]) -> None:
     """AppArmor's usual refusal costs the views of /proc, /sys and /etc/hosts, and no packet; the header says so."""
-    outcome = run_pytest([*as_root(), *filtered("mount:EACCES")], suite, *workers)
+    # To an ordinary user, who is root inside, the directory of that name in /tmp may be somebody else's.
+    env = environment(PYTEST_DEBUG_TEMPROOT=str(suite))
+    outcome = run_pytest([*as_root(), *filtered("mount:EACCES")], suite, *workers, env=env)
     assert outcome.counts == {"passed": 5, "failed": 1}, outcome.output
     before_tests = outcome.output.partition("test_suite.py")[0]
     assert (
