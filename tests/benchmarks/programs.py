@@ -73,9 +73,10 @@ class Programs:
                 install = [str(self._python), "-m", "pip", "install", "-q", "--disable-pip-version-check", name]
                 subprocess.run(install, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         found = {"pyroute2 IPRoute": "pyroute2", "munet": "munet", "pytest-dummynet": "dummynet", "NeST": "nest"}
-        peers = {name: [*SANDBOX, str(self._python), str(HERE / f"with_{file}.py")] for name, file in found.items()}
+        place = [*SANDBOX, "env", f"TMPDIR={self.directory}"]  # munet leaves directories behind
+        peers = {name: [*place, str(self._python), str(HERE / f"with_{file}.py")] for name, file in found.items()}
         # Mininet on PyPI lacks its program mnexec; the distribution's package is for the distribution's Python.
-        return {**peers, "Mininet": [*SANDBOX, "/usr/bin/python3", str(HERE / "with_mininet.py")]}
+        return {**peers, "Mininet": [*place, "/usr/bin/python3", str(HERE / "with_mininet.py")]}
 
 
 def clean_environment() -> dict[str, str]:
