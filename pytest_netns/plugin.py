@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -160,24 +159,11 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     uses_netns = _uses_netns(item)
     if uses_netns and call.excinfo is not None:
-        _skip_unavailable(item, call)
+        item.config.stash[SESSION].note_unavailable(call)
     report = yield
     if uses_netns or LAB in item.stash:
         _explain(item, report)
     return report
-
-
-def _skip_unavailable(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
-    """Only what this test needs is missing, such as nft: the others run."""
-    from pytest_netns.errors import UnavailableError
-
-    assert call.excinfo is not None
-    error = call.excinfo.value
-    if isinstance(error, UnavailableError):
-        own = item.config.stash[SESSION]
-        own.note_missing(error)
-        if own.settings.unavailable == "skip":
-            call.excinfo = pytest.CallInfo.from_call(partial(pytest.skip, error.short()), call.when).excinfo
 
 
 @pytest.hookimpl(wrapper=True)
@@ -237,31 +223,11 @@ def _uses_netns(item: pytest.Item) -> bool:
 
 
 def _explain(item: pytest.Item, report: pytest.TestReport) -> None:
-    """Add to the report of a failed test what its network looks like, and keep its packets."""
     from pytest_netns.explaining import failing
 
-    options = item.config.stash[SESSION].settings
     used = _labs_of(item) if report.failed else []
-    if used:
-        report.sections += failing.report_sections(used, item.stash.get(SNAPSHOTS, {}), whole=options.whole)
-        if item.config.pluginmanager.hasplugin("html"):  # pytest-html
-            report.extras = [*getattr(report, "extras", ()), *failing.html_extras(used)]  # type: ignore[attr-defined]
-    if LAB in item.stash and (report.failed or report.when == "call"):
-        lab, root = item.stash[LAB], item.config.rootpath
-        report.sections += failing.keep_packets(lab, root, failed=report.failed, settings=options)
-    if used and options.pause:
-        _pause(item, used)
-
-
-def _pause(item: pytest.Item, used: list[Lab]) -> None:
-    from pytest_netns.explaining import failing
-
-    capture: Any = item.config.pluginmanager.getplugin("capturemanager")
-    capture.suspend(in_=True)
-    try:
-        failing.pause(used, item.nodeid)
-    finally:
-        capture.resume()
+    options = item.config.stash[SESSION].settings
+    failing.explain(item, report, used, item.stash.get(SNAPSHOTS, {}), item.stash.get(LAB, None), options)
 
 
 def _labs_of(item: pytest.Item) -> list[Lab]:

@@ -9,9 +9,11 @@ import sys
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import pytest
+
     from pytest_netns.explaining.snapshot import Snapshot
     from pytest_netns.lab import Lab
     from pytest_netns.settings import Settings
@@ -29,6 +31,38 @@ def watch(labs: Iterable[Lab]) -> dict[Lab, Snapshot]:
         with contextlib.suppress(Exception):  # closed by now, or about to tell its own error
             found[lab] = snapshot(lab)
     return found
+
+
+def explain(
+    item: pytest.Item,
+    report: pytest.TestReport,
+    used: list[Lab],
+    before: Mapping[Lab, Snapshot],
+    own: Lab | None,
+    settings: Settings,
+) -> None:
+    """Add to a test's report what its network looks like where it failed, and keep its packets; pause if that is wanted.
+
+    Args:
+        item, report: the test, and one of its phases.
+        used: the labs to show; none where it has not failed.
+        before: what they were like when set-up had ended.
+        own: the test's own lab, whose packets are recorded.
+        settings: the options in force.
+    """
+    if used:
+        report.sections += report_sections(used, before, whole=settings.whole)
+        if item.config.pluginmanager.hasplugin("html"):  # pytest-html
+            report.extras = [*getattr(report, "extras", ()), *html_extras(used)]  # type: ignore[attr-defined]
+    if own is not None and (report.failed or report.when == "call"):
+        report.sections += keep_packets(own, item.config.rootpath, failed=report.failed, settings=settings)
+    if used and settings.pause:
+        capture: Any = item.config.pluginmanager.getplugin("capturemanager")
+        capture.suspend(in_=True)
+        try:
+            pause(used, item.nodeid)
+        finally:
+            capture.resume()
 
 
 def report_sections(labs: Iterable[Lab], since: Mapping[Lab, Snapshot], *, whole: bool) -> list[tuple[str, str]]:

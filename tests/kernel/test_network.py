@@ -24,7 +24,7 @@ from pytest_netns import (
     VethEnd,
     VethSpec,
 )
-from pytest_netns.kernel import rtnetlink
+from pytest_netns.kernel import rtnetlink, sysctls
 
 FOUR = ("192.168.15.1/24", "192.168.15.2/24")
 SIX = ("fd00:15::1/64", "fd00:15::2/64")
@@ -257,6 +257,32 @@ def test_sysctl_is_the_namespaces_own(netns: Lab, red: Namespace, blue: Namespac
     assert blue.sysctl("net.ipv4.ip_default_ttl") != "42"
     with open("/proc/sys/net/ipv4/ip_default_ttl") as file:
         assert file.read() == before
+
+
+def test_settings_a_namespace_starts_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are written even where they are so by chance: what IPv4 inherits is the host's, which may be a router."""
+    written = {}
+    write = sysctls.write
+
+    def record(key: str, value: str, directory: sysctls.Directory | None = None) -> None:
+        write(key, value, directory)
+        written[key] = value
+
+    monkeypatch.setattr(sysctls, "write", record)
+    with Lab() as lab:
+        red = lab.add_namespace("red")
+        found = {key: red.sysctl(f"net/{key}").split() for key in written}
+    assert {key: value.split() for key, value in written.items()} == found
+    groups = found.pop("ipv4/ping_group_range")
+    assert int(groups[0]) <= os.getgid() <= int(groups[1])
+    assert found == {
+        "ipv4/ip_forward": ["0"],
+        "ipv4/conf/all/rp_filter": ["0"],
+        "ipv4/conf/default/rp_filter": ["0"],
+        "ipv4/tcp_orphan_retries": ["1"],
+        "ipv6/conf/all/accept_dad": ["0"],
+        "ipv6/conf/default/accept_dad": ["0"],
+    }
 
 
 def test_settings_over_netlink_are_those_of_proc(netns: Lab, red: Namespace, blue: Namespace) -> None:

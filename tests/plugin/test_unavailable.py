@@ -318,13 +318,31 @@ def test_on_other_systems_a_suite_may_name_all_there_is(suite: Path, elsewhere: 
 
 
 def test_a_suite_without_netns_does_not_pay(suite: Path) -> None:
-    """Having the plugin installed loads nothing of it that talks to the kernel."""
+    """Having the plugin installed loads what every run of pytest needs of it, and nothing that talks to the kernel."""
     (suite / "conftest.py").write_text(REPORT_MODULES)
     (suite / "test_suite.py").write_text("def test_plain(): pass\n")
+    assert loaded_modules(suite) == {
+        "pytest_netns",
+        "pytest_netns.kernel",
+        *(f"pytest_netns.{name}" for name in ("kernel.bindings", "kernel.privileges", "plugin", "session", "settings")),
+    }
+
+
+def test_a_test_that_passes_does_not_pay_for_those_that_fail(suite: Path) -> None:
+    """What decodes packets and tables for a report is not loaded, nor what reads topologies where there is none."""
+    (suite / "conftest.py").write_text(REPORT_MODULES)
+    (suite / "test_suite.py").write_text("import pytest\n@pytest.mark.netns\ndef test_marked(): pass\n")
+    loaded = loaded_modules(suite)
+    assert "pytest_netns.explaining.snapshot" in loaded
+    unneeded = ("explaining.packets", "explaining.state", "explaining.networks", "explaining.since", "topology")
+    assert loaded.isdisjoint(f"pytest_netns.{name}" for name in unneeded)
+
+
+def loaded_modules(suite: Path) -> set[str]:
+    """Those of ours that a run had loaded in the end, its conftest being REPORT_MODULES."""
     outcome = run_pytest([], suite, "-s")
-    loaded = next(line for line in outcome.output.splitlines() if "OURS:" in line).split()
-    assert not {"pytest_netns.kernel.netns", "pytest_netns.kernel.lacking", "pytest_netns.lab"} & set(loaded)
-    assert "pytest_netns.plugin" in loaded
+    assert outcome.counts == {"passed": 1}, outcome.output
+    return set(next(line for line in outcome.output.splitlines() if "OURS:" in line).split("OURS:")[1].split())
 
 
 def test_a_test_may_expect_it(suite: Path) -> None:
