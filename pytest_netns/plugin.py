@@ -159,7 +159,9 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     uses_netns = _uses_netns(item)
     if uses_netns and call.excinfo is not None:
-        item.config.stash[SESSION].note_unavailable(call)
+        reason = item.config.stash[SESSION].note_unavailable(call.excinfo.value)
+        if reason is not None:
+            call.excinfo = pytest.CallInfo.from_call(lambda: pytest.skip(reason), call.when).excinfo
     report = yield
     if uses_netns or LAB in item.stash:
         _explain(item, report)

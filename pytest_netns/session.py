@@ -11,8 +11,6 @@ import weakref
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
 from pytest_netns.kernel import bindings, privileges
 
 if TYPE_CHECKING:
@@ -112,16 +110,14 @@ class Session:
             self.note_missing(self._unavailable)
         return self._unavailable
 
-    def note_unavailable(self, call: pytest.CallInfo[None]) -> None:
-        """Where a test needed what is missing, such as nft, that is noted, and the test skipped; the others run."""
+    def note_unavailable(self, error: BaseException) -> str | None:
+        """Why to skip a test, if its error says that only what it needs is missing, such as nft; that is noted."""
         from pytest_netns.errors import UnavailableError
 
-        error = call.excinfo.value if call.excinfo is not None else None
-        if isinstance(error, UnavailableError):
-            self.note_missing(error)
-            if self.settings.unavailable == "skip":
-                skip = functools.partial(pytest.skip, error.short())
-                call.excinfo = pytest.CallInfo.from_call(skip, call.when).excinfo
+        if not isinstance(error, UnavailableError):
+            return None
+        self.note_missing(error)
+        return error.short() if self.settings.unavailable == "skip" else None
 
     def note_missing(self, error: UnavailableError) -> None:
         """Remember why a test could not run, to tell it once at the end of the run."""

@@ -70,6 +70,8 @@ class Supervisor:
                 with control, watch, contextlib.closing(destruction.hub().another_socket()) as netlink:
                     self._process = _start_program(control.fileno(), watch.fileno(), netlink.fileno())
             except BaseException:
+                # It may run all the same: subprocess can fail after that, while it waits to hear how the start went.
+                self._say_replaced()
                 self._control.close()
                 self._watch.close()
                 raise
@@ -130,11 +132,14 @@ class Supervisor:
 
     def dismiss(self) -> None:
         """End it where it has died in part: what is in pytest's namespaces is the next one's to watch, and must live on."""
+        self._say_replaced()
+        self.close()
+
+    def _say_replaced(self) -> None:
         for _ in range(_TELL_TRIES):  # the kernel may be out of memory for a moment
             with contextlib.suppress(OSError):
                 self._watch.send(watchdog.REPLACED)
                 break
-        self.close()
 
     def close(self) -> None:
         """End it, and with it everything it supervises and all that is in pytest's namespaces; waits until it has."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import select
 import signal
@@ -354,6 +355,33 @@ def test_supervisor_killed(victim: str) -> None:
         assert lab.add_namespace("blue").run("hostname").stdout == "blue\n"
     with Lab() as later:
         assert later.add_namespace("red").run("hostname").stdout == "red\n"
+
+
+def test_a_start_that_fails_once_it_runs_ends_nothing(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Starting the supervisor may fail when its process is there already, which then goes without a sweep."""
+    red = lab.add_namespace("red")
+    supervision.close()
+    fd = red._kernel.fd
+    raw = subprocess.Popen(["nsenter", f"--net=/proc/self/fd/{fd}", *SLEEP], pass_fds=[fd])
+    started = []
+    start = supervision._start_program
+
+    def fail(*descriptors: int) -> None:
+        started.append(start(*descriptors))
+        raise OSError(errno.ENOSPC, "told by the pipe that tells how the start went")
+
+    try:
+        eventually(lambda: raw.pid in inside(lab), "it has entered")
+        monkeypatch.setattr(supervision, "_start_program", fail)
+        with pytest.raises(NetnsError, match="ENOSPC"):
+            red.run("true")
+        monkeypatch.undo()
+        assert started[0].wait(5) == 0
+        assert raw.poll() is None
+        assert red.run("hostname").stdout == "red\n"
+    finally:
+        raw.kill()
+        raw.wait()
 
 
 @pytest.mark.parametrize("victim", ["watchdog", "supervisor"])
