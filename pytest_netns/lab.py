@@ -71,7 +71,7 @@ class Lab:
             if name in self._namespaces:
                 raise InvalidTopologyError(f"cannot add namespace {name!r}: this lab has one of that name already")
             hub = destruction.hub()
-            kernel = NetworkNamespace.create(name)
+            kernel = NetworkNamespace.create(name, self._capture_first)
             try:
                 watched = hub.watch(kernel, self.owner)
             except BaseException:
@@ -87,8 +87,6 @@ class Lab:
             self._undo.append(undo)
             self._namespaces[name] = namespace
             self._names.changed(namespace)
-            for capture in self._captures:
-                capture.add(namespace)
         return namespace
 
     def add_veth(
@@ -300,6 +298,12 @@ class Lab:
         """Capture all packets for the report of the test."""
         self._recording = self._start_capture(by_itself=True)
 
+    def _forget_recording(self) -> None:
+        """Let go of the packets at once, rather than when Python gets to the cycles a lab is in."""
+        if self._recording is not None:
+            self._captures.remove(self._recording)
+            self._recording = None
+
     def _start_capture(self, *, by_itself: bool = False) -> Capture:
         """Capture from now on until the lab is closed, namespaces that are added later too."""
         from pytest_netns.explaining.capture import Capture
@@ -309,8 +313,12 @@ class Lab:
         with self._lock:
             self._captures.append(capture)
             for namespace in self:
-                capture.add(namespace)
+                capture.add(namespace._kernel)
         return capture
+
+    def _capture_first(self, kernel: NetworkNamespace) -> None:
+        for capture in self._captures:
+            capture.add(kernel, inside=True)
 
     # -- for the other modules ------------------------------------------------------------------------
 

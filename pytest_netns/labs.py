@@ -69,11 +69,11 @@ def open_lab(owner: str, *, recorded: bool = False) -> Iterator[Lab]:
 
 
 @contextlib.contextmanager
-def body_inside(lab: Lab, marker: Marker, directory: Path, root: Path) -> Iterator[None]:
+def body_inside(lab: Lab, marker: Marker, file: Path, root: Path) -> Iterator[None]:
     """Build what a marker asks for, and run the test's body inside."""
     from pytest_netns import entering
 
-    topology = load_topology(marker, directory, root)
+    topology = load_topology(marker, file, root)
     if topology is not None:
         lab.build(topology)
     if marker.enter is None:
@@ -99,10 +99,10 @@ def build_picture(lab: Lab, name: str) -> Lab:
     return lab
 
 
-def build_parameter(lab: Lab, parameter: object, directory: Path, root: Path) -> None:
+def build_parameter(lab: Lab, parameter: object, file: Path, root: Path) -> None:
     """Add what ``parametrize("netns", ..., indirect=True)`` gives: whatever the marker takes as its topology."""
     if parameter is not None:
-        lab.build(_topology(parameter, directory, root))
+        lab.build(_topology(parameter, file, root))
 
 
 def topology_id(value: object) -> str | None:
@@ -119,16 +119,16 @@ def topology_id(value: object) -> str | None:
     return "-".join(names[:_NAMES_IN_ID]) + more or "empty"
 
 
-def load_topology(marker: Marker, directory: Path, root: Path) -> Topology | None:
+def load_topology(marker: Marker, file: Path, root: Path) -> Topology | None:
     """The topology a marker asks for: a picture, a value, a file relative to the test file and then the root, or inline."""
     if marker.inline:
         from pytest_netns.topology import Topology
 
         return Topology.inline(**marker.inline)
-    return None if marker.topology is None else _topology(marker.topology, directory, root)
+    return None if marker.topology is None else _topology(marker.topology, file, root)
 
 
-def _topology(given: object, directory: Path, root: Path) -> Topology:
+def _topology(given: object, file: Path, root: Path) -> Topology:
     from pytest_netns.topology import Topology
 
     if isinstance(given, Topology):
@@ -137,10 +137,10 @@ def _topology(given: object, directory: Path, root: Path) -> Topology:
         name = os.fspath(given)
         if not name.endswith(".toml"):
             return _picture(name)
-        for place in (directory, root):
+        for place in (file.parent, root):
             if (place / name).is_file():
                 return Topology.from_toml(place / name)
-        raise InvalidTopologyError(f"cannot read topology {name!r}: no such file in {directory} or {root}")
+        raise InvalidTopologyError(f"cannot read topology {name!r}: no such file in {file.parent} or {root}")
     raise InvalidTopologyError(
         f"cannot use {given!r} as topology: give the name of a picture, a path to a .toml file, or a Topology"
     )

@@ -92,7 +92,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         marker = settings.parse_marker(item)
         if marker is not None:
             item.stash[MARKER] = marker
-            settings.add_fixture(item, BODY_INSIDE)
+            # A fixture of its own, as it has to come after what overrides `netns`.
+            settings.use_first(item, BODY_INSIDE if settings.is_overridden(item, "netns") else "netns")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -165,6 +166,8 @@ def pytest_runtest_makereport(
     report = yield
     if uses_netns or LAB in item.stash:
         _explain(item, report)
+        if call.when == "teardown":
+            _forget(item)
     return report
 
 
@@ -232,6 +235,15 @@ def _explain(item: pytest.Item, report: pytest.TestReport) -> None:
     failing.explain(item, report, used, item.stash.get(SNAPSHOTS, {}), item.stash.get(LAB, None), options)
 
 
+def _forget(item: pytest.Item) -> None:
+    """Let go of a test's lab: pytest keeps all items to the end of the run, and packets would fill the memory."""
+    if LAB in item.stash:
+        item.stash[LAB]._forget_recording()
+        del item.stash[LAB]
+    if SNAPSHOTS in item.stash:
+        del item.stash[SNAPSHOTS]
+
+
 def _labs_of(item: pytest.Item) -> list[Lab]:
     """The test's own lab, and those of wider scope if it uses any."""
     own = [item.stash[LAB]] if LAB in item.stash else []
@@ -251,12 +263,16 @@ def netns() -> Iterator[Lab]:
     from pytest_netns import labs
     from pytest_netns.explaining import failing
 
-    request = _asking
-    recorded = request.config.stash[SESSION].settings.pcap != "off"
-    with labs.open_lab(request.node.nodeid, recorded=recorded) as lab:
-        request.node.stash[LAB] = lab
-        labs.build_parameter(lab, getattr(request, "param", None), request.path.parent, request.config.rootpath)
-        yield lab
+    node, parameter = _asking.node, getattr(_asking, "param", None)
+    recorded = node.config.stash[SESSION].settings.pcap != "off"
+    with labs.open_lab(node.nodeid, recorded=recorded) as lab:
+        node.stash[LAB] = lab
+        labs.build_parameter(lab, parameter, node.path, node.config.rootpath)
+        if MARKER in node.stash and BODY_INSIDE not in node.fixturenames:
+            with labs.body_inside(lab, node.stash[MARKER], node.path, node.config.rootpath):
+                yield lab
+        else:
+            yield lab
         for service in failing.dead_services(lab):
             warnings.warn(ServiceDiedWarning(service), stacklevel=1)
 
@@ -293,8 +309,9 @@ def netns_factory(pytestconfig: pytest.Config) -> LabFactory:
 
 @pytest.fixture(name=BODY_INSIDE)
 def _netns_body_inside(netns: Lab) -> Iterator[None]:
+    """Does for a test whose `netns` is overridden what `netns` does otherwise: its body runs inside."""
     from pytest_netns import labs
 
     node = _asking.node
-    with labs.body_inside(netns, node.stash[MARKER], node.path.parent, node.config.rootpath):
+    with labs.body_inside(netns, node.stash[MARKER], node.path, node.config.rootpath):
         yield

@@ -127,14 +127,22 @@ def parse_marker(item: pytest.Item) -> Marker | None:
     return Marker(mark.args[0] if mark.args else None, inline, mark.kwargs.get("enter", "host"))
 
 
-def add_fixture(item: pytest.Item, name: str) -> None:
+def use_first(item: pytest.Item, name: str) -> None:
     """Have a test use a fixture as the first of its function-scoped ones, after all that outlive the test."""
-    names: list[str] | None = getattr(item, "fixturenames", None)
-    if names is None or name in names:
+    given: Sequence[str] | None = getattr(item, "fixturenames", None)
+    if given is None:
         return
+    names = [each for each in given if each != name]  # a list of its own: tests of one function share theirs
     known = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
     scopes = [known[each][-1].scope if known.get(each) else "function" for each in names]
     names.insert(scopes.index("function") if "function" in scopes else len(names), name)
+    item.fixturenames = names  # type: ignore[attr-defined]
+
+
+def is_overridden(item: pytest.Item, name: str) -> bool:
+    """Whether a test sees another fixture of that name than the plugin's; so too where pytest does not say."""
+    manager = getattr(item.session, "_fixturemanager", None)
+    return manager is None or len(manager.getfixturedefs(name, item) or ()) != 1
 
 
 def leak_report(nodeid: str, message: str) -> pytest.TestReport:

@@ -12,7 +12,7 @@ from pytest_netns.kernel.capturing import CaptureSocket
 
 if TYPE_CHECKING:
     from pytest_netns.explaining.packets import Packet
-    from pytest_netns.namespace import Namespace
+    from pytest_netns.kernel.netns import NetworkNamespace
 
 _POLL = 0.002  # seconds
 _SHOWN = 20
@@ -41,8 +41,12 @@ class Capture(Sequence["Packet"]):
         """How many packets were not kept, for want of room: 8 MiB for each namespace."""
         return sum(each.dropped for each in self._sockets.values())
 
-    def add(self, namespace: Namespace) -> None:
+    def add(self, namespace: NetworkNamespace, *, inside: bool = False) -> None:
         """Capture a namespace too, from now on.
+
+        Args:
+            namespace: any that is open.
+            inside: whether the calling thread is in it.
 
         Raises:
             KernelError: this process may not: it lacks CAP_NET_RAW.
@@ -51,7 +55,7 @@ class Capture(Sequence["Packet"]):
             self.problem = f"only those of the first {MOST_BY_ITSELF} namespaces were recorded"
             return
         try:
-            self._sockets[namespace.name] = CaptureSocket(namespace._kernel)
+            self._sockets[namespace.name] = CaptureSocket(namespace, inside=inside)
         except OSError as error:
             if not self._by_itself:
                 raise KernelError("capture packets", error.errno or 0, namespace=namespace.name) from error

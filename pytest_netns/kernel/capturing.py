@@ -23,8 +23,8 @@ KEPT_BYTES = 8 << 20  # of each namespace's packets; the last ones
 _LARGEST = 66000  # bytes of a packet, which may be one before segmentation
 _BUFFER = 4 << 20  # bytes the kernel keeps for each namespace until they are read
 _INTERVAL = 0.05  # seconds between two readings
-_TOGETHER = 8  # sockets that one thread closes
-_MOST_THREADS = 16  # that close, where somebody waits for it
+_TOGETHER = 4  # sockets that one thread closes
+_MOST_THREADS = 64  # that close, where somebody waits for it
 _LINGER = 0.2  # seconds a thread stays with nothing to do
 _THREAD_NAME = "netns-capture"
 
@@ -55,16 +55,19 @@ class Frame:
 class CaptureSocket:
     """What has passed the interfaces of a namespace since this was made.
 
+    Args:
+        inside: whether the calling thread is in the namespace.
+
     Attributes:
         dropped: how many packets the kernel could not keep.
     """
 
-    def __init__(self, namespace: NetworkNamespace) -> None:
+    def __init__(self, namespace: NetworkNamespace, *, inside: bool = False) -> None:
         self.dropped = 0
         self._frames: collections.deque[Frame] = collections.deque()
         self._bytes = 0
         self._lock = threading.Lock()
-        with namespace.entered():
+        with contextlib.nullcontext() if inside else namespace.entered():
             self._socket: socket.socket | None = _open()
         _background().add(self)
 

@@ -1,7 +1,7 @@
-"""Where /proc/sys is read-only: IPv4 settings of all interfaces go to each of them over netlink instead, rtnetlink(7).
+"""IPv4 settings of all interfaces, over netlink: read in a new namespace, and written to each where /proc/sys is read-only.
 
 The kernel takes the settings below net.ipv4.conf.INTERFACE that way, and nothing else: neither those of a whole
-namespace, such as ping_group_range, nor any of IPv6.
+namespace, such as ping_group_range, nor any of IPv6; rtnetlink(7).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ _OF_EACH = {
     "ipv4/conf/all/rp_filter": rtnetlink.IPV4_RP_FILTER,
     "ipv4/conf/all/route_localnet": rtnetlink.IPV4_ROUTE_LOCALNET,
 }
+_GET_OF_ALL, _GET_OF_LATER = rtnetlink.get_ipv4_settings("all"), rtnetlink.get_ipv4_settings("default")
 _refused: dict[str, None] = {}
 
 
@@ -27,6 +28,16 @@ class InterfaceSettings:
     def __init__(self, netlink: NetlinkSocket) -> None:
         self._netlink = netlink
         self._values: dict[int, int] = {}
+
+    def inherited(self) -> dict[str, str]:
+        """By key, the settings that a new namespace has from the host, as the namespace has them now."""
+        forwarding, rp_filter = self._netlink.get(_GET_OF_ALL, rtnetlink.parse_ipv4_settings)
+        _, later = self._netlink.get(_GET_OF_LATER, rtnetlink.parse_ipv4_settings)
+        return {
+            FORWARDING: forwarding,
+            "ipv4/conf/all/rp_filter": rp_filter,
+            "ipv4/conf/default/rp_filter": later,
+        }
 
     def write(self, key: str, value: str) -> bool:
         """Set it on every interface there is, and those to come; False where that is not the way to set it."""

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from pytest_netns.errors import KernelError, UnavailableError
 from pytest_netns.kernel import diagnosis, interrupts, rtnetlink, syscalls, sysctls
@@ -57,8 +57,13 @@ class NetworkNamespace:
         _open.add(self)
 
     @classmethod
-    def create(cls, name: str) -> NetworkNamespace:
-        """A new namespace with its loopback interface up; the calling thread stays where it is."""
+    def create(cls, name: str, first: Callable[[NetworkNamespace], None] | None = None) -> NetworkNamespace:
+        """A new namespace with its loopback interface up; the calling thread stays where it is.
+
+        Args:
+            name: for errors.
+            first: what to do with it while the thread is still inside.
+        """
         _home_descriptor(name)
         back = os.open(THREAD_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -70,6 +75,8 @@ class NetworkNamespace:
                 namespace = cls(name, fd, netlink)
                 netlink.request(_LOOPBACK_UP)
                 namespace._set_defaults()
+                if first is not None:
+                    first(namespace)
             except BaseException:
                 if netlink is not None:
                     netlink.close()
@@ -80,18 +87,20 @@ class NetworkNamespace:
         return namespace
 
     def _set_defaults(self) -> None:
-        """Run inside: the settings every namespace starts with."""
-        for path, settings in sysctls.defaults().items():
-            # No IPv6, or a read-only /proc/sys: what needs a setting that could not be made fails with its own error.
-            with contextlib.suppress(OSError), sysctls.Directory(path) as directory:
-                for name, value in settings.items():
-                    with contextlib.suppress(OSError):
-                        self.write_sysctl(f"{path}/{name}", value, directory)
+        """Run inside: the settings every namespace starts with.
 
-    def write_sysctl(self, key: str, value: str, directory: sysctls.Directory | None = None) -> None:
+        For each namespace the kernel makes those files of /proc/sys anew that somebody opens, and has them to free again,
+        so what is right already is not written.
+        """
+        for key, value in sysctls.defaults().items() - self.interface_settings.inherited().items():
+            # No IPv6, or a read-only /proc/sys: what needs a setting that could not be made fails with its own error.
+            with contextlib.suppress(OSError):
+                self.write_sysctl(key, value)
+
+    def write_sysctl(self, key: str, value: str) -> None:
         """Write below /proc/sys/net, or, where that is read-only, to each interface; the calling thread is inside."""
         try:
-            sysctls.write(key, value, directory)
+            sysctls.write(key, value)
         except OSError as error:
             if error.errno != errno.EROFS or not self.interface_settings.write(key, value):
                 raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import socket
 import struct
@@ -18,6 +19,7 @@ IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
+RTM_GETNETCONF = 82
 RTM_NEWNSID, RTM_DELNSID = 88, 89
 RTNLGRP_NSID = 28
 ADDRESS_GROUPS = (5, 9)  # RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR
@@ -36,6 +38,7 @@ _VETH_INFO_PEER = 1
 _IFLA_BR_STP_STATE = 5
 _IFLA_INET_CONF = 1
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS = 1, 2, 4, 8
+_NETCONFA_IFINDEX, _NETCONFA_FORWARDING, _NETCONFA_RP_FILTER = 1, 2, 3
 _NETNSA_NSID, _NETNSA_FD = 1, 3
 
 
@@ -125,6 +128,20 @@ def set_ipv4_settings(index: int, name: str, settings: Mapping[int, int]) -> Req
     values = nested(_IFLA_INET_CONF, *(u32(number, value) for number, value in settings.items()))
     body = _ifinfo(index) + nested(_IFLA_AF_SPEC, nested(socket.AF_INET, values))
     return Request(("set IPv4 settings of", name), RTM_NEWLINK, body)
+
+
+def get_ipv4_settings(of: str) -> Request:
+    """What net.ipv4.conf has for ``"all"`` interfaces, or as ``"default"`` for later ones."""
+    index = {"all": -1, "default": -2}[of]  # linux/netconf.h
+    body = struct.pack("=BxxxHHi", socket.AF_INET, 8, _NETCONFA_IFINDEX, index)
+    return Request(("read IPv4 settings of", of), RTM_GETNETCONF, body)
+
+
+@functools.lru_cache(maxsize=16)  # the same for every new namespace
+def parse_ipv4_settings(body: bytes) -> tuple[str, str]:
+    """Forwarding and rp_filter, of an RTM_NEWNETCONF message, as /proc/sys shows them."""
+    found = wire.attributes(body, 4)
+    return str(wire.read_u32(found[_NETCONFA_FORWARDING])), str(wire.read_u32(found[_NETCONFA_RP_FILTER]))
 
 
 def delete_link(index: int, name: str) -> Request:

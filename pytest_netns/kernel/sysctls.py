@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import os
@@ -11,39 +12,10 @@ from pytest_netns.kernel import syscalls
 _ROOT = "/proc/sys/net"
 
 
-class Directory:
-    """A directory below /proc/sys/net, opened once for several settings.
-
-    Each namespace that is alive has one of its own, by the same name in the same place, and the kernel goes through all
-    of them whenever that name is looked up.
-
-    Args:
-        path: such as ``"ipv4"``.
-    """
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.fd = os.open(f"{_ROOT}/{path}", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-
-    def __enter__(self) -> Directory:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        os.close(self.fd)
-
-
-def write(key: str, value: str, directory: Directory | None = None) -> None:
-    """Write a setting.
-
-    Args:
-        key: its path below /proc/sys/net.
-        directory: one that it is in, if that is open.
-    """
+def write(key: str, value: str) -> None:
+    """Write a setting; the key is its path below /proc/sys/net."""
     try:
-        if directory is None:
-            fd = os.open(f"{_ROOT}/{key}", os.O_WRONLY | os.O_CLOEXEC)
-        else:
-            fd = os.open(key[len(directory.path) + 1 :], os.O_WRONLY | os.O_CLOEXEC, dir_fd=directory.fd)
+        fd = os.open(f"{_ROOT}/{key}", os.O_WRONLY | os.O_CLOEXEC)
     except OSError as error:
         if error.errno != errno.EROFS or (fresh := _fresh_proc()) is None:
             raise
@@ -61,21 +33,24 @@ def read(key: str) -> str:
 
 
 @functools.cache
-def defaults() -> dict[str, dict[str, str]]:
-    """What a new namespace is given: by directory, each setting's name there and its value."""
-    return {
-        "ipv4": {
-            # Inherited from the host, and they decide what tests see.
-            "ip_forward": "0",
-            "conf/all/rp_filter": "0",
-            "conf/default/rp_filter": "0",
-            # An orphaned connection over a dead cable would keep the namespace alive for 104 s; with one retry 0.7 s.
-            "tcp_orphan_retries": "1",
-            "ping_group_range": _all_groups(),
-        },
+def defaults() -> dict[str, str]:
+    """What a namespace is to start with, by key; first called by a thread in a new one."""
+    wanted = {
+        # Inherited from the host, and they decide what tests see.
+        "ipv4/ip_forward": "0",
+        "ipv4/conf/all/rp_filter": "0",
+        "ipv4/conf/default/rp_filter": "0",
+        # An orphaned connection over a dead cable would keep the namespace alive for 104 s; with one retry 0.7 s.
+        "ipv4/tcp_orphan_retries": "1",
+        "ipv4/ping_group_range": _all_groups(),
         # Without duplicate address detection an address is usable at once instead of after 1.6 s.
-        "ipv6/conf": {"all/accept_dad": "0", "default/accept_dad": "0"},
+        "ipv6/conf/default/accept_dad": "0",
     }
+    # The kernel's own value, unless the administrator has new namespaces inherit another: net.core.devconf_inherit_init_net.
+    with contextlib.suppress(OSError):
+        if read("ipv6/conf/all/accept_dad") != "0":
+            wanted["ipv6/conf/all/accept_dad"] = "0"
+    return wanted
 
 
 def _all_groups() -> str:

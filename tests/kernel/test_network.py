@@ -259,30 +259,34 @@ def test_sysctl_is_the_namespaces_own(netns: Lab, red: Namespace, blue: Namespac
         assert file.read() == before
 
 
-def test_settings_a_namespace_starts_with(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They are written even where they are so by chance: what IPv4 inherits is the host's, which may be a router."""
-    written = {}
-    write = sysctls.write
+STARTS_WITH = {
+    "ipv4/ip_forward": "0",
+    "ipv4/conf/all/rp_filter": "0",
+    "ipv4/conf/default/rp_filter": "0",
+    "ipv4/tcp_orphan_retries": "1",
+    "ipv6/conf/all/accept_dad": "0",
+    "ipv6/conf/default/accept_dad": "0",
+}
 
-    def record(key: str, value: str, directory: sysctls.Directory | None = None) -> None:
-        write(key, value, directory)
-        written[key] = value
 
-    monkeypatch.setattr(sysctls, "write", record)
-    with Lab() as lab:
-        red = lab.add_namespace("red")
-        found = {key: red.sysctl(f"net/{key}").split() for key in written}
-    assert {key: value.split() for key, value in written.items()} == found
-    groups = found.pop("ipv4/ping_group_range")
+def test_settings_a_namespace_starts_with(red: Namespace) -> None:
+    """Every namespace has the same, whatever the host has and the kernel gives."""
+    assert {key: red.sysctl(f"net/{key}") for key in STARTS_WITH} == STARTS_WITH
+    groups = red.sysctl("net.ipv4.ping_group_range").split()
     assert int(groups[0]) <= os.getgid() <= int(groups[1])
-    assert found == {
-        "ipv4/ip_forward": ["0"],
-        "ipv4/conf/all/rp_filter": ["0"],
-        "ipv4/conf/default/rp_filter": ["0"],
-        "ipv4/tcp_orphan_retries": ["1"],
-        "ipv6/conf/all/accept_dad": ["0"],
-        "ipv6/conf/default/accept_dad": ["0"],
-    }
+
+
+def test_settings_inherited_from_a_host_are_put_right(red: Namespace) -> None:
+    """A host may be a router and filter by source: what a namespace has of that is changed when it is made."""
+    for key in STARTS_WITH:
+        red.sysctl(f"net/{key}", 2 if "rp_filter" in key else 1)
+    with red._kernel.entered():
+        missing = sysctls.defaults.__wrapped__().items() - sysctls.defaults().items()
+        assert missing <= {("ipv6/conf/all/accept_dad", "0")}
+        red._kernel._set_defaults()
+    found = {key: red.sysctl(f"net/{key}") for key in STARTS_WITH}
+    assert found == STARTS_WITH | {key: "1" for key, _ in missing}
+    assert red._kernel.interface_settings.inherited().items() <= STARTS_WITH.items()
 
 
 def test_settings_over_netlink_are_those_of_proc(netns: Lab, red: Namespace, blue: Namespace) -> None:

@@ -299,10 +299,50 @@ class TestClass:
 def test_parametrised(name, netns):
     assert here() == OUTSIDE and name in netns
 
+@pytest.mark.parametrize("inside", [False, pytest.param(True, marks=pytest.mark.netns), False])
+def test_only_one_is_marked(inside):
+    assert (here() != OUTSIDE) == inside
+
 def test_unmarked():
     assert here() == OUTSIDE
 """,
-        passed=7,
+        passed=10,
+    )
+
+
+def test_what_replaces_netns_comes_before_the_body_is_inside(run) -> None:
+    """Whether in a class or for all, it is made outside and may build what the marker enters; the rest is made inside."""
+    run(
+        """
+@pytest.fixture
+def before(request):
+    assert here() == OUTSIDE
+    return request
+
+class TestReplaced:
+    @pytest.fixture
+    def netns(self, before, netns):
+        netns.add_namespace("desk")
+        yield netns
+        assert here() == OUTSIDE
+
+    @pytest.fixture
+    def server(self):
+        yield here()
+
+    @pytest.mark.netns(enter="desk")
+    def test_by_its_marker_alone(self, server):
+        assert here() == server != OUTSIDE
+
+    @pytest.mark.netns(enter="desk")
+    def test_asked_for(self, server, netns):
+        assert here() == server == of(netns["desk"])
+
+@pytest.mark.netns
+def test_not_replaced(netns):
+    assert here() == of(netns.host)
+""",
+        passed=3,
     )
 
 

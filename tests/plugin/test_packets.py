@@ -98,6 +98,39 @@ def test_passing_removes_the_old_file(run, pytester: pytest.Pytester) -> None:
     assert not list((pytester.path / ".netns-pcap").iterdir())
 
 
+def test_packets_are_let_go_of_after_the_test(run) -> None:
+    """pytest keeps every test to the end of the run; its packets it must not keep, whatever became of it, nor its lab."""
+    result = run(
+        """
+import gc, weakref
+import pytest
+
+recordings, labs = [], []
+
+@pytest.fixture
+def fails_later():
+    yield
+    assert 0
+
+@pytest.mark.netns
+@pytest.mark.parametrize("passes", [True, False])
+def test_some(netns, passes, fails_later):
+    netns.host.run("ping -c1 127.0.0.1")
+    assert len(netns._recording) == 2
+    recordings.append(weakref.ref(netns._recording))
+    labs.append(weakref.ref(netns))
+    assert passes
+
+def test_after():
+    assert [each() for each in recordings] == [None, None]
+    gc.collect()
+    assert labs[0]() is None  # of the other, pytest keeps the traceback
+"""
+    )
+    result.assert_outcomes(passed=2, failed=1, errors=2)
+    result.stdout.fnmatch_lines(["*ERROR at teardown of test_some?True?*", "all 2 packets are in *"])
+
+
 def test_recording_never_fails_a_test(run) -> None:
     """Where packets may not be captured, or there are too many namespaces, the test runs all the same and the report says so."""
     result = run(
@@ -108,7 +141,7 @@ from pytest_netns.explaining import capture
 
 @pytest.fixture
 def forbidden(monkeypatch):
-    def refuse(namespace):
+    def refuse(namespace, **how):
         raise PermissionError(1, "Operation not permitted")
     monkeypatch.setattr(capture, "CaptureSocket", refuse)
 

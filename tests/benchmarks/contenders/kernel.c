@@ -14,6 +14,7 @@
 #include <linux/if_addr.h>
 #include <linux/ethtool.h>
 #include <linux/if_link.h>
+#include <linux/netconf.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <linux/sockios.h>
@@ -204,22 +205,63 @@ static void settle(int netlink, const char *name)
 
 /* -- namespaces -------------------------------------------------------------------------------------- */
 
-/* As the plugin does: a directory of settings is looked up once, not for each of them. */
-static int settings_in(const char *directory)
+static void write_setting(const char *path, const char *value)
 {
-    char path[256];
-    snprintf(path, sizeof path, "/proc/sys/net/%s", directory);
-    return open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-}
-
-static void write_setting(int directory, const char *key, const char *value)
-{
-    int fd = openat(directory, key, O_WRONLY | O_CLOEXEC);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
     if (fd < 0)
         return;
     if (write(fd, value, strlen(value)) < 0 && errno != EINVAL)
-        die(key);
+        die(path);
     close(fd);
+}
+
+/* As the plugin does: whether net.ipv4.conf has zero for forwarding and rp_filter is asked over netlink. */
+static void read_inherited(int netlink, int which, int *forwarding, int *rp_filter)
+{
+    struct netconfmsg info = {.ncm_family = AF_INET};
+    char answer[8192];
+    struct nlmsghdr *message = begin(RTM_GETNETCONF, 0, &info, sizeof info);
+    put(message, NETCONFA_IFINDEX, &which, sizeof which);
+    if (send(netlink, batch, NLMSG_ALIGN(message->nlmsg_len), 0) < 0 || recv(netlink, answer, sizeof answer, 0) < 0)
+        die("settings");
+    message = (void *)answer;
+    if (message->nlmsg_type != RTM_NEWNETCONF)
+        die("settings");
+    int left = NLMSG_PAYLOAD(message, NLMSG_ALIGN(sizeof info));
+    struct rtattr *attribute = (void *)((char *)NLMSG_DATA(message) + NLMSG_ALIGN(sizeof info));
+    for (; RTA_OK(attribute, left); attribute = RTA_NEXT(attribute, left)) {
+        if (attribute->rta_type == NETCONFA_FORWARDING)
+            *forwarding = *(int *)RTA_DATA(attribute);
+        if (attribute->rta_type == NETCONFA_RP_FILTER)
+            *rp_filter = *(int *)RTA_DATA(attribute);
+    }
+}
+
+/* What is right already is not written, as in the plugin. */
+static void set_defaults(int netlink)
+{
+    static int all_detect = -1; /* the same in every new namespace */
+    int forwarding, all_filter, later_filter, unused;
+    read_inherited(netlink, NETCONFA_IFINDEX_ALL, &forwarding, &all_filter);
+    read_inherited(netlink, NETCONFA_IFINDEX_DEFAULT, &unused, &later_filter);
+    if (all_detect < 0) {
+        FILE *file = fopen("/proc/sys/net/ipv6/conf/all/accept_dad", "re");
+        if (!file || fscanf(file, "%d", &all_detect) != 1)
+            all_detect = 0;
+        if (file)
+            fclose(file);
+    }
+    if (forwarding)
+        write_setting("/proc/sys/net/ipv4/ip_forward", "0");
+    if (all_filter)
+        write_setting("/proc/sys/net/ipv4/conf/all/rp_filter", "0");
+    if (later_filter)
+        write_setting("/proc/sys/net/ipv4/conf/default/rp_filter", "0");
+    write_setting("/proc/sys/net/ipv4/tcp_orphan_retries", "1");
+    write_setting("/proc/sys/net/ipv4/ping_group_range", ping_groups);
+    write_setting("/proc/sys/net/ipv6/conf/default/accept_dad", "0");
+    if (all_detect)
+        write_setting("/proc/sys/net/ipv6/conf/all/accept_dad", "0");
 }
 
 static void enter(int fd)
@@ -241,16 +283,7 @@ static struct space *add_namespace(void)
     setsockopt(space->netlink, SOL_NETLINK, NETLINK_CAP_ACK, &one, sizeof one);
     set_up(1);
     transact(space->netlink);
-    int ipv4 = settings_in("ipv4"), ipv6 = settings_in("ipv6/conf");
-    write_setting(ipv4, "ip_forward", "0");
-    write_setting(ipv4, "conf/all/rp_filter", "0");
-    write_setting(ipv4, "conf/default/rp_filter", "0");
-    write_setting(ipv4, "tcp_orphan_retries", "1");
-    write_setting(ipv4, "ping_group_range", ping_groups);
-    write_setting(ipv6, "all/accept_dad", "0");
-    write_setting(ipv6, "default/accept_dad", "0");
-    close(ipv4);
-    close(ipv6);
+    set_defaults(space->netlink);
     enter(home);
     return space;
 }
@@ -275,8 +308,8 @@ static void connect_spaces(struct space *a, const char *name, const char *addres
 static void forward(struct space *space)
 {
     enter(space->fd);
-    write_setting(AT_FDCWD, "/proc/sys/net/ipv4/ip_forward", "1");
-    write_setting(AT_FDCWD, "/proc/sys/net/ipv6/conf/all/forwarding", "1");
+    write_setting("/proc/sys/net/ipv4/ip_forward", "1");
+    write_setting("/proc/sys/net/ipv6/conf/all/forwarding", "1");
     enter(home);
 }
 
@@ -287,9 +320,9 @@ static int bridge_in(struct space *space, const char *address, int prefix)
     add_address(index, address, prefix);
     transact(space->netlink);
     enter(space->fd);
-    write_setting(AT_FDCWD, "/proc/sys/net/bridge/bridge-nf-call-iptables", "0");
-    write_setting(AT_FDCWD, "/proc/sys/net/bridge/bridge-nf-call-ip6tables", "0");
-    write_setting(AT_FDCWD, "/proc/sys/net/bridge/bridge-nf-call-arptables", "0");
+    write_setting("/proc/sys/net/bridge/bridge-nf-call-iptables", "0");
+    write_setting("/proc/sys/net/bridge/bridge-nf-call-ip6tables", "0");
+    write_setting("/proc/sys/net/bridge/bridge-nf-call-arptables", "0");
     enter(home);
     return index;
 }
