@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pytest_netns.kernel import privileges
 
@@ -19,8 +19,7 @@ _UNMASK = "--security-opt systempaths=unconfined (podman: --security-opt unmask=
 _CAP_SETFCAP = 31
 
 
-@dataclass(frozen=True)
-class _Row:
+class _Row(NamedTuple):
     steps: tuple[str, ...]  # how the step's name begins
     errnos: tuple[int, ...]
     cause: str

@@ -10,7 +10,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pytest_netns.errors import KernelError, fails_as
 from pytest_netns.kernel.netlink import NETLINK_SOCK_DIAG, NetlinkSocket
@@ -24,8 +24,7 @@ _TCP_LISTEN, _TCP_CLOSE = 10, 7
 _PROTOCOLS = {"tcp": (socket.IPPROTO_TCP, _TCP_LISTEN), "udp": (socket.IPPROTO_UDP, _TCP_CLOSE)}
 
 
-@dataclass(frozen=True)
-class ListeningSocket:
+class ListeningSocket(NamedTuple):
     """A TCP socket that listens, or a UDP socket that is bound and not connected."""
 
     protocol: str

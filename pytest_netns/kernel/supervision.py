@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pytest_netns.errors import NetnsError, UnavailableError
 from pytest_netns.kernel import destruction, syscalls, watchdog
@@ -28,8 +28,7 @@ _current: Supervisor | None = None
 _refused: dict[str, None] = {}  # what the environment refused any init so far, in order
 
 
-@dataclass(frozen=True)
-class Init:
+class Init(NamedTuple):
     """A namespace's init, seen from pytest.
 
     Attributes:
