@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import glob
 import importlib.util
+import os
 import sys
 
 REMEDY = "sudo apt-get install python3-nftables (Fedora: sudo dnf install python3-nftables)"
 # A virtual environment does not see the distribution's packages; the bindings are pure Python, so any version's do.
-_PLACES = (
-    "/usr/lib/python3/dist-packages/nftables/__init__.py",
+_DEBIAN = "/usr/lib/python3/dist-packages/nftables/__init__.py"
+_ELSEWHERE = (
     "/usr/lib/python3*/site-packages/nftables/__init__.py",
     "/usr/lib64/python3*/site-packages/nftables/__init__.py",
     "/usr/local/lib/python3*/*-packages/nftables/__init__.py",
@@ -20,7 +21,9 @@ def find() -> str | None:
     """The path of the bindings' ``__init__.py``; None where they are not installed."""
     if "nftables" in sys.modules:
         return sys.modules["nftables"].__file__
-    for pattern in _PLACES:
+    if os.path.exists(_DEBIAN):
+        return _DEBIAN
+    for pattern in _ELSEWHERE:
         for path in sorted(glob.glob(pattern), reverse=True):
             return path
     spec = importlib.util.find_spec("nftables")

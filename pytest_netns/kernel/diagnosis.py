@@ -36,7 +36,7 @@ _MOUNTS = ("mount namespace", "own /etc/hosts", "own /proc", "own /sys")
 def read_sysctl(name: str) -> str:
     """A setting of the machine, by its path below /proc/sys; empty where there is none."""
     try:
-        with open(f"/proc/sys/{name}", encoding="ascii") as file:
+        with open(f"/proc/sys/{name}", encoding="utf-8") as file:
             return file.read().strip()
     except OSError:
         return ""
@@ -57,7 +57,7 @@ def _in_chroot() -> bool:
 
 def _status(field: str) -> str:
     try:
-        with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+        with open("/proc/self/status", encoding="utf-8", errors="replace") as status:
             return next((line.split()[1] for line in status if line.startswith(f"{field}:")), "")
     except OSError:
         return ""

@@ -9,7 +9,7 @@ _CAP_NET_ADMIN, _CAP_SYS_ADMIN = 12, 21
 
 def is_privileged() -> bool:
     """Whether this process may make network namespaces as it is: it has CAP_SYS_ADMIN and CAP_NET_ADMIN."""
-    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+    with open("/proc/self/status", encoding="utf-8", errors="replace") as status:
         mask = next(int(line.split()[1], 16) for line in status if line.startswith("CapEff:"))
     needed = 1 << _CAP_SYS_ADMIN | 1 << _CAP_NET_ADMIN
     return mask & needed == needed
@@ -22,5 +22,5 @@ def thread_count() -> int:
 
 def in_own_user_namespace() -> bool:
     """Whether this process is in a user namespace with one user only, as rootless mode and unshare(1) make them."""
-    with open("/proc/self/uid_map", encoding="ascii") as uid_map:
+    with open("/proc/self/uid_map", encoding="utf-8") as uid_map:
         return uid_map.read().split()[2:] == ["1"]

@@ -231,7 +231,7 @@ def kill(pidfd: int, number: int) -> None:
 
 
 def _pid_of(pidfd: int) -> int:
-    with open(f"/proc/self/fdinfo/{pidfd}", encoding="ascii") as info:
+    with open(f"/proc/self/fdinfo/{pidfd}", encoding="utf-8") as info:
         return next(int(line.split()[1]) for line in info if line.startswith("Pid:"))
 
 

@@ -28,7 +28,7 @@ def write(key: str, value: str) -> None:
 
 def read(key: str) -> str:
     """A setting's value."""
-    with open(f"{_ROOT}/{key}", encoding="ascii", errors="replace") as file:
+    with open(f"{_ROOT}/{key}", encoding="utf-8", errors="replace") as file:
         return file.read().strip()
 
 
@@ -55,7 +55,7 @@ def defaults() -> dict[str, str]:
 
 def _all_groups() -> str:
     """Every group may ping without privilege; in a user namespace only mapped groups are accepted."""
-    with open("/proc/self/gid_map", encoding="ascii") as gid_map:
+    with open("/proc/self/gid_map", encoding="utf-8") as gid_map:
         first, _, count = (int(number) for number in gid_map.readline().split())
     return f"{first} {min(first + count - 1, 2147483647)}"
 

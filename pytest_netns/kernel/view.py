@@ -120,7 +120,7 @@ class View:
     def has_processes(self) -> bool:
         """Whether programs run that nobody waits for: daemons, orphans."""
         try:
-            with open(f"/proc/{self.init.pid}/task/{self.init.pid}/children", encoding="ascii") as children:
+            with open(f"/proc/{self.init.pid}/task/{self.init.pid}/children", encoding="utf-8") as children:
                 return bool(children.read().strip())
         except FileNotFoundError:
             return not self.init.has_ended()

@@ -94,11 +94,15 @@ def program(_: Programs, scale: float) -> Iterator[Row]:
 
 
 def start_up(programs: Programs, scale: float) -> Iterator[Row]:
-    """5: what the plugin adds to the start of pytest."""
+    """5: what the plugin adds to the start of pytest, beyond a plugin that is empty.
+
+    The option -p, by which either is loaded, alone has pytest read what all installed packages offer.
+    """
     where = suites.write(programs.directory, never=suites.PLAIN.format(count=1), once=suites.MARKED.format(count=1))
+    (where["never"] / "nothing.py").write_text("")
     alone = partial(suites.pytest_run, plugins=False)
     runs = {
-        "without": partial(alone, where["never"]),
+        "without": partial(alone, where["never"], "-p", "nothing"),
         "never used": partial(alone, where["never"], "-p", "pytest_netns.plugin"),
         "used once": partial(alone, where["once"], "-p", "pytest_netns.plugin"),
     }
