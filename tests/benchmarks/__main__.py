@@ -19,6 +19,7 @@ from tests.benchmarks.programs import Programs
 
 EMPTY_TESTS = 500
 LAN_TESTS = 400
+TOGETHER = 5  # networks in a row
 
 
 @dataclass
@@ -41,14 +42,14 @@ def pair(programs: Programs, scale: float) -> Iterator[Row]:
     """1: set-up and teardown of red--blue."""
     others = {"C": programs.kernel("pair"), "ip commands": programs.ip_commands("pair"), **programs.peers()}
     goals = {"C": "<= 1.3", "ip commands": "<= 0.125"}
-    times, failures = race.run({"ours": programs.ours("pair"), **others}, max(3, int(30 * scale)))
+    times, failures = race.run({"ours": programs.ours("pair"), **others}, max(3, int(20 * scale)), together=TOGETHER)
     yield from _ratios(1, "pair: set-up + teardown", times, failures, goals)
 
 
 def nat(programs: Programs, scale: float) -> Iterator[Row]:
     """2: the picture netns_nat."""
     others = {"C": programs.kernel("nat"), "ip commands": programs.ip_commands("nat")}
-    times, failures = race.run({"ours": programs.ours("nat"), **others}, max(3, int(30 * scale)))
+    times, failures = race.run({"ours": programs.ours("nat"), **others}, max(3, int(20 * scale)), together=TOGETHER)
     yield from _ratios(2, "nat: set-up + teardown", times, failures, {"C": "<= 1.4"})
 
 

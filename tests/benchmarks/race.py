@@ -83,8 +83,15 @@ class Contender:
         raise CannotRun(told[-1] if told else line or f"ended with status {self._program.returncode}")
 
 
-def run(programs: Mapping[str, Sequence[str | Path]], rounds: int) -> tuple[dict[str, Times], dict[str, str]]:
+def run(
+    programs: Mapping[str, Sequence[str | Path]], rounds: int, *, together: int = 1
+) -> tuple[dict[str, Times], dict[str, str]]:
     """Run all contenders in turns.
+
+    Args:
+        programs: their commands.
+        rounds: how many turns each has.
+        together: how many networks it makes and unmakes in a turn, one after the other as tests do; each counts.
 
     Returns:
         The times of each, and for those that cannot run, why.
@@ -101,7 +108,7 @@ def run(programs: Mapping[str, Sequence[str | Path]], rounds: int) -> tuple[dict
         for number in range(rounds + 1):  # the first warms up
             for name in list(running):
                 try:
-                    _round(running[name], times[name], counts=number > 0)
+                    _round(running[name], times[name] if number else Times(), together)
                 except CannotRun as error:
                     failures[name] = str(error)
                     del running[name]
@@ -111,16 +118,13 @@ def run(programs: Mapping[str, Sequence[str | Path]], rounds: int) -> tuple[dict
     return {name: times[name] for name in running}, failures
 
 
-def _round(contender: Contender, times: Times, *, counts: bool) -> None:
+def _round(contender: Contender, times: Times, together: int) -> None:
     settle()
     before = _available_memory()
-    up = contender.step("up")
-    memory = before - _available_memory()
-    down = contender.step("down")
-    if counts:
-        times.up.append(up)
-        times.down.append(down)
-        times.memory.append(memory)
+    for _ in range(together):
+        times.up.append(contender.step("up"))
+        times.memory.append(before - _available_memory())
+        times.down.append(contender.step("down"))
 
 
 def settle() -> None:
