@@ -71,11 +71,16 @@ class Lab:
             if name in self._namespaces:
                 raise InvalidTopologyError(f"cannot add namespace {name!r}: this lab has one of that name already")
             hub = destruction.hub()
-            kernel = NetworkNamespace.create(name, self._capture_first)
             try:
-                watched = hub.watch(kernel, self.owner)
+                kernel = NetworkNamespace.create(name, self._capture_first)
+                try:
+                    watched = hub.watch(kernel, self.owner)
+                except BaseException:
+                    kernel.close()
+                    raise
             except BaseException:
-                kernel.close()
+                for capture in self._captures:
+                    capture.remove(name)
                 raise
             namespace = Namespace(self, kernel)
 
@@ -317,6 +322,7 @@ class Lab:
         return capture
 
     def _capture_first(self, kernel: NetworkNamespace) -> None:
+        """Have a new namespace captured, while the calling thread is still inside."""
         for capture in self._captures:
             capture.add(kernel, inside=True)
 

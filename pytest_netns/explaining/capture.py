@@ -61,6 +61,12 @@ class Capture(Sequence["Packet"]):
                 raise KernelError("capture packets", error.errno or 0, namespace=namespace.name) from error
             self.problem = f"those of {namespace.name} could not be recorded: {error}"
 
+    def remove(self, name: str) -> None:
+        """Keep nothing of a namespace, which could not be made in the end."""
+        found = self._sockets.pop(name, None)
+        if found is not None:
+            found.close()
+
     def stop(self) -> None:
         """Capture no more; what was captured stays. Idempotent."""
         for each in self._sockets.values():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_netns import Lab
+from pytest_netns import KernelError, Lab
 from pytest_netns.kernel import destruction, holders, netns, syscalls
 from pytest_netns.kernel.destruction import Watched
 
@@ -235,6 +236,25 @@ def test_no_end_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     for namespace in namespaces:
         namespace.close()
     hub.close()
+
+
+def test_one_that_could_not_be_added_is_not_kept_by_a_recording(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The socket that records is there before the namespace is the lab's; if that fails, it goes with it, not with the lab."""
+    lab._record()
+    hub = destruction.hub()
+    watch, made = hub.watch, []
+
+    def fail(kernel: netns.NetworkNamespace, owner: str) -> Watched:
+        made.append(watch(kernel, owner))
+        made[0].closed = time.monotonic()
+        raise KernelError("watch a namespace", errno.ENOMEM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(hub, "watch", fail)
+        with pytest.raises(KernelError, match="cannot watch a namespace"):
+            lab.add_namespace("red")
+    assert is_gone(made[0])
+    assert lab.add_namespace("red").name in lab
 
 
 def test_orphaned_connection() -> None:
