@@ -21,10 +21,9 @@ if TYPE_CHECKING:
     from pytest_netns.labs import LabFactory
 
 SESSION = pytest.StashKey[Session]()
-MARKER = pytest.StashKey[settings.Marker]()
 LAB = pytest.StashKey["Lab"]()
 SNAPSHOTS = pytest.StashKey[Mapping["Lab", "Snapshot"]]()
-BODY_INSIDE = "_netns_body_inside"
+BODY_INSIDE = settings.BODY_INSIDE
 FIXTURES = frozenset({"netns", "netns_factory", "netns_pair", "netns_lan", "netns_nat", BODY_INSIDE})
 
 
@@ -89,11 +88,7 @@ def pytest_make_parametrize_id(val: object) -> str | None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        marker = settings.parse_marker(item)
-        if marker is not None:
-            item.stash[MARKER] = marker
-            # A fixture of its own, as it has to come after what overrides `netns`.
-            settings.use_first(item, BODY_INSIDE if settings.is_overridden(item, "netns") else "netns")
+        settings.heed_marker(item)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -109,6 +104,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     item.config.stash[SESSION].ready = False
+    if settings.MARKER not in item.stash:  # another plugin has made it after all were collected
+        settings.heed_marker(item)
     if _uses_netns(item):
         _require(item.config)
 
@@ -147,11 +144,22 @@ def pytest_fixture_setup(
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> None:
+    _require_inside(item)
     used = _labs_of(item)
     if used:
         from pytest_netns.explaining import failing
 
         item.stash[SNAPSHOTS] = failing.watch(used)
+
+
+def _require_inside(item: pytest.Item) -> None:
+    """Fail a test with the marker that no fixture has put inside, rather than run it in the real host's network."""
+    marker = item.stash.get(settings.MARKER, None)
+    if marker is not None and marker.enter is not None:
+        from pytest_netns import entering
+
+        if not entering.depth():
+            pytest.fail(settings.OUTSIDE.format(kind=type(item).__name__), pytrace=False)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -264,15 +272,17 @@ def netns() -> Iterator[Lab]:
     from pytest_netns.explaining import failing
 
     node, parameter = _asking.node, getattr(_asking, "param", None)
-    recorded = node.config.stash[SESSION].settings.pcap != "off"
+    # A parameter may have a wider scope: no single test's report would show those packets.
+    recorded = _asking.scope == "function" and node.config.stash[SESSION].settings.pcap != "off"
     with labs.open_lab(node.nodeid, recorded=recorded) as lab:
         node.stash[LAB] = lab
         labs.build_parameter(lab, parameter, node.path, node.config.rootpath)
-        if MARKER in node.stash and BODY_INSIDE not in node.fixturenames:
-            with labs.body_inside(lab, node.stash[MARKER], node.path, node.config.rootpath):
-                yield lab
-        else:
+        marker = node.stash.get(settings.MARKER, None)
+        if marker is None or BODY_INSIDE in node.fixturenames:
             yield lab
+        else:
+            with labs.body_inside(lab, marker, node.path, node.config.rootpath):
+                yield lab
         for service in failing.dead_services(lab):
             warnings.warn(ServiceDiedWarning(service), stacklevel=1)
 
@@ -309,9 +319,9 @@ def netns_factory(pytestconfig: pytest.Config) -> LabFactory:
 
 @pytest.fixture(name=BODY_INSIDE)
 def _netns_body_inside(netns: Lab) -> Iterator[None]:
-    """Does for a test whose `netns` is overridden what `netns` does otherwise: its body runs inside."""
+    """Does for a test whose `netns` is replaced what `netns` does otherwise: its body runs inside."""
     from pytest_netns import labs
 
     node = _asking.node
-    with labs.body_inside(netns, node.stash[MARKER], node.path, node.config.rootpath):
+    with labs.body_inside(netns, node.stash[settings.MARKER], node.path, node.config.rootpath):
         yield

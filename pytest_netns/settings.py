@@ -55,6 +55,14 @@ class Marker(NamedTuple):
     enter: str | None
 
 
+MARKER = pytest.StashKey[Marker | None]()  # of every test
+BODY_INSIDE = "_netns_body_inside"
+OUTSIDE = (
+    "cannot run this test's body inside its namespace: a {kind} does not use pytest's fixtures, or another plugin has "
+    "replaced them; leave the marker out, and use a lab's namespaces in the body"
+)
+
+
 def add_options(parser: pytest.Parser) -> None:
     """Register each option for the ini file and the command line."""
     group = parser.getgroup("netns", "network namespaces")
@@ -127,7 +135,19 @@ def parse_marker(item: pytest.Item) -> Marker | None:
     return Marker(mark.args[0] if mark.args else None, inline, mark.kwargs.get("enter", "host"))
 
 
-def use_first(item: pytest.Item, name: str) -> None:
+def heed_marker(item: pytest.Item) -> None:
+    """Have a test with the marker use the fixture that puts its body inside.
+
+    Raises:
+        pytest.UsageError: arguments the marker does not take.
+    """
+    item.stash[MARKER] = marker = parse_marker(item)
+    if marker is not None:
+        # A fixture of its own where it has to come after what replaces `netns`.
+        _use_first(item, BODY_INSIDE if _is_replaced(item, "netns") else "netns")
+
+
+def _use_first(item: pytest.Item, name: str) -> None:
     """Have a test use a fixture as the first of its function-scoped ones, after all that outlive the test."""
     given: Sequence[str] | None = getattr(item, "fixturenames", None)
     if given is None:
@@ -139,8 +159,10 @@ def use_first(item: pytest.Item, name: str) -> None:
     item.fixturenames = names  # type: ignore[attr-defined]
 
 
-def is_overridden(item: pytest.Item, name: str) -> bool:
-    """Whether a test sees another fixture of that name than the plugin's; so too where pytest does not say."""
+def _is_replaced(item: pytest.Item, name: str) -> bool:
+    """Whether a test sees another fixture of that name than the plugin's, or a parameter; so too where pytest does not say."""
+    if name in getattr(getattr(item, "callspec", None), "params", ()):  # which may also give it another scope
+        return True
     manager = getattr(item.session, "_fixturemanager", None)
     return manager is None or len(manager.getfixturedefs(name, item) or ()) != 1
 

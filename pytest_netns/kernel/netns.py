@@ -44,7 +44,7 @@ class NetworkNamespace:
         fd: the descriptor, close-on-exec; -1 once closed.
         inode: its number, the same that ``readlink /proc/PID/ns/net`` shows.
         netlink: a routing netlink socket that belongs to it.
-        interface_settings: what each of its interfaces is given where /proc/sys is read-only.
+        interface_settings: its IPv4 settings over netlink.
     """
 
     def __init__(self, name: str, fd: int, netlink: NetlinkSocket) -> None:
@@ -69,18 +69,18 @@ class NetworkNamespace:
         try:
             _unshare_with_retries(name)
             fd = os.open(THREAD_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
-            netlink = None
             try:
-                netlink = NetlinkSocket(name)
-                namespace = cls(name, fd, netlink)
-                netlink.request(_LOOPBACK_UP)
+                namespace = cls(name, fd, NetlinkSocket(name))
+            except BaseException:
+                os.close(fd)
+                raise
+            try:
+                namespace.netlink.request(_LOOPBACK_UP)
                 namespace._set_defaults()
                 if first is not None:
                     first(namespace)
             except BaseException:
-                if netlink is not None:
-                    netlink.close()
-                os.close(fd)
+                namespace.close()
                 raise
         finally:
             restore(back)
@@ -92,7 +92,7 @@ class NetworkNamespace:
         For each namespace the kernel makes those files of /proc/sys anew that somebody opens, and has them to free again,
         so what is right already is not written.
         """
-        for key, value in sysctls.defaults().items() - self.interface_settings.inherited().items():
+        for key, value in sorted(sysctls.defaults().items() - self.interface_settings.inherited().items()):
             # No IPv6, or a read-only /proc/sys: what needs a setting that could not be made fails with its own error.
             with contextlib.suppress(OSError):
                 self.write_sysctl(key, value)

@@ -39,6 +39,7 @@ def defaults() -> dict[str, str]:
         # Inherited from the host, and they decide what tests see.
         "ipv4/ip_forward": "0",
         "ipv4/conf/all/rp_filter": "0",
+        "ipv4/conf/default/forwarding": "0",
         "ipv4/conf/default/rp_filter": "0",
         # An orphaned connection over a dead cable would keep the namespace alive for 104 s; with one retry 0.7 s.
         "ipv4/tcp_orphan_retries": "1",

@@ -120,8 +120,8 @@ def run(
 
 def _round(contender: Contender, times: Times, together: int) -> None:
     settle()
-    before = _available_memory()
     for _ in range(together):
+        before = _available_memory()
         times.up.append(contender.step("up"))
         times.memory.append(before - _available_memory())
         times.down.append(contender.step("down"))

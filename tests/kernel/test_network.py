@@ -262,6 +262,7 @@ def test_sysctl_is_the_namespaces_own(netns: Lab, red: Namespace, blue: Namespac
 STARTS_WITH = {
     "ipv4/ip_forward": "0",
     "ipv4/conf/all/rp_filter": "0",
+    "ipv4/conf/default/forwarding": "0",
     "ipv4/conf/default/rp_filter": "0",
     "ipv4/tcp_orphan_retries": "1",
     "ipv6/conf/all/accept_dad": "0",
@@ -287,6 +288,25 @@ def test_settings_inherited_from_a_host_are_put_right(red: Namespace) -> None:
     found = {key: red.sysctl(f"net/{key}") for key in STARTS_WITH}
     assert found == STARTS_WITH | {key: "1" for key, _ in missing}
     assert red._kernel.interface_settings.inherited().items() <= STARTS_WITH.items()
+
+
+def test_settings_where_proc_is_read_only(
+    netns: Lab, red: Namespace, blue: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a namespace has inherited for later interfaces, they are given over netlink."""
+
+    def refuse(key: str, value: str) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), key)
+
+    red.sysctl("net.ipv4.conf.default.rp_filter", 1)
+    red.sysctl("net.ipv4.conf.default.forwarding", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(sysctls, "write", refuse)
+        with red._kernel.entered():
+            red._kernel._set_defaults()
+        netns.add_veth(red, blue)
+    assert red.sysctl("net.ipv4.conf.veth-red.rp_filter") == "0"
+    assert red.sysctl("net.ipv4.conf.veth-red.forwarding") == "0"
 
 
 def test_settings_over_netlink_are_those_of_proc(netns: Lab, red: Namespace, blue: Namespace) -> None:

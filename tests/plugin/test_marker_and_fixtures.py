@@ -190,6 +190,63 @@ def test_inside(for_function, for_module, for_session, netns, request):
     )
 
 
+def test_a_marked_test_never_runs_outside(run, pytester: pytest.Pytester) -> None:
+    """A parameter may replace `netns` or give it another scope, a plugin may make a new item of a test: inside, or an error."""
+    pytester.makeconftest(
+        """
+import pytest
+
+class Bare(pytest.Item):
+    def runtest(self):
+        raise AssertionError("ran outside")
+
+class Files(pytest.File):
+    def collect(self):
+        item = Bare.from_parent(self, name="bare")
+        item.add_marker("netns")
+        yield item
+
+def pytest_collect_file(parent, file_path):
+    return Files.from_parent(parent, path=file_path) if file_path.suffix == ".bare" else None
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session):
+    session.items[:] = [anew(item) if item.name == "test_made_anew" else item for item in session.items]
+
+def anew(item):
+    return pytest.Function.from_parent(item.parent, name=item.name, callobj=item.obj)
+"""
+    )
+    pytester.path.joinpath("it.bare").touch()
+    result = run(
+        """
+@pytest.mark.netns
+@pytest.mark.parametrize("netns", ["pair"], indirect=True, scope="module")
+def test_of_a_module(netns):
+    assert here() == of(netns.host) != OUTSIDE
+
+@pytest.mark.netns
+@pytest.mark.parametrize("netns", ["lan"], indirect=True)
+def test_indirect(netns):
+    assert here() == of(netns.host) != OUTSIDE
+
+@pytest.mark.netns
+@pytest.mark.parametrize("netns", ["not a lab"])
+def test_replaced(netns):
+    raise AssertionError("ran outside")
+
+@pytest.mark.netns
+def test_made_anew():
+    assert here() != OUTSIDE
+""",
+        passed=3,
+        errors=1,
+        failed=1,
+    )
+    result.stdout.fnmatch_lines(["*a Bare does not use pytest's fixtures*"])
+    result.stdout.no_fnmatch_line("*ran outside*")
+
+
 def test_the_thread_is_back_whatever_happened(run) -> None:
     """After a pass, a failure, an error in a fixture's set-up or teardown, a block left open: back outside."""
     run(
