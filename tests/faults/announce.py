@@ -19,8 +19,8 @@ def tell(word: str, descriptors: tuple[int, ...] = ()) -> socket.socket:
     return connection
 
 
-def create(cls: type[NetworkNamespace], name: str) -> NetworkNamespace:
-    namespace: NetworkNamespace = _create(cls, name)
+def create(cls: type[NetworkNamespace], *arguments: object) -> NetworkNamespace:
+    namespace: NetworkNamespace = _create(cls, *arguments)
     with contextlib.suppress(OSError):  # refused on purpose, but this is not what is tried
         tell("namespace", (namespace.fd,)).close()
     return namespace
