@@ -171,9 +171,10 @@ def _start_program(control: int, watch: int, netlink: int) -> subprocess.Popen[b
     if "PYTEST_XDIST_WORKER" in os.environ:  # left alone by its controller, a worker may go on for many seconds
         owners.append(os.getppid())
     with contextlib.ExitStack() as stack:
-        pidfds = [os.pidfd_open(pid) for pid in owners]
-        for pidfd in pidfds:
-            stack.callback(os.close, pidfd)
+        pidfds = []
+        for pid in owners:
+            pidfds.append(os.pidfd_open(pid))
+            stack.callback(os.close, pidfds[-1])
         passed = [pidfds[0], control, watch, netlink, *pidfds[1:]]
         return subprocess.Popen(
             [sys.executable, "-I", "-S", program.__file__, *map(str, passed)],
