@@ -62,7 +62,7 @@ class Capture(Sequence["Packet"]):
             self.problem = f"those of {namespace.name} could not be recorded: {error}"
 
     def remove(self, name: str) -> None:
-        """Keep nothing of a namespace, which could not be made in the end."""
+        """Keep nothing of a namespace that could not be made after all."""
         found = self._sockets.pop(name, None)
         if found is not None:
             found.close()

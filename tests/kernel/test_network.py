@@ -277,17 +277,31 @@ def test_settings_a_namespace_starts_with(red: Namespace) -> None:
     assert int(groups[0]) <= os.getgid() <= int(groups[1])
 
 
-def test_settings_inherited_from_a_host_are_put_right(red: Namespace) -> None:
+@pytest.mark.parametrize("told", [True, False], ids=["told", "not told"])
+def test_settings_inherited_from_a_host_are_put_right(
+    red: Namespace, monkeypatch: pytest.MonkeyPatch, told: bool
+) -> None:
     """A host may be a router and filter by source: what a namespace has of that is changed when it is made."""
+
+    def refuse(*arguments: object) -> None:
+        raise KernelError("read IPv4 settings", errno.EOPNOTSUPP)
+
     for key in STARTS_WITH:
         red.sysctl(f"net/{key}", 2 if "rp_filter" in key else 1)
     with red._kernel.entered():
         missing = sysctls.defaults.__wrapped__().items() - sysctls.defaults().items()
         assert missing <= {("ipv6/conf/all/accept_dad", "0")}
-        red._kernel._set_defaults()
+        with monkeypatch.context() as patch:
+            if not told:
+                patch.setattr(red._kernel.netlink, "get", refuse)
+            red._kernel._set_defaults()
     found = {key: red.sysctl(f"net/{key}") for key in STARTS_WITH}
     assert found == STARTS_WITH | {key: "1" for key, _ in missing}
     assert red._kernel.interface_settings.inherited().items() <= STARTS_WITH.items()
+    red.sysctl("net.ipv4.conf.default.forwarding", 1)  # by itself: above, that of all takes it along
+    with red._kernel.entered():
+        red._kernel._set_defaults()
+    assert red.sysctl("net.ipv4.conf.default.forwarding") == "0"
 
 
 def test_settings_where_proc_is_read_only(

@@ -384,6 +384,27 @@ def test_a_start_that_fails_once_it_runs_ends_nothing(lab: Lab, monkeypatch: pyt
         raw.wait()
 
 
+def test_a_start_that_is_refused_leaves_no_descriptor(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The supervisor of a worker of xdist watches two processes, of which the second may be refused."""
+    red = lab.add_namespace("red")
+    supervision.close()
+    pidfd_open = os.pidfd_open
+
+    def refuse(pid: int) -> int:
+        if pid == os.getppid():
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+        return pidfd_open(pid)
+
+    monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw0")
+    before = os.listdir("/proc/self/fd")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pidfd_open", refuse)
+        with pytest.raises(NetnsError, match="ENOMEM"):
+            red.run("true")
+    assert os.listdir("/proc/self/fd") == before
+    assert red.run("hostname").stdout == "red\n"
+
+
 @pytest.mark.parametrize("victim", ["watchdog", "supervisor"])
 def test_replacing_the_supervisor_spares_who_is_inside(lab: Lab, victim: str) -> None:
     """A new supervisor takes over the watch: neither pytest, which is inside, nor what it started there is killed."""

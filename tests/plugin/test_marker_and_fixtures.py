@@ -357,8 +357,8 @@ def test_parametrised(name, netns):
     assert here() == OUTSIDE and name in netns
 
 @pytest.mark.parametrize("inside", [False, pytest.param(True, marks=pytest.mark.netns), False])
-def test_only_one_is_marked(inside):
-    assert (here() != OUTSIDE) == inside
+def test_only_one_is_marked(inside, request):
+    assert (here() != OUTSIDE) == inside == ("netns" in request.fixturenames)
 
 def test_unmarked():
     assert here() == OUTSIDE
