@@ -190,10 +190,11 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_sessionfinish(session: pytest.Session) -> Generator[None, Any, Any]:
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[None, Any, Any]:
     own = session.config.stash[SESSION]
     result = yield
-    own.note_leaks(wait=True)
+    # After Ctrl-C pytest keeps the traceback, and with it what was open in the test: that ends with the process.
+    own.note_leaks(wait=exitstatus != pytest.ExitCode.INTERRUPTED)
     own.note_refusals()
     output = getattr(session.config, "workeroutput", None)
     if output is not None:

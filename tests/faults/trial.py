@@ -103,7 +103,7 @@ class Trial:
     def victim(self) -> int:
         """Its PID as seen from here."""
         (init,) = children(self._jail.pid)
-        return min(children(init))
+        return min(children(init), key=number_inside)
 
     def text(self) -> str:
         """What it has written."""
@@ -151,6 +151,12 @@ def children(pid: int) -> list[int]:
         return [int(child) for task in tasks for child in (task / "children").read_text().split()]
     except OSError:
         return []
+
+
+def number_inside(pid: int) -> int:
+    """A process's PID in the namespace of its trial, where they are given out in order: outside they start over at some time."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("NSpid:")).split()[2])
 
 
 def below(pid: int) -> list[int]:

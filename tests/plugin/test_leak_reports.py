@@ -75,6 +75,24 @@ def test_clean_run_does_not_wait(pytester: pytest.Pytester) -> None:
     result.stdout.no_fnmatch_line("*still alive*")
 
 
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+def test_what_was_interrupted_is_no_leak(pytester: pytest.Pytester, number: str) -> None:
+    """pytest keeps the traceback of what was interrupted, and so what was open there; it ends at once all the same."""
+    pytester.makepyfile(f"""
+import os, signal, socket, time
+import pytest
+
+@pytest.mark.netns
+def test_interrupted():
+    server = socket.create_server(("127.0.0.1", 80))
+    os.kill(os.getpid(), signal.{number})
+    time.sleep(20)
+""")
+    result = pytester.runpytest_subprocess("--netns-leaks=error")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.no_fnmatch_line("*still alive*")
+
+
 def test_service_that_died(pytester: pytest.Pytester) -> None:
     """A service that dies during a test that passes is told of as a warning."""
     pytester.makepyfile("""
