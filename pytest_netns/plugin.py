@@ -255,9 +255,14 @@ def _forget(item: pytest.Item) -> None:
 
 def _labs_of(item: pytest.Item) -> list[Lab]:
     """The test's own lab, and those of wider scope if it uses any."""
-    own = [item.stash[LAB]] if LAB in item.stash else []
-    wider = item.config.stash[SESSION].factory.labs if "netns_factory" in getattr(item, "fixturenames", ()) else []
-    return own + wider
+    names = getattr(item, "fixturenames", ())
+    found = [item.stash[LAB]] if LAB in item.stash else []
+    if "netns_factory" in names:
+        found += item.config.stash[SESSION].factory.labs
+    if "netns" in names:  # a parameter may have given it a wider scope
+        wider = [node.stash[LAB] for node in item.listchain()[:-1] if LAB in node.stash]
+        found += [lab for lab in wider if not lab.closed]
+    return found
 
 
 # -- fixtures --------------------------------------------------------------------------------------

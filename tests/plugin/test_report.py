@@ -261,3 +261,36 @@ def test_second(office):
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["*veth-red  192.168.15.1/24  10.9.9.9/24*", "+ blue: veth-blue has 10.8.8.8/24"])
     result.stdout.no_fnmatch_line("*+ red: veth-red has*")
+
+
+def test_parameter_of_wider_scope(run) -> None:
+    """So does one whose `netns` is a parameter of module scope; a test that does not use it shows nothing of it."""
+    result = run(
+        """
+import pytest
+
+@pytest.mark.parametrize("netns", ["pair", "lan"], indirect=True, scope="module")
+def test_of_the_module(netns):
+    netns["red"].interfaces["veth-red"].add_address("10.9.9.9/24")
+    assert 0
+
+def test_afterwards(netns):
+    netns.add_namespace("green")
+    assert 0
+"""
+    )
+    result.assert_outcomes(failed=3)
+    result.stdout.fnmatch_lines(
+        [
+            "*test_of_the_module?pair? _*",
+            "*veth-red  192.168.15.1/24  10.9.9.9/24*",
+            "+ red: veth-red has 10.9.9.9/24",
+            "*test_of_the_module?lan? _*",
+            "*v-net-0*",
+            "+ red: veth-red has 10.9.9.9/24",
+            "*test_afterwards _*",
+        ]
+    )
+    text = str(result.stdout).partition("test_afterwards _")[2]
+    assert "green" in text
+    assert "veth-red" not in text
