@@ -21,6 +21,7 @@ Command: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 E = TypeVar("E", bound=NetnsError)
 
 STOP_GRACE = 2.0  # seconds between SIGTERM and SIGKILL in Process.stop
+_SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin"  # where servers are; an ordinary user's PATH lacks it on Debian
 
 
 class Process(subprocess.Popen[Any]):
@@ -101,7 +102,22 @@ def spawn(
         namespace._processes.append(process)
         return process
 
-    return namespace._spawner().run(start)
+    try:
+        return namespace._spawner().run(start)
+    except FileNotFoundError as error:
+        _note_place(error)
+        raise
+
+
+def _note_place(error: FileNotFoundError) -> None:
+    """Add to an error where the program is, if it is one that this user's PATH does not lead to."""
+    import shutil
+
+    name = os.fsdecode(error.filename or "")
+    place = None if os.path.dirname(name) else shutil.which(name, path=_SYSTEM_PATH)
+    if place is not None:
+        directory = os.path.dirname(place)
+        error.add_note(f"it is {place}, where PATH does not look: export PATH=$PATH:{directory}")
 
 
 def _add_groups(options: dict[str, Any]) -> None:

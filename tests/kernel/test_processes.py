@@ -215,8 +215,24 @@ def test_directory_and_environment_are_the_tests(lab: Lab, tmp_path: Path, monke
 def test_missing_program(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that does not exist is the error it is outside."""
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
-    with pytest.raises(FileNotFoundError, match="no-such-program"):
-        lab.add_namespace("red").run("no-such-program")
+    red = lab.add_namespace("red")
+    with pytest.raises(FileNotFoundError, match="no-such-program") as caught:
+        red.run("no-such-program")
+    assert not hasattr(caught.value, "__notes__")
+
+
+@pytest.mark.parametrize("way", ["run", "popen", "start", "create_subprocess_exec"])
+def test_program_outside_of_path(lab: Lab, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    """One of those in /usr/sbin, which an ordinary user's PATH lacks on Debian: the error says where it is."""
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    red = lab.add_namespace("red")
+
+    async def main() -> None:
+        await red.create_subprocess_exec("nginx", "-v")
+
+    with pytest.raises(FileNotFoundError, match="nginx") as caught:
+        asyncio.run(main()) if way == "create_subprocess_exec" else getattr(red, way)("nginx -v")
+    assert caught.value.__notes__ == ["it is /usr/sbin/nginx, where PATH does not look: export PATH=$PATH:/usr/sbin"]
 
 
 # -- the end ---------------------------------------------------------------------------------------
