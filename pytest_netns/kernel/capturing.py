@@ -7,6 +7,7 @@ short tests pay nothing for it.
 
 from __future__ import annotations
 
+import atexit
 import collections
 import contextlib
 import errno
@@ -159,6 +160,10 @@ class _Background:
             except RuntimeError:  # no thread to be had
                 _close_together(some)
 
+    def stop(self) -> None:
+        """Close its own socket."""
+        self._stamping.close()
+
     def _work(self) -> None:
         pause = threading.Event()
         idle = 0.0
@@ -201,6 +206,7 @@ def _background() -> _Background:
     with _lock:
         if _current is None:
             _current = _Background()
+            atexit.register(_stop)
         return _current
 
 
@@ -219,10 +225,17 @@ def _open() -> socket.socket:
     return opened
 
 
+def _stop() -> None:
+    global _current
+    if _current is not None:
+        _current.stop()
+        _current = None
+
+
 def _after_fork_in_child() -> None:
-    global _current, _lock
+    global _lock
     _lock = threading.Lock()
-    _current = None  # its threads are not here
+    _stop()  # its threads are not here
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -7,6 +7,7 @@ knows (watchdog.py).
 
 from __future__ import annotations
 
+import atexit
 import os
 import struct
 import threading
@@ -137,6 +138,7 @@ def hub() -> Hub:
     with _lock:
         if _hub is None:
             _hub = Hub()
+            atexit.register(_close)
         return _hub
 
 
@@ -145,12 +147,17 @@ def hub_if_any() -> Hub | None:
     return _hub
 
 
-def _after_fork_in_child() -> None:
-    global _hub, _lock
-    _lock = threading.Lock()
+def _close() -> None:
+    global _hub
     if _hub is not None:
         _hub.close()
         _hub = None
+
+
+def _after_fork_in_child() -> None:
+    global _lock
+    _lock = threading.Lock()
+    _close()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 
 import pytest
 
@@ -13,6 +14,7 @@ from pytest_netns.settings import Settings
 
 LEAKY = """
 import socket
+import sys
 kept = []
 
 def test_leaks(netns):
@@ -91,6 +93,30 @@ def test_interrupted():
     result = pytester.runpytest_subprocess("--netns-leaks=error")
     assert result.ret == pytest.ExitCode.INTERRUPTED
     result.stdout.no_fnmatch_line("*still alive*")
+
+
+@pytest.mark.parametrize("workers", [(), ("-n2",)])
+def test_python_has_nothing_to_warn_of(pytester: pytest.Pytester, workers: tuple[str, ...]) -> None:
+    """With resource warnings on, neither the end of the process nor of a forked one tells of a socket left open."""
+    pytester.makepyfile("""
+import multiprocessing
+import pytest
+
+@pytest.mark.netns
+def test_marked(netns):
+    child = multiprocessing.get_context("fork").Process(target=print)
+    child.start()
+    child.join()
+
+def test_programs(netns_nat):
+    netns_nat["red"].start(["sleep", "60"])
+    netns_nat["red"].run("ping -c1 outside")
+    netns_nat["red"].call(print)
+""")
+    options = ["-W", "error::ResourceWarning", "-m", "pytest", "-s", "-p", "no:cacheprovider", *workers]
+    result = pytester.run(sys.executable, *options)
+    result.assert_outcomes(passed=2)
+    assert "unclosed" not in result.stdout.str() + result.stderr.str()
 
 
 def test_service_that_died(pytester: pytest.Pytester) -> None:
