@@ -10,7 +10,10 @@ import time
 from collections.abc import Callable
 
 from pytest_netns import CommandError, Lab, Namespace, NetnsError
-from pytest_netns.kernel import destruction, privileges, rootless, supervision
+from pytest_netns.kernel.programs import supervision
+from pytest_netns.kernel.spaces import destruction
+from pytest_netns.kernel.system import privileges
+from pytest_netns.machine import rootless
 from pytest_netns.topology import PICTURES
 
 PICTURE = """

@@ -22,23 +22,11 @@ if TYPE_CHECKING:
         RulesetError,
         UnavailableError,
     )
-    from pytest_netns.interface import (
-        Bridge,
-        Interface,
-        VethPair,
-    )
-    from pytest_netns.lab import (
-        Lab,
-    )
-    from pytest_netns.namespace import (
-        Namespace,
-    )
-    from pytest_netns.process import (
-        Process,
-    )
-    from pytest_netns.service import (
-        Service,
-    )
+    from pytest_netns.lab.interface import Bridge, Interface, VethPair
+    from pytest_netns.lab.lab import Lab
+    from pytest_netns.lab.namespace import Namespace
+    from pytest_netns.running.process import Process
+    from pytest_netns.running.service import Service
     from pytest_netns.topology import (
         BridgeSpec,
         MasqueradeSpec,
@@ -53,11 +41,11 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "errors": "CallTimeout CommandError CommandTimeout InvalidTopologyError KernelError NetnsError NotReadyError RulesetError UnavailableError",
-    "interface": "Bridge Interface VethPair",
-    "lab": "Lab",
-    "namespace": "Namespace",
-    "process": "Process",
-    "service": "Service",
+    "lab.interface": "Bridge Interface VethPair",
+    "lab.lab": "Lab",
+    "lab.namespace": "Namespace",
+    "running.process": "Process",
+    "running.service": "Service",
     "topology": "BridgeSpec MasqueradeSpec NamespaceSpec PortForwardSpec PortSpec RouteSpec Topology VethEnd VethSpec",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}

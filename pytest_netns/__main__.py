@@ -6,8 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from pytest_netns import doctor
-from pytest_netns.commands import draw, shell
+from pytest_netns.commands import doctor, draw, shell
 from pytest_netns.errors import NetnsError
 
 COMMANDS = (doctor, draw, shell)

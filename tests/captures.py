@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from pytest_netns.kernel import capturing
+from pytest_netns.kernel.spaces import capturing
 
 
 def wait_ended(timeout: float = 10) -> None:

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_netns.commands.draw import add_topology, load
 from pytest_netns.errors import InvalidTopologyError
-from pytest_netns.kernel import privileges, rootless
+from pytest_netns.kernel.system import privileges
+from pytest_netns.machine import rootless
 from pytest_netns.topology import Topology
 from pytest_netns.values import parse_choice
 
 if TYPE_CHECKING:
-    from pytest_netns.lab import Lab
+    from pytest_netns.lab.lab import Lab
 
 _PROGRESS_INTERVAL = 0.3  # seconds
 
@@ -47,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _run_inside(topology: Topology, inside: str) -> int:
     from pytest_netns.explaining import pausing
-    from pytest_netns.lab import Lab
+    from pytest_netns.lab.lab import Lab
 
     # Ctrl-C at the terminal is for the shell; what ends this program has to end the lab, too.
     signal.signal(signal.SIGINT, lambda number, frame: None)

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from pytest_netns.explaining.snapshot import Tables, nat_notes, read_tables
 from pytest_netns.explaining.state import InterfaceState, NamespaceState
-from pytest_netns.kernel import rtnetlink, rtroutes
+from pytest_netns.kernel.netlink import rtnetlink, rtroutes
 
 if TYPE_CHECKING:
-    from pytest_netns.lab import Lab
-    from pytest_netns.namespace import Namespace
+    from pytest_netns.lab.lab import Lab
+    from pytest_netns.lab.namespace import Namespace
 
 
 def decode(

@@ -8,16 +8,17 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_netns.errors import UnavailableError, show_argv
-from pytest_netns.explaining import networks, since, snapshot
+from pytest_netns.explaining import changes, networks, snapshot
 from pytest_netns.explaining.state import LabState, NamespaceState, ServiceState
-from pytest_netns.kernel import conntrack, processes, rtroutes
-from pytest_netns.routing import Neighbour
+from pytest_netns.kernel.netlink import conntrack, rtroutes
+from pytest_netns.kernel.system import procfs
+from pytest_netns.lab.routing import Neighbour
 
 if TYPE_CHECKING:
-    from pytest_netns.kernel.processes import ProcessInfo
-    from pytest_netns.kernel.rtroutes import NeighbourInfo
-    from pytest_netns.lab import Lab
-    from pytest_netns.namespace import Namespace
+    from pytest_netns.kernel.netlink.rtroutes import NeighbourInfo
+    from pytest_netns.kernel.system.procfs import ProcessInfo
+    from pytest_netns.lab.lab import Lab
+    from pytest_netns.lab.namespace import Namespace
 
 # What is not found out in time is left out. Seconds of the processor for up to 10 namespaces, for more in proportion;
 # on a busy machine that much takes longer, but not forever.
@@ -84,7 +85,7 @@ def observe(lab: Lab, before: snapshot.Snapshot | None = None, *, whole: bool = 
     states = [each.result() for each in looks]
     changed: tuple[str, ...] = ()
     if before is not None and states:
-        changed = tuple(since.differences(before, states))
+        changed = tuple(changes.differences(before, states))
     return LabState(tuple(states), changed, tuple(services(lab)), tuple(str(error) for error in lab._failures))
 
 
@@ -107,14 +108,14 @@ def _running(lab: Lab, looks: list[_Look], deadline: _Deadline) -> list[list[Pro
     inodes = [each._open_kernel.inode for each in lab]
     found: dict[int, list[ProcessInfo]] = {}
     if looks:
-        found = looks[0]("processes", lambda _: processes.by_namespace(inodes, deadline.is_over), found)
+        found = looks[0]("processes", lambda _: procfs.by_namespace(inodes, deadline.is_over), found)
     inits = {each._view.init.pid for each in lab if each._view is not None}
     return [[each for each in found.get(inode, ()) if each.pid not in inits] for inode in inodes]
 
 
 def _add_processes(look: _Look, running: list[ProcessInfo], before: snapshot.Snapshot | None) -> None:
     """Processes, listening sockets, neighbours."""
-    listening = look("listening sockets", snapshot.listening, None)
+    listening = look("listening sockets", snapshot.listening_sockets, None)
     entries = look("neighbours", _neighbours, ())
     names = {each.index: each.name for each in look.state.interfaces}
     neighbours = [Neighbour(each.address, each.mac, names.get(each.index, ""), each.state) for each in entries]
@@ -150,7 +151,7 @@ def _add_rules(look: _Look, before: snapshot.Snapshot | None, *, whole: bool) ->
     tracked = look("tracked connections", _tracked, ()) if whole else ()
     missing = {kind for kind, found in (("settings", settings), ("rules", ruleset)) if found is None}
     look.note(
-        settings=since.show_settings(settings or {}),
+        settings=changes.show_settings(settings or {}),
         ruleset=ruleset or "",
         tracked=tracked,
         unknown=look.state.unknown | missing,

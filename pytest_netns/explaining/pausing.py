@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_netns.kernel import privileges, supervision, syscalls
+from pytest_netns.kernel.programs import supervision
+from pytest_netns.kernel.system import privileges, syscalls
 
 if TYPE_CHECKING:
-    from pytest_netns.lab import Lab
-    from pytest_netns.namespace import Namespace
+    from pytest_netns.lab.lab import Lab
+    from pytest_netns.lab.namespace import Namespace
 
 _OPTIONS = {
     syscalls.CLONE_NEWNS: "--mount",

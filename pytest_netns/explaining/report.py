@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pytest_netns.drawing import Sketch, draw
-from pytest_netns.explaining.packets import Packet, digest
 from pytest_netns.explaining.state import InterfaceState, LabState, NamespaceState
+from pytest_netns.packets.dissect import Packet, digest
 
 LINES = 15  # of a service's output, and the like, in the short form
 LINES_WHOLE = 1000

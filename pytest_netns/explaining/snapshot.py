@@ -10,12 +10,13 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from pytest_netns.kernel import nftables, rtnetlink, rtroutes, sockets
+from pytest_netns.kernel.netlink import listening, rtnetlink, rtroutes
+from pytest_netns.kernel.nft import nftables
 
 if TYPE_CHECKING:
-    from pytest_netns.lab import Lab
-    from pytest_netns.namespace import Namespace
-    from pytest_netns.process import Process
+    from pytest_netns.lab.lab import Lab
+    from pytest_netns.lab.namespace import Namespace
+    from pytest_netns.running.process import Process
 
 _DUMPS = (rtnetlink.dump_links, rtnetlink.dump_addresses, rtroutes.dump_routes)
 
@@ -73,14 +74,14 @@ def _moment(namespace: Namespace) -> Moment:
         nat_notes(namespace),
         dict(namespace._settings),
         processes,
-        listening(namespace) if processes else None,
+        listening_sockets(namespace) if processes else None,
         read_ruleset(namespace) if namespace._view is not None or namespace._given_rules else "",
     )
 
 
-def listening(namespace: Namespace) -> tuple[str, ...]:
+def listening_sockets(namespace: Namespace) -> tuple[str, ...]:
     """The sockets that listen, as text."""
-    return tuple(map(str, sockets.listening(namespace._kernel, "tcp", "udp")))
+    return tuple(map(str, listening.listening(namespace._kernel, "tcp", "udp")))
 
 
 def read_ruleset(namespace: Namespace) -> str:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pytest_netns.nat import TABLE
+from pytest_netns.parts.gateway.nat import TABLE
 
 _COUNTS = re.compile(r" packets \d+ bytes \d+| expires \w+")
 

@@ -10,22 +10,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from pytest_netns.errors import InvalidTopologyError
+from pytest_netns.parts.gateway.forward import PortForwardSpec
+from pytest_netns.parts.gateway.masquerade import MasqueradeSpec
+from pytest_netns.parts.keys import as_many
+from pytest_netns.parts.links.bridge import BridgeSpec, PortSpec
+from pytest_netns.parts.links.veth import VethEnd, VethSpec
+from pytest_netns.parts.namespace import NamespaceSpec
+from pytest_netns.parts.routes import RouteSpec
 from pytest_netns.topology import toml
 from pytest_netns.topology.check import find_problems
-from pytest_netns.topology.kinds import as_many
-from pytest_netns.topology.parts import (
-    BridgeSpec,
-    MasqueradeSpec,
-    NamespaceSpec,
-    PortForwardSpec,
-    PortSpec,
-    RouteSpec,
-    Tables,
-    VethEnd,
-    VethSpec,
-)
 from pytest_netns.topology.plan import Plan, PlannedInterface, default_routes, make_plan, resolve
 from pytest_netns.topology.segments import names_of, segments_of
+from pytest_netns.topology.tables import Tables
 from pytest_netns.values import IPNetwork, parse_service_port
 
 __all__ = [

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from pytest_netns.errors import InvalidTopologyError
-from pytest_netns.topology.kinds import Key, Part
-from pytest_netns.topology.parts import Tables, VethSpec
+from pytest_netns.parts.keys import Key, Part
+from pytest_netns.parts.links.veth import VethSpec
 from pytest_netns.topology.plan import make_plan
 from pytest_netns.topology.routing import check_gateways, check_masquerades, check_port_forwards, check_routes
 from pytest_netns.topology.rules import (
@@ -21,6 +21,7 @@ from pytest_netns.topology.rules import (
     check_references,
 )
 from pytest_netns.topology.segments import names_of, segments_of
+from pytest_netns.topology.tables import Tables
 from pytest_netns.values import NAME_PATTERN
 
 

@@ -8,11 +8,14 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_interface
 
 from pytest_netns.errors import InvalidTopologyError
-from pytest_netns.naming import bridge_side_name, default_interface_name
-from pytest_netns.topology.kinds import as_many
-from pytest_netns.topology.parts import BridgeSpec, InterfaceSpec, RouteSpec, VethSpec
+from pytest_netns.parts.keys import as_many
+from pytest_netns.parts.links.bridge import BridgeSpec
+from pytest_netns.parts.links.ends import InterfaceSpec
+from pytest_netns.parts.links.veth import VethSpec
+from pytest_netns.parts.routes import RouteSpec
 from pytest_netns.topology.segments import Segment
 from pytest_netns.values import IPAddress, IPInterface, IPNetwork
+from pytest_netns.values.naming import bridge_side_name, default_interface_name
 
 GATEWAY_NUMBER = 254
 

@@ -5,14 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_netns.errors import InvalidTopologyError
-from pytest_netns.topology.parts import BridgeSpec, RouteSpec
-from pytest_netns.topology.plan import (
-    PlannedInterface,
-    default_routes,
-    is_default,
-    resolve,
-    version_of,
-)
+from pytest_netns.parts.links.bridge import BridgeSpec
+from pytest_netns.parts.routes import RouteSpec
+from pytest_netns.topology.plan import PlannedInterface, default_routes, is_default, resolve, version_of
 from pytest_netns.topology.rules import Checked, Problem
 from pytest_netns.values import IPAddress, parse_choice
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from pytest_netns.errors import InvalidTopologyError
-from pytest_netns.topology.parts import BridgeSpec, InterfaceSpec, Tables
+from pytest_netns.parts.links.bridge import BridgeSpec
+from pytest_netns.parts.links.ends import InterfaceSpec
 from pytest_netns.topology.plan import Plan
 from pytest_netns.topology.segments import Segment, sound
+from pytest_netns.topology.tables import Tables
 from pytest_netns.values import IPAddress, IPInterface, IPNetwork, Target, parse_choice
 
 # Key path of the value, and what is wrong with it.

@@ -6,7 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from pytest_netns.topology.parts import BridgeSpec, InterfaceSpec, NamespaceSpec, Tables, VethSpec
+from pytest_netns.parts.links.bridge import BridgeSpec
+from pytest_netns.parts.links.ends import InterfaceSpec
+from pytest_netns.parts.links.veth import VethSpec
+from pytest_netns.parts.namespace import NamespaceSpec
+from pytest_netns.topology.tables import Tables
 from pytest_netns.values import NAME_PATTERN
 
 P = TypeVar("P")

@@ -7,8 +7,8 @@ import tomllib
 from collections.abc import Iterator
 from typing import Any
 
-from pytest_netns.topology.kinds import REQUIRED, Key, Part
-from pytest_netns.topology.parts import Tables
+from pytest_netns.parts.keys import REQUIRED, Key, Part
+from pytest_netns.topology.tables import Tables
 from pytest_netns.values import suggest
 
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"

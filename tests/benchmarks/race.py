@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from pytest_netns.kernel.destruction import Hub
-from pytest_netns.kernel.netns import NetworkNamespace
+from pytest_netns.kernel.spaces.destruction import Hub
+from pytest_netns.kernel.spaces.netns import NetworkNamespace
 
 PATIENCE = 60.0  # seconds the kernel gets to free what a round has made
 

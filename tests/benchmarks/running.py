@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from pytest_netns import Lab, Namespace
-from pytest_netns.kernel import syscalls
+from pytest_netns.kernel.system import syscalls
 from pytest_netns.topology import PICTURES
 from tests.benchmarks import race
 

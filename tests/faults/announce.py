@@ -6,7 +6,7 @@ import contextlib
 import os
 import socket
 
-from pytest_netns.kernel.netns import NetworkNamespace
+from pytest_netns.kernel.spaces.netns import NetworkNamespace
 
 _create = NetworkNamespace.create.__func__  # type: ignore[attr-defined]
 

@@ -16,12 +16,13 @@ import traceback
 from pathlib import Path
 
 if sys.argv[1] == "rootless":
-    from pytest_netns.kernel import rootless
+    from pytest_netns.machine import rootless
 
     rootless.enter()
 
 from pytest_netns import Lab, NetnsError
-from pytest_netns.kernel import destruction, supervision
+from pytest_netns.kernel.programs import supervision
+from pytest_netns.kernel.spaces import destruction
 from tests.faults.announce import tell
 
 _PR_SET_PTRACER = 0x59616D61

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from pytest_netns import Lab
-from pytest_netns.kernel import destruction, holders, supervision
+from pytest_netns.kernel.programs import supervision
+from pytest_netns.kernel.spaces import destruction, holders
 from tests import captures
 from tests.faults.trial import below
 

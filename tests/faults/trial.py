@@ -12,8 +12,8 @@ import threading
 import time
 from pathlib import Path
 
-from pytest_netns.kernel import rtnetlink
-from pytest_netns.kernel.destruction import Hub
+from pytest_netns.kernel.netlink import rtnetlink
+from pytest_netns.kernel.spaces.destruction import Hub
 
 HERE = Path(__file__).parent
 UNSHARE = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
@@ -136,7 +136,7 @@ class Trial:
         return word.decode(), connection
 
     def _watch(self, fd: int) -> None:
-        from pytest_netns.kernel.destruction import Watched
+        from pytest_netns.kernel.spaces.destruction import Watched
 
         self._hub._namespace.netlink.request(rtnetlink.add_nsid(fd, self._count))
         self._hub._watched[self._count] = Watched("", "", os.fstat(fd).st_ino, closed=0)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from pytest_netns import Lab, NetnsError
-from pytest_netns.kernel import interrupts
+from pytest_netns.kernel.system import interrupts
 
 INTERRUPTS = 150
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from pytest_netns import Lab, Namespace
-from pytest_netns.kernel import privileges
+from pytest_netns.kernel.system import privileges
 
 BLUE = "192.168.15.2"
 

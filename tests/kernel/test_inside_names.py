@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from pytest_netns import InvalidTopologyError, Lab, Namespace, NamespaceSpec, NetnsError, Topology
-from pytest_netns.kernel import rtnetlink
-from pytest_netns.kernel.netlink import NetlinkSocket
+from pytest_netns.kernel.netlink import rtnetlink
+from pytest_netns.kernel.netlink.socket import NetlinkSocket
 
 RED, BLUE = "192.168.15.1", "192.168.15.2"
 

@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from pytest_netns import KernelError, Lab
-from pytest_netns.kernel import destruction, holders, netns, syscalls
-from pytest_netns.kernel.destruction import Watched
+from pytest_netns.kernel.spaces import destruction, holders, netns
+from pytest_netns.kernel.spaces.destruction import Watched
+from pytest_netns.kernel.system import syscalls
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 HOLD = "import os, signal, sys; print(flush=True); os.close(1); signal.pause()"

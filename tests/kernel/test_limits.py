@@ -12,7 +12,7 @@ ROOM = """
     import os, resource, sys, threading, time
     from pathlib import Path
     from pytest_netns import KernelError, Lab
-    from pytest_netns.kernel import destruction, netns
+    from pytest_netns.kernel.spaces import destruction, netns
 
     def use(lab, namespaces):
         for number in range(namespaces):

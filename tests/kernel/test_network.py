@@ -24,7 +24,8 @@ from pytest_netns import (
     VethEnd,
     VethSpec,
 )
-from pytest_netns.kernel import rtnetlink, sysctls
+from pytest_netns.kernel.netlink import rtnetlink
+from pytest_netns.kernel.spaces import sysctls
 
 FOUR = ("192.168.15.1/24", "192.168.15.2/24")
 SIX = ("fd00:15::1/64", "fd00:15::2/64")

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from pytest_netns import CommandError, Lab, NetnsError, Process
-from pytest_netns.kernel import supervision
+from pytest_netns.kernel.programs import supervision
 from tests.faults.trial import below, children
 
 SLEEP = ["sleep", "1000"]

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from pytest_netns import Lab, Namespace, NotReadyError, Service
-from pytest_netns.service import OUTPUT_LIMIT
+from pytest_netns.running.service import OUTPUT_LIMIT
 
 LISTEN = """
 import signal, socket, sys

@@ -15,8 +15,12 @@ from typing import Any
 import pytest
 
 from pytest_netns import InvalidTopologyError, KernelError, Lab, NetnsError
-from pytest_netns.kernel import destruction, netlink, netns, nftables, supervision, syscalls, sysctls
-from pytest_netns.kernel.netns import NetworkNamespace
+from pytest_netns.kernel.netlink import socket
+from pytest_netns.kernel.nft import nftables
+from pytest_netns.kernel.programs import supervision
+from pytest_netns.kernel.spaces import destruction, netns, sysctls
+from pytest_netns.kernel.spaces.netns import NetworkNamespace
+from pytest_netns.kernel.system import syscalls
 from pytest_netns.topology import PICTURES
 from tests import captures
 
@@ -34,8 +38,8 @@ class KernelCalls:
         for place, name in (
             (syscalls, "unshare"),
             (syscalls, "setns"),
-            (netlink.NetlinkSocket, "__init__"),
-            (netlink.NetlinkSocket, "_send"),
+            (socket.NetlinkSocket, "__init__"),
+            (socket.NetlinkSocket, "_send"),
             (nftables, "apply"),
             (sysctls, "write"),
             (supervision.Supervisor, "request_init"),

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from pytest_netns.kernel import supervision
+from pytest_netns.kernel.programs import supervision
 
 # Writes the PIDs of a program brought into a namespace by hand, and of a forked copy outside that only holds it; dies.
 VICTIM = """
@@ -31,7 +31,7 @@ time.sleep(1000)
 # The same program, in a network namespace of somebody else, of which it holds a descriptor.
 STRANGER = """
 import os, time
-from pytest_netns.kernel import syscalls
+from pytest_netns.kernel.system import syscalls
 syscalls.unshare(syscalls.CLONE_NEWNET)
 held = os.open("/proc/self/ns/net", os.O_RDONLY)
 print(flush=True)

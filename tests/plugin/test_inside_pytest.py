@@ -94,12 +94,13 @@ def test_asked_for_by_name_where_there_are_no_namespaces(pytester: pytest.Pytest
     """A test that asks for a lab only in its body is skipped there, as one that says so in its arguments."""
     pytester.makeconftest(
         """
-        from pytest_netns import UnavailableError, session
+        from pytest_netns import UnavailableError
+        from pytest_netns.plugin import run
 
         def refuse():
             raise UnavailableError("network namespaces", "refused for this test", "nothing")
 
-        session._try_namespace = refuse
+        run._try_namespace = refuse
         """
     )
     pytester.makepyfile("def test_plain(): pass\ndef test_dynamic(request): request.getfixturevalue('netns')")

@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from pytest_netns import Lab
-from pytest_netns.kernel import destruction
-from pytest_netns.session import Session
-from pytest_netns.settings import Settings
+from pytest_netns.kernel.spaces import destruction
+from pytest_netns.plugin.options import Settings
+from pytest_netns.plugin.run import Run
 
 LEAKY = """
 import socket
@@ -56,7 +56,7 @@ def test_descriptor_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
     """A descriptor that waits in a unix socket is reported with that socket, and the namespace only once."""
     monkeypatch.setattr(destruction, "GRACE", 0.1)
     monkeypatch.setattr(destruction, "BUSY", 0.2)
-    session = Session(Settings("auto", "skip", "warn", "off", pause=False, whole=False))
+    session = Run(Settings("auto", "skip", "warn", "off", pause=False, whole=False))
     one, other = socket.socketpair()
     with one, other:
         with Lab("test_sends") as lab:

@@ -15,7 +15,7 @@ import neighbour_environments
 import pytest
 from environments import Outcome, as_root, environment, give, ordinary_user, run_pytest
 
-from pytest_netns.kernel import privileges
+from pytest_netns.kernel.system import privileges
 
 pytestmark = pytest.mark.neighbours
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pytest_netns import Lab, NotReadyError
-from pytest_netns.explaining import pcapng
+from pytest_netns.packets import pcapng
 
 TRAFFIC = """
 import pytest
@@ -137,7 +137,7 @@ def test_recording_never_fails_a_test(run) -> None:
         """
 import pytest
 from pytest_netns import KernelError
-from pytest_netns.explaining import capture
+from pytest_netns.packets import capture
 
 @pytest.fixture
 def forbidden(monkeypatch):
@@ -227,7 +227,7 @@ def test_wait_says_what_was_there(netns_pair: Lab) -> None:
 
 def test_size_is_bounded(netns_pair: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of more than there is room for the last packets are kept, and the others counted."""
-    monkeypatch.setattr("pytest_netns.kernel.capturing.KEPT_BYTES", 10_000)
+    monkeypatch.setattr("pytest_netns.kernel.spaces.capturing.KEPT_BYTES", 10_000)
     red, blue = netns_pair["red"], netns_pair["blue"]
     with netns_pair.capture() as packets, red.socket(type=2) as sender, blue.socket(type=2) as receiver:
         receiver.bind(("192.168.15.2", 9))

@@ -162,7 +162,7 @@ def test_closed(netns_pair):
 BROKEN = """
 import os
 import pytest
-from pytest_netns.kernel import supervision
+from pytest_netns.kernel.programs import supervision
 
 POLITE = ["sh", "-c", "trap 'exit 0' TERM; echo here; while :; do sleep 0.01; done"]
 

@@ -271,18 +271,27 @@ def pytest_sessionfinish():
 """
 
 
-PORTABLE = {"pytest_netns", "pytest_netns.kernel"} | {
+EVERY_RUN = {
+    f"pytest_netns.{name}"
+    for name in (
+        "kernel",
+        "kernel.nft",
+        "kernel.nft.bindings",
+        "kernel.system",
+        "kernel.system.privileges",
+        "plugin",
+        "plugin.marker",
+        "plugin.options",
+        "plugin.run",
+    )
+} | {"pytest_netns"}
+PORTABLE = EVERY_RUN | {
     f"pytest_netns.{name}"
     for name in (
         "errors",
-        "explaining",
-        "explaining.failing",
-        "kernel.bindings",
-        "kernel.privileges",
-        "labs",
-        "plugin",
-        "session",
-        "settings",
+        "lab",
+        "lab.factory",
+        "plugin.failing",
     )
 }
 
@@ -321,11 +330,7 @@ def test_a_suite_without_netns_does_not_pay(suite: Path) -> None:
     """Having the plugin installed loads what every run of pytest needs of it, and nothing that talks to the kernel."""
     (suite / "conftest.py").write_text(REPORT_MODULES)
     (suite / "test_suite.py").write_text("def test_plain(): pass\n")
-    assert loaded_modules(suite) == {
-        "pytest_netns",
-        "pytest_netns.kernel",
-        *(f"pytest_netns.{name}" for name in ("kernel.bindings", "kernel.privileges", "plugin", "session", "settings")),
-    }
+    assert loaded_modules(suite) == EVERY_RUN
 
 
 def test_a_test_that_passes_does_not_pay_for_those_that_fail(suite: Path) -> None:
@@ -334,7 +339,7 @@ def test_a_test_that_passes_does_not_pay_for_those_that_fail(suite: Path) -> Non
     (suite / "test_suite.py").write_text("import pytest\n@pytest.mark.netns\ndef test_marked(): pass\n")
     loaded = loaded_modules(suite)
     assert "pytest_netns.explaining.snapshot" in loaded
-    unneeded = ("explaining.packets", "explaining.state", "explaining.networks", "explaining.since", "topology")
+    unneeded = ("packets.dissect", "explaining.state", "explaining.networks", "explaining.changes", "topology")
     assert loaded.isdisjoint(f"pytest_netns.{name}" for name in unneeded)
 
 

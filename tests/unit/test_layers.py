@@ -1,76 +1,160 @@
-"""The house rule: imports point down only."""
+"""The house rules: imports point down only, and nobody uses another module's private names."""
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "pytest_netns"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-# Each module of ours may be imported at run time by those in later rows, never by earlier ones or its own.
-VALUES = {"errors", "values", "naming", "nat", "topology", "drawing"}
+
+# Every room, from the bottom up, and the rooms it may use besides itself and the errors. A room is the longest name here that
+# a module's path below the package starts with.
+ROOMS: dict[str, set[str]] = {
+    "errors": set(),
+    "__init__": {"errors", "lab", "running", "topology", "parts", "packets", "drawing"},
+    "values": set(),
+    "parts": {"values"},
+    "topology": {"parts", "values", "drawing"},
+    "drawing": {"topology", "parts", "values", "explaining/state"},
+    "kernel": set(),
+    "kernel/system": set(),
+    "kernel/netlink": {"kernel/system"},
+    "kernel/nft": {"kernel/system"},
+    "kernel/spaces": {"kernel/system", "kernel/netlink", "kernel/nft"},
+    "kernel/programs": {"kernel/system", "kernel/netlink", "kernel/spaces"},
+    "packets": {"kernel"},
+    "machine": {"kernel", "parts", "values"},
+    "running": {"kernel", "values", "packets"},
+    "lab": {"drawing", "running", "topology", "parts", "values", "packets", "kernel", "machine"},
+    "explaining/state": {"parts", "values"},
+    "explaining": {"lab", "running", "topology", "parts", "values", "packets", "drawing", "machine", "kernel"},
+    "commands": {"explaining", "lab", "running", "topology", "drawing", "parts", "values", "machine", "kernel", "__init__"},
+    "plugin": {"explaining", "lab", "running", "topology", "parts", "values", "packets", "machine", "kernel"},
+    "__main__": {"commands"},
+}  # fmt: skip
+
+# Imports that still point up, as (module, imported room): this list only gets shorter.
+UPWARD: set[tuple[str, str]] = {
+    ("kernel/netlink/conntrack", "kernel/spaces"),
+    ("kernel/netlink/listening", "kernel/programs"),
+    ("kernel/netlink/listening", "kernel/spaces"),
+    ("kernel/nft/nftables", "kernel/netlink"),
+    ("kernel/nft/nftables", "kernel/spaces"),
+    ("lab/lab", "explaining"),
+    ("running/async_process", "lab"),
+    ("running/calls", "lab"),
+    ("running/ending", "lab"),
+    ("running/entering", "lab"),
+    ("running/process", "lab"),
+    ("running/resolving", "lab"),
+    ("running/service", "lab"),
+    ("running/waiting", "lab"),
+}
+
+# Uses of names with a leading underscore on anything but self, cls or the module's own classes: only ever fewer.
+FOREIGN_PRIVATE_USES = 153
 
 
-def _imports(path: Path) -> set[str]:
-    """Modules imported at run time: all but those under TYPE_CHECKING."""
-    found: set[str] = set()
-    tree = ast.parse(path.read_text())
-    skipped = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-        for inner in ast.walk(node)
-    }
-    for node in ast.walk(tree):
-        if id(node) in skipped:
-            continue
+def _name(path: Path) -> str:
+    return str(path.relative_to(PACKAGE).with_suffix("")).removesuffix("/__init__")
+
+
+def _room(name: str) -> str:
+    return max((room for room in ROOMS if name == room or name.startswith(f"{room}/")), key=len, default="")
+
+
+def _imports(path: Path) -> Iterator[str]:
+    """All modules it imports anywhere, those for type checking included, as ``pytest_netns.lab.lab`` or ``os.path``."""
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            found |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                place = PACKAGE.parent / inner.replace(".", "/")
+                yield inner if place.with_suffix(".py").exists() or place.is_dir() else node.module or ""
+
+
+def _upward(path: Path) -> set[tuple[str, str]]:
+    name = _name(path)
+    room = _room(name)
+    found = set()
+    for imported in _imports(path):
+        if imported.split(".")[0] == PACKAGE.name:
+            other = _room(imported.removeprefix(PACKAGE.name).lstrip(".").replace(".", "/") or "__init__")
+            allowed = ROOMS[room] | {room, "errors"}
+            if not any(other == each or other.startswith(f"{each}/") for each in allowed):
+                found.add((name, other))
     return found
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_kernel_imports_only_errors_from_above(path: Path) -> None:
-    """What talks to Linux knows nothing of labs, values or pytest."""
-    if path.parent.name != "kernel":
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_every_module_has_a_room(path: Path) -> None:
+    """A module that fits no room has not been thought about."""
+    assert _room(_name(path)) or path == PACKAGE / "__init__.py", f"add a room for {_name(path)} to ROOMS"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_imports_point_down(path: Path) -> None:
+    """A room uses only the rooms it may use, imports for type checking included."""
+    if path == PACKAGE / "__init__.py":
         return
-    ours = {name for name in _imports(path) if name.startswith("pytest_netns.")}
-    above = {name for name in ours if not name.startswith(("pytest_netns.kernel", "pytest_netns.errors"))}
-    assert not above
+    assert _upward(path) <= UPWARD
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_only_the_plugin_and_settings_import_pytest(path: Path) -> None:
+def test_imports_that_point_up_get_fewer() -> None:
+    """What is gone from the code goes from the list too."""
+    found = set().union(*(_upward(path) for path in MODULES if path != PACKAGE / "__init__.py"))
+    assert found >= UPWARD, f"take out of UPWARD: {sorted(UPWARD - found)}"
+
+
+def _foreign_private_uses(path: Path) -> list[str]:
+    tree = ast.parse(path.read_text())
+    own = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)} | {"self", "cls", "os", "sys"}
+    return [
+        f"{_name(path)}:{node.lineno} {ast.unparse(node)}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and node.attr.startswith("_")
+        and not node.attr.startswith("__")
+        and not (isinstance(node.value, ast.Name) and node.value.id in own)
+    ]
+
+
+def test_private_names_of_others_are_left_alone() -> None:
+    """A name with a leading underscore is its module's own; how many are used elsewhere only ever goes down."""
+    found = [use for path in MODULES for use in _foreign_private_uses(path)]
+    assert len(found) <= FOREIGN_PRIVATE_USES, "\n".join(found)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_only_the_plugin_imports_pytest(path: Path) -> None:
     """The library is usable without pytest."""
     uses_pytest = any(name.split(".")[0] in ("pytest", "_pytest") for name in _imports(path))
-    assert uses_pytest == (path.name in ("plugin.py", "settings.py"))
+    assert not uses_pytest or _room(_name(path)) == "plugin"
 
 
-@pytest.mark.parametrize("name", sorted(VALUES))
-def test_values_import_only_values(name: str) -> None:
-    """Names, addresses, NAT rules and topologies are plain values: they need no kernel and no lab."""
-    for path in [*PACKAGE.glob(f"{name}.py"), *PACKAGE.glob(f"{name}/*.py")]:
-        ours = {each.split(".")[1] for each in _imports(path) if each.startswith("pytest_netns.")}
-        assert all(each.startswith(tuple(VALUES)) for each in ours), (path.name, ours)
-
-
-@pytest.mark.parametrize("name", ["state", "report", "packets", "pcapng"])
+@pytest.mark.parametrize("name", ["explaining/state", "explaining/report", "packets/dissect", "packets/pcapng"])
 def test_showing_knows_values_only(name: str) -> None:
     """What a report shows is a function of values: only collecting them needs a kernel and a lab."""
-    ours = {each for each in _imports(PACKAGE / "explaining" / f"{name}.py") if each.startswith("pytest_netns.")}
-    rooms = tuple(f"pytest_netns.{room}" for room in (*VALUES, "explaining.state", "explaining.packets"))
-    assert all(each == "pytest_netns.explaining" or each.startswith(rooms) for each in ours), ours
+    ours = {each for each in _imports(PACKAGE / f"{name}.py") if each.startswith("pytest_netns.")}
+    rooms = {_room(each.removeprefix("pytest_netns.").replace(".", "/")) for each in ours}
+    assert rooms <= {"errors", "values", "parts", "topology", "drawing", "packets", "explaining/state"}
 
 
 @pytest.mark.parametrize(
     ("module", "only"),
-    [("pyroute2", None), ("ctypes", {"kernel/syscalls.py"}), ("nftables", {"kernel/nftables.py"})],
+    [
+        ("pyroute2", {"kernel/netlink/messages"}),
+        ("ctypes", {"kernel/system/syscalls"}),
+        ("nftables", {"kernel/nft/nftables"}),
+    ],
 )
-def test_one_place_for_each_way_into_the_kernel(module: str, only: set[str] | None) -> None:
-    """One module makes system calls, one uses libnftables; nothing imports pyroute2, which the tests use as oracle."""
-    users = {str(path.relative_to(PACKAGE)) for path in MODULES if module in _imports(path)}
-    assert users <= (only or set())
+def test_one_place_for_each_way_into_the_kernel(module: str, only: set[str]) -> None:
+    """One module makes system calls, one uses libnftables, one pyroute2's message classes."""
+    users = {_name(path) for path in MODULES if module in {name.split(".")[0] for name in _imports(path)}}
+    assert users <= only

@@ -6,8 +6,8 @@ import errno
 import ipaddress
 import subprocess
 
-from pytest_netns import nat
 from pytest_netns.errors import CommandError, CommandTimeout, KernelError, NetnsError, RulesetError, show_output
+from pytest_netns.parts.gateway import nat
 
 LAN = ipaddress.ip_network("192.168.15.0/24")
 

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from pytest_netns.explaining.packets import Packet, digest
+from pytest_netns.packets.dissect import Packet, digest
 
 MACS = bytes.fromhex("020000000002 020000000001".replace(" ", ""))
 

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_netns import naming, values
+from pytest_netns import values
 from pytest_netns.errors import InvalidTopologyError
+from pytest_netns.values import naming
 
 NAMES = st.from_regex(values.NAME_PATTERN, fullmatch=True)
 

@@ -18,8 +18,8 @@ from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from pyroute2.netlink.rtnl.nsidmsg import nsidmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-from pytest_netns.kernel import rtnetlink, rtroutes, wire
-from pytest_netns.kernel.rtnetlink import Request
+from pytest_netns.kernel.netlink import rtnetlink, rtroutes, wire
+from pytest_netns.kernel.netlink.rtnetlink import Request
 
 PAYLOAD = 16  # bytes of a netlink header
 NESTED = wire.NLA_F_NESTED

@@ -1,0 +1,75 @@
+"""Which sockets listen in a namespace: asked of the kernel's socket tables, sock_diag(7)."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import ipaddress
+import itertools
+import os
+import socket
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from pytest_netns.errors import KernelError, fails_as
+from pytest_netns.kernel.netlink.rtnetlink import Request
+from pytest_netns.kernel.netlink.socket import NETLINK_SOCK_DIAG, NetlinkSocket
+from pytest_netns.kernel.programs.watchdog import open_files
+from pytest_netns.kernel.spaces.netns import NetworkNamespace
+
+_SOCK_DIAG_BY_FAMILY = 20
+_REQUEST = struct.Struct("=BBBxI48s")  # family, protocol, extensions, states, socket id
+_TCP_LISTEN, _TCP_CLOSE = 10, 7
+_PROTOCOLS = {"tcp": (socket.IPPROTO_TCP, _TCP_LISTEN), "udp": (socket.IPPROTO_UDP, _TCP_CLOSE)}
+
+
+class ListeningSocket(NamedTuple):
+    """A TCP socket that listens, or a UDP socket that is bound and not connected."""
+
+    protocol: str
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address
+    port: int
+    inode: int
+
+    def __str__(self) -> str:
+        address = f"[{self.address}]" if self.address.version == 6 else self.address
+        return f"{self.protocol} {address}:{self.port}"
+
+
+@fails_as("list listening sockets")
+def listening(namespace: NetworkNamespace, *protocols: str) -> list[ListeningSocket]:
+    """All listening sockets of these protocols in a namespace, IPv4 and IPv6."""
+    found: list[ListeningSocket] = []
+    with namespace.entered():
+        netlink = NetlinkSocket(namespace.name, NETLINK_SOCK_DIAG)
+    try:
+        for protocol, family in itertools.product(protocols, (socket.AF_INET, socket.AF_INET6)):
+            number, state = _PROTOCOLS[protocol]
+            body = _REQUEST.pack(family, number, 0, 1 << state, bytes(48))
+            request = Request(("list listening", protocol, "sockets"), _SOCK_DIAG_BY_FAMILY, body)
+            try:
+                found += netlink.dump(request, functools.partial(_parse, protocol))
+            except KernelError as error:
+                if error.errno != errno.ENOENT:  # ENOENT: this kernel has no such protocol
+                    raise
+    finally:
+        netlink.close()
+    return found
+
+
+def _parse(protocol: str, body: bytes) -> ListeningSocket:
+    """An inet_diag_msg."""
+    family = body[0]
+    (port,) = struct.unpack_from("!H", body, 4)
+    address = ipaddress.ip_address(body[8:12] if family == socket.AF_INET else body[8:24])
+    (inode,) = struct.unpack_from("=I", body, 68)
+    return ListeningSocket(protocol, address, port, inode)
+
+
+def holders(inode: int) -> Iterator[int]:
+    """PIDs of the processes that have the socket with this inode open."""
+    link = f"socket:[{inode}]"
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and link in open_files(int(entry)).values():
+            yield int(entry)

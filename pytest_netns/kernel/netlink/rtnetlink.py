@@ -1,0 +1,267 @@
+"""What is asked of the kernel's routing subsystem, as requests, and what it answers, as values: pure, rtnetlink(7)."""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import socket
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from pytest_netns.kernel.netlink import wire
+from pytest_netns.kernel.netlink.wire import NLM_F_CREATE, NLM_F_EXCL, attribute, nested, text, u32
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+IPInterface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
+RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
+RTM_GETNETCONF = 82
+RTM_NEWNSID, RTM_DELNSID = 88, 89
+RTNLGRP_NSID = 28
+ADDRESS_GROUPS = (5, 9)  # RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR
+
+IFF_UP, IFF_LOOPBACK, IFF_RUNNING = 0x1, 0x8, 0x40
+IPV4_FORWARDING, IPV4_RP_FILTER, IPV4_ROUTE_LOCALNET = 1, 8, 26  # IPV4_DEVCONF_ of linux/ip.h
+IFA_F_NODAD = 0x02
+_IFINFO = struct.Struct("=BxHiII")  # family, device type, index, flags, change mask
+_IFADDR = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
+_NSID = struct.Struct("=Bxxx")
+
+(_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO) = (1, 3, 4, 5, 10, 18)
+(_IFLA_STATS64, _IFLA_AF_SPEC, _IFLA_NET_NS_FD, _IFLA_LINK_NETNSID) = (23, 26, 28, 37)
+_IFLA_INFO_KIND, _IFLA_INFO_DATA = 1, 2
+_VETH_INFO_PEER = 1
+_IFLA_BR_STP_STATE = 5
+_IFLA_INET_CONF = 1
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS = 1, 2, 4, 8
+_NETCONFA_IFINDEX, _NETCONFA_FORWARDING, _NETCONFA_RP_FILTER = 1, 2, 3
+_NETNSA_NSID, _NETNSA_FD = 1, 3
+
+
+class Request(NamedTuple):
+    """One message to send, and what it is for.
+
+    Attributes:
+        words: complete "cannot ..." in the error, such as ``("add bridge", "v-net-0")``; written out only if there is one.
+    """
+
+    words: tuple[object, ...]
+    type: int
+    body: bytes
+    flags: int = 0
+
+    @property
+    def action(self) -> str:
+        """The words, written out."""
+        return " ".join(map(str, self.words))
+
+
+@dataclass(frozen=True)
+class LinkInfo:
+    """An interface as the kernel describes it; ``peer_index`` is 0 where there is none."""
+
+    index: int
+    name: str
+    mac: str
+    mtu: int
+    flags: int
+    kind: str
+    master: int
+    peer_index: int
+    peer_nsid: int | None
+    rx_packets: int
+    tx_packets: int
+    rx_bytes: int
+    tx_bytes: int
+    rx_dropped: int
+    tx_dropped: int
+
+
+# -- interfaces ------------------------------------------------------------------------------------
+
+
+def add_veth(
+    name: str,
+    index: int,
+    peer_name: str,
+    peer_index: int,
+    peer_namespace: int,
+    *,
+    mtu: int | None = None,
+    peer_mtu: int | None = None,
+    mac: str | None = None,
+    peer_mac: str | None = None,
+    bridge: int = 0,
+    up: bool = True,
+) -> Request:
+    """A veth pair, one end here, the other (down: the kernel cannot make it up) in the namespace behind a descriptor."""
+    own = _link_attributes(name=name, mtu=mtu, mac=mac, bridge=bridge)
+    peer = _link_attributes(name=peer_name, mtu=peer_mtu, mac=peer_mac) + u32(_IFLA_NET_NS_FD, peer_namespace)
+    kind = _kind("veth", nested(_VETH_INFO_PEER, _ifinfo(peer_index) + peer))
+    words = ("add veth pair", f"{name},", peer_name)
+    return Request(words, RTM_NEWLINK, _ifinfo(index, up=up) + own + kind, NLM_F_CREATE | NLM_F_EXCL)
+
+
+def add_bridge(name: str, index: int, *, mtu: int | None = None, mac: str | None = None) -> Request:
+    """A bridge that is up and forwards at once, since it has no spanning tree (STP would take 4 s to 30 s)."""
+    kind = _kind("bridge", u32(_IFLA_BR_STP_STATE, 0))
+    body = _ifinfo(index, up=True) + _link_attributes(name=name, mtu=mtu, mac=mac) + kind
+    return Request(("add bridge", name), RTM_NEWLINK, body, NLM_F_CREATE | NLM_F_EXCL)
+
+
+def set_link(
+    index: int, name: str, *, up: bool | None = None, mtu: int | None = None, mac: str | None = None
+) -> Request:
+    """Change an interface; the name only serves the error message."""
+    words: tuple[object, ...] = ("set", name, "up" if up else "down")
+    if mtu is not None or mac is not None:
+        words = ("set MTU of" if mtu is not None else "set MAC address of", name)
+    return Request(words, RTM_NEWLINK, _ifinfo(index, up=up) + _link_attributes(mtu=mtu, mac=mac))
+
+
+def set_ipv4_settings(index: int, name: str, settings: Mapping[int, int]) -> Request:
+    """Change an interface's settings below net.ipv4.conf, by their IPV4_ numbers; the name only serves the error message."""
+    values = nested(_IFLA_INET_CONF, *(u32(number, value) for number, value in settings.items()))
+    body = _ifinfo(index) + nested(_IFLA_AF_SPEC, nested(socket.AF_INET, values))
+    return Request(("set IPv4 settings of", name), RTM_NEWLINK, body)
+
+
+def get_ipv4_settings(of: str) -> Request:
+    """What net.ipv4.conf has for ``"all"`` interfaces, or as ``"default"`` for later ones."""
+    index = {"all": -1, "default": -2}[of]  # linux/netconf.h
+    body = struct.pack("=BxxxHHi", socket.AF_INET, 8, _NETCONFA_IFINDEX, index)
+    return Request(("read IPv4 settings of", of), RTM_GETNETCONF, body)
+
+
+@functools.lru_cache(maxsize=16)  # the same for every new namespace
+def parse_ipv4_settings(body: bytes) -> tuple[str, str]:
+    """Forwarding and rp_filter, of an RTM_NEWNETCONF message, as /proc/sys shows them."""
+    found = wire.attributes(body, 4)
+    return str(wire.read_u32(found[_NETCONFA_FORWARDING])), str(wire.read_u32(found[_NETCONFA_RP_FILTER]))
+
+
+def delete_link(index: int, name: str) -> Request:
+    """Delete an interface; of a veth pair both ends."""
+    return Request(("delete interface", name), RTM_DELLINK, _ifinfo(index))
+
+
+def get_link(index: int, name: str) -> Request:
+    """One interface; the name only serves the error message."""
+    return Request(("read interface", name), RTM_GETLINK, _ifinfo(index))
+
+
+def dump_links() -> Request:
+    """All interfaces."""
+    return Request(("list interfaces",), RTM_GETLINK, _ifinfo(0))
+
+
+def parse_link(body: bytes) -> LinkInfo:
+    """An RTM_NEWLINK message."""
+    _, _, index, flags, _ = _IFINFO.unpack_from(body)
+    attributes = wire.attributes(body, _IFINFO.size)
+    info = wire.attributes(attributes.get(_IFLA_LINKINFO, b""))
+    # rtnl_link_stats64: rx_packets, tx_packets, rx_bytes, tx_bytes, rx_errors, tx_errors, rx_dropped, tx_dropped
+    statistics = struct.unpack_from("=8Q", attributes.get(_IFLA_STATS64, bytes(64)))
+    peer_nsid = attributes.get(_IFLA_LINK_NETNSID)
+    return LinkInfo(
+        index=index,
+        name=wire.read_text(attributes[_IFLA_IFNAME]),
+        mac=show_mac(attributes.get(_IFLA_ADDRESS, b"")),
+        mtu=wire.read_u32(attributes[_IFLA_MTU]),
+        flags=flags,
+        kind="loopback" if flags & IFF_LOOPBACK else wire.read_text(info.get(_IFLA_INFO_KIND, b"")),
+        master=wire.read_u32(attributes.get(_IFLA_MASTER, bytes(4))),
+        peer_index=wire.read_u32(attributes.get(_IFLA_LINK, bytes(4))),
+        peer_nsid=None if peer_nsid is None else struct.unpack("=i", peer_nsid)[0],
+        rx_packets=statistics[0],
+        tx_packets=statistics[1],
+        rx_bytes=statistics[2],
+        tx_bytes=statistics[3],
+        rx_dropped=statistics[6],
+        tx_dropped=statistics[7],
+    )
+
+
+def _ifinfo(index: int, *, up: bool | None = None) -> bytes:
+    return _IFINFO.pack(socket.AF_UNSPEC, 0, index, IFF_UP if up else 0, 0 if up is None else IFF_UP)
+
+
+def _link_attributes(*, name: str = "", mtu: int | None = None, mac: str | None = None, bridge: int = 0) -> bytes:
+    parts = text(_IFLA_IFNAME, name) if name else b""
+    if mtu is not None:
+        parts += u32(_IFLA_MTU, mtu)
+    if mac is not None:
+        parts += attribute(_IFLA_ADDRESS, bytes.fromhex(mac.replace(":", "")))
+    if bridge:
+        parts += u32(_IFLA_MASTER, bridge)
+    return parts
+
+
+def _kind(kind: str, data: bytes) -> bytes:
+    return nested(_IFLA_LINKINFO, text(_IFLA_INFO_KIND, kind), nested(_IFLA_INFO_DATA, data))
+
+
+def show_mac(raw: bytes) -> str:
+    """A MAC address as it is written."""
+    return raw.hex(":")
+
+
+# -- addresses -------------------------------------------------------------------------------------
+
+
+def add_address(index: int, name: str, address: IPInterface) -> Request:
+    """Give an interface an address, usable at once: no duplicate address detection (RFC 4862 section 5.4)."""
+    return Request(
+        ("add address", address, "to", name), RTM_NEWADDR, _address(index, address), NLM_F_CREATE | NLM_F_EXCL
+    )
+
+
+def remove_address(index: int, name: str, address: IPInterface) -> Request:
+    """Take an address from an interface."""
+    return Request(("remove address", address, "from", name), RTM_DELADDR, _address(index, address))
+
+
+def dump_addresses() -> Request:
+    """All addresses of all interfaces."""
+    return Request(("list addresses",), RTM_GETADDR, _IFADDR.pack(0, 0, 0, 0, 0))
+
+
+def parse_address(body: bytes) -> tuple[int, IPInterface]:
+    """An RTM_NEWADDR message: interface index and address."""
+    _, prefix_length, _, _, index = _IFADDR.unpack_from(body)
+    attributes = wire.attributes(body, _IFADDR.size)
+    raw = attributes.get(_IFA_LOCAL) or attributes[_IFA_ADDRESS]
+    return index, ipaddress.ip_interface((raw, prefix_length))
+
+
+def _address(index: int, address: IPInterface) -> bytes:
+    packed, network = address.packed, address.network
+    body = _IFADDR.pack(_family(address), network.prefixlen, 0, 0, index)
+    body += attribute(_IFA_LOCAL, packed) + attribute(_IFA_ADDRESS, packed)
+    if address.version == 6:
+        return body + u32(_IFA_FLAGS, IFA_F_NODAD)
+    if network.prefixlen < 31:  # RFC 3021: no broadcast address on a point-to-point network
+        body += attribute(_IFA_BROADCAST, network.broadcast_address.packed)
+    return body
+
+
+def _family(address: IPInterface) -> int:
+    return socket.AF_INET if address.version == 4 else socket.AF_INET6
+
+
+# -- namespaces as seen from another ----------------------------------------------------------------
+
+
+def add_nsid(descriptor: int, nsid: int) -> Request:
+    """Give the namespace behind a descriptor a number here, so that RTM_DELNSID tells of its end."""
+    body = _NSID.pack(0) + u32(_NETNSA_NSID, nsid) + u32(_NETNSA_FD, descriptor)
+    return Request(("watch a namespace",), RTM_NEWNSID, body)
+
+
+def parse_nsid(body: bytes) -> int:
+    """The number in an RTM_NEWNSID or RTM_DELNSID message."""
+    return int(struct.unpack("=i", wire.attributes(body, _NSID.size)[_NETNSA_NSID])[0])

@@ -1,0 +1,196 @@
+"""Talking netlink: one plain synchronous socket per namespace, several messages in one send.
+
+No event loop (a loop may be running in the test) and no fork. A socket belongs for good to the namespace it was opened
+in, whatever thread uses it later.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+from pytest_netns.errors import KernelError
+from pytest_netns.kernel.netlink import wire
+from pytest_netns.kernel.netlink.rtnetlink import Request
+
+NETLINK_ROUTE, NETLINK_SOCK_DIAG, NETLINK_NETFILTER = 0, 4, 12
+_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 1, 10, 11
+_RECEIVE_SIZE = 1 << 15  # the kernel sends no larger datagrams, netlink_recvmsg() of Linux
+_ANSWER_SIZE = 1 << 13  # an acknowledgement, or an error with the kernel's words
+_BATCH_BYTES = 1 << 16  # the kernel works a send off in one go; stay under the default send buffer (208 KiB)
+_ALWAYS_FIT = 16  # requests that need not be measured
+_DUMP_TRIES = 10
+
+T = TypeVar("T")
+
+
+class NetlinkSocket:
+    """A netlink socket of the namespace the calling thread is in.
+
+    Args:
+        namespace: the namespace's name, for errors.
+        protocol: one of the NETLINK_ constants.
+        groups: multicast groups to join.
+    """
+
+    def __init__(self, namespace: str, protocol: int = NETLINK_ROUTE, groups: Sequence[int] = ()) -> None:
+        self.namespace = namespace
+        self._lock = threading.Lock()
+        self._sequence = 0
+        try:
+            self._open(protocol, groups)
+        except OSError as error:
+            raise KernelError("open netlink socket", error.errno or errno.EIO, namespace=namespace) from error
+
+    def _open(self, protocol: int, groups: Sequence[int]) -> None:
+        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+        try:
+            self._socket.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
+            self._socket.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
+            if groups:
+                self._socket.bind((0, 0))  # a socket without an address of its own is not sent notifications
+            for group in groups:
+                self._socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
+        except OSError:
+            self._socket.close()
+            raise
+
+    def fileno(self) -> int:
+        """The descriptor, for polling."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Close the socket; idempotent."""
+        self._socket.close()
+
+    def request(self, *requests: Request) -> None:
+        """Have the kernel carry out all requests, in order.
+
+        Raises:
+            KernelError: the first request that was refused; later ones were tried all the same.
+        """
+        with self._lock:
+            if len(requests) <= _ALWAYS_FIT:
+                failures = self._send_batch(requests)
+            else:
+                failures = [failure for batch in self._batches(requests) for failure in self._send_batch(batch)]
+        if failures:
+            raise failures[0]
+
+    def get(self, request: Request, parse: Callable[[bytes], T]) -> T:
+        """One object, parsed."""
+        with self._lock:
+            self._sequence += 1
+            self._send(wire.message(request.type, request.flags, self._sequence, request.body), request)
+            while True:
+                for reply in self._replies(self._sequence):
+                    if reply.type == wire.NLMSG_ERROR:
+                        raise self._error(request, *wire.read_error(reply.body, reply.flags))
+                    return parse(reply.body)
+
+    def dump(self, request: Request, parse: Callable[[bytes], T | None]) -> list[T]:
+        """All objects of a kind, parsed; those for which parse gives None are left out."""
+        with self._lock:
+            replies = self._dump_once(request)
+            for _ in range(_DUMP_TRIES):
+                # NLM_F_DUMP_INTR: the table changed while it was read, so the answer may be torn.
+                if not any(reply.flags & wire.NLM_F_DUMP_INTR for reply in replies):
+                    break
+                replies = self._dump_once(request)
+        parsed = (parse(reply.body) for reply in replies)
+        return [item for item in parsed if item is not None]
+
+    def notifications(self) -> Iterator[wire.Message]:
+        """What multicast groups have sent so far, without waiting.
+
+        Raises:
+            OSError: ENOBUFS where the kernel had to drop some.
+        """
+        while True:
+            try:
+                data = self._socket.recv(_RECEIVE_SIZE, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            yield from wire.messages(data)
+
+    def has_notifications(self) -> bool:
+        """Whether multicast groups have sent anything since this was last asked; it is thrown away."""
+        found = False
+        while True:
+            try:
+                self._socket.recv(1, socket.MSG_DONTWAIT | socket.MSG_TRUNC)
+            except BlockingIOError:
+                return found
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:  # so much that the kernel had to drop some
+                    return True
+            found = True
+
+    @staticmethod
+    def _batches(requests: Sequence[Request]) -> Iterator[Sequence[Request]]:
+        batch: list[Request] = []
+        size = 0
+        for request in requests:
+            size += len(request.body) + 32
+            if batch and size > _BATCH_BYTES:
+                yield batch
+                batch, size = [], len(request.body) + 32
+            batch.append(request)
+        if batch:
+            yield batch
+
+    def _send_batch(self, batch: Sequence[Request]) -> list[KernelError]:
+        """Send several requests as one datagram; only the last is acknowledged, errors always are."""
+        first = self._sequence + 1
+        last = self._sequence = self._sequence + len(batch)
+        parts = [wire.message(each.type, each.flags, first + n, each.body) for n, each in enumerate(batch[:-1])]
+        parts.append(wire.message(batch[-1].type, batch[-1].flags | wire.NLM_F_ACK, last, batch[-1].body))
+        self._send(b"".join(parts), batch[0])
+        failures: list[KernelError] = []
+        while True:
+            data = self._receive(_ANSWER_SIZE)
+            if wire.acknowledges(data, last):
+                return failures
+            for reply in wire.messages(data):
+                if reply.type == wire.NLMSG_ERROR and reply.sequence >= first:
+                    code, words = wire.read_error(reply.body, reply.flags)
+                    if code:
+                        failures.append(self._error(batch[reply.sequence - first], code, words))
+                    if reply.sequence == last:
+                        return failures
+
+    def _dump_once(self, request: Request) -> list[wire.Message]:
+        self._sequence += 1
+        flags = request.flags | wire.NLM_F_DUMP
+        self._send(wire.message(request.type, flags, self._sequence, request.body), request)
+        found: list[wire.Message] = []
+        while True:
+            for reply in self._replies(self._sequence):
+                if reply.type == wire.NLMSG_ERROR:
+                    raise self._error(request, *wire.read_error(reply.body, reply.flags))
+                if reply.type == wire.NLMSG_DONE:
+                    return found
+                found.append(reply)
+
+    def _send(self, data: bytes, request: Request) -> None:
+        try:
+            self._socket.send(data)
+        except OSError as error:
+            raise KernelError(request.action, error.errno or errno.EIO, namespace=self.namespace) from error
+
+    def _replies(self, first: int) -> Iterator[wire.Message]:
+        """One received datagram's messages that answer requests from this number on."""
+        data = self._receive(_RECEIVE_SIZE)
+        return (reply for reply in wire.messages(data) if reply.sequence >= first)
+
+    def _receive(self, size: int) -> bytes:
+        try:
+            return self._socket.recv(size)
+        except OSError as error:
+            raise KernelError("read the kernel's answer", error.errno or errno.EIO, namespace=self.namespace) from error
+
+    def _error(self, request: Request, code: int, words: str) -> KernelError:
+        return KernelError(request.action, code, namespace=self.namespace, kernel_message=words)

@@ -1,0 +1,1 @@
+"""nftables, through its official Python bindings."""

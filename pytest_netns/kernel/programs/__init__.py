@@ -1,0 +1,1 @@
+"""Programs in namespaces: the supervisor above them, their inits, and what ends them."""

@@ -1,0 +1,255 @@
+"""How programs and Python code get into a namespace with all that belongs to it: processes, mounts, host name.
+
+Entering a PID or mount namespace is a matter of a whole thread, so a namespace in which programs run has a thread of
+its own that is inside for good and does nothing but start them: `subprocess` there costs what it costs anywhere, and
+pytest stays the parent. That thread cannot start threads (its children's PID namespace is foreign), so Python code runs
+on other threads, with the network and mount namespaces only.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import queue
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from pytest_netns.errors import KernelError, NetnsError
+from pytest_netns.kernel.netlink import rtnetlink
+from pytest_netns.kernel.netlink.socket import NetlinkSocket
+from pytest_netns.kernel.programs import supervision, supervisor
+from pytest_netns.kernel.spaces.netns import NetworkNamespace
+from pytest_netns.kernel.system import forking, syscalls
+
+_END_TIMEOUT = 5.0  # seconds the kernel gets to end a PID namespace's processes
+
+T = TypeVar("T")
+
+
+class View:
+    """The processes of a namespace: its init, the thread that starts programs, the mounts for Python code.
+
+    Attributes:
+        owner: PID of the process that made it; a forked child has no thread to start programs, so it makes its own.
+        init: the first of its processes.
+    """
+
+    def __init__(self, namespace: NetworkNamespace) -> None:
+        self.owner = os.getpid()
+        self._namespace = namespace
+        self._supervisor = supervision.supervisor()
+        self.init = self._supervisor.request_init(namespace)
+        self._parts = supervision.parts_of(self.init)
+        self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
+        self._discarded = False
+        self._mounts = -1
+        self._mounts_lock = threading.Lock()
+        self._addresses: NetlinkSocket | None = None
+        self._thread = threading.Thread(target=self._work, name=f"{forking.PREFIX}spawn-{namespace.name}", daemon=True)
+        try:
+            self._thread.start()
+            self.run(lambda: None)
+        except BaseException as error:
+            self.discard()
+            if isinstance(error, RuntimeError):  # "can't start new thread"
+                raise NetnsError(f"cannot run anything in namespace {namespace.name!r}: {error}") from error
+            raise
+
+    @property
+    def has_mounts(self) -> bool:
+        """Whether there is an own view of /etc/hosts and the like."""
+        return bool(self._parts & supervision.MOUNT_VIEW)
+
+    @property
+    def has_pids(self) -> bool:
+        """Whether programs have a PID namespace of their own, so that ending the init ends them all."""
+        return bool(self._parts & supervision.PIDS)
+
+    def run(self, function: Callable[[], T]) -> T:
+        """Run a function on the thread that starts programs; it must not start threads.
+
+        Raises:
+            NetnsError: the namespace's init was killed.
+        """
+        if self.init.has_ended():
+            raise self.init_dead()
+        job = _Job(function)
+        self._jobs.put(job)
+        try:
+            return job.result()
+        except OSError as error:
+            if self.init.is_ending():  # starting a program fails before its end can be seen
+                raise self.init_dead() from error
+            raise
+
+    def write_etc(self, name: str, text: str) -> bool:
+        """Replace one of the files in /etc that this namespace has for itself; False where it has none of that name."""
+        return self.has_mounts and self.run(lambda: _write_own(f"/etc/{name}", text))
+
+    def addresses_changed(self) -> bool:
+        """Whether addresses of the namespace have come or gone since this was last asked, whoever changed them."""
+        return self._addresses is None or self._addresses.has_notifications()
+
+    def enter_for_python(self) -> None:
+        """Move the calling thread, for good, into the network and the mounts, with pytest's own /proc."""
+        if not self.has_mounts:
+            syscalls.setns(self._namespace.fd, syscalls.CLONE_NEWNET)
+            return
+        syscalls.unshare(syscalls.CLONE_FS)
+        directory = os.getcwd()
+        with self._mounts_lock:
+            if self._mounts < 0:
+                self._enter(syscalls.CLONE_NEWNET | syscalls.CLONE_NEWNS)
+                self._mounts = self._make_mounts_for_python()
+            else:
+                self._enter(syscalls.CLONE_NEWNET | syscalls.CLONE_NEWNS)
+                syscalls.setns(self._mounts, syscalls.CLONE_NEWNS)
+        os.chdir(directory)
+
+    def _make_mounts_for_python(self) -> int:
+        """A copy of the mounts without the namespace's /proc: this thread is in pytest's PID namespace."""
+        syscalls.unshare(syscalls.CLONE_NEWNS)
+        if not any(line.startswith("own /proc") for line in self.init.lacks):
+            syscalls.umount("/proc")
+        return os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+
+    def ask_to_end(self) -> None:
+        """SIGTERM to every process inside."""
+        supervision.kill(self.init.pidfd, signal.SIGTERM)
+
+    def has_processes(self) -> bool:
+        """Whether programs run that nobody waits for: daemons, orphans."""
+        try:
+            with open(f"/proc/{self.init.pid}/task/{self.init.pid}/children", encoding="utf-8") as children:
+                return bool(children.read().strip())
+        except FileNotFoundError:
+            return not self.init.has_ended()
+
+    def contains(self, pid: int) -> bool:
+        """Whether a process is in the network namespace."""
+        try:
+            return os.stat(f"/proc/{pid}/ns/net").st_ino == self._namespace.inode
+        except OSError:  # ended, or not ours to look at
+            return False
+
+    def close(self) -> None:
+        """Kill every process inside, and wait until the thread has left; processes of ours still have to be reaped."""
+        supervision.kill(self.init.pidfd, signal.SIGKILL)
+        self._jobs.put(None)
+        if self._thread.is_alive():
+            self._thread.join()
+        mounts, self._mounts = self._mounts, -1
+        if mounts >= 0:
+            os.close(mounts)
+        if self._addresses is not None:
+            self._addresses.close()
+
+    def discard(self) -> None:
+        """Kill every process inside without waiting, and let go of everything; idempotent."""
+        if not self._discarded:
+            self._discarded = True
+            try:
+                self.close()
+            finally:
+                os.close(self.init.pidfd)
+
+    def wait_ended(self, *, wait: bool) -> None:
+        """Wait until no process is left inside; to be called after `close`, once our own have been reaped.
+
+        Args:
+            wait: False where the init was alone, so that its end matters to nobody.
+
+        Raises:
+            NetnsError: some could not be killed within 5 s.
+        """
+        ended = not wait or supervision.wait_ended(self.init.pidfd, _END_TIMEOUT)
+        self.discard()
+        if not ended:
+            raise NetnsError(
+                f"cannot end the processes of namespace {self._namespace.name!r}: its init (PID {self.init.pid}) "
+                f"has not ended within {_END_TIMEOUT:g} s of SIGKILL; a process inside may be stuck in the kernel"
+            )
+
+    def _work(self) -> None:
+        failure: OSError | None = None
+        try:
+            syscalls.unshare(syscalls.CLONE_FS)
+            self._enter(syscalls.CLONE_NEWNET | self._parts)
+            self._addresses = NetlinkSocket(self._namespace.name, groups=rtnetlink.ADDRESS_GROUPS)
+        except OSError as error:
+            failure = error
+        while (job := self._jobs.get()) is not None:
+            if failure is not None:
+                code = failure.errno or errno.EIO
+                job.fail(KernelError("enter namespaces of init", code, namespace=self._namespace.name))
+            else:
+                job.run()
+            del job  # what it made must not live until the next one comes
+
+    def _enter(self, parts: int) -> None:
+        """Enter the init's namespaces; the root directory stays what it is to pytest, which may run in a chroot."""
+        root = os.open(f"/proc/{self.init.pid}/root", os.O_PATH | os.O_CLOEXEC)
+        try:
+            syscalls.setns(self.init.pidfd, parts)
+            if parts & syscalls.CLONE_NEWNS and not os.path.samestat(os.stat("/"), os.fstat(root)):
+                os.chdir(root)
+                os.chroot(".")
+        finally:
+            os.close(root)
+
+    def init_dead(self) -> NetnsError:
+        """What to raise where the init has ended: says what was killed."""
+        what = f"the init process of namespace {self._namespace.name!r} (PID {self.init.pid}) has died"
+        if not self._supervisor.is_alive():
+            what += f", because the supervisor process (PID {self._supervisor.pid}) has"
+        return NetnsError(
+            f"cannot run anything in namespace {self._namespace.name!r}: {what}; "
+            "the processes in it have ended with it, labs made from now on work"
+        )
+
+
+def _write_own(path: str, text: str) -> bool:
+    """Replace a file's text, but only if its header says that it is ours: it may be the machine's own."""
+    header = supervisor.NAMES_HEADER.encode()
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        if os.pread(fd, len(header), 0) != header:
+            return False
+        # Padded instead of cut, so that nobody reads half of a file.
+        os.pwrite(fd, text.encode().ljust(os.fstat(fd).st_size, b"\n"), 0)
+        return True
+    finally:
+        os.close(fd)
+
+
+class _Job(Generic[T]):
+    """A function to run on another thread, and its outcome."""
+
+    def __init__(self, function: Callable[[], T]) -> None:
+        self._function = function
+        self._done = threading.Lock()
+        self._done.acquire()
+        self._value: T
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        try:
+            self._value = self._function()
+        except BaseException as error:
+            self._error = error
+        self._done.release()
+
+    def fail(self, error: BaseException) -> None:
+        self._error = error
+        self._done.release()
+
+    def result(self) -> T:
+        self._done.acquire()
+        if self._error is not None:
+            raise self._error
+        return self._value

@@ -1,0 +1,1 @@
+"""Network namespaces: made, entered, configured, watched until they are gone."""

@@ -1,0 +1,163 @@
+"""Proof that namespaces are gone: the kernel itself says when the last reference to one was dropped.
+
+Each namespace gets a number (nsid) in a hub namespace that exists for this alone; RTM_DELNSID tells of its end, 1-33 ms
+after it. Nobody waits for it: the notifications are read in passing. What has a number is ours: this is how the watchdog
+knows (watchdog.py).
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import struct
+import threading
+import time
+from dataclasses import dataclass
+
+from pytest_netns.kernel.netlink import rtnetlink
+from pytest_netns.kernel.netlink.socket import NetlinkSocket
+from pytest_netns.kernel.spaces.netns import NetworkNamespace
+
+GRACE = 5.0  # seconds after its lab was closed within which a namespace must be gone
+# One that nothing in /proc holds gets longer: the kernel frees namespaces one batch after the other, and on a busy machine
+# it may be seconds behind.
+BUSY = 20.0
+_RTM_GETNSID = 90
+
+
+@dataclass
+class Watched:
+    """A namespace whose end is awaited.
+
+    Attributes:
+        name, owner: the namespace's name, and the test it belongs to.
+        closed: when its lab was closed, on the monotonic clock; None while it is open.
+    """
+
+    name: str
+    owner: str
+    inode: int
+    closed: float | None = None
+
+
+class Hub:
+    """Watches namespaces from one of its own."""
+
+    def __init__(self) -> None:
+        self._namespace = NetworkNamespace.create("hub")
+        try:
+            with self._namespace.entered():
+                self._events = NetlinkSocket("hub", groups=(rtnetlink.RTNLGRP_NSID,))
+        except BaseException:
+            self._namespace.close()
+            raise
+        self._watched: dict[int, Watched] = {}
+        self._next = 0
+        self._lock = threading.Lock()
+
+    def watch(self, namespace: NetworkNamespace, owner: str) -> Watched:
+        """Watch a namespace from now on."""
+        with self._lock:
+            nsid = self._next
+            self._next += 1
+            self._namespace.netlink.request(rtnetlink.add_nsid(namespace.fd, nsid))
+            watched = self._watched[nsid] = Watched(namespace.name, owner, namespace.inode)
+        return watched
+
+    def another_socket(self) -> NetlinkSocket:
+        """A netlink socket with which a process can ask for the number of a namespace: those without one are not ours."""
+        with self._namespace.entered():
+            return NetlinkSocket("hub")
+
+    def alive(self) -> list[Watched]:
+        """The closed namespaces the kernel has not freed yet."""
+        with self._lock:
+            self._drain()
+            return [watched for watched in self._watched.values() if watched.closed is not None]
+
+    def overdue(self, grace: float) -> list[Watched]:
+        """The namespaces whose lab was closed that many seconds ago, and which are still alive."""
+        if self._late(grace):
+            self._ask()  # nothing is said of a namespace because a notification was missed
+        return self._late(grace)
+
+    def _late(self, grace: float) -> list[Watched]:
+        now = time.monotonic()
+        return [watched for watched in self.alive() if watched.closed is not None and now - watched.closed >= grace]
+
+    def _ask(self) -> None:
+        with self._lock:
+            self._list()
+
+    def forget(self, watched: Watched) -> None:
+        """Speak of a namespace no more: it has been told of."""
+        with self._lock:
+            self._watched = {nsid: each for nsid, each in self._watched.items() if each is not watched}
+
+    def wait(self, deadline: float) -> None:
+        """Wait until all closed namespaces are gone, or a time on the monotonic clock."""
+        pause = threading.Event()
+        while self.alive():
+            if time.monotonic() >= deadline:
+                self._ask()
+                return
+            pause.wait(0.002)
+
+    def close(self) -> None:
+        """Stop watching."""
+        self._events.close()
+        self._namespace.close()
+
+    def _drain(self) -> None:
+        try:
+            for message in self._events.notifications():
+                if message.type == rtnetlink.RTM_DELNSID:
+                    self._watched.pop(rtnetlink.parse_nsid(message.body), None)
+        except OSError:  # some were lost, and the kernel drops further ones without a word until all have been taken
+            self._events.has_notifications()
+            self._list()
+
+    def _list(self) -> None:
+        """Keep what the kernel still has a number for; the lock is held."""
+        left = self._numbers()
+        self._watched = {nsid: watched for nsid, watched in self._watched.items() if nsid in left}
+
+    def _numbers(self) -> set[int]:
+        """All numbers that still lead to a namespace."""
+        request = rtnetlink.Request(("list namespaces",), _RTM_GETNSID, struct.pack("=Bxxx", 0))
+        return set(self._namespace.netlink.dump(request, rtnetlink.parse_nsid))
+
+
+_hub: Hub | None = None
+_lock = threading.Lock()
+
+
+def hub() -> Hub:
+    """The hub of this process."""
+    global _hub
+    with _lock:
+        if _hub is None:
+            _hub = Hub()
+            atexit.register(_close)
+        return _hub
+
+
+def hub_if_any() -> Hub | None:
+    """The hub, if a namespace has ever been made in this process."""
+    return _hub
+
+
+def _close() -> None:
+    global _hub
+    if _hub is not None:
+        _hub.close()
+        _hub = None
+
+
+def _after_fork_in_child() -> None:
+    global _lock
+    _lock = threading.Lock()
+    _close()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,114 @@
+"""Who keeps a network namespace alive: processes in it, descriptors of it, sockets of it, mounts of it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+
+_SIOCGSKNS = 0x894C  # the network namespace of a socket, netdevice(7)
+UNKNOWN = "nothing in /proc does: it may be a TCP connection that the kernel is still closing"
+
+
+def find(inode: int) -> list[str]:
+    """A phrase for each holder of the namespace with this number, as far as this process may look."""
+    link = f"net:[{inode}]"
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            pid = int(entry)
+            found += [f"{what} of process {pid} ({_program(pid)})" for what in _held_by(pid, inode, link)]
+    return found
+
+
+def suspects() -> list[str]:
+    """A phrase for each unix socket with descriptors nobody has received yet: the kernel tells how many, not of what."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            pid = int(entry)
+            found += [
+                f"unix socket {descriptor} of process {pid} ({_program(pid)}) has descriptors in flight ({count}), perhaps of it"
+                for descriptor, count in _queued(pid)
+            ]
+    return found
+
+
+def _queued(pid: int) -> Iterator[tuple[str, int]]:
+    """The unix sockets of a process with descriptors in their queue, and how many; since Linux 5.6."""
+    with contextlib.suppress(OSError):
+        for descriptor in os.listdir(f"/proc/{pid}/fdinfo"):
+            count = int(_read(f"/proc/{pid}/fdinfo/{descriptor}").partition("scm_fds:")[2].split("\n")[0] or 0)
+            if count:
+                yield descriptor, count
+
+
+def _held_by(pid: int, inode: int, link: str) -> Iterator[str]:
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with contextlib.suppress(OSError):
+                if os.readlink(f"/proc/{pid}/task/{thread}/ns/net") == link:
+                    yield f"thread {thread}" + (f" {_thread_name(pid, thread)}" if int(thread) != pid else "")
+    with contextlib.suppress(OSError):
+        for descriptor in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                target = os.readlink(f"/proc/{pid}/fd/{descriptor}")
+                if target == link or re.fullmatch(r"/proc/\d+/(task/\d+/)?net/.*", target):
+                    yield f"descriptor {descriptor} ({target})"
+                elif target.startswith("socket:") and _socket_is_of(pid, int(descriptor), inode):
+                    yield f"socket {descriptor}"
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="replace") as mounts:
+        for line in mounts:
+            if f" {link} " in line:
+                yield f"mount {line.split()[4]}"
+
+
+def _socket_is_of(pid: int, descriptor: int, inode: int) -> bool:
+    """Whether a process's socket belongs to the namespace."""
+    own = _take(pid, descriptor)
+    if own is None:
+        return False
+    try:
+        namespace = fcntl.ioctl(own, _SIOCGSKNS)
+        try:
+            return os.fstat(namespace).st_ino == inode
+        finally:
+            os.close(namespace)
+    except OSError:
+        return False
+    finally:
+        os.close(own)
+
+
+def _take(pid: int, descriptor: int) -> int | None:
+    """A copy of a process's descriptor, pidfd_getfd(2); None where that is refused."""
+    from pytest_netns.kernel.system import syscalls
+
+    try:
+        if pid == os.getpid():
+            return os.dup(descriptor)
+        pidfd = os.pidfd_open(pid)
+        try:
+            return syscalls.pidfd_getfd(pidfd, descriptor)
+        finally:
+            os.close(pidfd)
+    except OSError:
+        return None
+
+
+def _program(pid: int) -> str:
+    return _read(f"/proc/{pid}/comm")
+
+
+def _thread_name(pid: int, thread: str) -> str:
+    return _read(f"/proc/{pid}/task/{thread}/comm")
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read().strip()
+    except OSError:
+        return "ended"

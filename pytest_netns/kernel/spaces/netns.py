@@ -1,0 +1,216 @@
+"""Network namespaces without a name: made, entered, left.
+
+A namespace is held by one close-on-exec descriptor alone, never bound under /run/netns: no name can collide, and when
+the process dies, by SIGKILL too, the kernel frees it. The real host's namespace is never configured.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+
+from pytest_netns.errors import KernelError, UnavailableError
+from pytest_netns.kernel.netlink import rtnetlink
+from pytest_netns.kernel.netlink.socket import NetlinkSocket
+from pytest_netns.kernel.spaces import sysctls
+from pytest_netns.kernel.spaces.interface_settings import InterfaceSettings
+from pytest_netns.kernel.system import diagnosis, interrupts, syscalls
+
+THREAD_NAMESPACE = "/proc/thread-self/ns/net"  # /proc/self would be the main thread's
+LOOPBACK_INDEX = 1
+_FIRST_INDEX = 101  # interface indices we give; the kernel's own, for interfaces users make themselves, start at 2
+_CREATE_DEADLINE = 2.0  # seconds; freed namespaces are counted until the kernel has freed them, 1-33 ms later
+_LOOPBACK_UP = rtnetlink.set_link(LOOPBACK_INDEX, "lo", up=True)
+
+
+_open: weakref.WeakSet[NetworkNamespace] = weakref.WeakSet()
+os.register_at_fork(after_in_child=_open.clear)  # a forked copy has descriptors of what is not its own
+
+
+def are_open() -> bool:
+    """Whether this process has made namespaces that are still open."""
+    return bool(_open)
+
+
+class NetworkNamespace:
+    """A network namespace held by a descriptor.
+
+    Attributes:
+        name: for errors.
+        fd: the descriptor, close-on-exec; -1 once closed.
+        inode: its number, the same that ``readlink /proc/PID/ns/net`` shows.
+        netlink: a routing netlink socket that belongs to it.
+        interface_settings: its IPv4 settings over netlink.
+    """
+
+    def __init__(self, name: str, fd: int, netlink: NetlinkSocket) -> None:
+        self.name = name
+        self.fd = fd
+        self.netlink = netlink
+        self.interface_settings = InterfaceSettings(netlink)
+        self.inode = os.fstat(fd).st_ino
+        self._next_index = _FIRST_INDEX
+        _open.add(self)
+
+    @classmethod
+    def create(cls, name: str, first: Callable[[NetworkNamespace], None] | None = None) -> NetworkNamespace:
+        """A new namespace with its loopback interface up; the calling thread stays where it is.
+
+        Args:
+            name: for errors.
+            first: what to do with it while the thread is still inside.
+        """
+        _home_descriptor(name)
+        back = os.open(THREAD_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            _unshare_with_retries(name)
+            fd = os.open(THREAD_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                namespace = cls(name, fd, NetlinkSocket(name))
+            except BaseException:
+                os.close(fd)
+                raise
+            try:
+                namespace.netlink.request(_LOOPBACK_UP)
+                namespace._set_defaults()
+                if first is not None:
+                    first(namespace)
+            except BaseException:
+                namespace.close()
+                raise
+        finally:
+            restore(back)
+        return namespace
+
+    def _set_defaults(self) -> None:
+        """Run inside: the settings every namespace starts with.
+
+        For each namespace the kernel makes those files of /proc/sys anew that somebody opens, and has them to free again,
+        so what is right already is not written.
+        """
+        for key, value in sorted(sysctls.defaults().items() - self.interface_settings.inherited().items()):
+            # No IPv6, or a read-only /proc/sys: what needs a setting that could not be made fails with its own error.
+            with contextlib.suppress(OSError):
+                self.write_sysctl(key, value)
+
+    def write_sysctl(self, key: str, value: str) -> None:
+        """Write below /proc/sys/net, or, where that is read-only, to each interface; the calling thread is inside."""
+        try:
+            sysctls.write(key, value)
+        except OSError as error:
+            if error.errno != errno.EROFS or not self.interface_settings.write(key, value):
+                raise
+
+    def next_index(self) -> int:
+        """An interface index nobody has used here yet, so that one message can name what the one before it makes."""
+        index = self._next_index
+        self._next_index += 1
+        return index
+
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[None]:
+        """The calling thread is inside for the time of the block."""
+        back = os.open(THREAD_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            try:
+                syscalls.setns(self.fd, syscalls.CLONE_NEWNET)
+            except OSError as error:
+                raise KernelError("enter namespace", error.errno or errno.EIO, namespace=self.name) from error
+            yield
+        finally:
+            restore(back)
+
+    def close(self) -> None:
+        """Let go of the namespace; the kernel frees it unless something else holds it. Idempotent."""
+        fd, self.fd = self.fd, -1
+        _open.discard(self)
+        self.netlink.close()
+        if fd >= 0:
+            os.close(fd)
+
+
+@interrupts.uninterrupted
+def restore(fd: int) -> None:
+    """Put the calling thread back into the namespace behind a descriptor, and close that, or end the process: it must never run on in the wrong network."""
+    try:
+        syscalls.setns(fd, syscalls.CLONE_NEWNET)
+    except OSError as error:
+        if current_inode() == os.fstat(fd).st_ino:
+            return  # it has never left: who may not make namespaces may not enter them either
+        abort(f"cannot return to the network namespace the thread came from: {error}")
+    finally:
+        os.close(fd)
+
+
+_home = -1
+
+
+@contextlib.contextmanager
+def home() -> Iterator[None]:
+    """The calling thread is in the namespace the process started in, for the time of the block."""
+    back = os.open(THREAD_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        syscalls.setns(_home_descriptor(), syscalls.CLONE_NEWNET)
+        yield
+    finally:
+        restore(back)
+
+
+def _home_descriptor(name: str = "") -> int:
+    """Opened when the first namespace is made, while no thread has entered one yet.
+
+    Raises:
+        UnavailableError: entering a namespace is refused; found out before a thread leaves, as it could not come back.
+    """
+    global _home
+    if _home < 0:
+        fd = os.open(THREAD_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            syscalls.setns(fd, syscalls.CLONE_NEWNET)
+        except OSError as error:
+            os.close(fd)
+            raise _creation_error(name, error) from error
+        _home = fd
+    return _home
+
+
+def abort(reason: str) -> None:
+    """Say why and end the process at once, without finalizers: they would run in the wrong network."""
+    sys.stderr.write(f"\npytest-netns: {reason}\npytest-netns: ending the process\n")
+    sys.stderr.flush()
+    os._exit(70)
+
+
+def current_inode() -> int:
+    """The number of the network namespace the calling thread is in."""
+    return os.stat(THREAD_NAMESPACE).st_ino
+
+
+def _unshare_with_retries(name: str) -> None:
+    deadline = time.monotonic() + _CREATE_DEADLINE
+    delay = 0.001
+    while True:
+        try:
+            syscalls.unshare(syscalls.CLONE_NEWNET)
+            return
+        except OSError as error:
+            if error.errno == errno.ENOSPC and time.monotonic() < deadline:
+                threading.Event().wait(delay)
+                delay *= 2
+                continue
+            raise _creation_error(name, error) from error
+
+
+def _creation_error(name: str, error: OSError) -> Exception:
+    number = error.errno or errno.EIO
+    cause, remedy = diagnosis.explain("network namespace", number)
+    if number in (errno.EPERM, errno.EACCES, errno.ENOSYS):
+        return UnavailableError("network namespaces", f"creating one is refused: {cause}", remedy)
+    words = cause.partition(" (")[0] if remedy else ""
+    return KernelError("create network namespace", number, namespace=name, kernel_message=words, remedy=remedy)

@@ -1,0 +1,70 @@
+"""Settings below /proc/sys/net, those of the network namespace the calling thread is in: read, written, and what they start as."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import os
+
+from pytest_netns.kernel.system import syscalls
+
+_ROOT = "/proc/sys/net"
+
+
+def write(key: str, value: str) -> None:
+    """Write a setting; the key is its path below /proc/sys/net."""
+    try:
+        fd = os.open(f"{_ROOT}/{key}", os.O_WRONLY | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno != errno.EROFS or (fresh := _fresh_proc()) is None:
+            raise
+        fd = os.open(f"sys/net/{key}", os.O_WRONLY | os.O_CLOEXEC, dir_fd=fresh)
+    try:
+        os.write(fd, value.encode())
+    finally:
+        os.close(fd)
+
+
+def read(key: str) -> str:
+    """A setting's value."""
+    with open(f"{_ROOT}/{key}", encoding="utf-8", errors="replace") as file:
+        return file.read().strip()
+
+
+@functools.cache
+def defaults() -> dict[str, str]:
+    """What a namespace is to start with, by key; first called by a thread in a new one."""
+    wanted = {
+        # Inherited from the host, and they decide what tests see.
+        "ipv4/ip_forward": "0",
+        "ipv4/conf/all/rp_filter": "0",
+        "ipv4/conf/default/forwarding": "0",
+        "ipv4/conf/default/rp_filter": "0",
+        # An orphaned connection over a dead cable would keep the namespace alive for 104 s; with one retry 0.7 s.
+        "ipv4/tcp_orphan_retries": "1",
+        "ipv4/ping_group_range": _all_groups(),
+        # Without duplicate address detection an address is usable at once instead of after 1.6 s.
+        "ipv6/conf/default/accept_dad": "0",
+    }
+    # The kernel's own value, unless the administrator has new namespaces inherit another: net.core.devconf_inherit_init_net.
+    with contextlib.suppress(OSError):
+        if read("ipv6/conf/all/accept_dad") != "0":
+            wanted["ipv6/conf/all/accept_dad"] = "0"
+    return wanted
+
+
+def _all_groups() -> str:
+    """Every group may ping without privilege; in a user namespace only mapped groups are accepted."""
+    with open("/proc/self/gid_map", encoding="utf-8") as gid_map:
+        first, _, count = (int(number) for number in gid_map.readline().split())
+    return f"{first} {min(first + count - 1, 2147483647)}"
+
+
+@functools.cache
+def _fresh_proc() -> int | None:
+    """A /proc of our own: containers mount theirs read-only, and may let root have another. None where they do not."""
+    try:
+        return syscalls.mount_detached("proc")
+    except OSError:
+        return None

@@ -1,0 +1,1 @@
+"""Processes, privileges, system calls and /proc."""

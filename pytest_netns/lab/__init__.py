@@ -1,0 +1,1 @@
+"""Lab and the handles it hands out: namespaces, interfaces, bridges."""

@@ -1,0 +1,115 @@
+"""From a topology's values to the lab's namespaces: every decision was made by the topology, this only carries it out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, TypeVar
+
+from pytest_netns.lab import routing
+from pytest_netns.parts.gateway.forward import PortForwardSpec
+from pytest_netns.parts.gateway.masquerade import MasqueradeSpec
+from pytest_netns.parts.links.ends import InterfaceSpec
+from pytest_netns.parts.routes import RouteSpec
+from pytest_netns.values.naming import bridge_side_name
+
+if TYPE_CHECKING:
+    from pytest_netns.lab.lab import Lab
+    from pytest_netns.topology import Topology
+
+Part = TypeVar("Part", RouteSpec, MasqueradeSpec, PortForwardSpec)
+
+
+def build(lab: Lab, topology: Topology) -> None:
+    """Add all of a topology to a lab; its namespaces may be there already, bare."""
+    plan = topology.assigned()
+    for name in plan.namespace_names:
+        if name not in lab:
+            lab.add_namespace(name)
+    nat = {rule.namespace for rule in plan.masquerades} | {rule.namespace for rule in plan.port_forwards}
+    for spec in plan.namespaces:
+        namespace = lab[spec.name]
+        if spec.forwarding and spec.name not in nat:  # NAT makes a router of it anyway
+            namespace.enable_forwarding()
+        if spec.resolver:
+            namespace.resolver = spec.resolver
+        for hostname in spec.hostnames:
+            lab.add_hostname(hostname, namespace)
+    _connect(lab, plan)
+    for spec in plan.namespaces:
+        for name, value in spec.sysctls:  # after the interfaces, since some are settings of theirs
+            lab[spec.name].sysctl(name, value)
+    _route(lab, plan)
+    for spec in plan.namespaces:
+        if spec.nft:
+            lab[spec.name].nft(spec.nft)
+
+
+def _connect(lab: Lab, plan: Topology) -> None:
+    """Make the bridges and veth pairs."""
+    ends = [
+        *(port for bridge in plan.bridges for port in bridge.ports),
+        *(end for veth in plan.veths for end in veth.ends),
+    ]
+    given: dict[
+        str, set[str]
+    ] = {}  # names the topology gives, which must not be taken by those found for the bridges' sides
+    for end in ends:
+        given.setdefault(end.namespace, set()).add(_named(end))
+    for spec in plan.bridges:
+        home = lab[spec.namespace]
+        bridge = lab.add_bridge(spec.name, spec.addresses, namespace=home, mtu=spec.mtu)
+        taken = home._names | given.get(spec.namespace, set())
+        for port in spec.ports:
+            side = bridge_side_name(port.namespace, taken)
+            taken.add(side)
+            lab._connect(
+                (home, lab[port.namespace]),
+                ((), port.addresses),
+                (side, _named(port)),
+                (port.mtu, port.mtu),
+                (None, port.mac),
+                bridge=bridge,
+            )
+        if spec.ports:
+            bridge._settle()
+        if spec.mtu is not None and any(port.mtu is not None and port.mtu < spec.mtu for port in spec.ports):
+            bridge.mtu = spec.mtu  # the kernel has made it that of the smallest port
+    for veth in plan.veths:
+        a, b = veth.ends
+        lab._connect(
+            (lab[a.namespace], lab[b.namespace]),
+            (a.addresses, b.addresses),
+            (_named(a), _named(b)),
+            (a.mtu, b.mtu),
+            (a.mac, b.mac),
+        )
+
+
+def _route(lab: Lab, plan: Topology) -> None:
+    """Add each namespace's routes in one send, and its NAT rules in one transaction."""
+    for name, routes in _by_namespace(plan.routes).items():
+        namespace = lab[name]
+        requests = [
+            routing.route_request(namespace, route.destination, route.via, route.dev, route.metric) for route in routes
+        ]
+        namespace._netlink.request(*requests)
+    masquerades, port_forwards = _by_namespace(plan.masquerades), _by_namespace(plan.port_forwards)
+    for name in dict.fromkeys([*masquerades, *port_forwards]):
+        namespace = lab[name]
+        namespace._add_nat(
+            [namespace._masquerade(rule.source, rule.out) for rule in masquerades.get(name, [])],
+            [namespace._port_forward(rule.port, rule.to, rule.protocol) for rule in port_forwards.get(name, [])],
+        )
+
+
+def _by_namespace(parts: Iterable[Part]) -> dict[str, list[Part]]:
+    """The parts of each namespace, in their order."""
+    found: dict[str, list[Part]] = {}
+    for part in parts:
+        found.setdefault(part.namespace, []).append(part)
+    return found
+
+
+def _named(end: InterfaceSpec) -> str:
+    assert end.name is not None  # an assigned topology names every interface
+    return end.name

@@ -1,0 +1,124 @@
+"""The labs that tests and fixtures get, and what is built in them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_netns.errors import InvalidTopologyError
+
+if TYPE_CHECKING:
+    from pytest_netns.lab.lab import Lab
+    from pytest_netns.topology import Topology
+
+_NAMES_IN_ID = 4
+
+
+class LabFactory:
+    """Makes labs that live as long as their block: for fixtures of module or session scope.
+
+    Attributes:
+        labs: those that are open.
+    """
+
+    def __init__(self) -> None:
+        self.labs: list[Lab] = []
+
+    @contextlib.contextmanager
+    def lab(self, topology: Topology | str | None = None, *, owner: str = "netns_factory") -> Iterator[Lab]:
+        """A lab for the time of the block: ``with netns_factory.lab() as lab: yield lab``.
+
+        Args:
+            topology: what to build at once: a Topology, or the name of a picture (``"pair"``, ``"lan"``, ``"nat"``).
+            owner: named in reports.
+        """
+        with open_lab(owner) as lab:
+            if topology is not None:
+                lab.build(_picture(topology) if isinstance(topology, str) else topology)
+            self.labs.append(lab)
+            try:
+                yield lab
+            finally:
+                self.labs.remove(lab)
+
+
+@contextlib.contextmanager
+def open_lab(owner: str, *, recorded: bool = False) -> Iterator[Lab]:
+    """A lab that is closed at the end, with every block of it that the thread is still in left first.
+
+    Args:
+        owner: named in reports.
+        recorded: whether its packets are captured from the start.
+    """
+    from pytest_netns.lab.lab import Lab
+    from pytest_netns.running import entering
+
+    lab = Lab(owner)
+    if recorded:
+        lab._record()
+    depth = entering.depth()
+    try:
+        yield lab
+    finally:
+        entering.leave_all(depth)
+        lab.close()
+
+
+# -- topologies ------------------------------------------------------------------------------------
+
+
+def build_picture(lab: Lab, name: str) -> Lab:
+    """Add a ready-made picture, unless the marker has built it already."""
+    picture = _picture(name)
+    if picture not in lab._built:
+        lab.build(picture)
+    return lab
+
+
+def build_parameter(lab: Lab, parameter: object, file: Path, root: Path) -> None:
+    """Add what ``parametrize("netns", ..., indirect=True)`` gives: whatever the marker takes as its topology."""
+    if parameter is not None:
+        lab.build(topology_of(parameter, file, root))
+
+
+def topology_id(value: object) -> str | None:
+    """How a Topology is shown in the id of a parametrized test: the picture's name, or the namespaces'."""
+    from pytest_netns.topology import PICTURES, Topology
+
+    if not isinstance(value, Topology):
+        return None
+    for name, picture in PICTURES.items():
+        if value == picture:
+            return name
+    names = value.namespace_names
+    more = f"+{len(names) - _NAMES_IN_ID}" if len(names) > _NAMES_IN_ID else ""
+    return "-".join(names[:_NAMES_IN_ID]) + more or "empty"
+
+
+def topology_of(given: object, file: Path, root: Path) -> Topology:
+    """What a marker or parameter names: a picture, a file relative to the test file and then the root, or a Topology."""
+    from pytest_netns.topology import Topology
+
+    if isinstance(given, Topology):
+        return given
+    if isinstance(given, str | os.PathLike):
+        name = os.fspath(given)
+        if not name.endswith(".toml"):
+            return _picture(name)
+        for place in (file.parent, root):
+            if (place / name).is_file():
+                return Topology.from_toml(place / name)
+        raise InvalidTopologyError(f"cannot read topology {name!r}: no such file in {file.parent} or {root}")
+    raise InvalidTopologyError(
+        f"cannot use {given!r} as topology: give the name of a picture, a path to a .toml file, or a Topology"
+    )
+
+
+def _picture(name: str) -> Topology:
+    from pytest_netns import values
+    from pytest_netns.topology import PICTURES
+
+    return PICTURES[values.parse_choice(name, PICTURES, "picture")]

@@ -1,0 +1,360 @@
+"""Lab: makes namespaces and what joins them, owns them, and undoes it all."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, TypeVar
+
+from pytest_netns import values
+from pytest_netns.errors import InvalidTopologyError, NetnsError, fails_as
+from pytest_netns.kernel.netlink import rtnetlink
+from pytest_netns.kernel.programs import supervision, sweeping
+from pytest_netns.kernel.spaces import destruction
+from pytest_netns.kernel.spaces.netns import NetworkNamespace
+from pytest_netns.lab import connecting
+from pytest_netns.lab.hosts import Names
+from pytest_netns.lab.interface import AddressArgument, Bridge, VethPair, parse_addresses
+from pytest_netns.lab.namespace import Namespace
+from pytest_netns.running import ending, resolving
+from pytest_netns.values import IPAddress, naming
+
+if TYPE_CHECKING:
+    from pytest_netns.packets.capture import Capture
+    from pytest_netns.topology import Topology
+
+T = TypeVar("T")
+
+HOST = "host"
+_KEPT_FAILURES = 20
+_NO_BRIDGE_FILTERS = {f"net.bridge.bridge-nf-call-{filter_}": 0 for filter_ in ("iptables", "ip6tables", "arptables")}
+
+
+class Lab:
+    """A set of namespaces that belong together, and end together.
+
+    Args:
+        owner: who it belongs to, such as the test's node id; named in reports.
+    """
+
+    def __init__(self, owner: str = "") -> None:
+        self.owner = owner
+        self._namespaces: dict[str, Namespace] = {}
+        self._built: list[Topology] = []
+        self._undo: list[Callable[[], None]] = []
+        self._closed = False
+        self._lock = threading.RLock()
+        self._failures: collections.deque[subprocess.SubprocessError] = collections.deque(maxlen=_KEPT_FAILURES)
+        self._entered: dict[int, int] = {}
+        self._names = Names(self)
+        self._captures: list[Capture] = []
+        self._recording: Capture | None = None
+
+    # -- making ---------------------------------------------------------------------------------------
+
+    @property
+    def host(self) -> Namespace:
+        """The namespace called "host", made on first use: the machine in the middle of the picture, never the real one."""
+        return self._namespaces.get(HOST) or self.add_namespace(HOST)
+
+    @fails_as("add namespace")
+    def add_namespace(self, name: str) -> Namespace:
+        """Make an isolated network with nothing but a loopback interface, which is up.
+
+        Raises:
+            InvalidTopologyError: the name is invalid or taken.
+            UnavailableError: this machine does not let this user make network namespaces.
+        """
+        self._check_open()
+        values.parse_name(name)
+        with self._lock:
+            if name in self._namespaces:
+                raise InvalidTopologyError(f"cannot add namespace {name!r}: this lab has one of that name already")
+            hub = destruction.hub()
+            try:
+                kernel = NetworkNamespace.create(name, self._capture_first)
+                try:
+                    watched = hub.watch(kernel, self.owner)
+                except BaseException:
+                    kernel.close()
+                    raise
+            except BaseException:
+                for capture in self._captures:
+                    capture.remove(name)
+                raise
+            namespace = Namespace(self, kernel)
+
+            def undo() -> None:
+                watched.closed = time.monotonic()
+                resolving.unregister(namespace)
+                kernel.close()
+
+            self._undo.append(undo)
+            self._namespaces[name] = namespace
+            self._names.changed(namespace)
+        return namespace
+
+    def add_veth(
+        self,
+        red: Namespace,
+        blue: Namespace,
+        *,
+        addresses: tuple[AddressArgument, AddressArgument] = (None, None),
+        names: tuple[str | None, str | None] = (None, None),
+        mtu: int | None = None,
+    ) -> VethPair:
+        """Join two namespaces by a cable: a veth pair with one end in each, both up.
+
+        Args:
+            red, blue: where the ends go; may be the same.
+            addresses: one for each end, with prefix length; each may be several, or None.
+            names: of the interfaces; default ``veth-NAMESPACE``.
+            mtu: in bytes, for both ends.
+        """
+        if len(addresses) != 2 or len(names) != 2:
+            raise InvalidTopologyError("cannot add veth pair: addresses and names take two items, one for each end")
+        parsed = (parse_addresses(addresses[0]), parse_addresses(addresses[1]))
+        for namespace in (red, blue):
+            self._check_member(namespace)
+        first, second = names
+        if first is None:
+            first = naming.default_interface_name(red.name, red._names)
+        if second is None:
+            taken = blue._names | ({first} if blue is red else set())
+            second = naming.default_interface_name(blue.name, taken)
+        return self._connect((red, blue), parsed, (first, second), (mtu, mtu))
+
+    @fails_as("add bridge")
+    def add_bridge(
+        self, name: str, address: AddressArgument = None, *, namespace: Namespace | None = None, mtu: int | None = None
+    ) -> Bridge:
+        """Make a bridge: a switch that joins many namespaces, see `Bridge.attach`.
+
+        Args:
+            name: the interface's name.
+            address: an address for its namespace on the bridge, with prefix length, or several.
+            namespace: where it is; default ``lab.host``.
+            mtu: in bytes.
+        """
+        self._check_open()
+        addresses = parse_addresses(address)
+        if mtu is not None:
+            values.parse_mtu(mtu)
+        values.parse_interface_name(name)
+        place = self.host if namespace is None else namespace
+        self._check_member(place)
+        connecting.check_name_free(place, name)
+        with self._lock:
+            bridge = Bridge(place, name, place._kernel.next_index())
+            requests = [rtnetlink.add_bridge(name, bridge.index, mtu=mtu)]
+            requests += place._kernel.interface_settings.of(bridge.index, name)
+            requests += [rtnetlink.add_address(bridge.index, name, item) for item in addresses]
+            connecting.make(bridge, [(place, requests)])
+            connecting.register(bridge)
+        bridge._wait_usable(addresses)
+        # The bridge module may hand what crosses a bridge to nft; NAT would then happen in the wrong place.
+        with contextlib.suppress(NetnsError):  # the module is not loaded
+            place._write_sysctls(_NO_BRIDGE_FILTERS)
+        return bridge
+
+    def add_hostname(self, hostname: str, target: Namespace | str | IPAddress) -> None:
+        """Have a further name lead to a namespace, for everything that runs in this lab.
+
+        Args:
+            hostname: such as ``"api.example.com"``.
+            target: a namespace, its name, or an address.
+        """
+        self._check_open()
+        if isinstance(target, str) and target in self:
+            target = self[target]
+        if isinstance(target, Namespace):
+            self._check_member(target)
+            self._names.add(hostname, target)
+        else:
+            self._names.add(hostname, values.parse_address(target, "target of a host name"))
+
+    def build(self, topology: Topology) -> None:
+        """Add all of a topology, which was validated as a whole when it was made.
+
+        Raises:
+            InvalidTopologyError: something of that name is in this lab already.
+        """
+        from pytest_netns.lab import building
+
+        self._check_open()
+        with self._names.held():
+            building.build(self, topology)
+        self._built.append(topology)
+
+    # -- reading --------------------------------------------------------------------------------------
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has been closed."""
+        return self._closed
+
+    @contextlib.contextmanager
+    def capture(self) -> Iterator[Capture]:
+        """The packets that all interfaces of all namespaces send and receive during the block, and after it::
+
+        with lab.capture() as packets:
+            red.run("ping -c1 192.168.15.2")
+        assert any(packet.protocol == "arp" for packet in packets)
+        """
+        capture = self._start_capture()
+        try:
+            yield capture
+        finally:
+            self._captures.remove(capture)
+            capture.stop()
+
+    def wait_until(self, condition: Callable[[], T], timeout: float = 5) -> T:
+        """Ask again and again until a condition is true; returns what it gave::
+
+            lab.wait_until(lambda: "lease" in server.output)
+            lab.wait_until(lambda: red.run("curl -sf http://blue/"))
+
+        Args:
+            condition: called without arguments; a command that fails in it (`CommandError`) counts as not yet.
+            timeout: seconds.
+
+        Raises:
+            NotReadyError: it was not true in time; shows what it gave last, or the command that failed.
+        """
+        from pytest_netns.running import waiting
+
+        return waiting.until(self, condition, timeout)
+
+    def draw(self, format: str = "text") -> str:
+        """A drawing of the network as it is now.
+
+        Args:
+            format: ``"text"``, ``"mermaid"`` or ``"svg"``.
+        """
+        from pytest_netns.drawing import Sketch, draw
+        from pytest_netns.explaining import networks
+
+        self._check_open()
+        return draw(Sketch.from_states(networks.networks(self)), format)
+
+    def __getitem__(self, name: str) -> Namespace:
+        try:
+            return self._namespaces[name]
+        except KeyError:
+            listing = values.suggest(name, self._namespaces)
+            raise InvalidTopologyError(f"cannot find namespace {name!r} in this lab: {listing}") from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._namespaces
+
+    def __iter__(self) -> Iterator[Namespace]:
+        return iter(tuple(self._namespaces.values()))
+
+    def __len__(self) -> int:
+        return len(self._namespaces)
+
+    def __repr__(self) -> str:
+        return f"<Lab {', '.join(self._namespaces) or 'empty'}{' (closed)' if self._closed else ''}>"
+
+    # -- ending ---------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """End all processes and free all namespaces; idempotent.
+
+        What still runs gets SIGTERM, half a second for all namespaces together, then SIGKILL. Everything is undone even
+        if some of it fails; the errors are raised at the end, several as an `ExceptionGroup`.
+        """
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        errors: list[Exception] = []
+        interrupted: BaseException | None = None
+        steps: list[Callable[[], object]] = [lambda: self._end_processes(errors), self._kill_processes]
+        steps += [capture.stop for capture in self._captures]
+        for step in (*steps, *reversed(self._undo)):
+            try:
+                step()
+            except Exception as error:
+                errors.append(error)
+            except BaseException as interrupt:  # Ctrl-C: what is left to undo is undone all the same
+                interrupted = interrupt
+        self._undo.clear()
+        if interrupted is not None:
+            for each in errors:
+                interrupted.add_note(str(each))
+            raise interrupted
+        if len(errors) > 1:
+            raise ExceptionGroup(f"cannot close lab{f' of {self.owner}' if self.owner else ''} cleanly", errors)
+        if errors:
+            raise errors[0]
+
+    def __enter__(self) -> Lab:
+        self._check_open()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    _end_processes = ending.end_processes
+    _kill_processes = ending.kill_processes
+
+    def _record(self) -> None:
+        """Capture all packets for the report of the test."""
+        self._recording = self._start_capture(by_itself=True)
+
+    def _forget_recording(self) -> None:
+        """Let go of the packets at once, rather than when Python gets to the cycles a lab is in."""
+        if self._recording is not None:
+            self._captures.remove(self._recording)
+            self._recording = None
+
+    def _start_capture(self, *, by_itself: bool = False) -> Capture:
+        """Capture from now on until the lab is closed, namespaces that are added later too."""
+        from pytest_netns.packets.capture import Capture
+
+        self._check_open()
+        capture = Capture(by_itself=by_itself)
+        with self._lock:
+            self._captures.append(capture)
+            for namespace in self:
+                capture.add(namespace._kernel)
+        return capture
+
+    def _capture_first(self, kernel: NetworkNamespace) -> None:
+        """Have a new namespace captured, while the calling thread is still inside."""
+        for capture in self._captures:
+            capture.add(kernel, inside=True)
+
+    # -- for the other modules ------------------------------------------------------------------------
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise NetnsError("cannot use this lab: it is closed; make a new one")
+
+    def _check_member(self, namespace: Namespace) -> None:
+        self._check_open()
+        if not isinstance(namespace, Namespace):
+            raise InvalidTopologyError(f"cannot use {namespace!r} as namespace: pass what lab.add_namespace() returned")
+        if namespace._lab is not self:
+            raise InvalidTopologyError(
+                f"cannot use namespace {namespace.name!r} in this lab: it belongs to another lab"
+            )
+
+    _connect = connecting.connect
+
+    def _note_failure(self, error: subprocess.SubprocessError) -> None:
+        """Keep a failed command for the report."""
+        self._failures.append(error)
+
+    def _note_entered(self, namespace: Namespace) -> None:
+        """What runs in a namespace may not be under an init: Python code gets into it, or there are no PID namespaces."""
+        inode = namespace._open_kernel.inode
+        if inode not in self._entered:
+            self._entered[inode] = sweeping.last_pid()
+            supervision.supervisor()  # whose watchdog ends what is started inside, should this process die
+            resolving.register(namespace)

@@ -1,0 +1,431 @@
+"""Namespace: the handle of one network, and of what runs in it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket as sockets
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pytest_netns import values
+from pytest_netns.errors import InvalidTopologyError, KernelError, NetnsError, fails_as
+from pytest_netns.kernel.netlink import rtnetlink, rtroutes
+from pytest_netns.kernel.netlink.socket import NetlinkSocket
+from pytest_netns.kernel.nft import nftables
+from pytest_netns.kernel.programs.view import View
+from pytest_netns.kernel.spaces import interface_settings, netns, sysctls
+from pytest_netns.kernel.system import diagnosis
+from pytest_netns.lab import hosts, routing
+from pytest_netns.lab.interface import Interface
+from pytest_netns.lab.routing import Neighbour, Route
+from pytest_netns.parts.gateway import nat
+from pytest_netns.running import calls, entering, process, service
+from pytest_netns.running.process import Command, Process
+from pytest_netns.running.service import Ready, Service
+from pytest_netns.values import IPAddress, IPNetwork
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from pytest_netns.lab.lab import Lab
+
+T = TypeVar("T")
+
+
+class Namespace:
+    """An isolated network of a lab; made by `Lab.add_namespace`.
+
+    Attributes:
+        name: 1 to 15 characters; programs inside see it as their host name.
+    """
+
+    def __init__(self, lab: Lab, kernel: netns.NetworkNamespace) -> None:
+        self.name = kernel.name
+        self._lab = lab
+        self._open_kernel = kernel
+        self._view: View | None = None
+        self._interfaces: dict[int, Interface] = {}
+        self._names = {"lo"}
+        self._masquerades: list[nat.Masquerade] = []
+        self._port_forwards: list[nat.PortForward] = []
+        self._given_rules = False
+        self._settings: dict[str, str] = {}
+        self._processes: list[Process] = []
+        self._services: list[Service] = []
+        self._calls: list[calls.Call] = []
+        self._resolvers: tuple[IPAddress, ...] = ()
+
+    # -- interfaces, routes, neighbours -------------------------------------------------------------
+
+    @property
+    def interfaces(self) -> Mapping[str, Interface]:
+        """All interfaces by name, as they are now."""
+        found = {}
+        for info in self._netlink.dump(rtnetlink.dump_links(), rtnetlink.parse_link):
+            known = self._interfaces.get(info.index)
+            found[info.name] = known if known and known.name == info.name else Interface(self, info.name, info.index)
+        return found
+
+    def add_route(
+        self,
+        destination: str | IPNetwork,
+        *,
+        via: str | IPAddress | Namespace | None = None,
+        dev: Interface | str | None = None,
+        metric: int | None = None,
+    ) -> None:
+        """Add a route.
+
+        Args:
+            destination: a network such as ``"192.168.1.0/24"``, or ``"default"``.
+            via: the gateway: an address, or a namespace (or its name) that shares a network with this one.
+            dev: the interface packets leave by; found by the gateway where left out.
+            metric: of several routes to a destination, the one with the lowest is used.
+
+        Raises:
+            InvalidTopologyError: a value that cannot be part of a route.
+            KernelError: the kernel refused, such as for a gateway that is not on any connected network.
+        """
+        self._netlink.request(routing.route_request(self, destination, via, dev, metric))
+
+    def add_default_route(
+        self, via: str | IPAddress | Namespace | None = None, *, dev: Interface | str | None = None
+    ) -> None:
+        """Send what no other route covers to a gateway; see `add_route`."""
+        self.add_route("default", via=via, dev=dev)
+
+    def routes(self) -> list[Route]:
+        """The main routing table, IPv4 and IPv6, as it is now."""
+        hosts = self._interface_names()
+        zero: dict[int, IPNetwork] = {
+            sockets.AF_INET: values.parse_network("0.0.0.0/0"),
+            sockets.AF_INET6: values.parse_network("::/0"),
+        }
+        return [
+            Route(route.destination or zero[route.family], route.via, hosts.get(route.index, ""), route.metric)
+            for route in self._netlink.dump(rtroutes.dump_routes(), rtroutes.parse_route)
+        ]
+
+    def neighbours(self) -> list[Neighbour]:
+        """The neighbour table, IPv4 and IPv6, as it is now."""
+        hosts = self._interface_names()
+        return [
+            Neighbour(entry.address, entry.mac, hosts.get(entry.index, ""), entry.state)
+            for entry in self._netlink.dump(rtroutes.dump_neighbours(), rtroutes.parse_neighbour)
+        ]
+
+    def enable_forwarding(self) -> None:
+        """Make this namespace a router, for IPv4 and IPv6.
+
+        Where /proc/sys is read-only only IPv4 can be forwarded; the end of the run then says what is missing.
+        """
+        try:
+            self._write_sysctls({"net.ipv4.ip_forward": 1, "net.ipv6.conf.all.forwarding": 1})
+        except KernelError as error:
+            if error.errno != errno.EROFS or self._kernel.interface_settings.read(interface_settings.FORWARDING) != "1":
+                raise
+            cause, remedy = diagnosis.explain("sysctl", errno.EROFS)
+            interface_settings.note_refused(f"forwarding of IPv6: {cause}; remedy: {remedy}")
+        self._settings["net.ipv4.ip_forward"] = "1"
+
+    def sysctl(self, name: str, value: str | int | None = None) -> str:
+        """Read a kernel setting of this namespace, or write it.
+
+        Args:
+            name: below ``net``, as sysctl(8) writes it: ``"net.ipv4.ip_forward"``.
+            value: what to write; None to read.
+
+        Returns:
+            The setting's value, after the change if there is one.
+        """
+        if value is not None:
+            self._write_sysctls({name: value})
+        with self._kernel.entered(), self._sysctl_errors(f"read sysctl {name}"):
+            key = _sysctl_key(name)
+            found = self._kernel.interface_settings.read(key) or sysctls.read(key)
+        if value is not None:
+            self._settings[name] = found
+        return found
+
+    def _write_sysctls(self, settings: Mapping[str, str | int]) -> None:
+        with self._kernel.entered():
+            for name, value in settings.items():
+                with self._sysctl_errors(f"set sysctl {name} to {value}"):
+                    self._kernel.write_sysctl(_sysctl_key(name), str(value))
+
+    @contextlib.contextmanager
+    def _sysctl_errors(self, action: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise InvalidTopologyError(f"cannot {action}: a network namespace has no setting of that name") from None
+        except OSError as error:
+            _, remedy = diagnosis.explain("sysctl", error.errno or 0)
+            raise KernelError(action, error.errno or 0, namespace=self.name, remedy=remedy) from error
+
+    @property
+    def resolver(self) -> list[str]:
+        """The name servers asked here for names the lab does not know; may be set to one address or up to three."""
+        return [str(server) for server in self._resolvers]
+
+    @resolver.setter
+    def resolver(self, servers: str | IPAddress | Sequence[str | IPAddress]) -> None:
+        parsed = hosts.parse_resolvers(servers)
+        with self._lab._lock:
+            self._resolvers = parsed
+            self._lab._names.renew(self)
+
+    # -- NAT ------------------------------------------------------------------------------------------
+
+    def masquerade(self, source: str | IPNetwork, out: Interface | str | None = None) -> None:
+        """Give packets from a network this namespace's own address on their way out, and forward them.
+
+        Args:
+            source: the network behind this gateway, such as ``"192.168.15.0/24"``; IPv4 or IPv6.
+            out: the interface they leave by; any where left out.
+        """
+        self._add_nat([self._masquerade(source, out)], [])
+
+    def forward_port(self, port: int, to: str | IPAddress | values.Target, protocol: str = "tcp") -> None:
+        """Lead connections to a port of this namespace to another address (DNAT), and forward them.
+
+        Reachable from outside, from this namespace, and from inside through the outer address (hairpin).
+
+        Args:
+            port: 1 to 65535, of any of this namespace's addresses.
+            to: ``"192.168.15.2:80"``, ``"[fd00::2]:80"`` or ``"blue:80"``; without a port, the same port.
+            protocol: ``"tcp"`` or ``"udp"``.
+        """
+        self._add_nat([], [self._port_forward(port, to, protocol)])
+
+    def _masquerade(self, source: str | IPNetwork, out: Interface | str | None) -> nat.Masquerade:
+        interface = None if out is None else self._interface(out).name
+        return nat.Masquerade(values.parse_network(source, "masquerade source"), interface)
+
+    def _port_forward(self, port: int, to: str | IPAddress | values.Target, protocol: str) -> nat.PortForward:
+        values.parse_port(port)
+        values.parse_protocol(protocol)
+        target = values.parse_target(to)
+        for known in self._port_forwards:
+            if (known.port, known.protocol) == (port, protocol):
+                raise InvalidTopologyError(
+                    f"cannot forward {protocol} port {port} of namespace {self.name!r} to {target}: "
+                    f"it is forwarded to {known.targets[0]} port {known.target_port} already"
+                )
+        addresses = routing.addresses_of(self, target.host) if isinstance(target.host, str) else (target.host,)
+        return nat.PortForward(port, addresses, target.port or port, protocol)
+
+    def nft(self, text: str) -> str:
+        """Apply any nft ruleset text, nft(8), in one transaction; returns what nft prints.
+
+        Raises:
+            RulesetError: with nft's message and its position.
+        """
+        self._given_rules = True
+        output = nftables.apply(self._kernel, text)
+        self._forget_tracked_connections()
+        return output
+
+    def ruleset(self) -> str:
+        """The whole nft ruleset as text."""
+        return nftables.apply(self._kernel, "list ruleset")
+
+    def _add_nat(self, new_masquerades: Sequence[nat.Masquerade], new_forwards: Sequence[nat.PortForward]) -> None:
+        """Add rules in one transaction; those that are there already are no change."""
+        masquerades = list(dict.fromkeys([*self._masquerades, *new_masquerades]))
+        port_forwards = [*self._port_forwards, *new_forwards]
+        if (masquerades, port_forwards) == (self._masquerades, self._port_forwards):
+            return
+        nftables.apply(self._kernel, nat.ruleset(masquerades, port_forwards))
+        first = not self._masquerades and not self._port_forwards
+        self._masquerades, self._port_forwards = masquerades, port_forwards
+        if first:
+            self.enable_forwarding()
+        self._forget_tracked_connections()
+        if port_forwards:
+            # So that 127.0.0.1:PORT leads there too: packets from 127.0.0.0/8 may leave, and are masqueraded.
+            self._write_sysctls({"net.ipv4.conf.all.route_localnet": 1})
+
+    def _forget_tracked_connections(self) -> None:
+        with contextlib.suppress(KernelError):  # a kernel without conntrack netlink: only flows that exist are affected
+            nftables.flush_tracked_connections(self._kernel)
+
+    # -- running things -------------------------------------------------------------------------------
+
+    def run(
+        self,
+        command: Command,
+        *,
+        input: str | bytes | None = None,
+        timeout: float | None = None,
+        check: bool = True,
+        capture_output: bool = True,
+        **options: Any,
+    ) -> subprocess.CompletedProcess[Any]:
+        """Run a program here to its end, as `subprocess.run` does.
+
+        Args:
+            command: argv; a string is split by `shlex` and never reaches a shell, except with ``shell=True``.
+            input: what it reads on stdin.
+            timeout: seconds after which it is killed.
+            check: raise if its exit status is not 0.
+            capture_output: keep what it writes in ``stdout`` and ``stderr`` of the result.
+            options: of `subprocess.Popen`: ``env``, ``cwd``, ``text`` (True unless said otherwise), ``shell``, ``user``
+                (with that user's groups, unless ``group`` and ``extra_groups`` say otherwise) ...
+
+        Raises:
+            CommandError: it failed; shows what it wrote.
+            CommandTimeout: it did not end in time.
+        """
+        options |= {"input": input, "timeout": timeout, "check": check, "capture_output": capture_output}
+        return process.run(self, command, **options)
+
+    def popen(self, command: Command, **options: Any) -> Process:
+        """Start a program here, as `subprocess.Popen` does; it ends with the lab at the latest."""
+        return process.spawn(self, command, **options)
+
+    def start(self, command: Command, *, ready: Ready | None = None, timeout: float = 10, **options: Any) -> Service:
+        """Start a service here and wait until it is ready.
+
+        Args:
+            command: as in `run`.
+            ready: a port (``80``, ``"tcp/80"``, ``"udp/53"``) that the service itself must listen on, a compiled pattern
+                that its output must match, or a function that must return something true; None for at once.
+            timeout: seconds to wait.
+            options: of `subprocess.Popen`, except the output ones.
+
+        Raises:
+            NotReadyError: it ended first (at once), or was not ready in time; shows what it wrote.
+        """
+        return service.start(self, command, ready=ready, timeout=timeout, **options)
+
+    def wait_listening(self, port: int, protocol: str = "tcp", timeout: float = 5) -> None:
+        """Wait until a socket in this namespace listens on a port, on any address, IPv4 or IPv6.
+
+        Raises:
+            NotReadyError: none did within ``timeout`` seconds.
+        """
+        service.wait_listening(self, port, protocol, timeout)
+
+    def call(self, function: Callable[..., Any], /, *args: Any, timeout: float | None = None) -> Any:
+        """Run Python in this namespace, on a thread of its own; returns its result.
+
+        Names resolve as in the namespace. A coroutine function runs in an event loop of its own there.
+
+        Args:
+            function: called with ``args``; what it raises is raised here.
+            timeout: seconds to wait for it.
+
+        Raises:
+            CallTimeout: it did not return in time; a thread cannot be killed, so it may go on. Shows where it is.
+        """
+        return calls.call(self, function, args, timeout)
+
+    async def call_async(self, function: Callable[..., Any], /, *args: Any, timeout: float | None = None) -> Any:
+        """As `call`, for asyncio: the event loop that awaits goes on meanwhile.
+
+        A coroutine function gets an event loop of its own in the namespace, so every task, thread and lookup of it is
+        inside. If this await is cancelled, so is the coroutine.
+        """
+        return await calls.call_async(self, function, args, timeout)
+
+    async def create_subprocess_exec(
+        self, program: str | os.PathLike[str], *args: str | os.PathLike[str], limit: int = 2**16, **options: Any
+    ) -> asyncio.subprocess.Process:
+        """Start a program here, as `asyncio.create_subprocess_exec` does; it ends with the lab at the latest.
+
+        Args:
+            program, args: its argv.
+            limit: size in bytes of the buffers of stdout and stderr.
+            options: ``stdin``, ``stdout``, ``stderr``, ``env``, ``cwd`` ... of `asyncio.create_subprocess_exec`.
+        """
+        from pytest_netns.running import async_process
+
+        return await async_process.create(self, (program, *args), limit, options)
+
+    @fails_as("make socket")
+    def socket(self, family: int = sockets.AF_INET, type: int = sockets.SOCK_STREAM, proto: int = 0) -> sockets.socket:
+        """A new socket that belongs to this namespace, whatever thread uses it."""
+        with self._kernel.entered():
+            return sockets.socket(family, type, proto)
+
+    def create_server(self, address: tuple[str, int], **options: Any) -> sockets.socket:
+        """A listening TCP socket here, as `socket.create_server` makes it: ``asyncio.start_server(handler, sock=...)``."""
+        with self:
+            return sockets.create_server(address, **options)
+
+    def create_connection(
+        self, address: tuple[str, int], timeout: float | None = None, **options: Any
+    ) -> sockets.socket:
+        """A TCP connection from here, as `socket.create_connection` makes it; names resolve as in the namespace."""
+        with self:
+            return sockets.create_connection(address, timeout, **options)
+
+    def __enter__(self) -> Namespace:
+        entering.enter(self)
+        return self
+
+    # Not interrupted by Ctrl-C, see kernel/interrupts.py: the thread must be back outside in any case.
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        entering.leave(self, error)
+
+    # -- for the other modules ------------------------------------------------------------------------
+
+    @property
+    def _kernel(self) -> netns.NetworkNamespace:
+        if self._open_kernel.fd < 0:
+            raise NetnsError(f"cannot use namespace {self.name!r}: its lab is closed; use it while the lab is open")
+        return self._open_kernel
+
+    @property
+    def _netlink(self) -> NetlinkSocket:
+        return self._kernel.netlink
+
+    @fails_as("start the init process")
+    def _spawner(self) -> View:
+        """The namespace's processes, with their init made at the first need."""
+        kernel = self._kernel
+        with self._lab._lock:
+            if self._view is None or self._view.owner != os.getpid():
+                view = View(kernel)
+                if not view.has_pids:
+                    self._lab._note_entered(self)
+                self._view = view
+            self._lab._names.write(self)
+            return self._view
+
+    def _interface(self, interface: Interface | str) -> Interface:
+        """An interface of this namespace, given as such or by name."""
+        if isinstance(interface, Interface):
+            if interface.namespace is not self:
+                raise InvalidTopologyError(f"cannot use {interface!r} in namespace {self.name!r}: it is in another one")
+            return interface
+        for known in self._interfaces.values():
+            if known.name == interface:
+                return known
+        present = self.interfaces
+        values.parse_choice(interface, present, f"interface of namespace {self.name!r}")
+        return present[interface]
+
+    def _interface_names(self) -> dict[int, str]:
+        return {info.index: info.name for info in self._netlink.dump(rtnetlink.dump_links(), rtnetlink.parse_link)}
+
+    def _all_addresses(self) -> list[values.IPInterface]:
+        """All addresses but those of the loopback interface and link-local ones."""
+        listed = self._netlink.dump(rtnetlink.dump_addresses(), rtnetlink.parse_address)
+        return [address for index, address in listed if index != netns.LOOPBACK_INDEX and not address.ip.is_link_local]
+
+    def __repr__(self) -> str:
+        return f"<Namespace {self.name}>"
+
+
+def _sysctl_key(name: str) -> str:
+    """A setting's path below /proc/sys/net."""
+    path = values.parse_sysctl_name(name).removeprefix("net").lstrip("./")
+    return path if "/" in path else path.replace(".", "/")
+
+
+entering.mark(Namespace.__enter__, Namespace.__exit__)

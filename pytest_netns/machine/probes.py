@@ -1,0 +1,260 @@
+"""What is tried to find out what this machine can do: each thing in a child process, in namespaces of its own."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import socket
+import struct
+import subprocess
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from pytest_netns.errors import RulesetError
+from pytest_netns.kernel.netlink import rtnetlink, wire
+from pytest_netns.kernel.netlink.rtnetlink import Request
+from pytest_netns.kernel.nft import nftables
+from pytest_netns.kernel.programs import supervisor
+from pytest_netns.kernel.spaces import sysctls
+from pytest_netns.kernel.spaces.netns import NetworkNamespace
+from pytest_netns.kernel.system import syscalls
+from pytest_netns.machine import attempts, probing, rootless
+from pytest_netns.machine.attempts import StepError, step
+from pytest_netns.machine.probing import Probe
+
+_PROC_FLAGS = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
+_BASE = 1  # loopback: what qdiscs are put on
+_CARD, _CARD_PEER, _NEW = 11, 12, 13  # interface indices
+_RTM_NEWQDISC = 36
+_TCA_KIND, _TCA_OPTIONS, _TCA_TBF_PARMS = 1, 2, 1
+_IFLA_IFNAME, _IFLA_LINK, _IFLA_LINKINFO = 3, 5, 18
+_IFLA_INFO_KIND, _IFLA_INFO_DATA = 1, 2
+_TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
+_TIMEOUT = 10  # seconds a program gets
+
+
+def everything() -> list[Probe]:
+    """All probes, in the order in which they are shown."""
+    return [*_namespaces(), *_views(), *_interfaces(), *_nat(), *_cables(), *_programs()]
+
+
+# -- namespaces and views --------------------------------------------------------------------------
+
+
+def _namespaces() -> Iterator[Probe]:
+    group = "namespaces"
+    yield Probe(group, "user", "only mode root works", rootless.move, base=False)
+    yield Probe(group, "network", "", probing.try_network, base=False)
+    yield Probe(group, "PID", "daemons are found and ended one by one", _pid)
+    yield Probe(group, "mount", "no views of their own, see below", _mount)
+    yield Probe(group, "host name", "programs see the machine's host name", _host_name)
+
+
+def _views() -> Iterator[Probe]:
+    group = "views"
+    yield Probe(
+        group,
+        "own /etc/hosts",
+        "names are looked up as outside",
+        partial(_view, "own /etc/hosts", _mount_names),
+    )
+    yield Probe(group, "own /proc", "programs see the machine's processes", _own_proc)
+    yield Probe(
+        group,
+        "own /sys",
+        "/sys/class/net shows the machine's interfaces",
+        partial(_view, "own /sys", partial(syscalls.mount, "sysfs", "/sys", "sysfs", _PROC_FLAGS)),
+    )
+    yield Probe(
+        group,
+        "write settings",
+        "IPv6 is not forwarded and ns.sysctl() writes next to nothing; IPv4 and NAT work",
+        _setting,
+    )
+
+
+def _mount_names() -> None:
+    syscalls.mount("tmpfs", "/sys", "tmpfs")
+    supervisor.mount_names("/sys")
+
+
+def _pid() -> None:
+    with step("PID namespace"):
+        syscalls.unshare(syscalls.CLONE_NEWPID)
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if os.getpid() == 1 else 1)
+    if os.waitpid(pid, 0)[1]:
+        raise StepError("PID namespace", 0, "the first process in it is not PID 1")
+
+
+def _mount() -> None:
+    with step("mount namespace"):
+        syscalls.unshare(syscalls.CLONE_NEWNS)
+        syscalls.mount("", "/", "", syscalls.MS_REC | syscalls.MS_SLAVE)
+
+
+def _host_name() -> None:
+    with step("host name"):
+        syscalls.unshare(syscalls.CLONE_NEWUTS)
+        syscalls.set_hostname("probe")
+
+
+def _view(name: str, mount: Callable[[], None]) -> None:
+    _mount()
+    with step(name):
+        mount()
+
+
+def _own_proc() -> None:
+    with step("PID namespace"):
+        syscalls.unshare(syscalls.CLONE_NEWPID)
+    failure = attempts.try_in_child(
+        lambda: _view("own /proc", lambda: syscalls.mount("proc", "/proc", "proc", _PROC_FLAGS))
+    )
+    if failure is not None:
+        raise failure
+
+
+def _setting() -> None:
+    with step("sysctl"):
+        sysctls.write("ipv4/ip_forward", "1")
+
+
+# -- interfaces ------------------------------------------------------------------------------------
+
+
+def _interfaces() -> Iterator[Probe]:
+    group = "interfaces"
+    yield Probe(group, "veth", "", _veth)
+    yield Probe(group, "bridge", "only veth pairs work; netns_lan and netns_nat do not", partial(_link, "bridge"))
+    with_card = {
+        "macvlan": wire.u32(1, 4),  # IFLA_MACVLAN_MODE: bridge
+        "ipvlan": b"",
+        "vlan": wire.attribute(1, struct.pack("=H", 7)),  # IFLA_VLAN_ID
+    }
+    alone = {
+        "vxlan": wire.u32(1, 42),  # IFLA_VXLAN_ID
+        "gretap": wire.attribute(6, socket.inet_aton("192.0.2.1")) + wire.attribute(7, socket.inet_aton("192.0.2.2")),
+        "dummy": b"",
+        "wireguard": b"",
+    }
+    for kind, data in with_card.items():
+        yield Probe(group, kind, "", partial(_link, kind, data, on_card=True))
+    for kind, data in alone.items():
+        yield Probe(group, kind, "", partial(_link, kind, data))
+    yield Probe(group, "tun", "programs that open /dev/net/tun, such as VPNs, do not work", _tun)
+
+
+def _veth() -> None:
+    namespace = NetworkNamespace.create("probe")
+    with step("interface veth"):
+        namespace.netlink.request(rtnetlink.add_veth("a", _CARD, "b", _CARD_PEER, namespace.fd))
+
+
+def _link(kind: str, data: bytes = b"", *, on_card: bool = False) -> None:
+    namespace = NetworkNamespace.create("probe")
+    body = struct.pack("=BxHiII", 0, 0, _NEW, 0, 0) + wire.text(_IFLA_IFNAME, "probe0")
+    if on_card:
+        with step("interface veth"):
+            namespace.netlink.request(rtnetlink.add_veth("a", _CARD, "b", _CARD_PEER, namespace.fd))
+        body += wire.u32(_IFLA_LINK, _CARD)
+    info = wire.text(_IFLA_INFO_KIND, kind) + (wire.nested(_IFLA_INFO_DATA, data) if data else b"")
+    body += wire.nested(_IFLA_LINKINFO, info)
+    flags = wire.NLM_F_CREATE | wire.NLM_F_EXCL
+    with step(f"interface {kind}"):
+        namespace.netlink.request(Request(("add", kind), rtnetlink.RTM_NEWLINK, body, flags))
+
+
+def _tun() -> None:
+    with step("interface tun"):
+        fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
+        fcntl.ioctl(fd, _TUNSETIFF, struct.pack("16sH22x", b"probe0", _IFF_TUN | _IFF_NO_PI))
+
+
+# -- NAT and bad cables ----------------------------------------------------------------------------
+
+
+def _nat() -> Iterator[Probe]:
+    group = "NAT"
+    without = "everything but NAT and ns.nft() works"
+    yield Probe(group, "nft", without, partial(_nft, "ruleset", "add table inet probe"))
+    for family, target in (("ip", "192.0.2.1"), ("ip6", "[2001:db8::1]:80")):
+        version = "IPv4" if family == "ip" else "IPv6"
+        hook = "type nat hook postrouting priority 100"
+        rules = {
+            "masquerade": (hook, "masquerade"),
+            "DNAT": (hook.replace("post", "pre"), f"tcp dport 80 dnat to {target}"),
+        }
+        for name, (chain, rule) in rules.items():
+            text = f"table {family} probe {{ chain probe {{ {chain}; {rule}; }}; }}"
+            yield Probe(
+                group,
+                f"{name} {version}",
+                "",
+                partial(_nft, name, text),
+            )
+
+
+def _nft(name: str, text: str) -> None:
+    namespace = NetworkNamespace.create("probe")
+    with step(f"nft {name}"):
+        try:
+            nftables.apply(namespace, text)
+        except RulesetError as error:
+            number = next((n for n in _KNOWN if os.strerror(n) in error.nft_message), 0)
+            words = "" if number else error.nft_message.strip().splitlines()[0]
+            raise StepError(f"nft {name}", number, words) from error
+
+
+_KNOWN = (2, 1, 13, 95, 97)  # libnftables gives text alone: ENOENT, EPERM, EACCES, EOPNOTSUPP, EAFNOSUPPORT
+
+
+def _cables() -> Iterator[Probe]:
+    # tc_netem_qopt: latency, limit, loss, gap, duplicate, jitter
+    yield Probe(
+        "bad cables",
+        "netem",
+        "everything but delay, loss, duplicates and reordering works",
+        partial(_qdisc, "netem", struct.pack("=6I", 1, 1000, 0, 0, 0, 0)),
+    )
+    # tc_tbf_qopt: rate and peak rate (tc_ratespec), limit, buffer, mtu; link layer 1 is Ethernet
+    rate = struct.pack("=BBHhHI", 0, 1, 0, 0, 0, 1_000_000)
+    options = wire.attribute(_TCA_TBF_PARMS, rate + bytes(12) + struct.pack("=III", 1_000_000, 1_000_000, 0))
+    yield Probe("bad cables", "tbf", "everything but limits of bandwidth works", partial(_qdisc, "tbf", options))
+
+
+def _qdisc(kind: str, options: bytes) -> None:
+    namespace = NetworkNamespace.create("probe")
+    body = struct.pack("=BxxxiIII", 0, _BASE, 0x10000, 0xFFFFFFFF, 0)  # tcmsg; the parent is the root
+    body += wire.text(_TCA_KIND, kind) + wire.attribute(_TCA_OPTIONS, options)
+    with step(f"qdisc {kind}"):
+        namespace.netlink.request(Request(("add", kind), _RTM_NEWQDISC, body, wire.NLM_F_CREATE | wire.NLM_F_EXCL))
+
+
+# -- programs --------------------------------------------------------------------------------------
+
+
+def _programs() -> Iterator[Probe]:
+    yield Probe("programs", "ping", "everything else works", _ping)
+
+
+def _ping() -> None:
+    namespace = NetworkNamespace.create("probe")
+    program = shutil.which("ping")
+    if program is None:
+        raise StepError(
+            "ping",
+            0,
+            "there is no such program",
+            "sudo apt-get install iputils-ping (Fedora: sudo dnf install iputils)",
+        )
+    syscalls.setns(namespace.fd, syscalls.CLONE_NEWNET)
+    argv = [program, "-c1", "-W2", "127.0.0.1"]
+    with step("ping"):
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
+    if done.returncode:
+        words = (done.stderr or done.stdout).strip().splitlines() or [f"exit status {done.returncode}"]
+        remedy = "sudo setcap cap_net_raw+ep " + program if os.geteuid() else ""
+        raise StepError("ping", 0, words[-1], remedy)

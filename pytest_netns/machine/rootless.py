@@ -1,0 +1,112 @@
+"""Network namespaces without root: the process moves into a user namespace of its own, and stays who it is.
+
+User and group are mapped to themselves, so file permissions mean what they did. Of the capabilities that a user
+namespace gives, those that the plugin and network programs need are kept, as ambient ones, so that programs have them
+too (capabilities(7), user_namespaces(7)). Root keeps all.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from pytest_netns.errors import UnavailableError
+from pytest_netns.kernel.netlink import rtnetlink
+from pytest_netns.kernel.netlink.socket import NetlinkSocket
+from pytest_netns.kernel.spaces import sysctls
+from pytest_netns.kernel.system import diagnosis, syscalls
+from pytest_netns.kernel.system.privileges import thread_count
+from pytest_netns.machine.attempts import StepError, step, try_in_child
+
+KEPT_CAPABILITIES = (
+    syscalls.CAP_SYS_ADMIN,
+    syscalls.CAP_NET_ADMIN,
+    syscalls.CAP_NET_RAW,
+    syscalls.CAP_NET_BIND_SERVICE,
+    syscalls.CAP_SYS_CHROOT,  # needed to enter a mount namespace, setns(2)
+)
+FEATURE = "network namespaces without root"
+UNSHARE = "unshare --user --map-current-user --keep-caps --net"
+
+
+def enter() -> None:
+    """Move this process into user and network namespaces of its own; it cannot be undone.
+
+    Tried in a child process first, so that a refusal leaves everything as it was.
+
+    Raises:
+        UnavailableError: with the cause and the command that mends it.
+    """
+    threads = thread_count()
+    if threads > 1:
+        raise UnavailableError(
+            FEATURE,
+            f"this process has {threads} threads, and unshare(CLONE_NEWUSER) takes a single one",
+            "set --netns-mode=rootless, so that it is done before anything starts threads; "
+            f"or start pytest with: {UNSHARE} {sys.executable} -m pytest",
+        )
+    failure = try_in_child(move)
+    if failure is not None:
+        raise explain(failure)
+    move()
+
+
+def explain(failure: StepError) -> UnavailableError:
+    """What a failed step means on the machines where it is known to fail, and the command that mends it."""
+    causes = {
+        "user namespace": "creating a user namespace is refused",
+        "uid_map": "a user namespace can be created but not used: writing its uid_map is refused",
+    }
+    cause, remedy = diagnosis.explain(failure.step, failure.errno, failure.words)
+    remedy = failure.remedy or remedy
+    return UnavailableError(FEATURE, f"{causes.get(failure.step, f'{failure.step} is refused')}: {cause}", remedy)
+
+
+def move() -> None:
+    """The steps of `enter`, untried.
+
+    Raises:
+        StepError: the step that was refused; the process is then somewhere on the way.
+    """
+    uid, gid = os.geteuid(), os.getegid()
+    # Two calls rather than one, so that it is known which of the two is refused.
+    with step("user namespace"):
+        syscalls.unshare(syscalls.CLONE_NEWUSER)
+    with step("setgroups"):
+        _write("/proc/self/setgroups", "deny")
+    with step("uid_map"):
+        _write("/proc/self/uid_map", f"{uid} {uid} 1")
+    with step("gid_map"):
+        _write("/proc/self/gid_map", f"{gid} {gid} 1")
+    sysctls.defaults.cache_clear()
+    with step("network namespace"):
+        syscalls.unshare(syscalls.CLONE_NEWNET)
+    with step("capset"):
+        _keep_capabilities()
+    with step("loopback interface"):
+        _loopback_up()
+
+
+def _keep_capabilities() -> None:
+    if os.geteuid() == 0:
+        return  # root's programs get all of them anyway, and who has fewer may not look at them in /proc
+    syscalls.set_capabilities(sum(1 << capability for capability in KEPT_CAPABILITIES))
+    for capability in KEPT_CAPABILITIES:
+        syscalls.prctl(syscalls.PR_CAP_AMBIENT, syscalls.PR_CAP_AMBIENT_RAISE, capability)
+
+
+def _loopback_up() -> None:
+    """Tests that use 127.0.0.1 outside of any lab find it working, as on the real host."""
+    netlink = NetlinkSocket("the process's own")
+    try:
+        netlink.request(rtnetlink.set_link(1, "lo", up=True))
+    finally:
+        netlink.close()
+
+
+def _write(path: str, text: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)  # a buffered file can swallow EPERM when it is closed
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)

@@ -1,0 +1,1 @@
+"""Packets: captured, decoded, written to files."""

@@ -1,0 +1,1 @@
+"""What a gateway does to packets: masquerade, port forwards, NAT, firewalls; pure."""

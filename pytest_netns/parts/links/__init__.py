@@ -1,0 +1,1 @@
+"""Kinds of interfaces, and what joins namespaces; pure."""

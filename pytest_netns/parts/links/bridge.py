@@ -1,0 +1,72 @@
+"""A bridge and its ports; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from pytest_netns.parts import keys
+from pytest_netns.parts.keys import REQUIRED, Part, as_many, many, one
+from pytest_netns.parts.links.ends import InterfaceAddresses, InterfaceSpec
+from pytest_netns.values import IPInterface, IPNetwork
+
+
+class PortSpec(InterfaceSpec):
+    """A bridge's port: a namespace, and the interface inside it that leads to the bridge; see `InterfaceSpec`."""
+
+
+@dataclass(frozen=True, init=False)
+class BridgeSpec(Part):
+    """A bridge, and the namespaces plugged into it.
+
+    With ``subnet`` (``subnet6`` for IPv6) whoever has no address of that family gets one: the ports .1, .2 ... in
+    order, the bridge .254 (the 254th address: ``fd00::fe``) or the last one of a smaller subnet; addresses given are skipped.
+
+    Attributes:
+        name: the bridge's name.
+        namespace: where it is.
+        addresses: of the bridge itself; ``address`` and ``addresses`` both take one or several.
+        ports: the namespaces plugged in.
+        subnet: IPv4 network to take addresses from; None for none.
+        subnet6: IPv6 network to take addresses from; None for none.
+        gateway: whether the namespaces plugged in get a default route via the bridge.
+        mtu: in bytes, of the bridge and of the ports without one; None for 1500.
+    """
+
+    name: str = field(metadata=one("name", keys.INTERFACE_NAME, "The bridge's name.", REQUIRED))
+    namespace: str = field(
+        metadata=one("namespace", keys.NAMESPACE, "The namespace it is in; 'host' unless given.", "host")
+    )
+    addresses: tuple[IPInterface, ...] = field(
+        metadata=many("address", keys.INTERFACE_ADDRESS, "The bridge's own address.")
+    )
+    subnet: IPNetwork | None = field(
+        metadata=one("subnet", keys.SUBNET4, "IPv4 network whose addresses go to those without one.")
+    )
+    subnet6: IPNetwork | None = field(
+        metadata=one("subnet6", keys.SUBNET6, "IPv6 network whose addresses go to those without one.")
+    )
+    gateway: bool = field(
+        metadata=one("gateway", keys.FLAG, "Whether the ports get a default route via the bridge.", False)
+    )
+    mtu: int | None = field(metadata=one("mtu", keys.MTU, "MTU in bytes, of the bridge and of ports without one."))
+    ports: tuple[PortSpec, ...] = field(metadata=many("ports", PortSpec, "The namespaces plugged in."))
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        namespace: str = "host",
+        address: InterfaceAddresses | None = None,
+        addresses: InterfaceAddresses = (),
+        ports: Iterable[PortSpec] = (),
+        subnet: str | IPNetwork | None = None,
+        subnet6: str | IPNetwork | None = None,
+        gateway: bool = False,
+        mtu: int | None = None,
+    ) -> None:
+        own = as_many(address) + as_many(addresses)
+        self._fill(
+            name=name, namespace=namespace, addresses=own, ports=ports,
+            subnet=subnet, subnet6=subnet6, gateway=gateway, mtu=mtu,
+        )  # fmt: skip

@@ -1,0 +1,48 @@
+"""What every interface of a topology has: a namespace, addresses, a name; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from pytest_netns.parts import keys
+from pytest_netns.parts.keys import REQUIRED, Part, as_many, many, one
+from pytest_netns.values import IPInterface
+
+InterfaceAddresses: TypeAlias = str | IPInterface | Iterable[str | IPInterface]
+
+
+@dataclass(frozen=True, init=False)
+class InterfaceSpec(Part):
+    """An interface in a namespace: a bridge's port or the end of a veth pair.
+
+    Attributes:
+        namespace: the name of the namespace.
+        addresses: of the interface, IPv4 and IPv6; ``address`` and ``addresses`` both take one or several.
+        name: the interface's name; None for ``veth-NAMESPACE``.
+        mtu: in bytes; None for that of the bridge or pair.
+        mac: MAC address; None for the kernel's choice.
+    """
+
+    namespace: str = field(metadata=one("namespace", keys.NAMESPACE, "The namespace the interface is in.", REQUIRED))
+    addresses: tuple[IPInterface, ...] = field(
+        metadata=many("address", keys.INTERFACE_ADDRESS, "Its address or addresses.")
+    )
+    name: str | None = field(
+        metadata=one("name", keys.INTERFACE_NAME, "The interface's name; 'veth-NAMESPACE' unless given.")
+    )
+    mtu: int | None = field(metadata=one("mtu", keys.MTU, "MTU in bytes; that of the bridge or pair unless given."))
+    mac: str | None = field(metadata=one("mac", keys.MAC, "MAC address; the kernel's choice unless given."))
+
+    def __init__(
+        self,
+        namespace: str,
+        *,
+        address: InterfaceAddresses | None = None,
+        addresses: InterfaceAddresses = (),
+        name: str | None = None,
+        mtu: int | None = None,
+        mac: str | None = None,
+    ) -> None:
+        self._fill(namespace=namespace, addresses=as_many(address) + as_many(addresses), name=name, mtu=mtu, mac=mac)

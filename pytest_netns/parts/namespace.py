@@ -1,0 +1,49 @@
+"""A namespace with settings of its own; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from pytest_netns.parts import keys
+from pytest_netns.parts.keys import REQUIRED, Part, many, one
+from pytest_netns.values import IPAddress
+
+
+@dataclass(frozen=True, init=False)
+class NamespaceSpec(Part):
+    """A namespace.
+
+    Attributes:
+        name: its name, and the host name inside.
+        forwarding: whether it forwards packets between its interfaces (IPv4 and IPv6).
+        sysctls: kernel settings as (name, value) pairs, in the order given.
+        hostnames: further names under which the other namespaces find it.
+        nft: nft ruleset text, applied once the network is built.
+        resolver: the name servers its commands use.
+    """
+
+    name: str = field(metadata=one("name", keys.NAMESPACE, "The namespace's name, and the host name inside.", REQUIRED))
+    forwarding: bool = field(
+        metadata=one("forwarding", keys.FLAG, "Whether it forwards packets between its interfaces.", False)
+    )
+    sysctls: tuple[tuple[str, str], ...] = field(
+        metadata=one("sysctls", keys.SYSCTLS, "Kernel settings below 'net'.", ())
+    )
+    hostnames: tuple[str, ...] = field(metadata=many("hostnames", keys.HOSTNAME, "Further names that lead here."))
+    nft: str = field(metadata=one("nft", keys.NFT, "nft ruleset text, applied once the network is built.", ""))
+    resolver: tuple[IPAddress, ...] = field(
+        metadata=many("resolver", keys.ADDRESS, "The name servers its commands use.")
+    )
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        forwarding: bool = False,
+        sysctls: Mapping[str, str | int] | Iterable[tuple[str, str | int]] = (),
+        hostnames: str | Iterable[str] = (),
+        nft: str = "",
+        resolver: str | IPAddress | Iterable[str | IPAddress] = (),
+    ) -> None:
+        self._fill(name=name, forwarding=forwarding, sysctls=sysctls, hostnames=hostnames, nft=nft, resolver=resolver)

@@ -1,0 +1,141 @@
+"""What is done about a test that fails, while its labs are still open; nothing here is ever a reason for a failure itself."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pytest
+
+    from pytest_netns.explaining.snapshot import Snapshot
+    from pytest_netns.lab.lab import Lab
+    from pytest_netns.plugin.options import Settings
+
+PCAP_DIRECTORY = ".netns-pcap"  # below the root
+_LONGEST_NAME = 200  # characters
+
+
+def watch(labs: Iterable[Lab]) -> dict[Lab, Snapshot]:
+    """Remember what labs look like when set-up has ended."""
+    from pytest_netns.explaining.snapshot import snapshot
+
+    found = {}
+    for lab in labs:
+        with contextlib.suppress(Exception):  # closed by now, or about to tell its own error
+            found[lab] = snapshot(lab)
+    return found
+
+
+def explain(
+    item: pytest.Item,
+    report: pytest.TestReport,
+    used: list[Lab],
+    before: Mapping[Lab, Snapshot],
+    own: Lab | None,
+    settings: Settings,
+) -> None:
+    """Add to a test's report what its network looks like where it failed, and keep its packets; pause if that is wanted.
+
+    Args:
+        item, report: the test, and one of its phases.
+        used: the labs to show; none where it has not failed.
+        before: what they were like when set-up had ended.
+        own: the test's own lab, whose packets are recorded.
+        settings: the options in force.
+    """
+    if used:
+        report.sections += report_sections(used, before, whole=settings.whole)
+        if item.config.pluginmanager.hasplugin("html"):  # pytest-html
+            report.extras = [*getattr(report, "extras", ()), *html_extras(used)]  # type: ignore[attr-defined]
+    if own is not None and (report.failed or report.when == "call"):
+        report.sections += keep_packets(own, item.config.rootpath, failed=report.failed, settings=settings)
+    if used and settings.pause:
+        capture: Any = item.config.pluginmanager.getplugin("capturemanager")
+        capture.suspend(in_=True)
+        try:
+            pause(used, item.nodeid)
+        finally:
+            capture.resume()
+
+
+def report_sections(labs: Iterable[Lab], since: Mapping[Lab, Snapshot], *, whole: bool) -> list[tuple[str, str]]:
+    """What a failed test's report shows of its labs: (title, text); never a reason for a failure itself."""
+    from pytest_netns.explaining import observing, report
+
+    found = []
+    for lab in labs:
+        try:
+            found += report.sections(observing.observe(lab, since.get(lab), whole=whole), whole=whole)
+        except Exception as error:
+            found.append(("netns", f"the network cannot be shown: {type(error).__name__}: {error}"))
+    return found
+
+
+def keep_packets(lab: Lab, root: Path, *, failed: bool, settings: Settings) -> list[tuple[str, str]]:
+    """Write a test's packets to their file if they are to be kept; returns the report's section about them."""
+    recording = lab._recording
+    if recording is None:
+        return []
+    kept = failed or settings.pcap == "all"
+    if not kept and not os.path.isdir(os.path.join(root, PCAP_DIRECTORY)):
+        return []
+    path = root / PCAP_DIRECTORY / f"{_file_name(lab.owner)}.pcapng"
+    try:
+        if not kept:
+            path.unlink(missing_ok=True)  # of an earlier run, in which it failed
+            return []
+        from pytest_netns.explaining import report
+        from pytest_netns.packets import pcapng
+
+        packets = list(recording)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(pcapng.write(packets, comment=lab.owner))
+        shown = path.relative_to(root)
+        return [report.packet_section(packets, recording.dropped, recording.problem, shown, whole=settings.whole)]
+    except Exception as error:
+        return [("netns: packets", f"the packets cannot be kept: {type(error).__name__}: {error}")]
+
+
+def _file_name(test: str) -> str:
+    """A file's name for a test, the same in every run; of a long one only the beginning is readable."""
+    name = re.sub(r"[^A-Za-z0-9_.\[\]-]+", ".", test)
+    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}-{zlib.crc32(test.encode()):08x}"
+
+
+def html_extras(labs: Iterable[Lab]) -> list[dict[str, str | None]]:
+    """The drawings of labs as pytest-html wants them: each the fields of its ``extras.html``."""
+    drawings = []
+    for lab in labs:
+        with contextlib.suppress(Exception):  # closed; the report says what else is wrong
+            drawings.append(lab.draw("svg"))
+    return [
+        {"name": None, "format_type": "html", "content": each, "mime_type": None, "extension": None}
+        for each in drawings
+    ]
+
+
+def pause(labs: Iterable[Lab], test: str) -> None:
+    """Say how to get into a failed test's namespaces, and wait for Enter."""
+    from pytest_netns.explaining import pausing
+
+    for lab in labs:
+        if not lab.closed:
+            print(pausing.invitation(lab, test))
+    print("Enter goes on (and ends it all): ", end="", flush=True)
+    sys.stdin.readline()
+
+
+def dead_services(lab: Lab) -> list[str]:
+    """A sentence for each service that has ended without having been stopped."""
+    if not any(namespace._services for namespace in lab):
+        return []
+    from pytest_netns.explaining import observing
+
+    return [service.death for service in observing.services(lab) if service.death]

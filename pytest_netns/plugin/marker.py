@@ -1,0 +1,131 @@
+"""The marker ``netns``: its arguments, parsed once, and the test's body that runs inside because of it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+if TYPE_CHECKING:
+    from pytest_netns.lab.lab import Lab
+    from pytest_netns.topology import Topology
+
+MARKER_HELP = (
+    "netns(topology=None, *, enter='host', namespaces=[...], subnet=..., subnet6=..., masquerade=False, "
+    "forward={port: target}): run the test's body inside a network of its own; topology is 'pair', 'lan', 'nat', "
+    "a .toml file or a Topology"
+)
+
+
+class Marker(NamedTuple):
+    """A ``netns`` marker.
+
+    Attributes:
+        topology: the name of a picture, a path, a Topology, or None.
+        inline: the keyword arguments of the inline form.
+        enter: the namespace the test's body runs in; None for none.
+    """
+
+    topology: Any
+    inline: Mapping[str, Any]
+    enter: str | None
+
+
+MARKER = pytest.StashKey[Marker | None]()  # of every test
+BODY_INSIDE = "_netns_body_inside"
+OUTSIDE = (
+    "cannot run this test's body inside its namespace: a {kind} does not use pytest's fixtures, or another plugin has "
+    "replaced them; leave the marker out, and use a lab's namespaces in the body"
+)
+
+
+_INLINE = ("namespaces", "subnet", "subnet6", "masquerade", "forward")
+
+
+def parse_marker(item: pytest.Item) -> Marker | None:
+    """The closest ``netns`` marker of a test: on its parameters, else the function, its class, its module.
+
+    Raises:
+        pytest.UsageError: arguments the marker does not take.
+    """
+    of_parameters = [mark for mark in getattr(getattr(item, "callspec", None), "marks", ()) if mark.name == "netns"]
+    mark = of_parameters[-1] if of_parameters else item.get_closest_marker("netns")
+    if mark is None:
+        return None
+    inline = {key: value for key, value in mark.kwargs.items() if key in _INLINE}
+    unknown = sorted(set(mark.kwargs) - {*_INLINE, "enter"})
+    if unknown:
+        valid = ", ".join([*_INLINE, "enter"])
+        raise pytest.UsageError(f"{item.nodeid}: marker netns takes no argument {unknown[0]!r}; valid are: {valid}")
+    if len(mark.args) > 1 or (mark.args and inline):
+        raise pytest.UsageError(
+            f"{item.nodeid}: marker netns takes one topology: the name of a picture, a path or a Topology, "
+            f"or the inline form ({', '.join(_INLINE)}), not several"
+        )
+    return Marker(mark.args[0] if mark.args else None, inline, mark.kwargs.get("enter", "host"))
+
+
+def apply_marker(item: pytest.Item) -> None:
+    """Have a test with the marker use the fixture that puts its body inside.
+
+    Raises:
+        pytest.UsageError: arguments the marker does not take.
+    """
+    item.stash[MARKER] = marker = parse_marker(item)
+    if marker is not None:
+        # A fixture of its own where it has to come after what replaces `netns`.
+        _use_first(item, BODY_INSIDE if _is_replaced(item, "netns") else "netns")
+
+
+def _use_first(item: pytest.Item, name: str) -> None:
+    """Have a test use a fixture as the first of its function-scoped ones, after all that outlive the test."""
+    given: Sequence[str] | None = getattr(item, "fixturenames", None)
+    if given is None:
+        return
+    names = [each for each in given if each != name]  # a list of its own: tests of one function share theirs
+    known = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
+    scopes = [known[each][-1].scope if known.get(each) else "function" for each in names]
+    names.insert(scopes.index("function") if "function" in scopes else len(names), name)
+    item.fixturenames = names  # type: ignore[attr-defined]
+
+
+def _is_replaced(item: pytest.Item, name: str) -> bool:
+    """Whether a test sees another fixture of that name than the plugin's, or a parameter; so too where pytest does not say."""
+    if name in getattr(getattr(item, "callspec", None), "params", ()):  # which may also give it another scope
+        return True
+    manager = getattr(item.session, "_fixturemanager", None)
+    return manager is None or len(manager.getfixturedefs(name, item) or ()) != 1
+
+
+def load_topology(marker: Marker, file: Path, root: Path) -> Topology | None:
+    """The topology a marker asks for: a picture, a value, a file relative to the test file and then the root, or inline."""
+    from pytest_netns.lab import factory
+
+    if marker.inline:
+        from pytest_netns.topology import Topology
+
+        return Topology.inline(**marker.inline)
+    return None if marker.topology is None else factory.topology_of(marker.topology, file, root)
+
+
+@contextlib.contextmanager
+def body_inside(lab: Lab, marker: Marker, file: Path, root: Path) -> Iterator[None]:
+    """Build what a marker asks for, and run the test's body inside."""
+    from pytest_netns.running import entering
+
+    topology = load_topology(marker, file, root)
+    if topology is not None:
+        lab.build(topology)
+    if marker.enter is None:
+        yield
+        return
+    namespace = lab.host if marker.enter == "host" else lab[marker.enter]
+    depth = entering.depth()
+    entering.enter(namespace)
+    try:
+        yield
+    finally:
+        entering.leave_all(depth)

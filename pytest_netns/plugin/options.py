@@ -1,0 +1,89 @@
+"""What the user has set - ini file, command line - parsed once into frozen values."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import pytest
+
+MODES = ("auto", "root", "rootless")
+UNAVAILABLE = ("skip", "fail")
+LEAKS = ("warn", "error")
+PCAP = ("failed", "all", "off")
+
+_OPTIONS = {
+    "netns_mode": (MODES, "auto", "how to get network namespaces: with privilege, in a user namespace, or as it fits"),
+    "netns_unavailable": (
+        UNAVAILABLE,
+        "",
+        "what becomes of tests this machine cannot run (default: fail in CI, else skip)",
+    ),
+    "netns_pcap": (PCAP, "failed", "of which tests to keep all packets, in .netns-pcap/TEST.pcapng below the root"),
+    "netns_leaks": (LEAKS, "warn", "what becomes of a namespace that something keeps alive after its test"),
+}
+
+
+class Settings(NamedTuple):
+    """The options, each with the meaning its help text gives."""
+
+    mode: str
+    unavailable: str
+    leaks: str
+    pcap: str
+    pause: bool
+    whole: bool
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Register each option for the ini file and the command line."""
+    group = parser.getgroup("netns", "network namespaces")
+    for name, (choices, default, help_) in _OPTIONS.items():
+        text = f"{help_}: {', '.join(choices)}"
+        if default:
+            text += f" (default: {default})"
+        parser.addini(name, text, default=default)
+        group.addoption(f"--{name.replace('_', '-')}", dest=name, metavar="|".join(choices), help=text)
+    group.addoption(
+        "--netns-pause",
+        action="store_true",
+        help="when a test fails, say how to enter its namespaces, and wait for Enter before they are gone",
+    )
+
+
+def parse(config: pytest.Config) -> Settings:
+    """The settings in force.
+
+    Raises:
+        pytest.UsageError: a value that is not among the choices.
+    """
+    found = {name: _value(config, name, choices) for name, (choices, _, _) in _OPTIONS.items()}
+    unavailable = found["netns_unavailable"] or ("fail" if os.environ.get("CI") else "skip")
+    pause = bool(config.getoption("--netns-pause"))
+    if pause and is_controller(config):
+        raise pytest.UsageError("--netns-pause: xdist's workers have no terminal to wait at; run without -n")
+    return Settings(
+        found["netns_mode"], unavailable, found["netns_leaks"], found["netns_pcap"], pause, config.get_verbosity() >= 2
+    )
+
+
+def is_controller(config: pytest.Config) -> bool:
+    """Whether this process leaves the tests to workers of pytest-xdist."""
+    return bool(getattr(config.option, "numprocesses", None))
+
+
+def _value(config: pytest.Config, name: str, choices: Sequence[str]) -> str:
+    given = config.getoption(name)
+    value = str(config.getini(name) if given is None else given)
+    if value and value not in choices:
+        where = f"--{name.replace('_', '-')}" if given is not None else f"{name} in the ini file"
+        raise pytest.UsageError(f"{where}: {value!r} is not valid; choose one of: {', '.join(choices)}")
+    return value
+
+
+def leak_report(nodeid: str, message: str) -> pytest.TestReport:
+    """An error at the teardown of a test that is long over."""
+    path = nodeid.split("::")[0]
+    location = (path, None, nodeid)
+    return pytest.TestReport(nodeid, location, {}, "failed", message, "teardown")

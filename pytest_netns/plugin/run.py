@@ -1,0 +1,276 @@
+"""What one run of pytest knows of namespaces: its mode, what is missing, its signals, and what has leaked."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import sys
+import time
+import weakref
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from pytest_netns.kernel.nft import bindings
+from pytest_netns.kernel.system import privileges
+
+if TYPE_CHECKING:
+    from pytest_netns.errors import UnavailableError
+    from pytest_netns.lab.factory import LabFactory
+    from pytest_netns.plugin.options import Settings
+
+_runs: weakref.WeakSet[Run] = weakref.WeakSet()  # several where a test runs pytest in this process
+_LOOK_INTERVAL = 0.25  # seconds between two looks for leaks; between them the kernel keeps its notifications
+
+
+class Run:
+    """The plugin's state during one run of pytest.
+
+    Attributes:
+        settings: the options in force.
+        leaks: of the namespaces that outlived their test by 5 s, (test, message).
+        ready: whether the running test has been found able to use namespaces.
+        missing: why tests could not run, and what they had to do without: each reason once and in full.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        _runs.add(self)
+        self.settings = settings
+        self.leaks: list[tuple[str, str]] = []
+        self.missing: list[str] = []
+        self.ready = False
+        self._looked = 0.0
+        self._unavailable: UnavailableError | None = None
+        self._in_header: UnavailableError | None = None
+        self._checked = False
+        self._watched = False
+
+    @functools.cached_property
+    def factory(self) -> LabFactory:
+        """What the fixture ``netns_factory`` gives."""
+        from pytest_netns.lab.factory import LabFactory
+
+        return LabFactory()
+
+    # -- mode ---------------------------------------------------------------------------------------
+
+    def go_rootless(self) -> None:
+        """Move this process into a user namespace; a refusal is kept for the tests that need it."""
+        if not _is_linux():
+            return
+        from pytest_netns.errors import UnavailableError
+        from pytest_netns.machine import rootless
+
+        try:
+            rootless.enter()
+        except UnavailableError as error:
+            self._checked = True
+            self._unavailable = error
+
+    def told_workers(self) -> list[str] | None:
+        """What an xdist controller tells its workers at their start: why it could not become rootless."""
+        error = self._unavailable
+        return None if error is None else [error.feature, error.cause, error.remedy]
+
+    def inherit(self, told: list[str] | None) -> None:
+        """In an xdist worker: what the controller could not do, this process cannot either."""
+        if told is not None:
+            from pytest_netns.errors import UnavailableError
+
+            self._checked = True
+            self._unavailable = UnavailableError(*told)
+
+    def choose_mode(self, *, all_use_netns: bool) -> None:
+        """In mode auto, once it is known which tests will run: rootless if there is no other way and nobody minds."""
+        if self.settings.mode != "auto" or not _is_linux() or privileges.is_privileged():
+            return
+        if all_use_netns:
+            self.go_rootless()
+            return
+        from pytest_netns.errors import UnavailableError
+
+        self._checked = True
+        self._unavailable = UnavailableError(
+            "network namespaces",
+            "this process has no privilege, and tests that do not use netns would lose the host's network "
+            "if it moved into a user namespace",
+            "say --netns-mode=rootless if they may, select only tests that use netns, or run as root",
+        )
+
+    def check_available(self) -> UnavailableError | None:
+        """Why this process cannot make namespaces; None if it can. Tried once."""
+        if not self._checked:
+            from pytest_netns.errors import UnavailableError
+
+            self._checked = True
+            try:
+                _try_namespace()
+            except UnavailableError as error:
+                self._unavailable = error
+        if self._unavailable is not None:
+            self.note_missing(self._unavailable)
+        return self._unavailable
+
+    def note_unavailable(self, error: BaseException) -> str | None:
+        """Why to skip a test, if its error says that only what it needs is missing, such as nft; that is noted."""
+        from pytest_netns.errors import UnavailableError
+
+        if not isinstance(error, UnavailableError):
+            return None
+        self.note_missing(error)
+        return error.short() if self.settings.unavailable == "skip" else None
+
+    def note_missing(self, error: UnavailableError) -> None:
+        """Remember why a test could not run, to tell it once at the end of the run."""
+        if str(error) not in self.missing:
+            self.missing.append(str(error))
+
+    def header(self) -> str:
+        """The line of the report header: which mode runs and what is missing."""
+        if not _is_linux():
+            return "netns: not available: it needs Linux"
+        if self._unavailable is not None:
+            self._in_header = self._unavailable
+            return f"netns: not available: {self._unavailable.short()}"
+        mode = self.settings.mode
+        if mode == "auto":
+            mode = "root" if privileges.is_privileged() else "rootless, if every selected test uses netns"
+        missing = f"; NAT is not available: {bindings.REMEDY}" if bindings.find() is None else ""
+        return f"netns: mode {mode}{missing}"
+
+    def forecast(self) -> list[str]:
+        """Lines on what tests that use netns will have to do without, beyond what `header` says; none if nothing."""
+        if not _is_linux():
+            return []
+        if self._unavailable is not None:
+            told = self._unavailable is self._in_header
+            return [] if told else [f"netns: not available: {self._unavailable.short()}"]
+        from pytest_netns.machine import lacking
+
+        lacks = lacking.find()
+        return [f"netns: not available: {'; '.join(lacks)}; see pytest-netns doctor"] if lacks else []
+
+    # -- signals ------------------------------------------------------------------------------------
+
+    def guard_signals(self) -> None:
+        """SIGINT heeds the moments that must not be interrupted; SIGTERM and SIGHUP run finalizers too.
+
+        Only from the first test on that uses the plugin, and only where nobody else has set a handler.
+        """
+        from pytest_netns.kernel.system import interrupts
+
+        handler = interrupts.handler_of(signal.SIGINT)
+        if callable(handler) and interrupts.guarded(signal.SIGINT) is None:
+            interrupts.guard(signal.SIGINT, handler)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if interrupts.handler_of(number) == signal.SIG_DFL:
+                interrupts.guard(number, _terminate)
+        if is_worker() and not self._watched:
+            from pytest_netns.kernel.programs import supervision
+
+            # Left alone by its controller a worker goes on for many seconds; the watchdog ends it.
+            supervision.supervisor()
+            self._watched = True
+
+    # -- the end ------------------------------------------------------------------------------------
+
+    def note_leaks(self, *, wait: bool = False) -> None:
+        """Add the namespaces that should be gone by now to the leaks; with wait, give those just closed their time."""
+        now = time.monotonic()
+        if (
+            now - self._looked < _LOOK_INTERVAL and not wait
+        ) or "pytest_netns.kernel.spaces.destruction" not in sys.modules:
+            return
+        self._looked = now
+        from pytest_netns.kernel.spaces import destruction
+
+        hub = destruction.hub_if_any()
+        if hub is None:
+            return
+        from pytest_netns.kernel.spaces import holders
+
+        if wait:
+            if "pytest_netns.kernel.spaces.capturing" in sys.modules:
+                from pytest_netns.kernel.spaces import capturing
+
+                capturing.flush()
+            hub.wait(now + destruction.GRACE)
+        for late in hub.overdue(destruction.GRACE):
+            held = "; ".join(holders.find(late.inode))
+            if not held and wait:
+                hub.wait(time.monotonic() + destruction.BUSY - destruction.GRACE)
+            if not held and late not in hub.overdue(destruction.BUSY):
+                continue
+            message = f"namespace {late.name!r} is still alive {destruction.GRACE:g} s after its lab was closed: "
+            self.leaks.append((late.owner, message + (held or "; ".join(holders.suspects()) or holders.UNKNOWN)))
+            hub.forget(late)
+
+    def note_refusals(self) -> None:
+        """Add what this environment refused namespaces and the programs in them, such as a PID namespace."""
+        if "pytest_netns.kernel.programs.supervision" in sys.modules:
+            from pytest_netns.kernel.programs import supervision
+            from pytest_netns.kernel.spaces import interface_settings
+
+            for who, refused in (
+                ("programs in namespaces ran", supervision.refused()),
+                ("namespaces had to do", interface_settings.refused()),
+            ):
+                if refused:
+                    self.missing.append(f"{who} without: {'; '.join(refused)}")
+
+    def told_controller(self) -> list[Any]:
+        """What an xdist worker sends at its end."""
+        return [self.leaks, self.missing]
+
+    def receive_worker_report(self, told: list[Any]) -> None:
+        """Take over what an xdist worker has sent."""
+        leaks, missing = told
+        self.leaks += [(owner, message) for owner, message in leaks]
+        self.missing += [reason for reason in missing if reason not in self.missing]
+
+    def close(self) -> None:
+        """End what this run has started, and give signals their handlers back; a run within a run leaves that to the outer."""
+        _runs.discard(self)
+        if _runs:
+            return
+        if "pytest_netns.kernel.programs.supervision" in sys.modules:
+            from pytest_netns.kernel.programs import supervision
+
+            supervision.close()
+        if "pytest_netns.kernel.system.interrupts" in sys.modules and _is_linux():
+            from pytest_netns.kernel.system import interrupts
+
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                handler = interrupts.guarded(number)
+                if handler is not None:
+                    signal.signal(number, signal.SIG_DFL if handler is _terminate else handler)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM or SIGHUP: pytest ends as after Ctrl-C, finalizers included."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated(signal.Signals(number).name)
+
+
+def is_worker() -> bool:
+    """Whether this process is a worker of pytest-xdist."""
+    return "PYTEST_XDIST_WORKER" in os.environ
+
+
+def _is_linux() -> bool:
+    return sys.platform == "linux"
+
+
+def _try_namespace() -> None:
+    from pytest_netns.errors import KernelError, UnavailableError
+
+    if not _is_linux():
+        raise UnavailableError("network namespaces", f"this is {sys.platform}", "run these tests on Linux")
+    from pytest_netns.kernel.spaces.netns import NetworkNamespace
+
+    try:
+        NetworkNamespace.create("probe").close()
+    except KernelError as error:  # a limit that is reached
+        raise UnavailableError("network namespaces", str(error).splitlines()[0], error.remedy) from error

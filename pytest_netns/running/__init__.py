@@ -1,0 +1,1 @@
+"""Programs and Python code in namespaces."""

@@ -1,0 +1,187 @@
+"""Python code in a namespace, on a thread of its own: the network and the names are the namespace's."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Coroutine, Iterator
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from pytest_netns.errors import CallTimeout, NetnsError
+from pytest_netns.running import multiprocess
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from pytest_netns.lab.namespace import Namespace
+
+CLOSE_GRACE = 0.5  # seconds a cancelled coroutine gets to end
+
+
+class Call:
+    """A call that is under way, or has ended."""
+
+    def __init__(self, namespace: Namespace, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        self.namespace = namespace
+        self._function = function
+        self._args = args
+        self._result: Any = None
+        self._error: BaseException | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[Any] | None = None
+        self._on_end: Callable[[], object] | None = None
+        self._thread = threading.Thread(target=self._run, name=f"netns-call-{namespace.name}", daemon=True)
+
+    def start(self, on_end: Callable[[], object] | None = None) -> None:
+        """Begin; `on_end` is called on the call's own thread, with the outcome known."""
+        self._on_end = on_end
+        self._thread.start()
+
+    def cancel(self) -> bool:
+        """Cancel it if it is a coroutine: nothing else can be ended; whether it is one."""
+        if self._loop is None or self._task is None:
+            return False
+        with contextlib.suppress(RuntimeError):  # it has ended
+            self._loop.call_soon_threadsafe(self._task.cancel)
+        return True
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait for the outcome; None as timeout waits for ever."""
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            raise self.late(timeout)
+        return self.outcome()
+
+    def late(self, timeout: float | None) -> CallTimeout:
+        """The error that says where it is when time is up."""
+        return CallTimeout(self.show(), timeout or 0, self.stack(), namespace=self.namespace.name)
+
+    def outcome(self) -> Any:
+        """The result of a call that has ended, or its error raised."""
+        if self._error is not None:
+            try:
+                raise self._error
+            finally:
+                self._error = None  # its traceback refers to this frame
+        return self._result
+
+    def has_ended(self, timeout: float) -> bool:
+        """Whether it ends within so many seconds."""
+        self._thread.join(max(timeout, 0))
+        return not self._thread.is_alive()
+
+    def show(self) -> str:
+        """The function's name."""
+        return str(getattr(self._function, "__qualname__", self._function))
+
+    def stack(self) -> str:
+        """Where it is now, as a traceback shows it."""
+        task = self._task
+        coroutine = None if task is None else task.get_coro()
+        if inspect.iscoroutine(coroutine) and inspect.getcoroutinestate(coroutine) == inspect.CORO_SUSPENDED:
+            frames = traceback.StackSummary.extract(_awaiting(coroutine))
+        else:
+            frames = traceback.extract_stack(sys._current_frames().get(self._thread.ident or 0))
+        own = [number for number, frame in enumerate(frames) if frame.filename == __file__]
+        return "".join(traceback.format_list(frames[own[-1] + 1 if own else 0 :]))
+
+    def _run(self) -> None:
+        try:
+            self.namespace._spawner().enter_for_python()
+            result = self._function(*self._args)
+            if inspect.iscoroutine(result):
+                import asyncio
+
+                result = asyncio.run(self._run_coroutine(result))
+            self._result = result
+        except BaseException as error:
+            self._error = error
+        if self._on_end is not None:
+            self._on_end()
+
+    async def _run_coroutine(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        import asyncio
+
+        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        return await coroutine
+
+
+def _awaiting(coroutine: Any) -> Iterator[tuple[FrameType, int]]:
+    """The frames of a coroutine and of what it awaits, outermost first."""
+    while coroutine is not None:
+        frame = getattr(coroutine, "cr_frame", None) or getattr(coroutine, "gi_frame", None)
+        if frame is None:
+            return
+        yield frame, frame.f_lineno
+        coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
+
+
+def _make(namespace: Namespace, function: Callable[..., Any], args: tuple[Any, ...]) -> Call:
+    namespace._lab._note_entered(namespace)
+    multiprocess.adopt()
+    namespace._spawner()  # what prevents it is raised here, in the caller
+    running = Call(namespace, function, args)
+    namespace._calls.append(running)
+    return running
+
+
+def call(namespace: Namespace, function: Callable[..., Any], args: tuple[Any, ...], timeout: float | None) -> Any:
+    """Run a function in a namespace and wait for its result; see `Namespace.call`."""
+    running = _make(namespace, function, args)
+    running.start()
+    try:
+        return running.result(timeout)
+    except BaseException:
+        running.cancel()
+        raise
+    finally:
+        if running.has_ended(0):
+            namespace._calls.remove(running)
+
+
+async def call_async(
+    namespace: Namespace, function: Callable[..., Any], args: tuple[Any, ...], timeout: float | None
+) -> Any:
+    """Run a function in a namespace and await its result; see `Namespace.call_async`."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+
+    def on_end() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop that awaited has been closed
+            loop.call_soon_threadsafe(ended.set)
+
+    running = _make(namespace, function, args)
+    running.start(on_end)
+    try:
+        await asyncio.wait_for(ended.wait(), timeout)
+    except TimeoutError:
+        raise running.late(timeout) from None
+    finally:
+        if not ended.is_set() and running.cancel():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), CLOSE_GRACE)
+        if ended.is_set():
+            namespace._calls.remove(running)
+    return running.outcome()
+
+
+def end_all(running: list[Call], deadline: float, errors: list[Exception]) -> None:
+    """Cancel coroutines, and report the calls that have not ended when their lab is closed; a thread cannot be killed."""
+    stacks = [(unfinished, unfinished.stack()) for unfinished in running if not unfinished.has_ended(0)]
+    for unfinished, _ in stacks:
+        unfinished.cancel()
+    for unfinished, stack in stacks:
+        if not unfinished.has_ended(deadline - time.monotonic()):
+            errors.append(
+                NetnsError(
+                    f"cannot end call of {unfinished.show()} in namespace {unfinished.namespace.name!r}: "
+                    f"it still runs, and keeps the namespace alive; it is at\n{stack}"
+                )
+            )

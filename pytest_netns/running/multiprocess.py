@@ -1,0 +1,76 @@
+"""multiprocessing's helper processes, of which Python keeps one of each for all networks.
+
+Processes started by the method "forkserver" are where their fork server is, so each namespace gets a fork server of its
+own. The resource tracker has no business in any network: it is started outside, and outlives labs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Collection
+from typing import Any
+
+from pytest_netns.kernel.programs import watchdog
+from pytest_netns.kernel.spaces import netns
+from pytest_netns.running import resolving
+
+_servers: dict[int, Any] = {}  # by the number of the namespace
+_adopted = False
+
+
+def adopt() -> None:
+    """From now on multiprocessing heeds namespaces; does nothing until somebody has imported it."""
+    global _adopted
+    if _adopted or "multiprocessing" not in sys.modules:
+        return
+    _adopted = True
+    from multiprocessing import forkserver, resource_tracker
+
+    common: Any = forkserver._forkserver
+    tracker: Any = resource_tracker._resource_tracker
+    ensure_running = tracker.ensure_running
+
+    def server_here() -> Any:
+        namespace = resolving.current()
+        if namespace is None:
+            return common
+        inode = namespace._kernel.inode
+        if inode not in _servers:
+            _servers[inode] = type(common)()
+            _servers[inode]._preload_modules = common._preload_modules
+        return _servers[inode]
+
+    def ensure_tracker_outside() -> Any:
+        with netns.home():
+            return ensure_running()
+
+    forkserver.connect_to_new_process = lambda fds: server_here().connect_to_new_process(fds)
+    forkserver.ensure_running = lambda: server_here().ensure_running()
+    resource_tracker.ensure_running = tracker.ensure_running = ensure_tracker_outside
+
+
+def end(inodes: Collection[int]) -> None:
+    """End the helpers that are in namespaces about to be closed."""
+    for inode in inodes:
+        if inode in _servers:
+            _end_helper(_servers.pop(inode), "_forkserver_pid", inodes)
+    module = sys.modules.get("multiprocessing.resource_tracker")
+    if module is not None:  # imported by a test that was inside already
+        _end_helper(module._resource_tracker, "_pid", inodes)
+
+
+def _end_helper(helper: Any, attribute: str, inodes: Collection[int]) -> None:
+    pid = getattr(helper, attribute, None)
+    if pid is not None and watchdog.signal_if_inside(pid, set(inodes), signal.SIGKILL):
+        with contextlib.suppress(OSError):
+            helper._stop()  # reaps it, and forgets it, so that the next use starts another
+
+
+def _forget_in_child() -> None:
+    _servers.clear()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)

@@ -1,0 +1,222 @@
+"""Programs in a namespace: run and popen."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+from pytest_netns.errors import CommandError, CommandTimeout, InvalidTopologyError, NetnsError, fails_as, show_argv
+from pytest_netns.kernel.system import privileges
+
+if TYPE_CHECKING:
+    from pytest_netns.lab.namespace import Namespace
+
+Command: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
+E = TypeVar("E", bound=NetnsError)
+
+STOP_GRACE = 2.0  # seconds between SIGTERM and SIGKILL in Process.stop
+_SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin"  # where servers are; an ordinary user's PATH lacks it on Debian
+
+
+class Process(subprocess.Popen[Any]):
+    """A program running in a namespace: a `subprocess.Popen` that ends with the lab at the latest.
+
+    Attributes:
+        namespace: where it runs.
+        pid: its PID as seen from the test; inside it has another one.
+    """
+
+    namespace: Namespace
+
+    def stop(self, timeout: float = STOP_GRACE) -> int:
+        """Ask it to end (SIGTERM), kill it if it has not within ``timeout`` seconds; returns its exit status."""
+        if self.poll() is None:
+            self.terminate()
+            try:
+                self.wait(timeout)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        return self.wait()
+
+    def wait_until(self, deadline: float) -> None:
+        """Wait for its end, up to a time on the monotonic clock."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.wait(max(deadline - time.monotonic(), 0))
+
+    def _reads(self, stream: object) -> bool:
+        """Whether a thread of ours is reading this stream and will close it."""
+        return False
+
+    def _ends_with_lab(self) -> None:
+        """Called before it is asked to end since its lab is closed."""
+
+    def _finish(self) -> None:
+        """Called once it has been reaped at the end of its lab."""
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {show_argv(self.args)} in {self.namespace.name}, PID {self.pid}>"
+
+
+def parse_command(command: Command, shell: bool) -> Command:
+    """argv; a string is split as a shell would and never reaches one, except on request."""
+    if shell or not isinstance(command, str | os.PathLike):
+        if not command:
+            raise InvalidTopologyError(f"cannot run {command!r}: the command is empty")
+        return command
+    argv = shlex.split(os.fspath(command)) if isinstance(command, str) else [os.fspath(command)]
+    if not argv:
+        raise InvalidTopologyError(f"cannot run {command!r}: the command is empty")
+    return argv
+
+
+@fails_as("start program")
+def spawn(
+    namespace: Namespace,
+    command: Command,
+    *,
+    shell: bool = False,
+    text: bool = True,
+    cwd: str | os.PathLike[str] | None = None,
+    process_class: type[Process] = Process,
+    **options: Any,
+) -> Process:
+    """Start a program in a namespace; the options are those of `subprocess.Popen`."""
+    argv = parse_command(command, shell)
+    if "universal_newlines" not in options and "encoding" not in options and "errors" not in options:
+        options["text"] = text
+    if options.get("user") is not None and not privileges.in_own_user_namespace():
+        _add_groups(options)
+    if cwd is None:
+        cwd = _current_directory()  # entering a mount namespace moved the starting thread to /
+
+    def start() -> Process:
+        process = process_class.__new__(process_class)
+        process.namespace = namespace
+        process.__init__(argv, shell=shell, cwd=cwd, **options)  # type: ignore[misc]
+        namespace._processes.append(process)
+        return process
+
+    try:
+        return namespace._spawner().run(start)
+    except FileNotFoundError as error:
+        _note_place(error)
+        raise
+
+
+def _note_place(error: FileNotFoundError) -> None:
+    """Add to an error where the program is, if it is one that this user's PATH does not lead to."""
+    import shutil
+
+    name = os.fsdecode(error.filename or "")
+    place = None if os.path.dirname(name) else shutil.which(name, path=_SYSTEM_PATH)
+    if place is not None:
+        directory = os.path.dirname(place)
+        error.add_note(f"it is {place}, where PATH does not look: export PATH=$PATH:{directory}")
+
+
+def _add_groups(options: dict[str, Any]) -> None:
+    """Whoever becomes another user has that user's groups, not root's, unless they are given."""
+    import pwd  # other systems, where suites are collected all the same, have none
+
+    user = options["user"]
+    try:
+        entry = pwd.getpwnam(user) if isinstance(user, str) else pwd.getpwuid(user)
+    except KeyError:  # a number nobody has; an unknown name is an error of subprocess
+        return
+    options.setdefault("group", entry.pw_gid)
+    options.setdefault("extra_groups", os.getgrouplist(entry.pw_name, entry.pw_gid))
+
+
+@fails_as("run program")
+def run(
+    namespace: Namespace,
+    command: Command,
+    *,
+    input: str | bytes | None = None,
+    timeout: float | None = None,
+    check: bool = True,
+    capture_output: bool = True,
+    **options: Any,
+) -> subprocess.CompletedProcess[Any]:
+    """Run a program in a namespace to its end, as `subprocess.run` does."""
+    if input is not None:
+        if options.get("stdin") is not None:
+            raise InvalidTopologyError("cannot use stdin together with input: give one of them")
+        options["stdin"] = subprocess.PIPE
+        options.setdefault("text", isinstance(input, str))
+    if capture_output:
+        options.setdefault("stdout", subprocess.PIPE)
+        options.setdefault("stderr", subprocess.PIPE)
+    process = spawn(namespace, command, **options)
+    try:
+        stdout, stderr = process.communicate(input, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        stdout, stderr = _rest_of_output(process)
+        timed_out = CommandTimeout(process.args, timeout or 0, stdout, stderr, namespace=namespace.name)
+        namespace._lab._note_failure(timed_out)
+        raise note_lacks(timed_out, namespace) from None
+    except BaseException:  # KeyboardInterrupt too: as subprocess.run, never leave it running
+        process.kill()
+        process.wait()
+        raise
+    finally:
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+        if process.returncode is not None:
+            namespace._processes.remove(process)
+    status = process.wait()
+    view = namespace._view
+    if status == -signal.SIGKILL and view is not None and view.init.is_ending():
+        raise view.init_dead()
+    if check and status:
+        failed = CommandError(status, process.args, stdout, stderr, namespace=namespace.name)
+        namespace._lab._note_failure(failed)
+        raise note_lacks(failed, namespace)
+    return subprocess.CompletedProcess(process.args, status, stdout, stderr)
+
+
+def note_lacks(error: E, namespace: Namespace) -> E:
+    """Add to an error what programs in this namespace have to do without: it may be the reason."""
+    lacks = namespace._view.init.lacks if namespace._view is not None else ()
+    if lacks:
+        error.add_note(f"programs here run without {'; '.join(lacks)}: pytest-netns doctor says what mends it")
+    return error
+
+
+def _rest_of_output(process: Process) -> tuple[Any, Any]:
+    """What a killed program wrote; a child of it may hold the pipe open, so not for long."""
+    try:
+        return process.communicate(timeout=0.5)
+    except subprocess.TimeoutExpired as error:
+        process.wait()
+        return error.stdout, error.stderr
+
+
+def _current_directory() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return "/"
+
+
+def end_all(processes: Sequence[Process], errors: list[Exception]) -> None:
+    """Reap processes that have been killed."""
+    for process in processes:
+        try:
+            process.wait(STOP_GRACE)
+        except subprocess.TimeoutExpired:
+            errors.append(NetnsError(f"cannot end {process!r}: it has not ended after SIGKILL"))
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream is not None and not process._reads(stream):
+                with contextlib.suppress(OSError):
+                    stream.close()
+        process._finish()

@@ -1,0 +1,162 @@
+"""Names in the test's own threads: once one enters a namespace, `socket`'s lookups answer as the caller's would.
+
+Which /etc/hosts and /etc/resolv.conf a lookup reads is a matter of the mount namespace, which a thread that shares its
+current directory with others cannot change for itself. So a lookup by a thread inside a namespace runs on a helper
+thread that has the namespace's mounts. Numbers need no lookup and are answered where they are asked.
+
+Only Python's own functions are replaced: a library in C that asks the C library by itself sees the outside's names,
+except in `ns.call` and in programs.
+"""
+
+from __future__ import annotations
+
+import _socket
+import functools
+import os
+import socket
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pytest_netns.kernel.spaces import netns
+
+if TYPE_CHECKING:
+    from pytest_netns.lab.namespace import Namespace
+
+_HOST_FUNCTIONS = ("gethostbyname", "gethostbyname_ex", "gethostbyaddr")
+_METHODS = ("connect", "connect_ex", "bind", "sendto")  # these look up host names given to them
+
+_lock = threading.Lock()
+_namespaces: dict[int, Namespace] = {}  # by inode, those of open labs that a thread has entered
+_originals: dict[str, Callable[..., Any]] = {}
+
+
+def register(namespace: Namespace) -> None:
+    """Have lookups by threads inside this namespace answered as it would."""
+    with _lock:
+        if not _namespaces:
+            _install()
+        _namespaces[namespace._open_kernel.inode] = namespace
+
+
+def unregister(namespace: Namespace) -> None:
+    """No longer; with the last one, `socket` is as it was."""
+    with _lock:
+        if _namespaces.pop(namespace._open_kernel.inode, None) is not None and not _namespaces:
+            _remove()
+
+
+def current() -> Namespace | None:
+    """The namespace the calling thread is in, however it got there."""
+    return _namespaces.get(os.stat(netns.THREAD_NAMESPACE).st_ino) if _namespaces else None
+
+
+def _ask(namespace: Namespace, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """A lookup's outcome on a thread that has the namespace's mounts."""
+    view = namespace._spawner()
+    outcome: list[Any] = []
+    failure: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            view.enter_for_python()
+            outcome.append(function(*args, **options))
+        except BaseException as error:
+            failure.append(error)
+
+    helper = threading.Thread(target=work, name=f"netns-names-{namespace.name}", daemon=True)
+    helper.start()
+    helper.join()
+    if failure:
+        raise failure.pop()
+    return outcome[0]
+
+
+def _is_number(host: Any) -> bool:
+    """Whether there is nothing to look up: an address, or none."""
+    if host is None or host in ("", b""):
+        return True
+    try:
+        _socket.getaddrinfo(host, None, 0, 0, 0, _socket.AI_NUMERICHOST)
+    except (OSError, TypeError, ValueError):
+        return False
+    return True
+
+
+def _getaddrinfo(host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0) -> Any:
+    original = _originals["getaddrinfo"]
+    namespace = None if _is_number(host) else current()
+    if namespace is None:
+        return original(host, port, family, type, proto, flags)
+    return _ask(namespace, original, host, port, family, type, proto, flags)
+
+
+def _getnameinfo(sockaddr: Any, flags: int, /) -> Any:
+    original = _originals["getnameinfo"]
+    namespace = None if flags & _socket.NI_NUMERICHOST else current()
+    return original(sockaddr, flags) if namespace is None else _ask(namespace, original, sockaddr, flags)
+
+
+def _by_host(name: str, host: Any, /) -> Any:
+    """gethostbyname and its kin; gethostbyaddr looks up even a number."""
+    original = _originals[name]
+    namespace = None if name != "gethostbyaddr" and _is_number(host) else current()
+    if namespace is None:
+        return original(host)
+    return _ask(namespace, original, host)
+
+
+_functions: dict[str, Callable[..., Any]] = {"getaddrinfo": _getaddrinfo, "getnameinfo": _getnameinfo}
+for _name in _HOST_FUNCTIONS:
+    _functions[_name] = functools.wraps(getattr(_socket, _name))(functools.partial(_by_host, _name))
+functools.update_wrapper(_getaddrinfo, socket.getaddrinfo)
+functools.update_wrapper(_getnameinfo, socket.getnameinfo)
+
+
+def _method(name: str) -> Callable[..., Any]:
+    original = getattr(_socket.socket, name)
+
+    @functools.wraps(original)
+    def method(self: socket.socket, *args: Any) -> Any:
+        address = args[-1] if args else None
+        if isinstance(address, tuple) and address and self.family in (socket.AF_INET, socket.AF_INET6):
+            args = (*args[:-1], _with_number(self, address))
+        return original(self, *args)
+
+    return method
+
+
+def _with_number(sock: socket.socket, address: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A socket address with its host name, if it is one, looked up."""
+    host = address[0]
+    if not isinstance(host, str) or host == "<broadcast>" or _is_number(host):
+        return address
+    namespace = current()
+    if namespace is None:
+        return address
+    found = _ask(namespace, _originals["getaddrinfo"], host, None, sock.family, sock.type)
+    return (found[0][4][0], *address[1:])
+
+
+_methods = {name: _method(name) for name in _METHODS}
+
+
+def _install() -> None:
+    for name, function in _functions.items():
+        current = getattr(socket, name)
+        if current is not function:  # somebody may have put it back after we had gone
+            _originals[name] = current
+            setattr(socket, name, function)
+    for name, method in _methods.items():
+        if name not in vars(socket.socket):
+            setattr(socket.socket, name, method)
+
+
+def _remove() -> None:
+    """Put back what we have replaced; what somebody else has replaced since stays, and goes through ours to nothing."""
+    for name, function in _functions.items():
+        if getattr(socket, name) is function:
+            setattr(socket, name, _originals[name])
+    for name, method in _methods.items():
+        if vars(socket.socket).get(name) is method:
+            delattr(socket.socket, name)

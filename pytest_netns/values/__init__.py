@@ -1,0 +1,71 @@
+"""What users write - names, addresses, ports, targets - checked once and turned into values.
+
+Pure: nothing here talks to the kernel. Every function raises `InvalidTopologyError` with a message
+that names the value and what would be valid.
+"""
+
+from __future__ import annotations
+
+from pytest_netns.values.addresses import (
+    MAC_PATTERN,
+    MAX_MTU,
+    MIN_MTU,
+    IPAddress,
+    IPInterface,
+    IPNetwork,
+    parse_address,
+    parse_destination,
+    parse_interface_address,
+    parse_mac,
+    parse_mtu,
+    parse_network,
+)
+from pytest_netns.values.choices import PROTOCOLS, SUGGESTED, parse_choice, parse_protocol, suggest
+from pytest_netns.values.names import (
+    HOSTNAME_PATTERN,
+    MAX_NAME,
+    NAME_PATTERN,
+    RESERVED_INTERFACE_NAMES,
+    SYSCTL_PATTERN,
+    parse_hostname,
+    parse_interface_name,
+    parse_name,
+    parse_sysctl_name,
+    parse_sysctl_value,
+)
+from pytest_netns.values.targets import Target, parse_gateway, parse_port, parse_service_port, parse_target
+
+__all__ = [
+    "HOSTNAME_PATTERN",
+    "IPAddress",
+    "IPInterface",
+    "IPNetwork",
+    "MAC_PATTERN",
+    "MAX_MTU",
+    "MAX_NAME",
+    "MIN_MTU",
+    "NAME_PATTERN",
+    "PROTOCOLS",
+    "RESERVED_INTERFACE_NAMES",
+    "SUGGESTED",
+    "SYSCTL_PATTERN",
+    "Target",
+    "parse_address",
+    "parse_choice",
+    "parse_destination",
+    "parse_gateway",
+    "parse_hostname",
+    "parse_interface_address",
+    "parse_interface_name",
+    "parse_mac",
+    "parse_mtu",
+    "parse_name",
+    "parse_network",
+    "parse_port",
+    "parse_protocol",
+    "parse_service_port",
+    "parse_sysctl_name",
+    "parse_sysctl_value",
+    "parse_target",
+    "suggest",
+]

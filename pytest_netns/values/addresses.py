@@ -1,0 +1,114 @@
+"""Addresses, networks, MAC addresses and MTUs, checked; pure."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import TypeAlias
+
+from pytest_netns.errors import InvalidTopologyError
+
+IPAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+IPInterface: TypeAlias = ipaddress.IPv4Interface | ipaddress.IPv6Interface
+IPNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+MIN_MTU, MAX_MTU = 68, 65535
+MAC_PATTERN = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+
+
+def parse_interface_address(value: object) -> IPInterface:
+    """An address with its prefix length, for an interface: ``"192.168.15.1/24"``.
+
+    A prefix length is required, since an address without one reaches nobody; the network's own address and, for IPv4,
+    its broadcast address are refused (RFC 4291 section 2.6.1 and RFC 919).
+    """
+    if isinstance(value, ipaddress.IPv4Interface | ipaddress.IPv6Interface):
+        address = value
+    else:
+        if not isinstance(value, str) or "/" not in value:
+            raise InvalidTopologyError(
+                f"cannot use {value!r} as interface address: it needs a prefix length, such as '192.168.15.1/24' or 'fd00::1/64'"
+            )
+        try:
+            address = ipaddress.ip_interface(value)
+        except ValueError as error:
+            raise InvalidTopologyError(
+                f"cannot use {value!r} as interface address: {error}; write it like '192.168.15.1/24' or 'fd00::1/64'"
+            ) from None
+    network = address.network
+    if isinstance(address, ipaddress.IPv6Interface) and address.scope_id is not None:
+        raise InvalidTopologyError(
+            f"cannot use '{address}' as interface address: the interface itself is the zone; leave out '%{address.scope_id}'"
+        )
+    if address.ip.is_multicast or address.ip.is_unspecified:
+        raise InvalidTopologyError(f"cannot use '{address}' as interface address: it is not a unicast address")
+    if network.num_addresses > 2:
+        mistake = ""
+        if address.ip == network.network_address:
+            mistake = "it is the address of the network itself"
+        elif address.version == 4 and address.ip == network.broadcast_address:
+            mistake = "it is the network's broadcast address"
+        if mistake:
+            example = f"{network.network_address + 1}/{network.prefixlen}"
+            raise InvalidTopologyError(
+                f"cannot use '{address}' as interface address: {mistake}; '{example}' would be valid"
+            )
+    return address
+
+
+def parse_address(value: object, what: str = "address") -> IPAddress:
+    """An address without prefix length: ``"192.168.15.5"``."""
+    if isinstance(value, ipaddress.IPv4Interface | ipaddress.IPv6Interface):
+        return value.ip
+    if isinstance(value, ipaddress.IPv4Address | ipaddress.IPv6Address):
+        return value
+    try:
+        return ipaddress.ip_address(value if isinstance(value, str) else "")
+    except ValueError:
+        raise InvalidTopologyError(
+            f"cannot use {value!r} as {what}: write an IPv4 or IPv6 address without prefix length, such as '192.168.15.5'"
+        ) from None
+
+
+def parse_network(value: object, what: str = "network") -> IPNetwork:
+    """A network, or a single address as the network of that one: ``"192.168.15.0/24"``."""
+    if isinstance(value, ipaddress.IPv4Network | ipaddress.IPv6Network):
+        return value
+    try:
+        if isinstance(value, ipaddress.IPv4Address | ipaddress.IPv6Address):
+            return ipaddress.ip_network(value)
+        return ipaddress.ip_network(value if isinstance(value, str) else "")
+    except ValueError as error:
+        hint = ""
+        if "host bits" in str(error) and isinstance(value, str):
+            hint = f"; '{ipaddress.ip_network(value, strict=False)}' would be valid"
+        raise InvalidTopologyError(
+            f"cannot use {value!r} as {what}: write a network such as '192.168.15.0/24'{hint}"
+        ) from None
+
+
+def parse_destination(value: object) -> IPNetwork | None:
+    """The destination of a route; None stands for ``"default"``, whose family its gateway decides."""
+    if value == "default":
+        return None
+    return parse_network(value, "route destination")
+
+
+def parse_mtu(value: object) -> int:
+    """An MTU in bytes, 68 (RFC 791) to 65535."""
+    if isinstance(value, int) and not isinstance(value, bool) and MIN_MTU <= value <= MAX_MTU:
+        return value
+    raise InvalidTopologyError(
+        f"cannot use {value!r} as MTU: it is a whole number of bytes from {MIN_MTU} to {MAX_MTU}"
+    )
+
+
+def parse_mac(value: object) -> str:
+    """A MAC address that an interface can have, in lower case: ``"02:00:00:00:00:01"``."""
+    valid = "write six bytes such as '02:00:00:00:00:01'"
+    if not isinstance(value, str) or not MAC_PATTERN.fullmatch(value.lower()):
+        raise InvalidTopologyError(f"cannot use {value!r} as MAC address: {valid}")
+    mac = value.lower()
+    if int(mac[:2], 16) & 1 or mac == "00:00:00:00:00:00":
+        raise InvalidTopologyError(f"cannot use {value!r} as MAC address: it is not a unicast address; {valid}")
+    return mac

@@ -1,0 +1,43 @@
+"""The names of interfaces that nobody has named; pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Container
+
+from pytest_netns.values.names import MAX_NAME
+
+
+def default_interface_name(namespace: str, taken: Container[str]) -> str:
+    """The name of an interface nobody named: ``veth-red``, then ``veth-red-2``; shortened where too long.
+
+    Args:
+        namespace: the name of the namespace the interface is in.
+        taken: the names of the interfaces that namespace has already.
+    """
+    return _free_name(namespace, "", taken)
+
+
+def bridge_side_name(namespace: str, taken: Container[str]) -> str:
+    """The name of the bridge's side of a port: ``veth-red-br``, then ``veth-red-br-2``; shortened where too long.
+
+    Args:
+        namespace: the name of the namespace at the other side.
+        taken: the names of the interfaces that the bridge's namespace has already.
+    """
+    return _free_name(namespace, "-br", taken)
+
+
+def _free_name(namespace: str, ending: str, taken: Container[str]) -> str:
+    number = 1
+    while True:
+        suffix = ending if number == 1 else f"{ending}-{number}"
+        room = MAX_NAME - len("veth-") - len(suffix)
+        middle = namespace
+        if len(namespace) > room:
+            digest = hashlib.sha256(namespace.encode()).hexdigest()[:4]
+            middle = namespace[: max(room - 4, 0)] + digest[:room]
+        name = f"veth-{middle}{suffix}"
+        if name not in taken:
+            return name
+        number += 1

@@ -1,0 +1,99 @@
+"""Ports and what they lead to: ``80``, ``"udp/53"``, ``"blue:80"``, ``"[fd00::2]:80"``; pure."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+
+from pytest_netns.errors import InvalidTopologyError
+from pytest_netns.values.addresses import IPAddress
+from pytest_netns.values.choices import PROTOCOLS
+from pytest_netns.values.names import NAME_PATTERN
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a port forward leads: an address or the name of a namespace, and a port.
+
+    Attributes:
+        host: an IP address, or the name of a namespace.
+        port: 1 to 65535; None where the text named none.
+    """
+
+    host: IPAddress | str
+    port: int | None
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if isinstance(self.host, ipaddress.IPv6Address) else str(self.host)
+        return host if self.port is None else f"{host}:{self.port}"
+
+
+def parse_port(value: object, what: str = "port") -> int:
+    """A port number, 1 to 65535."""
+    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 65535:
+        return value
+    raise InvalidTopologyError(f"cannot use {value!r} as {what}: a port is a whole number from 1 to 65535")
+
+
+def parse_service_port(value: object) -> tuple[str, int]:
+    """A port and its protocol, tcp where none is named: ``8080``, ``"udp/53"``.
+
+    Returns:
+        Protocol and port, such as ``("udp", 53)``.
+    """
+    if not isinstance(value, str):
+        return "tcp", parse_port(value)
+    protocol, slash, number = value.rpartition("/")
+    if not (number.isascii() and number.isdigit()) or (slash and protocol not in PROTOCOLS):
+        raise InvalidTopologyError(f"cannot use {value!r} as port: write a number such as 8080, or 'udp/53'")
+    return protocol or "tcp", parse_port(int(number))
+
+
+def parse_gateway(value: object) -> IPAddress | str:
+    """A gateway: an address such as ``"192.168.15.5"``, or the name of a namespace."""
+    try:
+        target = parse_target(value)
+    except InvalidTopologyError:
+        target = None
+    if target is None or target.port is not None:
+        raise InvalidTopologyError(
+            f"cannot use {value!r} as gateway: write an address without prefix length, such as '192.168.15.5', or the name of a namespace"
+        )
+    return target.host
+
+
+def parse_target(value: object) -> Target:
+    """Where to forward to: ``"192.168.15.2:80"``, ``"[fd00::2]:80"``, ``"blue:80"``; the port may be left out."""
+    if isinstance(value, Target):
+        return parse_target(str(value))
+    if isinstance(value, ipaddress.IPv4Address | ipaddress.IPv6Address):
+        return Target(value, None)
+    valid = "write 'ADDRESS:PORT', '[IPV6]:PORT' or 'NAMESPACE:PORT'"
+    if not isinstance(value, str) or not value:
+        raise InvalidTopologyError(f"cannot use {value!r} as target: {valid}")
+    host, port = _split_port(value)
+    if port is not None and not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
+        raise InvalidTopologyError(f"cannot use {value!r} as target: {port!r} is not a port from 1 to 65535; {valid}")
+    number = None if port is None else int(port)
+    try:
+        return Target(ipaddress.ip_address(host), number)
+    except ValueError:
+        pass
+    if NAME_PATTERN.fullmatch(host) and not re.fullmatch(r"[0-9.]+", host):
+        return Target(host, number)
+    raise InvalidTopologyError(
+        f"cannot use {value!r} as target: {host!r} is neither an address nor the name of a namespace; {valid}"
+    )
+
+
+def _split_port(text: str) -> tuple[str, str | None]:
+    if text.startswith("["):
+        host, bracket, rest = text[1:].partition("]")
+        if bracket and (not rest or rest.startswith(":")):
+            return host, rest[1:] if rest else None
+        return text, None
+    if text.count(":") == 1:
+        host, _, port = text.partition(":")
+        return host, port
+    return text, None
