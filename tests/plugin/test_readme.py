@@ -1,4 +1,4 @@
-"""Every code block of the README does what the README says."""
+"""Every code block of the README and of docs/ does what the page says."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import yaml
 
 from pytest_netns import Lab, Topology
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
 BLOCKS = [
-    (f"line {README.read_text()[: match.start()].count(chr(10)) + 1}", match[1], match[2])
-    for match in re.finditer(r"^```(\w*)\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
+    (f"{page.stem} line {page.read_text()[: match.start()].count(chr(10)) + 1}", match[1], match[2])
+    for page in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")))
+    for match in re.finditer(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
 ]
 PROGRAMS = {"pytest": [sys.executable, "-m", "pytest"], "pytest-netns": [sys.executable, "-m", "pytest_netns"]}
 
