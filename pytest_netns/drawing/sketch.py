@@ -8,10 +8,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
+from pytest_netns.parts.namespace import FORWARDING
+
 if TYPE_CHECKING:
     from pytest_netns.explaining.state import NamespaceState
     from pytest_netns.topology import Topology
+    from pytest_netns.values.notes import Note
 
+# Kinds that a drawing does not name: a cable's ends, and what every namespace has.
+_PLAIN_KINDS = ("", "veth", "loopback")
 
 # Namespace and name of an interface.
 Place: TypeAlias = tuple[str, str]
@@ -24,22 +29,29 @@ class SketchInterface:
     Attributes:
         name: its name.
         addresses: its addresses with prefix length.
-        is_bridge: whether it is a bridge.
-        bridge: the bridge in the same namespace that it is plugged into; None for none.
+        kind: the kernel's name for its kind: ``"bridge"``, ``"vlan"`` ...
+        bridge: the bridge, bond or VRF in the same namespace that it is plugged into; None for none.
         is_up: whether it is up.
+        notes: what its part, components and faults say of it.
     """
 
     name: str
     addresses: tuple[str, ...] = ()
-    is_bridge: bool = False
+    kind: str = ""
     bridge: str | None = None
     is_up: bool = True
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_bridge(self) -> bool:
+        """Whether it is a bridge."""
+        return self.kind == "bridge"
 
     @property
     def text(self) -> str:
-        """Name, addresses and state on one line."""
-        marks = ["bridge"] * self.is_bridge + ["down"] * (not self.is_up)
-        return "  ".join([self.name, *self.addresses, *marks])
+        """Name, addresses, kind, notes and state on one line."""
+        kind = [self.kind] * (self.kind not in _PLAIN_KINDS)
+        return "  ".join([self.name, *self.addresses, *kind, *self.notes, *["down"] * (not self.is_up)])
 
 
 @dataclass(frozen=True)
@@ -58,13 +70,16 @@ class SketchNamespace:
 
     @property
     def rows(self) -> list[SketchInterface]:
-        """The interfaces, each bridge followed by what is plugged into it."""
-        bridges = {each.name for each in self.interfaces if each.is_bridge}
-        rows: list[SketchInterface] = []
+        """The interfaces, each bridge (bond, VRF) followed by what is plugged into it."""
+        ports: dict[str | None, list[SketchInterface]] = {each.name: [] for each in self.interfaces}
+        top: list[SketchInterface] = []
         for each in self.interfaces:
-            if each.bridge not in bridges:
-                rows.append(each)
-                rows += [port for port in self.interfaces if each.is_bridge and port.bridge == each.name]
+            ports.get(each.bridge, top).append(each)
+        rows: list[SketchInterface] = []
+        waiting = top[::-1]
+        while waiting:  # a bond may be in a bridge itself
+            rows.append(waiting.pop())
+            waiting += ports[rows[-1].name][::-1]
         return rows
 
 
@@ -83,16 +98,22 @@ class Sketch:
     @classmethod
     def from_topology(cls, topology: Topology) -> Sketch:
         """What a topology will look like once it is built."""
+        plan = topology.assigned()
+        notes = _by_place(note for part in plan.parts() for note in part.notes())
         interfaces: dict[str, list[SketchInterface]] = {name: [] for name in topology.namespace_names}
         connections: dict[Place, Place] = {}
         for each in topology.interfaces:
             addresses = tuple(map(str, each.addresses))
-            interfaces[each.namespace].append(SketchInterface(each.name, addresses, each.peer is None, each.bridge))
             here = (each.namespace, each.name)
+            kind = "bridge" if each.peer is None else "veth"
+            interfaces[each.namespace].append(
+                SketchInterface(each.name, addresses, kind, each.bridge, notes=tuple(notes.get(here, ())))
+            )
             if each.peer is not None and each.peer not in connections:
                 connections[here] = each.peer
-        notes = _notes(topology)
-        namespaces = (SketchNamespace(name, tuple(held), tuple(notes[name])) for name, held in interfaces.items())
+        namespaces = (
+            SketchNamespace(name, tuple(held), tuple(notes.get((name, ""), ()))) for name, held in interfaces.items()
+        )
         return cls(tuple(namespaces), tuple(connections.items()))
 
     @classmethod
@@ -108,13 +129,14 @@ class Sketch:
                 # Link-local addresses are on every interface, so they tell nothing.
                 addresses = tuple(address for address in each.addresses if not address.startswith("fe80:"))
                 interfaces.append(
-                    SketchInterface(each.name, addresses, each.kind == "bridge", each.bridge or None, each.is_up)
+                    SketchInterface(each.name, addresses, each.kind, each.bridge or None, each.is_up, each.notes)
                 )
                 here = (state.name, each.name)
                 if each.peer is not None and each.peer not in connections:
                     connections[here] = each.peer
             routes = (route for route in state.routes if " via " in route)
-            namespaces.append(SketchNamespace(state.name, tuple(interfaces), (*state.notes, *routes)))
+            notes = (*[FORWARDING] * state.forwarding, *routes, *state.notes)
+            namespaces.append(SketchNamespace(state.name, tuple(interfaces), notes))
         there = {(each.name, held.name) for each in namespaces for held in each.interfaces}
         joined = ((a, b) for a, b in connections.items() if b in there)
         return cls(tuple(namespaces), tuple(joined))
@@ -179,18 +201,8 @@ class Sketch:
         return layers
 
 
-def _notes(topology: Topology) -> dict[str, list[str]]:
-    notes: dict[str, list[str]] = {name: [] for name in topology.namespace_names}
-    for namespace in topology.namespaces:
-        if namespace.forwarding:
-            notes[namespace.name].append("forwarding")
-    for masquerade in topology.masquerades:
-        out = f" out {masquerade.out}" if masquerade.out else ""
-        notes[masquerade.namespace].append(f"masquerade {masquerade.source}{out}")
-    for forward in topology.port_forwards:
-        notes[forward.namespace].append(f"{forward.protocol} {forward.port} → {forward.to}")
-    for route in topology.assigned().routes:
-        via = f" via {route.via}" if route.via else ""
-        dev = f" dev {route.dev}" if route.dev else ""
-        notes[route.namespace].append(f"{route.destination}{via}{dev}")
-    return notes
+def _by_place(notes: Iterable[Note]) -> dict[Place, list[str]]:
+    found: dict[Place, list[str]] = {}
+    for note in notes:
+        found.setdefault((note.namespace, note.interface), []).append(note.text)
+    return found

@@ -26,16 +26,18 @@ def differences(since: Snapshot, states: Sequence[NamespaceState]) -> Iterator[s
 
 
 def _state(name: str, moment: Moment, now: NamespaceState) -> NamespaceState:
-    forwarding = ("forwarding",) if moment.settings.get(FORWARDING) == "1" else ()
     loopback = tuple(each for each in now.interfaces if each.name == "lo")
-    network = NamespaceState(name, loopback) if moment.tables is None else networks.decode(name, moment.tables)
+    network = NamespaceState(name, loopback)
+    if moment.tables is not None:
+        network = networks.decode(name, moment.tables, moment.notes)
     return NamespaceState(
         name,
         network.interfaces,
         network.routes,
         listening=moment.listening or (),
         ruleset=moment.ruleset,
-        notes=(*forwarding, *moment.nat),
+        forwarding=moment.settings.get(FORWARDING) == "1",
+        notes=networks.texts(moment.notes, ""),
         settings=show_settings(moment.settings),
         unknown=frozenset() if moment.listening is not None else frozenset({"listening"}),
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pytest_netns.explaining.snapshot import Tables, nat_notes, read_tables
+from pytest_netns.explaining.snapshot import Tables, notes_by_namespace, read_tables
 from pytest_netns.explaining.state import InterfaceState, NamespaceState
 from pytest_netns.kernel.netlink import rtnetlink, rtroutes
+from pytest_netns.values.notes import Note
 
 if TYPE_CHECKING:
     from pytest_netns.lab.lab import Lab
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 def decode(
     name: str,
     tables: Tables,
-    notes: tuple[str, ...] = (),
+    notes: Iterable[Note] = (),
     peers: Mapping[int, tuple[str, str]] | None = None,
 ) -> NamespaceState:
     """What the messages say."""
@@ -44,6 +46,7 @@ def decode(
             link.tx_bytes,
             link.rx_dropped + link.tx_dropped,
             link.index,
+            texts(notes, link.name),
         )
         for link in links
     )
@@ -52,22 +55,24 @@ def decode(
         if info is not None:
             via = f" via {info.via}" if info.via is not None else ""
             routes.append(f"{info.destination or 'default'}{via} dev {names.get(info.index, '')}")
-    return NamespaceState(name, interfaces, tuple(routes), notes=notes)
+    return NamespaceState(name, interfaces, tuple(routes), notes=texts(notes, ""))
 
 
-def network(namespace: Namespace) -> NamespaceState:
+def texts(notes: Iterable[Note], interface: str) -> tuple[str, ...]:
+    """What is said of one interface; of the namespace as a whole for ``""``."""
+    return tuple(note.text for note in notes if note.interface == interface)
+
+
+def network(namespace: Namespace, notes: Iterable[Note]) -> NamespaceState:
     """What a drawing needs: interfaces, addresses and notes of one namespace."""
-    return decode(namespace.name, read_tables(namespace), _notes(namespace), _peers(namespace))
+    state = decode(namespace.name, read_tables(namespace), notes, _peers(namespace))
+    return replace(state, forwarding=namespace.sysctl("net.ipv4.ip_forward") == "1")
 
 
 def networks(lab: Lab) -> tuple[NamespaceState, ...]:
     """What a drawing needs of all namespaces."""
-    return tuple(network(each) for each in lab)
-
-
-def _notes(namespace: Namespace) -> tuple[str, ...]:
-    forwarding = ("forwarding",) if namespace.sysctl("net.ipv4.ip_forward") == "1" else ()
-    return (*forwarding, *nat_notes(namespace))
+    notes = notes_by_namespace(lab)
+    return tuple(network(each, notes.get(each.name, ())) for each in lab)
 
 
 def _peers(namespace: Namespace) -> dict[int, tuple[str, str]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pytest_netns.kernel.system.procfs import ProcessInfo
     from pytest_netns.lab.lab import Lab
     from pytest_netns.lab.namespace import Namespace
+    from pytest_netns.values.notes import Note
 
 # What is not found out in time is left out. Seconds of the processor for up to 10 namespaces, for more in proportion;
 # on a busy machine that much takes longer, but not forever.
@@ -81,21 +83,26 @@ def observe(lab: Lab, before: snapshot.Snapshot | None = None, *, whole: bool = 
         before: for what has changed since then.
         whole: everything there is to know, and more time for it.
     """
-    looks = [] if lab.closed else _look_at_all(lab, before, whole)
+    notes = {} if lab.closed else snapshot.notes_by_namespace(lab)
+    looks = [] if lab.closed else _look_at_all(lab, before, whole, notes)
     states = [each.result() for each in looks]
     changed: tuple[str, ...] = ()
     if before is not None and states:
         changed = tuple(changes.differences(before, states))
-    return LabState(tuple(states), changed, tuple(services(lab)), tuple(str(error) for error in lab._failures))
+    failures = tuple(str(error) for error in lab._failures)
+    return LabState(tuple(states), changed, tuple(services(lab)), failures, networks.texts(notes.get("", ()), ""))
 
 
-def _look_at_all(lab: Lab, before: snapshot.Snapshot | None, whole: bool) -> list[_Look]:
+def _look_at_all(
+    lab: Lab, before: snapshot.Snapshot | None, whole: bool, notes: Mapping[str, tuple[Note, ...]]
+) -> list[_Look]:
     """What matters most of all namespaces first, so that it is the rest that is left out if time is short."""
     deadline = _Deadline((PATIENCE_WHOLE if whole else PATIENCE) * max(1, len(lab) / 10))
     looks = [_Look(each, deadline, NamespaceState(each.name)) for each in lab]
     for look in looks:
         nothing = replace(look.state, unknown=frozenset({"interfaces", "routes", "notes"}))
-        look.state = look("interfaces", networks.network, nothing)
+        own = notes.get(look.state.name, ())
+        look.state = look("interfaces", functools.partial(networks.network, notes=own), nothing)
     for look, running in zip(looks, _running(lab, looks, deadline), strict=True):
         _add_processes(look, running, before)
     for look in looks:

@@ -22,7 +22,8 @@ def sections(state: LabState, *, whole: bool = False) -> list[tuple[str, str]]:
     """
     found = []
     if state.namespaces:
-        found.append(("netns: network when the test failed", draw(Sketch.from_states(state.namespaces)).rstrip()))
+        drawing = draw(Sketch.from_states(state.namespaces)).rstrip()
+        found.append(("netns: network when the test failed", "\n".join([drawing, *state.notes])))
     if state.changes:
         found.append(("netns: changed since set-up", _cut(state.changes, LINES_WHOLE if whole else LINES)))
     inside = "\n".join(line for each in state.namespaces for line in _show(each, whole))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pytest_netns.parts.gateway.nat import TABLE
+from pytest_netns.parts.namespace import FORWARDING
 
 _COUNTS = re.compile(r" packets \d+ bytes \d+| expires \w+")
 
@@ -20,6 +21,7 @@ class InterfaceState:
         bridge: the bridge it is plugged into, in the same namespace; empty for none.
         has_carrier: whether it can carry packets: it is up, and so is its peer.
         peer: namespace and name of the other end, where it is known.
+        notes: what components and faults say of it, such as ``"delay 20 ms"``.
     """
 
     name: str
@@ -37,6 +39,7 @@ class InterfaceState:
     sent_bytes: int = 0
     dropped: int = 0
     index: int = 0
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ class NamespaceState:
     """A namespace at one moment; what is text is shown as it is.
 
     Attributes:
-        notes: what a drawing says about it: forwarding, masquerades, port forwards.
+        forwarding: whether it is a router.
+        notes: what components and faults say of it: masquerades, port forwards, what is cut.
         settings: the sysctls that have been written, with their values.
         begun: what has begun since set-up: processes, neighbours that do not answer.
         unknown: the kinds of facts that were not asked for.
@@ -59,6 +63,7 @@ class NamespaceState:
     processes: tuple[str, ...] = ()
     ruleset: str = ""
     tracked: tuple[str, ...] = ()
+    forwarding: bool = False
     notes: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     begun: tuple[str, ...] = ()
@@ -73,11 +78,12 @@ class NamespaceState:
             interfaces.append(f"interface {interface.name}{plugged}, MTU {interface.mtu}")
             interfaces.append(f"{interface.name} is {'up' if interface.is_up else 'down'}")
             interfaces += [f"{interface.name} has {address}" for address in interface.addresses]
+            interfaces += [f"{interface.name} {note}" for note in interface.notes]
         facts = {
             # The kernel adds link-local ones by itself, a moment after an interface has come up.
             "interfaces": [fact for fact in interfaces if " fe80:" not in fact],
             "routes": [f"route {route}" for route in self.routes if not route.startswith("fe80:")],
-            "notes": list(self.notes),
+            "notes": [FORWARDING] * self.forwarding + list(self.notes),
             "settings": list(self.settings),
             "rules": [f"nft {rule}" for rule in rules(self.ruleset)],
             "listening": [f"listening {each}" for each in self.listening],
@@ -132,9 +138,11 @@ class LabState:
     Attributes:
         changes: what is different from when set-up had ended.
         failures: the commands that failed, with what they wrote.
+        notes: what components and faults say of the network as a whole.
     """
 
     namespaces: tuple[NamespaceState, ...] = ()
     changes: tuple[str, ...] = ()
     services: tuple[ServiceState, ...] = ()
     failures: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()

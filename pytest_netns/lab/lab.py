@@ -20,6 +20,7 @@ from pytest_netns.lab import connecting
 from pytest_netns.lab.hosts import Names
 from pytest_netns.lab.interface import AddressArgument, Bridge, VethPair, parse_addresses
 from pytest_netns.lab.namespace import Namespace
+from pytest_netns.lab.notes import Notes
 from pytest_netns.running import ending, resolving
 from pytest_netns.values import IPAddress, naming
 
@@ -39,6 +40,9 @@ class Lab:
 
     Args:
         owner: who it belongs to, such as the test's node id; named in reports.
+
+    Attributes:
+        notes: the words of whatever is in force, for drawings and reports.
     """
 
     def __init__(self, owner: str = "") -> None:
@@ -53,6 +57,7 @@ class Lab:
         self._names = Names(self)
         self._captures: list[Capture] = []
         self._recording: Capture | None = None
+        self.notes = Notes()
 
     # -- making ---------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 from pytest_netns import values
 from pytest_netns.errors import InvalidTopologyError
 from pytest_netns.values import IPNetwork
+from pytest_netns.values.notes import Note
 
 MAX_METRIC = 2**32 - 1
 
@@ -70,6 +71,18 @@ class Part:
     def keys(cls) -> dict[str, Key]:
         """The fields' names, with their keys."""
         return {each.name: each.metadata["key"] for each in fields(cls)}  # type: ignore[arg-type]
+
+    def notes(self) -> Iterable[Note]:
+        """What drawings and reports say of it, once its topology is `assigned`; parts that say something override this."""
+        return ()
+
+    def parts(self) -> Iterator[Part]:
+        """All parts it holds, each followed by those that this one holds."""
+        for name, key in self.keys().items():
+            if key.part is not None:
+                for each in getattr(self, name) if key.many else as_many(getattr(self, name)):
+                    yield each
+                    yield from each.parts()
 
     def _fill(self, **values: object) -> None:
         for name, key in self.keys().items():

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from pytest_netns.parts import keys
 from pytest_netns.parts.keys import REQUIRED, Part, many, one
 from pytest_netns.values import IPAddress
+from pytest_netns.values.notes import Note
+
+FORWARDING = "forwarding"  # what drawings and reports say of a router
 
 
 @dataclass(frozen=True, init=False)
@@ -47,3 +50,8 @@ class NamespaceSpec(Part):
         resolver: str | IPAddress | Iterable[str | IPAddress] = (),
     ) -> None:
         self._fill(name=name, forwarding=forwarding, sysctls=sysctls, hostnames=hostnames, nft=nft, resolver=resolver)
+
+    def notes(self) -> Iterator[Note]:
+        """Whether it forwards."""
+        if self.forwarding:
+            yield Note(self.name, FORWARDING)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
 from pytest_netns.parts import keys
 from pytest_netns.parts.keys import REQUIRED, Part, one
 from pytest_netns.values import IPAddress, IPNetwork
+from pytest_netns.values.notes import Note
 
 
 @dataclass(frozen=True, init=False)
@@ -42,3 +44,9 @@ class RouteSpec(Part):
         metric: int | None = None,
     ) -> None:
         self._fill(namespace=namespace, destination=destination, via=via, dev=dev, metric=metric)
+
+    def notes(self) -> Iterator[Note]:
+        """Where it leads."""
+        via = f" via {self.via}" if self.via else ""
+        dev = f" dev {self.dev}" if self.dev else ""
+        yield Note(self.namespace, f"{self.destination}{via}{dev}")

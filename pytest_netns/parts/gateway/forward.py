@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from pytest_netns.parts import keys
 from pytest_netns.parts.keys import REQUIRED, Part, one
 from pytest_netns.values import IPAddress, Target
+from pytest_netns.values.notes import Note
 
 
 @dataclass(frozen=True, init=False)
@@ -27,3 +29,7 @@ class PortForwardSpec(Part):
 
     def __init__(self, namespace: str, port: int, to: str | Target | IPAddress, *, protocol: str = "tcp") -> None:
         self._fill(namespace=namespace, port=port, to=to, protocol=protocol)
+
+    def notes(self) -> Iterator[Note]:
+        """Where the port leads."""
+        yield Note(self.namespace, f"{self.protocol} {self.port} → {self.to}")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from pytest_netns.parts import keys
 from pytest_netns.parts.keys import REQUIRED, Part, one
 from pytest_netns.values import IPAddress, IPNetwork
+from pytest_netns.values.notes import Note
 
 
 @dataclass(frozen=True, init=False)
@@ -27,3 +29,7 @@ class MasqueradeSpec(Part):
 
     def __init__(self, namespace: str, source: str | IPNetwork | IPAddress, *, out: str | None = None) -> None:
         self._fill(namespace=namespace, source=source, out=out)
+
+    def notes(self) -> Iterator[Note]:
+        """Whom it hides."""
+        yield Note(self.namespace, f"masquerade {self.source}" + (f" out {self.out}" if self.out else ""))

@@ -28,6 +28,9 @@ class Masquerade:
     source: IPNetwork
     out: str | None = None
 
+    def __str__(self) -> str:
+        return f"masquerade {self.source}" + (f" out {self.out}" if self.out else "")
+
 
 @dataclass(frozen=True)
 class PortForward:
@@ -44,6 +47,9 @@ class PortForward:
     targets: tuple[IPAddress, ...]
     target_port: int
     protocol: str = "tcp"
+
+    def __str__(self) -> str:
+        return f"{self.protocol} {self.port} → {self.targets[0]}:{self.target_port}"
 
 
 def ruleset(masquerades: Sequence[Masquerade], port_forwards: Sequence[PortForward]) -> str:

@@ -1,0 +1,28 @@
+"""What a drawing and a report say of a network beyond its interfaces, addresses and routes; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple, Protocol
+
+
+class Note(NamedTuple):
+    """One thing worth a line.
+
+    Attributes:
+        namespace: the name of the namespace it is about.
+        text: a few words without a full stop, such as ``"masquerade 10.0.0.0/24"`` or ``"delay 20 ms"``.
+        interface: the name of the interface it is about; empty for the namespace as a whole.
+    """
+
+    namespace: str
+    text: str
+    interface: str = ""
+
+
+class HasNotes(Protocol):
+    """What gives its own words: a part of a topology, a component, a fault that is in force."""
+
+    def notes(self) -> Iterable[Note]:
+        """What to say of it now; nothing where it changes nothing at the moment."""
+        ...
