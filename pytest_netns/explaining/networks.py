@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pytest_netns.explaining.snapshot import Tables, notes_by_namespace, read_tables
 from pytest_netns.explaining.state import InterfaceState, NamespaceState
-from pytest_netns.kernel.netlink import rtnetlink, rtroutes
+from pytest_netns.kernel.netlink import rtaddresses, rtlinks, rtroutes
 from pytest_netns.values.notes import Note
 
 if TYPE_CHECKING:
@@ -23,11 +23,11 @@ def decode(
     peers: Mapping[int, tuple[str, str]] | None = None,
 ) -> NamespaceState:
     """What the messages say."""
-    links = [rtnetlink.parse_link(body) for body in tables[0]]
+    links = [rtlinks.parse_link(body) for body in tables[0]]
     names = {link.index: link.name for link in links}
     addresses: dict[int, list[str]] = {}
     for body in tables[1]:
-        index, address = rtnetlink.parse_address(body)
+        index, address = rtaddresses.parse_address(body)
         addresses.setdefault(index, []).append(str(address))
     interfaces = tuple(
         InterfaceState(
@@ -35,8 +35,8 @@ def decode(
             link.kind,
             link.mac,
             link.mtu,
-            bool(link.flags & rtnetlink.IFF_UP),
-            bool(link.flags & rtnetlink.IFF_RUNNING),
+            bool(link.flags & rtlinks.IFF_UP),
+            bool(link.flags & rtlinks.IFF_RUNNING),
             tuple(addresses.get(link.index, ())),
             names.get(link.master, ""),
             (peers or {}).get(link.index),

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from pytest_netns.kernel.netlink import listening, rtnetlink, rtroutes
+from pytest_netns.kernel.netlink import listening, rtaddresses, rtlinks, rtroutes
 from pytest_netns.kernel.nft import nftables
 from pytest_netns.values.notes import Note
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pytest_netns.lab.namespace import Namespace
     from pytest_netns.running.process import Process
 
-_DUMPS = (rtnetlink.dump_links, rtnetlink.dump_addresses, rtroutes.dump_routes)
+_DUMPS = (rtlinks.dump_links, rtaddresses.dump_addresses, rtroutes.dump_routes)
 
 Tables: TypeAlias = tuple[list[bytes], ...]
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from pytest_netns import values
 from pytest_netns.errors import InvalidTopologyError, KernelError, fails_as
-from pytest_netns.kernel.netlink import rtnetlink
+from pytest_netns.kernel.netlink import rtaddresses, rtlinks
+from pytest_netns.kernel.netlink.request import Request
 from pytest_netns.lab.interface import Bridge, Interface, VethPair
 from pytest_netns.values import IPInterface
 
@@ -42,7 +43,7 @@ def connect(
     own_mac, peer_mac = (None if mac is None else values.parse_mac(mac) for mac in macs)
     with lab._lock:
         a, b = (Interface(end, name, end._kernel.next_index()) for end, name in zip(ends, names, strict=True))
-        pair = rtnetlink.add_veth(
+        pair = rtlinks.add_veth(
             a.name,
             a.index,
             b.name,
@@ -55,10 +56,10 @@ def connect(
             bridge=0 if bridge is None else bridge.index,
         )
         first = [pair, *ends[0]._kernel.interface_settings.of(a.index, a.name)]
-        first += [rtnetlink.add_address(a.index, a.name, item) for item in addresses[0]]
-        second = [rtnetlink.set_link(b.index, b.name, up=True)]
+        first += [rtaddresses.add_address(a.index, a.name, item) for item in addresses[0]]
+        second = [rtlinks.set_link(b.index, b.name, up=True)]
         second += ends[1]._kernel.interface_settings.of(b.index, b.name)
-        second += [rtnetlink.add_address(b.index, b.name, item) for item in addresses[1]]
+        second += [rtaddresses.add_address(b.index, b.name, item) for item in addresses[1]]
         make(a, [(ends[0], first), (ends[1], second)])
         a._peer, b._peer = b, a
         register(a)
@@ -70,7 +71,7 @@ def connect(
     return VethPair(a, b)
 
 
-def make(interface: Interface, steps: list[tuple[Namespace, list[rtnetlink.Request]]]) -> None:
+def make(interface: Interface, steps: list[tuple[Namespace, list[Request]]]) -> None:
     """Send requests of which the first makes an interface; if any fails, nothing of it is left."""
     try:
         for namespace, requests in steps:

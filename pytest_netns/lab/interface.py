@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from pytest_netns import values
 from pytest_netns.errors import InvalidTopologyError, KernelError
-from pytest_netns.kernel.netlink import rtnetlink, rtroutes
+from pytest_netns.kernel.netlink import rtaddresses, rtlinks, rtroutes
+from pytest_netns.kernel.netlink.request import Request
 from pytest_netns.kernel.spaces import carrier
 from pytest_netns.values import IPInterface, naming
 
@@ -49,7 +50,7 @@ class Interface:
 
     @mac.setter
     def mac(self, value: str) -> None:
-        self._change(rtnetlink.set_link(self.index, self.name, mac=values.parse_mac(value)))
+        self._change(rtlinks.set_link(self.index, self.name, mac=values.parse_mac(value)))
 
     @property
     def mtu(self) -> int:
@@ -58,12 +59,12 @@ class Interface:
 
     @mtu.setter
     def mtu(self, value: int) -> None:
-        self._change(rtnetlink.set_link(self.index, self.name, mtu=values.parse_mtu(value)))
+        self._change(rtlinks.set_link(self.index, self.name, mtu=values.parse_mtu(value)))
 
     @property
     def is_up(self) -> bool:
         """Whether it is switched on; whether it can carry packets also depends on its peer."""
-        return bool(self._read().flags & rtnetlink.IFF_UP)
+        return bool(self._read().flags & rtlinks.IFF_UP)
 
     @property
     def kind(self) -> str:
@@ -73,19 +74,19 @@ class Interface:
     @property
     def addresses(self) -> list[IPInterface]:
         """All addresses with prefix length, IPv6 link-local ones included."""
-        listed = self.namespace._netlink.dump(rtnetlink.dump_addresses(), rtnetlink.parse_address)
+        listed = self.namespace._netlink.dump(rtaddresses.dump_addresses(), rtaddresses.parse_address)
         return [address for index, address in listed if index == self.index]
 
     def up(self) -> None:
         """Switch it on."""
-        self._change(rtnetlink.set_link(self.index, self.name, up=True))
+        self._change(rtlinks.set_link(self.index, self.name, up=True))
         for end in (self, self._peer):
             if end is not None:
                 end._settle()
 
     def down(self) -> None:
         """Switch it off; its routes and IPv6 addresses go with that."""
-        self._change(rtnetlink.set_link(self.index, self.name, up=False))
+        self._change(rtlinks.set_link(self.index, self.name, up=False))
         self._addresses_changed()
 
     def add_address(self, address: str | IPInterface) -> None:
@@ -96,19 +97,19 @@ class Interface:
             KernelError: the interface has it already, or is gone.
         """
         parsed = values.parse_interface_address(address)
-        self._change(rtnetlink.add_address(self.index, self.name, parsed))
+        self._change(rtaddresses.add_address(self.index, self.name, parsed))
         self._addresses_changed()
         if parsed.version == 6 and self.is_up:
             self._wait_usable([parsed])
 
     def remove_address(self, address: str | IPInterface) -> None:
         """Remove an address."""
-        self._change(rtnetlink.remove_address(self.index, self.name, values.parse_interface_address(address)))
+        self._change(rtaddresses.remove_address(self.index, self.name, values.parse_interface_address(address)))
         self._addresses_changed()
 
     def delete(self) -> None:
         """Delete the interface; of a veth pair, both ends."""
-        self._change(rtnetlink.delete_link(self.index, self.name))
+        self._change(rtlinks.delete_link(self.index, self.name))
         self._addresses_changed()
 
     def _settle(self) -> None:
@@ -132,10 +133,10 @@ class Interface:
         except KernelError:  # no route at all yet
             return False
 
-    def _read(self) -> rtnetlink.LinkInfo:
-        return self.namespace._netlink.get(rtnetlink.get_link(self.index, self.name), rtnetlink.parse_link)
+    def _read(self) -> rtlinks.LinkInfo:
+        return self.namespace._netlink.get(rtlinks.get_link(self.index, self.name), rtlinks.parse_link)
 
-    def _change(self, *requests: rtnetlink.Request) -> None:
+    def _change(self, *requests: Request) -> None:
         self.namespace._netlink.request(*requests)
 
     def _addresses_changed(self) -> None:

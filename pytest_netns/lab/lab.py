@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pytest_netns import values
 from pytest_netns.errors import InvalidTopologyError, NetnsError, fails_as
-from pytest_netns.kernel.netlink import rtnetlink
+from pytest_netns.kernel.netlink import rtaddresses, rtlinks
 from pytest_netns.kernel.programs import supervision, sweeping
 from pytest_netns.kernel.spaces import destruction
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
@@ -155,9 +155,9 @@ class Lab:
         connecting.check_name_free(place, name)
         with self._lock:
             bridge = Bridge(place, name, place._kernel.next_index())
-            requests = [rtnetlink.add_bridge(name, bridge.index, mtu=mtu)]
+            requests = [rtlinks.add_bridge(name, bridge.index, mtu=mtu)]
             requests += place._kernel.interface_settings.of(bridge.index, name)
-            requests += [rtnetlink.add_address(bridge.index, name, item) for item in addresses]
+            requests += [rtaddresses.add_address(bridge.index, name, item) for item in addresses]
             connecting.make(bridge, [(place, requests)])
             connecting.register(bridge)
         bridge._wait_usable(addresses)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_netns import values
 from pytest_netns.errors import InvalidTopologyError, KernelError, NetnsError, fails_as
-from pytest_netns.kernel.netlink import rtnetlink, rtroutes
+from pytest_netns.kernel.netlink import rtaddresses, rtlinks, rtroutes
 from pytest_netns.kernel.netlink.socket import NetlinkSocket
 from pytest_netns.kernel.nft import nftables
 from pytest_netns.kernel.programs.view import View
@@ -64,7 +64,7 @@ class Namespace:
     def interfaces(self) -> Mapping[str, Interface]:
         """All interfaces by name, as they are now."""
         found = {}
-        for info in self._netlink.dump(rtnetlink.dump_links(), rtnetlink.parse_link):
+        for info in self._netlink.dump(rtlinks.dump_links(), rtlinks.parse_link):
             known = self._interfaces.get(info.index)
             found[info.name] = known if known and known.name == info.name else Interface(self, info.name, info.index)
         return found
@@ -411,11 +411,11 @@ class Namespace:
         return present[interface]
 
     def _interface_names(self) -> dict[int, str]:
-        return {info.index: info.name for info in self._netlink.dump(rtnetlink.dump_links(), rtnetlink.parse_link)}
+        return {info.index: info.name for info in self._netlink.dump(rtlinks.dump_links(), rtlinks.parse_link)}
 
     def _all_addresses(self) -> list[values.IPInterface]:
         """All addresses but those of the loopback interface and link-local ones."""
-        listed = self._netlink.dump(rtnetlink.dump_addresses(), rtnetlink.parse_address)
+        listed = self._netlink.dump(rtaddresses.dump_addresses(), rtaddresses.parse_address)
         return [address for index, address in listed if index != netns.LOOPBACK_INDEX and not address.ip.is_link_local]
 
     def __repr__(self) -> str:

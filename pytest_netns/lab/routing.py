@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pytest_netns import values
 from pytest_netns.errors import InvalidTopologyError
 from pytest_netns.kernel.netlink import rtroutes
-from pytest_netns.kernel.netlink.rtnetlink import Request
+from pytest_netns.kernel.netlink.request import Request
 from pytest_netns.lab import hosts
 from pytest_netns.values import IPAddress, IPNetwork
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from pytest_netns.errors import RulesetError
-from pytest_netns.kernel.netlink import rtnetlink, wire
-from pytest_netns.kernel.netlink.rtnetlink import Request
+from pytest_netns.kernel.netlink import rtlinks, wire
+from pytest_netns.kernel.netlink.request import Request
 from pytest_netns.kernel.nft import nftables
 from pytest_netns.kernel.programs import supervisor
 from pytest_netns.kernel.spaces import sysctls
@@ -150,7 +150,7 @@ def _interfaces() -> Iterator[Probe]:
 def _veth() -> None:
     namespace = NetworkNamespace.create("probe")
     with step("interface veth"):
-        namespace.netlink.request(rtnetlink.add_veth("a", _CARD, "b", _CARD_PEER, namespace.fd))
+        namespace.netlink.request(rtlinks.add_veth("a", _CARD, "b", _CARD_PEER, namespace.fd))
 
 
 def _link(kind: str, data: bytes = b"", *, on_card: bool = False) -> None:
@@ -158,13 +158,13 @@ def _link(kind: str, data: bytes = b"", *, on_card: bool = False) -> None:
     body = struct.pack("=BxHiII", 0, 0, _NEW, 0, 0) + wire.text(_IFLA_IFNAME, "probe0")
     if on_card:
         with step("interface veth"):
-            namespace.netlink.request(rtnetlink.add_veth("a", _CARD, "b", _CARD_PEER, namespace.fd))
+            namespace.netlink.request(rtlinks.add_veth("a", _CARD, "b", _CARD_PEER, namespace.fd))
         body += wire.u32(_IFLA_LINK, _CARD)
     info = wire.text(_IFLA_INFO_KIND, kind) + (wire.nested(_IFLA_INFO_DATA, data) if data else b"")
     body += wire.nested(_IFLA_LINKINFO, info)
     flags = wire.NLM_F_CREATE | wire.NLM_F_EXCL
     with step(f"interface {kind}"):
-        namespace.netlink.request(Request(("add", kind), rtnetlink.RTM_NEWLINK, body, flags))
+        namespace.netlink.request(Request(("add", kind), rtlinks.RTM_NEWLINK, body, flags))
 
 
 def _tun() -> None:

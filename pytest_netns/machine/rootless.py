@@ -11,7 +11,7 @@ import os
 import sys
 
 from pytest_netns.errors import UnavailableError
-from pytest_netns.kernel.netlink import rtnetlink
+from pytest_netns.kernel.netlink import rtlinks
 from pytest_netns.kernel.netlink.socket import NetlinkSocket
 from pytest_netns.kernel.spaces import sysctls
 from pytest_netns.kernel.system import diagnosis, syscalls
@@ -99,7 +99,7 @@ def _loopback_up() -> None:
     """Tests that use 127.0.0.1 outside of any lab find it working, as on the real host."""
     netlink = NetlinkSocket("the process's own")
     try:
-        netlink.request(rtnetlink.set_link(1, "lo", up=True))
+        netlink.request(rtlinks.set_link(1, "lo", up=True))
     finally:
         netlink.close()
 

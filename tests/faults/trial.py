@@ -12,7 +12,7 @@ import threading
 import time
 from pathlib import Path
 
-from pytest_netns.kernel.netlink import rtnetlink
+from pytest_netns.kernel.netlink import rtnsid
 from pytest_netns.kernel.spaces.destruction import Hub
 
 HERE = Path(__file__).parent
@@ -138,7 +138,7 @@ class Trial:
     def _watch(self, fd: int) -> None:
         from pytest_netns.kernel.spaces.destruction import Watched
 
-        self._hub._namespace.netlink.request(rtnetlink.add_nsid(fd, self._count))
+        self._hub._namespace.netlink.request(rtnsid.add_nsid(fd, self._count))
         self._hub._watched[self._count] = Watched("", "", os.fstat(fd).st_ino, closed=0)
         self._count += 1
         os.close(fd)

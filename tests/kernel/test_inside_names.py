@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pytest_netns import InvalidTopologyError, Lab, Namespace, NamespaceSpec, NetnsError, Topology
-from pytest_netns.kernel.netlink import rtnetlink
+from pytest_netns.kernel.netlink import rtaddresses
 from pytest_netns.kernel.netlink.socket import NetlinkSocket
 
 RED, BLUE = "192.168.15.1", "192.168.15.2"
@@ -112,7 +112,7 @@ def test_name_servers_of_a_closed_lab() -> None:
 
 def test_a_closed_socket_does_not_wait_for_changes() -> None:
     """Where it can no longer be told whether addresses have changed, they may have."""
-    watching = NetlinkSocket("here", groups=rtnetlink.ADDRESS_GROUPS)
+    watching = NetlinkSocket("here", groups=rtaddresses.ADDRESS_GROUPS)
     assert not watching.has_notifications()
     watching.close()
     assert watching.has_notifications()

@@ -24,7 +24,7 @@ from pytest_netns import (
     VethEnd,
     VethSpec,
 )
-from pytest_netns.kernel.netlink import rtnetlink
+from pytest_netns.kernel.netlink import rtlinks
 from pytest_netns.kernel.spaces import sysctls
 
 FOUR = ("192.168.15.1/24", "192.168.15.2/24")
@@ -328,9 +328,9 @@ def test_settings_over_netlink_are_those_of_proc(netns: Lab, red: Namespace, blu
     """An interface given IPv4 settings over netlink has them in /proc/sys, and no other interface has."""
     netns.add_veth(red, blue)
     interface = red.interfaces["veth-red"]
-    numbers = {"forwarding": rtnetlink.IPV4_FORWARDING, "route_localnet": rtnetlink.IPV4_ROUTE_LOCALNET}
-    settings = dict.fromkeys(numbers.values(), 1) | {rtnetlink.IPV4_RP_FILTER: 2}
-    red._netlink.request(rtnetlink.set_ipv4_settings(interface.index, interface.name, settings))
+    numbers = {"forwarding": rtlinks.IPV4_FORWARDING, "route_localnet": rtlinks.IPV4_ROUTE_LOCALNET}
+    settings = dict.fromkeys(numbers.values(), 1) | {rtlinks.IPV4_RP_FILTER: 2}
+    red._netlink.request(rtlinks.set_ipv4_settings(interface.index, interface.name, settings))
     expected = dict.fromkeys(numbers, "1") | {"rp_filter": "2"}
     for name, value in expected.items():
         assert red.sysctl(f"net.ipv4.conf.veth-red.{name}") == value

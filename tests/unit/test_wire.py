@@ -18,8 +18,8 @@ from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from pyroute2.netlink.rtnl.nsidmsg import nsidmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-from pytest_netns.kernel.netlink import rtnetlink, rtroutes, wire
-from pytest_netns.kernel.netlink.rtnetlink import Request
+from pytest_netns.kernel.netlink import rtaddresses, rtlinks, rtnsid, rtroutes, wire
+from pytest_netns.kernel.netlink.request import Request
 
 PAYLOAD = 16  # bytes of a netlink header
 NESTED = wire.NLA_F_NESTED
@@ -57,13 +57,13 @@ def link(index: int = 0, up: bool | None = None, **attributes: Any) -> bytes:
 @pytest.mark.parametrize(
     ("request_", "oracle"),
     [
-        (rtnetlink.set_link(7, "x", up=True), link(7, True)),
-        (rtnetlink.set_link(7, "x", up=False), link(7, False)),
-        (rtnetlink.set_link(7, "x", mtu=1400), link(7, mtu=1400)),
-        (rtnetlink.set_link(7, "x", mac="02:00:00:00:00:01"), link(7, address="02:00:00:00:00:01")),
-        (rtnetlink.delete_link(7, "x"), link(7)),
-        (rtnetlink.get_link(7, "x"), link(7)),
-        (rtnetlink.dump_links(), link()),
+        (rtlinks.set_link(7, "x", up=True), link(7, True)),
+        (rtlinks.set_link(7, "x", up=False), link(7, False)),
+        (rtlinks.set_link(7, "x", mtu=1400), link(7, mtu=1400)),
+        (rtlinks.set_link(7, "x", mac="02:00:00:00:00:01"), link(7, address="02:00:00:00:00:01")),
+        (rtlinks.delete_link(7, "x"), link(7)),
+        (rtlinks.get_link(7, "x"), link(7)),
+        (rtlinks.dump_links(), link()),
     ],
 )
 def test_simple_requests(request_: Request, oracle: bytes) -> None:
@@ -75,7 +75,7 @@ def test_veth() -> None:
     """A veth pair: the same bytes, down to the peer's nested message, with the nested flag where rtnetlink wants it."""
     descriptor = os.open("/dev/null", os.O_RDONLY)
     try:
-        request = rtnetlink.add_veth(
+        request = rtlinks.add_veth(
             "veth-red", 101, "veth-blue", 102, descriptor, mtu=1400, peer_mtu=1300, mac="02:00:00:00:00:01", bridge=9
         )
         peer = {
@@ -92,7 +92,7 @@ def test_veth() -> None:
 
 def test_bridge() -> None:
     """A bridge without spanning tree: the same content."""
-    request = rtnetlink.add_bridge("v-net-0", 101, mtu=1400)
+    request = rtlinks.add_bridge("v-net-0", 101, mtu=1400)
     kind = {"attrs": [["IFLA_INFO_KIND", "bridge"], ["IFLA_INFO_DATA", {"attrs": [["IFLA_BR_STP_STATE", 0]]}]]}
     oracle = link(101, True, ifname="v-net-0", mtu=1400, linkinfo=kind)
     assert _without_flags(request.body, 16) == _without_flags(oracle, 16)
@@ -129,9 +129,9 @@ def test_addresses(address: Any, length: int, index: int) -> None:
     elif length < 31:
         message["attrs"].append(["IFA_BROADCAST", str(interface.network.broadcast_address)])
     oracle = encode(message)
-    assert rtnetlink.add_address(index, "x", interface).body == oracle
-    assert rtnetlink.remove_address(index, "x", interface).body == oracle
-    assert rtnetlink.parse_address(oracle) == (index, interface)
+    assert rtaddresses.add_address(index, "x", interface).body == oracle
+    assert rtaddresses.remove_address(index, "x", interface).body == oracle
+    assert rtaddresses.parse_address(oracle) == (index, interface)
 
 
 @given(
@@ -172,16 +172,16 @@ def test_namespace_ids() -> None:
     message = nsidmsg()
     message["attrs"] = [["NETNSA_NSID", 3], ["NETNSA_FD", 9]]
     oracle = encode(message)
-    assert rtnetlink.add_nsid(9, 3).body == oracle
-    assert rtnetlink.parse_nsid(oracle) == 3
+    assert rtnsid.add_nsid(9, 3).body == oracle
+    assert rtnsid.parse_nsid(oracle) == 3
 
 
 def test_links_are_read() -> None:
     """An interface that pyroute2 writes is read as what it says."""
     body = link(5, True, ifname="eth0", mtu=1400, address="02:00:00:00:00:02", master=3)
-    info = rtnetlink.parse_link(body)
+    info = rtlinks.parse_link(body)
     assert (info.index, info.name, info.mtu, info.mac, info.master) == (5, "eth0", 1400, "02:00:00:00:00:02", 3)
-    assert info.flags & rtnetlink.IFF_UP
+    assert info.flags & rtlinks.IFF_UP
 
 
 @given(bodies=st.lists(st.binary(max_size=64), max_size=5))

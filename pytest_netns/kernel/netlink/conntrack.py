@@ -7,7 +7,7 @@ import struct
 from dataclasses import dataclass
 
 from pytest_netns.kernel.netlink import wire
-from pytest_netns.kernel.netlink.rtnetlink import Request
+from pytest_netns.kernel.netlink.request import Request
 from pytest_netns.kernel.netlink.socket import NETLINK_NETFILTER, NetlinkSocket
 from pytest_netns.kernel.spaces import sysctls
 from pytest_netns.kernel.spaces.netns import NetworkNamespace

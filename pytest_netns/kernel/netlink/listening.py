@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from pytest_netns.errors import KernelError, fails_as
-from pytest_netns.kernel.netlink.rtnetlink import Request
+from pytest_netns.kernel.netlink.request import Request
 from pytest_netns.kernel.netlink.socket import NETLINK_SOCK_DIAG, NetlinkSocket
 from pytest_netns.kernel.programs.watchdog import open_files
 from pytest_netns.kernel.spaces.netns import NetworkNamespace

@@ -6,10 +6,14 @@ import ipaddress
 import socket
 import struct
 from dataclasses import dataclass
+from typing import TypeAlias
 
-from pytest_netns.kernel.netlink import rtnetlink, wire
-from pytest_netns.kernel.netlink.rtnetlink import IPAddress, IPNetwork, Request
+from pytest_netns.kernel.netlink import rtlinks, wire
+from pytest_netns.kernel.netlink.request import Request
 from pytest_netns.kernel.netlink.wire import NLM_F_CREATE, NLM_F_EXCL, attribute, u32
+
+IPAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+IPNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RTM_GETNEIGH = 30
@@ -128,7 +132,7 @@ def parse_neighbour(body: bytes) -> NeighbourInfo | None:
     attributes = wire.attributes(body, _NEIGHBOUR.size)
     if family not in (socket.AF_INET, socket.AF_INET6) or state == 0x40 or _NDA_DST not in attributes:
         return None
-    mac = rtnetlink.show_mac(attributes.get(_NDA_LLADDR, b""))
+    mac = rtlinks.show_mac(attributes.get(_NDA_LLADDR, b""))
     # struct nda_cacheinfo: how long ago it was confirmed, used, updated, in 1/100 s
     updated = struct.unpack_from("=8xI", attributes.get(_NDA_CACHEINFO, bytes(16)))[0] / 100
     name = NUD_STATES.get(state, "none")

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from pytest_netns.errors import KernelError
 from pytest_netns.kernel.netlink import wire
-from pytest_netns.kernel.netlink.rtnetlink import Request
+from pytest_netns.kernel.netlink.request import Request
 
 NETLINK_ROUTE, NETLINK_SOCK_DIAG, NETLINK_NETFILTER = 0, 4, 12
 _SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 1, 10, 11

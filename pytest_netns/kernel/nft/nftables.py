@@ -14,7 +14,7 @@ from typing import Any
 
 from pytest_netns.errors import KernelError, RulesetError, UnavailableError
 from pytest_netns.kernel.netlink import wire
-from pytest_netns.kernel.netlink.rtnetlink import Request
+from pytest_netns.kernel.netlink.request import Request
 from pytest_netns.kernel.netlink.socket import NETLINK_NETFILTER, NetlinkSocket
 from pytest_netns.kernel.nft import bindings
 from pytest_netns.kernel.spaces.netns import NetworkNamespace

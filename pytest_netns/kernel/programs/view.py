@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from pytest_netns.errors import KernelError, NetnsError
-from pytest_netns.kernel.netlink import rtnetlink
+from pytest_netns.kernel.netlink import rtaddresses
 from pytest_netns.kernel.netlink.socket import NetlinkSocket
 from pytest_netns.kernel.programs import supervision, supervisor
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
@@ -177,7 +177,7 @@ class View:
         try:
             syscalls.unshare(syscalls.CLONE_FS)
             self._enter(syscalls.CLONE_NEWNET | self._parts)
-            self._addresses = NetlinkSocket(self._namespace.name, groups=rtnetlink.ADDRESS_GROUPS)
+            self._addresses = NetlinkSocket(self._namespace.name, groups=rtaddresses.ADDRESS_GROUPS)
         except OSError as error:
             failure = error
         while (job := self._jobs.get()) is not None:

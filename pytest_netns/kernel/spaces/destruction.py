@@ -14,7 +14,8 @@ import threading
 import time
 from dataclasses import dataclass
 
-from pytest_netns.kernel.netlink import rtnetlink
+from pytest_netns.kernel.netlink import rtnsid
+from pytest_netns.kernel.netlink.request import Request
 from pytest_netns.kernel.netlink.socket import NetlinkSocket
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
 
@@ -47,7 +48,7 @@ class Hub:
         self._namespace = NetworkNamespace.create("hub")
         try:
             with self._namespace.entered():
-                self._events = NetlinkSocket("hub", groups=(rtnetlink.RTNLGRP_NSID,))
+                self._events = NetlinkSocket("hub", groups=(rtnsid.RTNLGRP_NSID,))
         except BaseException:
             self._namespace.close()
             raise
@@ -60,7 +61,7 @@ class Hub:
         with self._lock:
             nsid = self._next
             self._next += 1
-            self._namespace.netlink.request(rtnetlink.add_nsid(namespace.fd, nsid))
+            self._namespace.netlink.request(rtnsid.add_nsid(namespace.fd, nsid))
             watched = self._watched[nsid] = Watched(namespace.name, owner, namespace.inode)
         return watched
 
@@ -111,8 +112,8 @@ class Hub:
     def _drain(self) -> None:
         try:
             for message in self._events.notifications():
-                if message.type == rtnetlink.RTM_DELNSID:
-                    self._watched.pop(rtnetlink.parse_nsid(message.body), None)
+                if message.type == rtnsid.RTM_DELNSID:
+                    self._watched.pop(rtnsid.parse_nsid(message.body), None)
         except OSError:  # some were lost, and the kernel drops further ones without a word until all have been taken
             self._events.has_notifications()
             self._list()
@@ -124,8 +125,8 @@ class Hub:
 
     def _numbers(self) -> set[int]:
         """All numbers that still lead to a namespace."""
-        request = rtnetlink.Request(("list namespaces",), _RTM_GETNSID, struct.pack("=Bxxx", 0))
-        return set(self._namespace.netlink.dump(request, rtnetlink.parse_nsid))
+        request = Request(("list namespaces",), _RTM_GETNSID, struct.pack("=Bxxx", 0))
+        return set(self._namespace.netlink.dump(request, rtnsid.parse_nsid))
 
 
 _hub: Hub | None = None

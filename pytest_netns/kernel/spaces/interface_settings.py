@@ -7,24 +7,24 @@ namespace, such as ping_group_range, nor any of IPv6; rtnetlink(7).
 from __future__ import annotations
 
 from pytest_netns.errors import KernelError
-from pytest_netns.kernel.netlink import rtnetlink
-from pytest_netns.kernel.netlink.rtnetlink import Request
+from pytest_netns.kernel.netlink import rtlinks
+from pytest_netns.kernel.netlink.request import Request
 from pytest_netns.kernel.netlink.socket import NetlinkSocket
 
 FORWARDING = "ipv4/ip_forward"
 # What writing a setting for all interfaces means for each; one for later interfaces leaves those that are there.
 _OF_EACH = {
-    FORWARDING: rtnetlink.IPV4_FORWARDING,
-    "ipv4/conf/all/forwarding": rtnetlink.IPV4_FORWARDING,
-    "ipv4/conf/all/rp_filter": rtnetlink.IPV4_RP_FILTER,
-    "ipv4/conf/all/route_localnet": rtnetlink.IPV4_ROUTE_LOCALNET,
+    FORWARDING: rtlinks.IPV4_FORWARDING,
+    "ipv4/conf/all/forwarding": rtlinks.IPV4_FORWARDING,
+    "ipv4/conf/all/rp_filter": rtlinks.IPV4_RP_FILTER,
+    "ipv4/conf/all/route_localnet": rtlinks.IPV4_ROUTE_LOCALNET,
 }
 _OF_LATER = {
-    "ipv4/conf/default/forwarding": rtnetlink.IPV4_FORWARDING,
-    "ipv4/conf/default/rp_filter": rtnetlink.IPV4_RP_FILTER,
+    "ipv4/conf/default/forwarding": rtlinks.IPV4_FORWARDING,
+    "ipv4/conf/default/rp_filter": rtlinks.IPV4_RP_FILTER,
 }
 _NUMBERS = _OF_EACH | _OF_LATER
-_GET_OF_ALL, _GET_OF_LATER = rtnetlink.get_ipv4_settings("all"), rtnetlink.get_ipv4_settings("default")
+_GET_OF_ALL, _GET_OF_LATER = rtlinks.get_ipv4_settings("all"), rtlinks.get_ipv4_settings("default")
 _refused: dict[str, None] = {}
 
 
@@ -38,8 +38,8 @@ class InterfaceSettings:
     def inherited(self) -> dict[str, str]:
         """By key, the settings that a new namespace has from the host, as it has them now; none where the kernel does not tell."""
         try:
-            forwarding, rp_filter = self._netlink.get(_GET_OF_ALL, rtnetlink.parse_ipv4_settings)
-            later_forwarding, later_rp_filter = self._netlink.get(_GET_OF_LATER, rtnetlink.parse_ipv4_settings)
+            forwarding, rp_filter = self._netlink.get(_GET_OF_ALL, rtlinks.parse_ipv4_settings)
+            later_forwarding, later_rp_filter = self._netlink.get(_GET_OF_LATER, rtlinks.parse_ipv4_settings)
         except (KernelError, KeyError):
             return {}
         return {
@@ -56,7 +56,7 @@ class InterfaceSettings:
         self._values[_NUMBERS[key]] = int(value)
         if key in _OF_LATER:
             return True
-        links = self._netlink.dump(rtnetlink.dump_links(), rtnetlink.parse_link)
+        links = self._netlink.dump(rtlinks.dump_links(), rtlinks.parse_link)
         self._netlink.request(*(request for link in links for request in self.of(link.index, link.name)))
         return True
 
@@ -67,7 +67,7 @@ class InterfaceSettings:
 
     def of(self, index: int, name: str) -> list[Request]:
         """What makes an interface that was just added like the others."""
-        return [rtnetlink.set_ipv4_settings(index, name, self._values)] if self._values else []
+        return [rtlinks.set_ipv4_settings(index, name, self._values)] if self._values else []
 
 
 def note_refused(what: str) -> None:

@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Callable, Iterator
 
 from pytest_netns.errors import KernelError, UnavailableError
-from pytest_netns.kernel.netlink import rtnetlink
+from pytest_netns.kernel.netlink import rtlinks
 from pytest_netns.kernel.netlink.socket import NetlinkSocket
 from pytest_netns.kernel.spaces import sysctls
 from pytest_netns.kernel.spaces.interface_settings import InterfaceSettings
@@ -26,7 +26,7 @@ THREAD_NAMESPACE = "/proc/thread-self/ns/net"  # /proc/self would be the main th
 LOOPBACK_INDEX = 1
 _FIRST_INDEX = 101  # interface indices we give; the kernel's own, for interfaces users make themselves, start at 2
 _CREATE_DEADLINE = 2.0  # seconds; freed namespaces are counted until the kernel has freed them, 1-33 ms later
-_LOOPBACK_UP = rtnetlink.set_link(LOOPBACK_INDEX, "lo", up=True)
+_LOOPBACK_UP = rtlinks.set_link(LOOPBACK_INDEX, "lo", up=True)
 
 
 _open: weakref.WeakSet[NetworkNamespace] = weakref.WeakSet()

@@ -1,35 +1,23 @@
-"""What is asked of the kernel's routing subsystem, as requests, and what it answers, as values: pure, rtnetlink(7)."""
+"""Interfaces as rtnetlink requests and values: pure, rtnetlink(7)."""
 
 from __future__ import annotations
 
 import functools
-import ipaddress
 import socket
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from pytest_netns.kernel.netlink import wire
+from pytest_netns.kernel.netlink.request import Request
 from pytest_netns.kernel.netlink.wire import NLM_F_CREATE, NLM_F_EXCL, attribute, nested, text, u32
 
-IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
-IPInterface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
-IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
-
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
-RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_GETNETCONF = 82
-RTM_NEWNSID, RTM_DELNSID = 88, 89
-RTNLGRP_NSID = 28
-ADDRESS_GROUPS = (5, 9)  # RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR
 
 IFF_UP, IFF_LOOPBACK, IFF_RUNNING = 0x1, 0x8, 0x40
 IPV4_FORWARDING, IPV4_RP_FILTER, IPV4_ROUTE_LOCALNET = 1, 8, 26  # IPV4_DEVCONF_ of linux/ip.h
-IFA_F_NODAD = 0x02
 _IFINFO = struct.Struct("=BxHiII")  # family, device type, index, flags, change mask
-_IFADDR = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
-_NSID = struct.Struct("=Bxxx")
 
 (_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO) = (1, 3, 4, 5, 10, 18)
 (_IFLA_STATS64, _IFLA_AF_SPEC, _IFLA_NET_NS_FD, _IFLA_LINK_NETNSID) = (23, 26, 28, 37)
@@ -37,27 +25,7 @@ _IFLA_INFO_KIND, _IFLA_INFO_DATA = 1, 2
 _VETH_INFO_PEER = 1
 _IFLA_BR_STP_STATE = 5
 _IFLA_INET_CONF = 1
-_IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS = 1, 2, 4, 8
 _NETCONFA_IFINDEX, _NETCONFA_FORWARDING, _NETCONFA_RP_FILTER = 1, 2, 3
-_NETNSA_NSID, _NETNSA_FD = 1, 3
-
-
-class Request(NamedTuple):
-    """One message to send, and what it is for.
-
-    Attributes:
-        words: complete "cannot ..." in the error, such as ``("add bridge", "v-net-0")``; written out only if there is one.
-    """
-
-    words: tuple[object, ...]
-    type: int
-    body: bytes
-    flags: int = 0
-
-    @property
-    def action(self) -> str:
-        """The words, written out."""
-        return " ".join(map(str, self.words))
 
 
 @dataclass(frozen=True)
@@ -79,9 +47,6 @@ class LinkInfo:
     tx_bytes: int
     rx_dropped: int
     tx_dropped: int
-
-
-# -- interfaces ------------------------------------------------------------------------------------
 
 
 def add_veth(
@@ -208,60 +173,3 @@ def _kind(kind: str, data: bytes) -> bytes:
 def show_mac(raw: bytes) -> str:
     """A MAC address as it is written."""
     return raw.hex(":")
-
-
-# -- addresses -------------------------------------------------------------------------------------
-
-
-def add_address(index: int, name: str, address: IPInterface) -> Request:
-    """Give an interface an address, usable at once: no duplicate address detection (RFC 4862 section 5.4)."""
-    return Request(
-        ("add address", address, "to", name), RTM_NEWADDR, _address(index, address), NLM_F_CREATE | NLM_F_EXCL
-    )
-
-
-def remove_address(index: int, name: str, address: IPInterface) -> Request:
-    """Take an address from an interface."""
-    return Request(("remove address", address, "from", name), RTM_DELADDR, _address(index, address))
-
-
-def dump_addresses() -> Request:
-    """All addresses of all interfaces."""
-    return Request(("list addresses",), RTM_GETADDR, _IFADDR.pack(0, 0, 0, 0, 0))
-
-
-def parse_address(body: bytes) -> tuple[int, IPInterface]:
-    """An RTM_NEWADDR message: interface index and address."""
-    _, prefix_length, _, _, index = _IFADDR.unpack_from(body)
-    attributes = wire.attributes(body, _IFADDR.size)
-    raw = attributes.get(_IFA_LOCAL) or attributes[_IFA_ADDRESS]
-    return index, ipaddress.ip_interface((raw, prefix_length))
-
-
-def _address(index: int, address: IPInterface) -> bytes:
-    packed, network = address.packed, address.network
-    body = _IFADDR.pack(_family(address), network.prefixlen, 0, 0, index)
-    body += attribute(_IFA_LOCAL, packed) + attribute(_IFA_ADDRESS, packed)
-    if address.version == 6:
-        return body + u32(_IFA_FLAGS, IFA_F_NODAD)
-    if network.prefixlen < 31:  # RFC 3021: no broadcast address on a point-to-point network
-        body += attribute(_IFA_BROADCAST, network.broadcast_address.packed)
-    return body
-
-
-def _family(address: IPInterface) -> int:
-    return socket.AF_INET if address.version == 4 else socket.AF_INET6
-
-
-# -- namespaces as seen from another ----------------------------------------------------------------
-
-
-def add_nsid(descriptor: int, nsid: int) -> Request:
-    """Give the namespace behind a descriptor a number here, so that RTM_DELNSID tells of its end."""
-    body = _NSID.pack(0) + u32(_NETNSA_NSID, nsid) + u32(_NETNSA_FD, descriptor)
-    return Request(("watch a namespace",), RTM_NEWNSID, body)
-
-
-def parse_nsid(body: bytes) -> int:
-    """The number in an RTM_NEWNSID or RTM_DELNSID message."""
-    return int(struct.unpack("=i", wire.attributes(body, _NSID.size)[_NETNSA_NSID])[0])

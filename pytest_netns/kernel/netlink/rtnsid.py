@@ -1,0 +1,25 @@
+"""Namespaces as seen from another: numbers for them, as rtnetlink requests and values; pure, rtnetlink(7)."""
+
+from __future__ import annotations
+
+import struct
+
+from pytest_netns.kernel.netlink import wire
+from pytest_netns.kernel.netlink.request import Request
+from pytest_netns.kernel.netlink.wire import u32
+
+RTM_NEWNSID, RTM_DELNSID = 88, 89
+RTNLGRP_NSID = 28
+_NSID = struct.Struct("=Bxxx")
+_NETNSA_NSID, _NETNSA_FD = 1, 3
+
+
+def add_nsid(descriptor: int, nsid: int) -> Request:
+    """Give the namespace behind a descriptor a number here, so that RTM_DELNSID tells of its end."""
+    body = _NSID.pack(0) + u32(_NETNSA_NSID, nsid) + u32(_NETNSA_FD, descriptor)
+    return Request(("watch a namespace",), RTM_NEWNSID, body)
+
+
+def parse_nsid(body: bytes) -> int:
+    """The number in an RTM_NEWNSID or RTM_DELNSID message."""
+    return int(struct.unpack("=i", wire.attributes(body, _NSID.size)[_NETNSA_NSID])[0])
