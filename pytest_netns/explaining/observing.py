@@ -89,7 +89,7 @@ def observe(lab: Lab, before: snapshot.Snapshot | None = None, *, whole: bool = 
     changed: tuple[str, ...] = ()
     if before is not None and states:
         changed = tuple(changes.differences(before, states))
-    failures = tuple(str(error) for error in lab._failures)
+    failures = tuple(str(error) for error in lab.programs.records.failures)
     return LabState(tuple(states), changed, tuple(services(lab)), failures, networks.texts(notes.get("", ()), ""))
 
 
@@ -112,11 +112,11 @@ def _look_at_all(
 
 def _running(lab: Lab, looks: list[_Look], deadline: _Deadline) -> list[list[ProcessInfo]]:
     """The processes of each namespace but its init."""
-    inodes = [each._open_kernel.inode for each in lab]
+    inodes = [each.programs.inode for each in lab]
     found: dict[int, list[ProcessInfo]] = {}
     if looks:
         found = looks[0]("processes", lambda _: procfs.by_namespace(inodes, deadline.is_over), found)
-    inits = {each._view.init.pid for each in lab if each._view is not None}
+    inits = {each.programs.view.init.pid for each in lab if each.programs.view is not None}
     return [[each for each in found.get(inode, ()) if each.pid not in inits] for inode in inodes]
 
 
@@ -172,7 +172,7 @@ def _tracked(namespace: Namespace) -> tuple[str, ...]:
 def services(lab: Lab) -> Iterator[ServiceState]:
     """The lab's services, those that have ended too."""
     for namespace in lab:
-        for service in namespace._services:
+        for service in namespace.programs.services:
             command = show_argv(service.args)
             death = _show_death(command, namespace.name, service.returncode) if service.died else ""
             yield ServiceState(command, namespace.name, service.output, death)

@@ -32,7 +32,7 @@ def invitation(lab: Lab, test: str) -> str:
 
 def _enter_command(namespace: Namespace) -> str:
     try:
-        init = namespace._spawner().init
+        init = namespace.programs.spawner().init
     except Exception as error:  # looking must never be what fails
         return f"(cannot be entered: {error})".splitlines()[0]
     parts = supervision.parts_of(init)

@@ -68,7 +68,7 @@ def clock() -> float:
 
 
 def _moment(namespace: Namespace, notes: tuple[Note, ...]) -> Moment:
-    processes = tuple(each for each in namespace._processes if each.poll() is None)
+    processes = tuple(each for each in namespace.programs.processes if each.poll() is None)
     return Moment(
         # Where there is only a loopback interface the kernel may be freeing the namespaces of the test before, and lets
         # nobody read meanwhile.
@@ -77,7 +77,7 @@ def _moment(namespace: Namespace, notes: tuple[Note, ...]) -> Moment:
         dict(namespace._settings),
         processes,
         listening_sockets(namespace) if processes else None,
-        read_ruleset(namespace) if namespace._view is not None or namespace._given_rules else "",
+        read_ruleset(namespace) if namespace.programs.view is not None or namespace._given_rules else "",
     )
 
 

@@ -106,7 +106,7 @@ class Names:
 
     def write(self, namespace: Namespace) -> None:
         """Bring the files of one namespace up to date, which costs next to nothing where they are; the lab is locked."""
-        view = namespace._view
+        view = namespace.programs.view
         if view is None:
             return
         self._readers.add(namespace)
@@ -125,8 +125,8 @@ class Names:
 
     def renew(self, namespace: Namespace) -> None:
         """Write the files of one namespace anew: its name servers have changed."""
-        if namespace._view is not None:
-            self._written.pop(namespace._view, None)
+        if namespace.programs.view is not None:
+            self._written.pop(namespace.programs.view, None)
             self.write(namespace)
 
     def _lines(self, viewer: Namespace) -> Iterator[tuple[str, Sequence[str]]]:
@@ -148,7 +148,7 @@ class Names:
 
     def _read_stale(self) -> None:
         for namespace in self._readers:
-            view = namespace._view
+            view = namespace.programs.view
             if view is not None and (view not in self._written or view.addresses_changed()):
                 self._stale.add(namespace)
         while self._stale:

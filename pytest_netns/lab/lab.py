@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +11,6 @@ from typing import TYPE_CHECKING, TypeVar
 from pytest_netns import values
 from pytest_netns.errors import InvalidTopologyError, NetnsError, fails_as
 from pytest_netns.kernel.netlink import rtaddresses, rtlinks
-from pytest_netns.kernel.programs import supervision, sweeping
 from pytest_netns.kernel.spaces import destruction
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
 from pytest_netns.lab import connecting
@@ -22,6 +19,7 @@ from pytest_netns.lab.interface import AddressArgument, Bridge, VethPair, parse_
 from pytest_netns.lab.namespace import Namespace
 from pytest_netns.lab.notes import Notes
 from pytest_netns.running import ending, resolving
+from pytest_netns.running.programs import LabPrograms
 from pytest_netns.values import IPAddress, naming
 
 if TYPE_CHECKING:
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 HOST = "host"
-_KEPT_FAILURES = 20
 _NO_BRIDGE_FILTERS = {f"net.bridge.bridge-nf-call-{filter_}": 0 for filter_ in ("iptables", "ip6tables", "arptables")}
 
 
@@ -43,6 +40,7 @@ class Lab:
 
     Attributes:
         notes: the words of whatever is in force, for drawings and reports.
+        programs: everything that runs in its namespaces.
     """
 
     def __init__(self, owner: str = "") -> None:
@@ -52,8 +50,7 @@ class Lab:
         self._undo: list[Callable[[], None]] = []
         self._closed = False
         self._lock = threading.RLock()
-        self._failures: collections.deque[subprocess.SubprocessError] = collections.deque(maxlen=_KEPT_FAILURES)
-        self._entered: dict[int, int] = {}
+        self.programs = LabPrograms(self._lock)
         self._names = Names(self)
         self._captures: list[Capture] = []
         self._recording: Capture | None = None
@@ -91,11 +88,11 @@ class Lab:
                 for capture in self._captures:
                     capture.remove(name)
                 raise
-            namespace = Namespace(self, kernel)
+            namespace = Namespace(self, kernel, self.programs)
 
             def undo() -> None:
                 watched.closed = time.monotonic()
-                resolving.unregister(namespace)
+                resolving.unregister(namespace.programs)
                 kernel.close()
 
             self._undo.append(undo)
@@ -232,7 +229,7 @@ class Lab:
         """
         from pytest_netns.running import waiting
 
-        return waiting.until(self, condition, timeout)
+        return waiting.until(self.programs.records, condition, timeout)
 
     def draw(self, format: str = "text") -> str:
         """A drawing of the network as it is now.
@@ -279,7 +276,10 @@ class Lab:
             self._closed = True
         errors: list[Exception] = []
         interrupted: BaseException | None = None
-        steps: list[Callable[[], object]] = [lambda: self._end_processes(errors), self._kill_processes]
+        steps: list[Callable[[], object]] = [
+            lambda: ending.end_processes(self.programs, errors),
+            lambda: ending.kill_processes(self.programs),
+        ]
         steps += [capture.stop for capture in self._captures]
         for step in (*steps, *reversed(self._undo)):
             try:
@@ -304,9 +304,6 @@ class Lab:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-    _end_processes = ending.end_processes
-    _kill_processes = ending.kill_processes
 
     def _record(self) -> None:
         """Capture all packets for the report of the test."""
@@ -351,15 +348,3 @@ class Lab:
             )
 
     _connect = connecting.connect
-
-    def _note_failure(self, error: subprocess.SubprocessError) -> None:
-        """Keep a failed command for the report."""
-        self._failures.append(error)
-
-    def _note_entered(self, namespace: Namespace) -> None:
-        """What runs in a namespace may not be under an init: Python code gets into it, or there are no PID namespaces."""
-        inode = namespace._open_kernel.inode
-        if inode not in self._entered:
-            self._entered[inode] = sweeping.last_pid()
-            supervision.supervisor()  # whose watchdog ends what is started inside, should this process die
-            resolving.register(namespace)

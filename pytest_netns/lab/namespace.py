@@ -11,11 +11,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_netns import values
-from pytest_netns.errors import InvalidTopologyError, KernelError, NetnsError, fails_as
+from pytest_netns.errors import InvalidTopologyError, KernelError, fails_as
 from pytest_netns.kernel.netlink import rtaddresses, rtlinks, rtroutes
 from pytest_netns.kernel.netlink.socket import NetlinkSocket
 from pytest_netns.kernel.nft import nftables
-from pytest_netns.kernel.programs.view import View
 from pytest_netns.kernel.spaces import interface_settings, netns, sysctls
 from pytest_netns.kernel.system import diagnosis
 from pytest_netns.lab import hosts, routing
@@ -24,6 +23,7 @@ from pytest_netns.lab.routing import Neighbour, Route
 from pytest_netns.parts.gateway import nat
 from pytest_netns.running import calls, entering, process, service
 from pytest_netns.running.process import Command, Process
+from pytest_netns.running.programs import LabPrograms
 from pytest_netns.running.service import Ready, Service
 from pytest_netns.values import IPAddress, IPNetwork
 
@@ -40,22 +40,19 @@ class Namespace:
 
     Attributes:
         name: 1 to 15 characters; programs inside see it as their host name.
+        programs: everything that runs in it.
     """
 
-    def __init__(self, lab: Lab, kernel: netns.NetworkNamespace) -> None:
+    def __init__(self, lab: Lab, kernel: netns.NetworkNamespace, programs: LabPrograms) -> None:
         self.name = kernel.name
         self._lab = lab
-        self._open_kernel = kernel
-        self._view: View | None = None
+        self.programs = programs.add(kernel, owner=self, write_names=lambda: lab._names.write(self))
         self._interfaces: dict[int, Interface] = {}
         self._names = {"lo"}
         self._masquerades: list[nat.Masquerade] = []
         self._port_forwards: list[nat.PortForward] = []
         self._given_rules = False
         self._settings: dict[str, str] = {}
-        self._processes: list[Process] = []
-        self._services: list[Service] = []
-        self._calls: list[calls.Call] = []
         self._resolvers: tuple[IPAddress, ...] = ()
 
     # -- interfaces, routes, neighbours -------------------------------------------------------------
@@ -280,12 +277,19 @@ class Namespace:
             CommandError: it failed; shows what it wrote.
             CommandTimeout: it did not end in time.
         """
-        options |= {"input": input, "timeout": timeout, "check": check, "capture_output": capture_output}
-        return process.run(self, command, **options)
+        return process.run(
+            self.programs,
+            command,
+            input=input,
+            timeout=timeout,
+            check=check,
+            capture_output=capture_output,
+            options=options,
+        )
 
     def popen(self, command: Command, **options: Any) -> Process:
         """Start a program here, as `subprocess.Popen` does; it ends with the lab at the latest."""
-        return process.spawn(self, command, **options)
+        return process.spawn(self.programs, command, **options)
 
     def start(self, command: Command, *, ready: Ready | None = None, timeout: float = 10, **options: Any) -> Service:
         """Start a service here and wait until it is ready.
@@ -300,7 +304,7 @@ class Namespace:
         Raises:
             NotReadyError: it ended first (at once), or was not ready in time; shows what it wrote.
         """
-        return service.start(self, command, ready=ready, timeout=timeout, **options)
+        return service.start(self.programs, command, ready=ready, timeout=timeout, options=options)
 
     def wait_listening(self, port: int, protocol: str = "tcp", timeout: float = 5) -> None:
         """Wait until a socket in this namespace listens on a port, on any address, IPv4 or IPv6.
@@ -308,7 +312,7 @@ class Namespace:
         Raises:
             NotReadyError: none did within ``timeout`` seconds.
         """
-        service.wait_listening(self, port, protocol, timeout)
+        service.wait_listening(self.programs, port, protocol, timeout)
 
     def call(self, function: Callable[..., Any], /, *args: Any, timeout: float | None = None) -> Any:
         """Run Python in this namespace, on a thread of its own; returns its result.
@@ -322,7 +326,7 @@ class Namespace:
         Raises:
             CallTimeout: it did not return in time; a thread cannot be killed, so it may go on. Shows where it is.
         """
-        return calls.call(self, function, args, timeout)
+        return calls.call(self.programs, function, args, timeout)
 
     async def call_async(self, function: Callable[..., Any], /, *args: Any, timeout: float | None = None) -> Any:
         """As `call`, for asyncio: the event loop that awaits goes on meanwhile.
@@ -330,7 +334,7 @@ class Namespace:
         A coroutine function gets an event loop of its own in the namespace, so every task, thread and lookup of it is
         inside. If this await is cancelled, so is the coroutine.
         """
-        return await calls.call_async(self, function, args, timeout)
+        return await calls.call_async(self.programs, function, args, timeout)
 
     async def create_subprocess_exec(
         self, program: str | os.PathLike[str], *args: str | os.PathLike[str], limit: int = 2**16, **options: Any
@@ -344,7 +348,7 @@ class Namespace:
         """
         from pytest_netns.running import async_process
 
-        return await async_process.create(self, (program, *args), limit, options)
+        return await async_process.create(self.programs, (program, *args), limit, options)
 
     @fails_as("make socket")
     def socket(self, family: int = sockets.AF_INET, type: int = sockets.SOCK_STREAM, proto: int = 0) -> sockets.socket:
@@ -376,26 +380,11 @@ class Namespace:
 
     @property
     def _kernel(self) -> netns.NetworkNamespace:
-        if self._open_kernel.fd < 0:
-            raise NetnsError(f"cannot use namespace {self.name!r}: its lab is closed; use it while the lab is open")
-        return self._open_kernel
+        return self.programs.network
 
     @property
     def _netlink(self) -> NetlinkSocket:
         return self._kernel.netlink
-
-    @fails_as("start the init process")
-    def _spawner(self) -> View:
-        """The namespace's processes, with their init made at the first need."""
-        kernel = self._kernel
-        with self._lab._lock:
-            if self._view is None or self._view.owner != os.getpid():
-                view = View(kernel)
-                if not view.has_pids:
-                    self._lab._note_entered(self)
-                self._view = view
-            self._lab._names.write(self)
-            return self._view
 
     def _interface(self, interface: Interface | str) -> Interface:
         """An interface of this namespace, given as such or by name."""

@@ -134,7 +134,7 @@ def pause(labs: Iterable[Lab], test: str) -> None:
 
 def dead_services(lab: Lab) -> list[str]:
     """A sentence for each service that has ended without having been stopped."""
-    if not any(namespace._services for namespace in lab):
+    if not any(namespace.programs.services for namespace in lab):
         return []
     from pytest_netns.explaining import observing
 

@@ -13,14 +13,19 @@ from typing import TYPE_CHECKING, Any
 from pytest_netns.running import process
 
 if TYPE_CHECKING:
-    from pytest_netns.lab.namespace import Namespace
+    from pytest_netns.running.programs import Programs
 
 
 class _LoopProcess(process.Process):
     """A program whose pipes belong to the event loop."""
 
-    def _reads(self, stream: object) -> bool:
-        return True
+    def close_streams(self) -> None:
+        """The event loop does."""
+
+    def forget(self) -> None:
+        """It has ended and been reaped."""
+        with contextlib.suppress(ValueError):
+            self.programs.processes.remove(self)
 
 
 class _Transport(base_subprocess.BaseSubprocessTransport):
@@ -31,28 +36,28 @@ class _Transport(base_subprocess.BaseSubprocessTransport):
     def _start(
         self, args: Any, shell: bool, stdin: Any, stdout: Any, stderr: Any, bufsize: int, **options: Any
     ) -> None:
-        namespace = options.pop("namespace")
+        programs = options.pop("programs")
         options |= {"stdin": stdin, "stdout": stdout, "stderr": stderr, "bufsize": bufsize, "text": False}
-        started = process.spawn(namespace, args, shell=shell, process_class=_LoopProcess, **options)
+        started = process.spawn(programs, args, shell=shell, process_class=_LoopProcess, **options)
+        assert isinstance(started, _LoopProcess)
         self._proc = started
         pidfd = os.pidfd_open(started.pid)
         self._loop.add_reader(pidfd, self._on_end, started, pidfd)
 
-    def _on_end(self, ended: process.Process, pidfd: int) -> None:
+    def _on_end(self, ended: _LoopProcess, pidfd: int) -> None:
         self._loop.remove_reader(pidfd)
         os.close(pidfd)
         self._process_exited(ended.wait())
-        with contextlib.suppress(ValueError):
-            ended.namespace._processes.remove(ended)
+        ended.forget()
 
 
-async def create(namespace: Namespace, argv: tuple[Any, ...], limit: int, options: dict[str, Any]) -> AsyncioProcess:
+async def create(programs: Programs, argv: tuple[Any, ...], limit: int, options: dict[str, Any]) -> AsyncioProcess:
     """Start a program; see `Namespace.create_subprocess_exec`."""
     loop = asyncio.get_running_loop()
     protocol = SubprocessStreamProtocol(limit=limit, loop=loop)
     stdin, stdout, stderr = (options.pop(name, None) for name in ("stdin", "stdout", "stderr"))
     ready = loop.create_future()
-    transport = _Transport(loop, protocol, argv, False, stdin, stdout, stderr, 0, ready, namespace=namespace, **options)
+    transport = _Transport(loop, protocol, argv, False, stdin, stdout, stderr, 0, ready, programs=programs, **options)
     try:
         await ready
     except BaseException:

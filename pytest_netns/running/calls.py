@@ -18,7 +18,7 @@ from pytest_netns.running import multiprocess
 if TYPE_CHECKING:
     import asyncio
 
-    from pytest_netns.lab.namespace import Namespace
+    from pytest_netns.running.programs import Programs
 
 CLOSE_GRACE = 0.5  # seconds a cancelled coroutine gets to end
 
@@ -26,8 +26,8 @@ CLOSE_GRACE = 0.5  # seconds a cancelled coroutine gets to end
 class Call:
     """A call that is under way, or has ended."""
 
-    def __init__(self, namespace: Namespace, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
-        self.namespace = namespace
+    def __init__(self, programs: Programs, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        self.programs = programs
         self._function = function
         self._args = args
         self._result: Any = None
@@ -35,7 +35,7 @@ class Call:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None
         self._on_end: Callable[[], object] | None = None
-        self._thread = threading.Thread(target=self._run, name=f"netns-call-{namespace.name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"netns-call-{programs.name}", daemon=True)
 
     def start(self, on_end: Callable[[], object] | None = None) -> None:
         """Begin; `on_end` is called on the call's own thread, with the outcome known."""
@@ -59,7 +59,7 @@ class Call:
 
     def late(self, timeout: float | None) -> CallTimeout:
         """The error that says where it is when time is up."""
-        return CallTimeout(self.show(), timeout or 0, self.stack(), namespace=self.namespace.name)
+        return CallTimeout(self.show(), timeout or 0, self.stack(), namespace=self.programs.name)
 
     def outcome(self) -> Any:
         """The result of a call that has ended, or its error raised."""
@@ -92,7 +92,7 @@ class Call:
 
     def _run(self) -> None:
         try:
-            self.namespace._spawner().enter_for_python()
+            self.programs.spawner().enter_for_python()
             result = self._function(*self._args)
             if inspect.iscoroutine(result):
                 import asyncio
@@ -121,18 +121,18 @@ def _awaiting(coroutine: Any) -> Iterator[tuple[FrameType, int]]:
         coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
 
 
-def _make(namespace: Namespace, function: Callable[..., Any], args: tuple[Any, ...]) -> Call:
-    namespace._lab._note_entered(namespace)
+def _make(programs: Programs, function: Callable[..., Any], args: tuple[Any, ...]) -> Call:
+    programs.note_entered()
     multiprocess.adopt()
-    namespace._spawner()  # what prevents it is raised here, in the caller
-    running = Call(namespace, function, args)
-    namespace._calls.append(running)
+    programs.spawner()  # what prevents it is raised here, in the caller
+    running = Call(programs, function, args)
+    programs.calls.append(running)
     return running
 
 
-def call(namespace: Namespace, function: Callable[..., Any], args: tuple[Any, ...], timeout: float | None) -> Any:
+def call(programs: Programs, function: Callable[..., Any], args: tuple[Any, ...], timeout: float | None) -> Any:
     """Run a function in a namespace and wait for its result; see `Namespace.call`."""
-    running = _make(namespace, function, args)
+    running = _make(programs, function, args)
     running.start()
     try:
         return running.result(timeout)
@@ -141,11 +141,11 @@ def call(namespace: Namespace, function: Callable[..., Any], args: tuple[Any, ..
         raise
     finally:
         if running.has_ended(0):
-            namespace._calls.remove(running)
+            programs.calls.remove(running)
 
 
 async def call_async(
-    namespace: Namespace, function: Callable[..., Any], args: tuple[Any, ...], timeout: float | None
+    programs: Programs, function: Callable[..., Any], args: tuple[Any, ...], timeout: float | None
 ) -> Any:
     """Run a function in a namespace and await its result; see `Namespace.call_async`."""
     import asyncio
@@ -157,7 +157,7 @@ async def call_async(
         with contextlib.suppress(RuntimeError):  # the loop that awaited has been closed
             loop.call_soon_threadsafe(ended.set)
 
-    running = _make(namespace, function, args)
+    running = _make(programs, function, args)
     running.start(on_end)
     try:
         await asyncio.wait_for(ended.wait(), timeout)
@@ -168,7 +168,7 @@ async def call_async(
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(ended.wait(), CLOSE_GRACE)
         if ended.is_set():
-            namespace._calls.remove(running)
+            programs.calls.remove(running)
     return running.outcome()
 
 
@@ -181,7 +181,7 @@ def end_all(running: list[Call], deadline: float, errors: list[Exception]) -> No
         if not unfinished.has_ended(deadline - time.monotonic()):
             errors.append(
                 NetnsError(
-                    f"cannot end call of {unfinished.show()} in namespace {unfinished.namespace.name!r}: "
+                    f"cannot end call of {unfinished.show()} in namespace {unfinished.programs.name!r}: "
                     f"it still runs, and keeps the namespace alive; it is at\n{stack}"
                 )
             )

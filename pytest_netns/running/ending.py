@@ -10,22 +10,22 @@ from pytest_netns.kernel.programs import supervision, sweeping
 from pytest_netns.running import calls, multiprocess, process
 
 if TYPE_CHECKING:
-    from pytest_netns.lab.lab import Lab
+    from pytest_netns.running.programs import LabPrograms
 
 STOP_GRACE = 0.5  # seconds between SIGTERM and SIGKILL for what still runs when a lab is closed
 
 
 @fails_as("end the programs of the lab")
-def end_processes(lab: Lab, errors: list[Exception]) -> None:
+def end_processes(lab: LabPrograms, errors: list[Exception]) -> None:
     """SIGTERM to all that runs, and to what it has started; what has not ended in time is killed. Adds what fails to the errors."""
-    views = [namespace._view for namespace in lab if namespace._view is not None]
-    processes = [item for namespace in lab for item in namespace._processes]
+    views = [programs.view for programs in lab.members if programs.view is not None]
+    processes = [item for programs in lab.members for item in programs.processes]
     running = [item for item in processes if item.poll() is None]
     for item in running:
-        item._ends_with_lab()
+        item.lab_closes()
     deadline = time.monotonic() + STOP_GRACE
-    multiprocess.end(lab._entered)
-    asked = sweeping.ask_to_end(lab._entered)
+    multiprocess.end(lab.entered)
+    asked = sweeping.ask_to_end(lab.entered)
     busy = [view for view in views if running or view.has_processes()]
     for view in busy:
         view.ask_to_end()
@@ -36,18 +36,18 @@ def end_processes(lab: Lab, errors: list[Exception]) -> None:
         supervision.wait_ended(view.init.pidfd, deadline - time.monotonic())
     for view in views:
         view.close()
-    sweeping.end_processes(lab._entered, asked, deadline)
+    sweeping.end_processes(lab.entered, asked, deadline)
     process.end_all(processes, errors)
     for view in views:
         try:
             view.wait_ended(wait=view in busy)
         except NetnsError as error:
             errors.append(error)
-    calls.end_all([item for namespace in lab for item in namespace._calls], deadline, errors)
+    calls.end_all([item for programs in lab.members for item in programs.calls], deadline, errors)
 
 
-def kill_processes(lab: Lab) -> None:
+def kill_processes(lab: LabPrograms) -> None:
     """Where ending them in good order failed half-way: leave no init, no thread, no descriptor of a view."""
-    for namespace in lab:
-        if namespace._view is not None:
-            namespace._view.discard()
+    for programs in lab.members:
+        if programs.view is not None:
+            programs.view.discard()

@@ -52,7 +52,7 @@ _entries = _Entries()
 def enter(namespace: Namespace) -> None:
     """Move the calling thread into a namespace."""
     fd = namespace._kernel.fd
-    namespace._lab._note_entered(namespace)
+    namespace.programs.note_entered()
     multiprocess.adopt()
     # On record before the thread moves: whatever interrupts this, `leave_all` puts it back.
     entry = _Entry(namespace, os.open(netns.THREAD_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC))

@@ -34,10 +34,10 @@ def adopt() -> None:
     ensure_running = tracker.ensure_running
 
     def server_here() -> Any:
-        namespace = resolving.current()
-        if namespace is None:
+        programs = resolving.current()
+        if programs is None:
             return common
-        inode = namespace._kernel.inode
+        inode = programs.inode
         if inode not in _servers:
             _servers[inode] = type(common)()
             _servers[inode]._preload_modules = common._preload_modules

@@ -15,7 +15,7 @@ from pytest_netns.errors import CommandError, CommandTimeout, InvalidTopologyErr
 from pytest_netns.kernel.system import privileges
 
 if TYPE_CHECKING:
-    from pytest_netns.lab.namespace import Namespace
+    from pytest_netns.running.programs import Programs
 
 Command: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 E = TypeVar("E", bound=NetnsError)
@@ -28,11 +28,18 @@ class Process(subprocess.Popen[Any]):
     """A program running in a namespace: a `subprocess.Popen` that ends with the lab at the latest.
 
     Attributes:
-        namespace: where it runs.
+        programs: everything that runs in its namespace.
         pid: its PID as seen from the test; inside it has another one.
     """
 
-    namespace: Namespace
+    def __init__(self, programs: Programs, command: Command, **options: Any) -> None:
+        self.programs = programs
+        super().__init__(command, **options)
+
+    @property
+    def namespace(self) -> Any:
+        """The `Namespace` it runs in."""
+        return self.programs.owner
 
     def stop(self, timeout: float = STOP_GRACE) -> int:
         """Ask it to end (SIGTERM), kill it if it has not within ``timeout`` seconds; returns its exit status."""
@@ -49,18 +56,18 @@ class Process(subprocess.Popen[Any]):
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.wait(max(deadline - time.monotonic(), 0))
 
-    def _reads(self, stream: object) -> bool:
-        """Whether a thread of ours is reading this stream and will close it."""
-        return False
-
-    def _ends_with_lab(self) -> None:
+    def lab_closes(self) -> None:
         """Called before it is asked to end since its lab is closed."""
 
-    def _finish(self) -> None:
+    def close_streams(self) -> None:
         """Called once it has been reaped at the end of its lab."""
+        for stream in (self.stdin, self.stdout, self.stderr):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {show_argv(self.args)} in {self.namespace.name}, PID {self.pid}>"
+        return f"<{type(self).__name__} {show_argv(self.args)} in {self.programs.name}, PID {self.pid}>"
 
 
 def parse_command(command: Command, shell: bool) -> Command:
@@ -77,7 +84,7 @@ def parse_command(command: Command, shell: bool) -> Command:
 
 @fails_as("start program")
 def spawn(
-    namespace: Namespace,
+    programs: Programs,
     command: Command,
     *,
     shell: bool = False,
@@ -96,14 +103,12 @@ def spawn(
         cwd = _current_directory()  # entering a mount namespace moved the starting thread to /
 
     def start() -> Process:
-        process = process_class.__new__(process_class)
-        process.namespace = namespace
-        process.__init__(argv, shell=shell, cwd=cwd, **options)  # type: ignore[misc]
-        namespace._processes.append(process)
+        process = process_class(programs, argv, shell=shell, cwd=cwd, **options)
+        programs.processes.append(process)
         return process
 
     try:
-        return namespace._spawner().run(start)
+        return programs.spawner().run(start)
     except FileNotFoundError as error:
         _note_place(error)
         raise
@@ -135,16 +140,16 @@ def _add_groups(options: dict[str, Any]) -> None:
 
 @fails_as("run program")
 def run(
-    namespace: Namespace,
+    programs: Programs,
     command: Command,
     *,
-    input: str | bytes | None = None,
-    timeout: float | None = None,
-    check: bool = True,
-    capture_output: bool = True,
-    **options: Any,
+    input: str | bytes | None,
+    timeout: float | None,
+    check: bool,
+    capture_output: bool,
+    options: dict[str, Any],
 ) -> subprocess.CompletedProcess[Any]:
-    """Run a program in a namespace to its end, as `subprocess.run` does."""
+    """Run a program in a namespace to its end; see `Namespace.run`."""
     if input is not None:
         if options.get("stdin") is not None:
             raise InvalidTopologyError("cannot use stdin together with input: give one of them")
@@ -153,15 +158,15 @@ def run(
     if capture_output:
         options.setdefault("stdout", subprocess.PIPE)
         options.setdefault("stderr", subprocess.PIPE)
-    process = spawn(namespace, command, **options)
+    process = spawn(programs, command, **options)
     try:
         stdout, stderr = process.communicate(input, timeout=timeout)
     except subprocess.TimeoutExpired:
         process.kill()
         stdout, stderr = _rest_of_output(process)
-        timed_out = CommandTimeout(process.args, timeout or 0, stdout, stderr, namespace=namespace.name)
-        namespace._lab._note_failure(timed_out)
-        raise note_lacks(timed_out, namespace) from None
+        timed_out = CommandTimeout(process.args, timeout or 0, stdout, stderr, namespace=programs.name)
+        programs.lab.records.add_failure(timed_out)
+        raise note_lacks(timed_out, programs) from None
     except BaseException:  # KeyboardInterrupt too: as subprocess.run, never leave it running
         process.kill()
         process.wait()
@@ -172,22 +177,21 @@ def run(
                 with contextlib.suppress(OSError):
                     stream.close()
         if process.returncode is not None:
-            namespace._processes.remove(process)
+            programs.processes.remove(process)
     status = process.wait()
-    view = namespace._view
+    view = programs.view
     if status == -signal.SIGKILL and view is not None and view.init.is_ending():
         raise view.init_dead()
     if check and status:
-        failed = CommandError(status, process.args, stdout, stderr, namespace=namespace.name)
-        namespace._lab._note_failure(failed)
-        raise note_lacks(failed, namespace)
+        failed = CommandError(status, process.args, stdout, stderr, namespace=programs.name)
+        programs.lab.records.add_failure(failed)
+        raise note_lacks(failed, programs)
     return subprocess.CompletedProcess(process.args, status, stdout, stderr)
 
 
-def note_lacks(error: E, namespace: Namespace) -> E:
+def note_lacks(error: E, programs: Programs) -> E:
     """Add to an error what programs in this namespace have to do without: it may be the reason."""
-    lacks = namespace._view.init.lacks if namespace._view is not None else ()
-    if lacks:
+    if lacks := programs.lacks():
         error.add_note(f"programs here run without {'; '.join(lacks)}: pytest-netns doctor says what mends it")
     return error
 
@@ -215,8 +219,4 @@ def end_all(processes: Sequence[Process], errors: list[Exception]) -> None:
             process.wait(STOP_GRACE)
         except subprocess.TimeoutExpired:
             errors.append(NetnsError(f"cannot end {process!r}: it has not ended after SIGKILL"))
-        for stream in (process.stdin, process.stdout, process.stderr):
-            if stream is not None and not process._reads(stream):
-                with contextlib.suppress(OSError):
-                    stream.close()
-        process._finish()
+        process.close_streams()

@@ -21,39 +21,39 @@ from typing import TYPE_CHECKING, Any
 from pytest_netns.kernel.spaces import netns
 
 if TYPE_CHECKING:
-    from pytest_netns.lab.namespace import Namespace
+    from pytest_netns.running.programs import Programs
 
 _HOST_FUNCTIONS = ("gethostbyname", "gethostbyname_ex", "gethostbyaddr")
 _METHODS = ("connect", "connect_ex", "bind", "sendto")  # these look up host names given to them
 
 _lock = threading.Lock()
-_namespaces: dict[int, Namespace] = {}  # by inode, those of open labs that a thread has entered
+_entered: dict[int, Programs] = {}  # by inode, the programs of those of open labs that a thread has entered
 _originals: dict[str, Callable[..., Any]] = {}
 
 
-def register(namespace: Namespace) -> None:
+def register(programs: Programs) -> None:
     """Have lookups by threads inside this namespace answered as it would."""
     with _lock:
-        if not _namespaces:
+        if not _entered:
             _install()
-        _namespaces[namespace._open_kernel.inode] = namespace
+        _entered[programs.inode] = programs
 
 
-def unregister(namespace: Namespace) -> None:
+def unregister(programs: Programs) -> None:
     """No longer; with the last one, `socket` is as it was."""
     with _lock:
-        if _namespaces.pop(namespace._open_kernel.inode, None) is not None and not _namespaces:
+        if _entered.pop(programs.inode, None) is not None and not _entered:
             _remove()
 
 
-def current() -> Namespace | None:
-    """The namespace the calling thread is in, however it got there."""
-    return _namespaces.get(os.stat(netns.THREAD_NAMESPACE).st_ino) if _namespaces else None
+def current() -> Programs | None:
+    """The programs of the namespace the calling thread is in, however it got there."""
+    return _entered.get(os.stat(netns.THREAD_NAMESPACE).st_ino) if _entered else None
 
 
-def _ask(namespace: Namespace, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+def _ask(programs: Programs, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
     """A lookup's outcome on a thread that has the namespace's mounts."""
-    view = namespace._spawner()
+    view = programs.spawner()
     outcome: list[Any] = []
     failure: list[BaseException] = []
 
@@ -64,7 +64,7 @@ def _ask(namespace: Namespace, function: Callable[..., Any], *args: Any, **optio
         except BaseException as error:
             failure.append(error)
 
-    helper = threading.Thread(target=work, name=f"netns-names-{namespace.name}", daemon=True)
+    helper = threading.Thread(target=work, name=f"netns-names-{programs.name}", daemon=True)
     helper.start()
     helper.join()
     if failure:
@@ -85,25 +85,25 @@ def _is_number(host: Any) -> bool:
 
 def _getaddrinfo(host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0) -> Any:
     original = _originals["getaddrinfo"]
-    namespace = None if _is_number(host) else current()
-    if namespace is None:
+    programs = None if _is_number(host) else current()
+    if programs is None:
         return original(host, port, family, type, proto, flags)
-    return _ask(namespace, original, host, port, family, type, proto, flags)
+    return _ask(programs, original, host, port, family, type, proto, flags)
 
 
 def _getnameinfo(sockaddr: Any, flags: int, /) -> Any:
     original = _originals["getnameinfo"]
-    namespace = None if flags & _socket.NI_NUMERICHOST else current()
-    return original(sockaddr, flags) if namespace is None else _ask(namespace, original, sockaddr, flags)
+    programs = None if flags & _socket.NI_NUMERICHOST else current()
+    return original(sockaddr, flags) if programs is None else _ask(programs, original, sockaddr, flags)
 
 
 def _by_host(name: str, host: Any, /) -> Any:
     """gethostbyname and its kin; gethostbyaddr looks up even a number."""
     original = _originals[name]
-    namespace = None if name != "gethostbyaddr" and _is_number(host) else current()
-    if namespace is None:
+    programs = None if name != "gethostbyaddr" and _is_number(host) else current()
+    if programs is None:
         return original(host)
-    return _ask(namespace, original, host)
+    return _ask(programs, original, host)
 
 
 _functions: dict[str, Callable[..., Any]] = {"getaddrinfo": _getaddrinfo, "getnameinfo": _getnameinfo}
@@ -131,10 +131,10 @@ def _with_number(sock: socket.socket, address: tuple[Any, ...]) -> tuple[Any, ..
     host = address[0]
     if not isinstance(host, str) or host == "<broadcast>" or _is_number(host):
         return address
-    namespace = current()
-    if namespace is None:
+    programs = current()
+    if programs is None:
         return address
-    found = _ask(namespace, _originals["getaddrinfo"], host, None, sock.family, sock.type)
+    found = _ask(programs, _originals["getaddrinfo"], host, None, sock.family, sock.type)
     return (found[0][4][0], *address[1:])
 
 

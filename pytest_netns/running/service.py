@@ -23,7 +23,7 @@ from pytest_netns.running.process import STOP_GRACE, Command, Process, note_lack
 
 if TYPE_CHECKING:
     from pytest_netns.kernel.programs.view import View
-    from pytest_netns.lab.namespace import Namespace
+    from pytest_netns.running.programs import Programs
 
 Ready: TypeAlias = "int | str | re.Pattern[str] | Callable[[], object]"
 
@@ -39,8 +39,8 @@ class Service(Process):
     _size: int
     _reader: threading.Thread
     _stopped: bool
-    _others: frozenset[int]
-    _start_again: Callable[[], Service]
+    others: frozenset[int]
+    start_again: Callable[[], Service]
 
     @property
     def output(self) -> str:
@@ -59,22 +59,22 @@ class Service(Process):
             The new service; this one has ended.
         """
         self.stop()
-        return self._start_again()
+        return self.start_again()
 
     @property
     def died(self) -> bool:
         """Whether it ended without having been asked to."""
-        return not self._stopped and self.poll() is not None and not (self.returncode == 0 and self._left_children())
+        return not self._stopped and self.poll() is not None and not (self.returncode == 0 and self.left_children())
 
     def __exit__(self, *exception: object) -> None:
         self.stop()
-        self._finish()
+        self.wait_for_output()
 
-    def _left_children(self) -> bool:
+    def left_children(self) -> bool:
         """Whether it has put itself into the background, as daemons do."""
-        return any(True for pid in _pids() if self._owns(pid))
+        return any(True for pid in _pids() if self.owns(pid))
 
-    def _begin_reading(self, stream: IO[bytes]) -> None:
+    def begin_reading(self, stream: IO[bytes]) -> None:
         self._chunks = collections.deque()
         self._size = 0
         self._stopped = False
@@ -91,59 +91,62 @@ class Service(Process):
                 while self._size > OUTPUT_LIMIT:
                     self._size -= len(self._chunks.popleft())
 
-    def _reads(self, stream: object) -> bool:
-        return stream is self.stdout and self._reader.is_alive()
-
-    def _ends_with_lab(self) -> None:
+    def lab_closes(self) -> None:
         self._stopped = True
 
-    def _finish(self) -> None:
+    def close_streams(self) -> None:
+        self.wait_for_output()  # the thread that reads closes stdout
+        if self.stdin is not None:
+            with contextlib.suppress(OSError):
+                self.stdin.close()
+
+    def wait_for_output(self) -> None:
         """Wait for the last of the output; a child may hold the pipe open, so not for long."""
         if self._reader.is_alive():
             self._reader.join(0.2)
 
-    def _owns(self, pid: int) -> bool:
+    def owns(self, pid: int) -> bool:
         """Whether a process is this one, a descendant, or a descendant that has lost its parent (a daemon)."""
-        spawned = {process.pid for process in self.namespace._processes} - {self.pid}
-        view = self.namespace._view
+        spawned = {process.pid for process in self.programs.processes} - {self.pid}
+        view = self.programs.view
         if view is None:
             return False
         while pid != self.pid:
             parent = _parent(pid)
             if parent in (0, 1, view.init.pid, os.getpid()):
                 # An orphan. It is ours unless it was here before us; those started beside us have their own PID.
-                return _is_orphan(pid, parent, view) and pid not in spawned and pid not in self._others
+                return _is_orphan(pid, parent, view) and pid not in spawned and pid not in self.others
             pid = parent
         return True
 
 
 def start(
-    namespace: Namespace,
+    programs: Programs,
     command: Command,
     *,
-    ready: Ready | None = None,
-    timeout: float = 10,
-    **options: Any,
+    ready: Ready | None,
+    timeout: float,
+    options: dict[str, Any],
 ) -> Service:
     """Start a service and wait until it is ready; see `Namespace.start`."""
     condition = _condition(ready)
-    start_again = functools.partial(start, namespace, command, ready=ready, timeout=timeout, **options)
-    view = namespace._spawner()
+    start_again = functools.partial(start, programs, command, ready=ready, timeout=timeout, options=dict(options))
+    view = programs.spawner()
     options.setdefault("stdin", subprocess.DEVNULL)
     options.setdefault("start_new_session", True)  # Ctrl-C at the terminal is for pytest
     options.update(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=False, bufsize=0)
     others = frozenset(pid for pid in _pids() if _is_orphan(pid, _parent(pid), view))
-    service = spawn(namespace, command, process_class=Service, **options)
+    service = spawn(programs, command, process_class=Service, **options)
     assert isinstance(service, Service)
-    service._others = others
-    service._start_again = start_again
+    service.others = others
+    service.start_again = start_again
     assert service.stdout is not None
     try:
-        service._begin_reading(service.stdout)
+        service.begin_reading(service.stdout)
     except RuntimeError as error:  # "can't start new thread"
         service.stop()
         raise NetnsError(f"cannot start service {show_argv(service.args)!r}: {error}") from error
-    namespace._services.append(service)
+    programs.services.append(service)
     try:
         _wait_ready(service, condition, timeout)
     except BaseException:
@@ -168,10 +171,10 @@ def _condition(ready: Ready | None) -> Callable[[Service], str]:
 
 def _lacks_listener(service: Service, protocol: str, port: int) -> str:
     strangers = []
-    for found in listening.listening(service.namespace._kernel, protocol):
+    for found in listening.listening(service.programs.network, protocol):
         if found.port == port:
             holders = list(listening.holders(found.inode))
-            if any(service._owns(pid) for pid in holders):
+            if any(service.owns(pid) for pid in holders):
                 return ""
             strangers += holders
     if strangers:
@@ -184,14 +187,14 @@ def _wait_ready(service: Service, condition: Callable[[Service], str], timeout: 
     deadline = time.monotonic() + timeout
     pause = threading.Event()
     delay = _POLL_FIRST
-    what = f"{show_argv(service.args)!r} in namespace {service.namespace.name!r}"
+    what = f"{show_argv(service.args)!r} in namespace {service.programs.name!r}"
     while True:
         lack = condition(service)
         if not lack:
             return
         status = service.poll()
-        if status is not None and (status != 0 or not service._left_children()):
-            service._finish()
+        if status is not None and (status != 0 or not service.left_children()):
+            service.wait_for_output()
             lack = condition(service)
             if not lack:
                 return
@@ -203,10 +206,10 @@ def _wait_ready(service: Service, condition: Callable[[Service], str], timeout: 
             delay = min(delay * 1.5, _POLL_LAST)
             continue
         error = NotReadyError(f"cannot start service {what}: {how}: {lack}", output=service.output)
-        raise note_lacks(error, service.namespace)
+        raise note_lacks(error, service.programs)
 
 
-def wait_listening(namespace: Namespace, port: int, protocol: str, timeout: float) -> None:
+def wait_listening(programs: Programs, port: int, protocol: str, timeout: float) -> None:
     """Wait until some socket in the namespace listens; see `Namespace.wait_listening`."""
     values.parse_port(port)
     values.parse_protocol(protocol)
@@ -214,13 +217,13 @@ def wait_listening(namespace: Namespace, port: int, protocol: str, timeout: floa
     pause = threading.Event()
     delay = _POLL_FIRST
     while True:
-        found = listening.listening(namespace._kernel, protocol)
+        found = listening.listening(programs.network, protocol)
         if any(listener.port == port for listener in found):
             return
         if time.monotonic() >= deadline:
             others = ", ".join(str(number) for number in sorted({listener.port for listener in found})) or "none"
             raise NotReadyError(
-                f"cannot use {protocol} port {port} in namespace {namespace.name!r}: nothing listens on it "
+                f"cannot use {protocol} port {port} in namespace {programs.name!r}: nothing listens on it "
                 f"after {timeout:g} s; {protocol} ports that are listened on: {others}"
             )
         pause.wait(delay)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -11,14 +10,14 @@ from typing import TYPE_CHECKING, TypeVar
 from pytest_netns.errors import CommandError, CommandTimeout, NotReadyError
 
 if TYPE_CHECKING:
-    from pytest_netns.lab.lab import Lab
+    from pytest_netns.running.records import Records
 
 _FIRST_PAUSE, _LAST_PAUSE = 0.001, 0.05  # seconds between two questions
 
 T = TypeVar("T")
 
 
-def until(lab: Lab, condition: Callable[[], T], timeout: float) -> T:
+def until(records: Records, condition: Callable[[], T], timeout: float) -> T:
     """What a condition gives once that is true; see `Lab.wait_until`."""
     deadline = time.monotonic() + timeout
     pause = threading.Event()
@@ -35,7 +34,6 @@ def until(lab: Lab, condition: Callable[[], T], timeout: float) -> T:
         if time.monotonic() >= deadline:
             raise NotReadyError(f"cannot go on: the condition is not true after {timeout:g} s: {last}") from failure
         if failure is not None:
-            with contextlib.suppress(ValueError):
-                lab._failures.remove(failure)  # the report tells of what failed in the end
+            records.withdraw_failure(failure)
         pause.wait(delay)
         delay = min(delay * 1.5, _LAST_PAUSE)

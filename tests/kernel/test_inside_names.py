@@ -198,7 +198,7 @@ def test_numbers_need_no_lookup(netns: Lab) -> None:
             "192.0.2.1",
             "80",
         )
-    assert red._view is None
+    assert red.programs.view is None
 
 
 def test_threads_and_event_loops_started_inside_look_up_inside(pair: tuple[Namespace, Namespace]) -> None:

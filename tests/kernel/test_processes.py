@@ -242,7 +242,7 @@ def test_orphans_are_reaped_while_the_lab_lives(lab: Lab) -> None:
     """A daemon that ends does not stay a zombie: the init reaps it."""
     red = lab.add_namespace("red")
     red.run(["sh", "-c", "(sleep 0.05 &) ; (true &) ; (true &)"])
-    init = red._spawner().init.pid
+    init = red.programs.spawner().init.pid
     eventually(lambda: not below(init), "no child of the init, dead or alive")
 
 
@@ -264,7 +264,7 @@ def test_nothing_survives_closing() -> None:
             process.send_signal(signal.SIGSTOP)
         namespace.popen(SLEEP, start_new_session=True)
     victims = inside(lab)
-    inits = {namespace._spawner().init.pid for namespace in lab}
+    inits = {namespace.programs.spawner().init.pid for namespace in lab}
     assert len(victims) >= 2 * (10 + 32 + 6 + 1)
     inodes = {namespace._kernel.inode for namespace in lab}
     lab.close()
@@ -311,7 +311,7 @@ def test_started_by_python_code_inside(lab: Lab) -> None:
             assert daemon.stdout is not None
             daemon.stdout.read()
     called = red.call(subprocess.Popen, SLEEP)
-    victims = inside(lab) - {red._spawner().init.pid}
+    victims = inside(lab) - {red.programs.spawner().init.pid}
     assert len(victims) == 3
     lab.close()
     assert raw.wait(5) == called.wait(5) == -signal.SIGTERM
@@ -327,7 +327,7 @@ def test_init_killed() -> None:
         red, blue = lab.add_namespace("red"), lab.add_namespace("blue")
         sleeper = red.popen(SLEEP)
         blue.run("true")
-        init = red._spawner().init
+        init = red.programs.spawner().init
         os.kill(init.pid, signal.SIGKILL)
         with pytest.raises(NetnsError, match=rf"init process of namespace 'red' \(PID {init.pid}\) has died"):
             red.run(SLEEP)
@@ -340,7 +340,7 @@ def test_init_killed() -> None:
 def test_init_killed_while_a_command_runs(lab: Lab) -> None:
     """A command that is under way when its init is killed fails with an error that says why."""
     red = lab.add_namespace("red")
-    init = red._spawner().init
+    init = red.programs.spawner().init
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(red.run, SLEEP)
         eventually(lambda: len(inside(lab)) == 2, "the command runs")
@@ -362,7 +362,7 @@ def test_supervisor_killed(victim: str) -> None:
         red = lab.add_namespace("red")
         sleeper = red.popen(SLEEP)
         watchdog = supervision.supervisor().pid
-        init = red._spawner().init
+        init = red.programs.spawner().init
         os.kill(watchdog if victim == "watchdog" else inner(watchdog), signal.SIGKILL)
         assert sleeper.wait() == -signal.SIGKILL
         assert supervision.wait_ended(init.pidfd, 5)

@@ -117,7 +117,7 @@ def test_timeout(red: Namespace) -> None:
     assert text.startswith("cannot complete command in namespace 'red' within 1 s: ")
     assert "killed\n  stdout:\n    begun" in text
     assert isinstance(caught.value, subprocess.TimeoutExpired)
-    assert red._processes == []
+    assert red.programs.processes == []
     assert "sleep" not in red.run("ps -e -o args=").stdout
 
 
@@ -205,7 +205,7 @@ def test_processes_end_with_the_lab() -> None:
         assert stubborn.stdout.readline() == "1\n"
         inside = red.run("setsid sh -c 'sleep 601 >/dev/null 2>&1 & echo $!'", shell=True)
         assert inside.stdout.strip().isdigit()
-        view = red._view
+        view = red.programs.view
         assert view is not None
         children = Path(f"/proc/{view.init.pid}/task/{view.init.pid}/children")
         daemons = [os.pidfd_open(int(pid)) for pid in children.read_text().split()]

@@ -139,7 +139,7 @@ def test_ready_by_function(red: Namespace, tmp_path: Path) -> None:
 
     with pytest.raises(RuntimeError, match="broken check"):
         red.start(["sleep", "1000"], ready=broken)
-    assert red._services[-1].returncode == -signal.SIGTERM
+    assert red.programs.services[-1].returncode == -signal.SIGTERM
 
 
 # -- not ready -------------------------------------------------------------------------------------
@@ -157,7 +157,7 @@ def test_not_ready_in_time(red: Namespace) -> None:
     with pytest.raises(NotReadyError, match="not ready after 1 s: nothing listens on tcp port 80") as caught:
         red.start(["sh", "-c", "echo loading; exec sleep 1000"], ready=80, timeout=1)
     assert "loading" in str(caught.value)
-    assert red._services[-1].returncode == -signal.SIGTERM
+    assert red.programs.services[-1].returncode == -signal.SIGTERM
 
 
 # -- output and end --------------------------------------------------------------------------------
@@ -282,7 +282,7 @@ def test_wait_until(red: Namespace, tmp_path: Path) -> None:
     done = red._lab.wait_until(lambda: red.run(["grep", "1", flag]))
     assert done.stdout == "1\n"
     assert red._lab.wait_until(lambda: writer.poll() == 0) is True
-    assert not red._lab._failures
+    assert not red.programs.lab.records.failures
 
 
 def test_wait_until_in_vain(red: Namespace) -> None:
@@ -291,6 +291,6 @@ def test_wait_until_in_vain(red: Namespace) -> None:
         red._lab.wait_until(list, timeout=0.02)
     with pytest.raises(NotReadyError, match="echo sorry; exit 3"):
         red._lab.wait_until(lambda: red.run("echo sorry; exit 3", shell=True), timeout=0.05)
-    assert len(red._lab._failures) == 1
+    assert len(red.programs.lab.records.failures) == 1
     with pytest.raises(ZeroDivisionError):
         red._lab.wait_until(lambda: 1 // 0)

@@ -21,6 +21,8 @@ from pytest_netns.kernel.programs import supervision
 from pytest_netns.kernel.spaces import destruction, netns, sysctls
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
 from pytest_netns.kernel.system import syscalls
+from pytest_netns.running import ending
+from pytest_netns.running.programs import LabPrograms
 from pytest_netns.topology import PICTURES
 from tests import captures
 
@@ -212,15 +214,15 @@ def test_an_interrupt_while_closing_undoes_the_rest(monkeypatch: pytest.MonkeyPa
     """Ctrl-C in the midst of closing a lab ends nothing but the wait: all is undone, and it is raised at the end."""
     before = _state()
 
-    def interrupt(self: Lab, errors: list[Exception]) -> None:
+    def interrupt(lab: LabPrograms, errors: list[Exception]) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Lab, "_end_processes", interrupt)
+    monkeypatch.setattr(ending, "end_processes", interrupt)
     lab = Lab()
     lab.add_namespace("red").popen(["sleep", "1000"])
     with pytest.raises(KeyboardInterrupt):
         lab.close()
-    lab["red"]._processes[0].wait(5)
+    lab["red"].programs.processes[0].wait(5)
     del lab
     assert not [each for each in _left(before) if "namespace" in each]
 

@@ -182,8 +182,8 @@ def test_netlink_closed(pair):
     assert 0
 
 def test_init_killed(pair):
-    os.kill(pair["red"]._view.init.pid, 9)
-    pair["red"]._services[0].wait(20)
+    os.kill(pair["red"].programs.view.init.pid, 9)
+    pair["red"].programs.services[0].wait(20)
     assert 0
 
 def test_lab_closed(pair):

@@ -1,0 +1,113 @@
+"""Programs: everything that runs in one namespace, and LabPrograms, everything that runs in a lab."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pytest_netns.errors import NetnsError, fails_as
+from pytest_netns.kernel.programs import supervision, sweeping
+from pytest_netns.kernel.programs.view import View
+from pytest_netns.kernel.spaces.netns import NetworkNamespace
+from pytest_netns.running import resolving
+from pytest_netns.running.records import Records
+
+if TYPE_CHECKING:
+    from pytest_netns.running.calls import Call
+    from pytest_netns.running.process import Process
+    from pytest_netns.running.service import Service
+
+
+class LabPrograms:
+    """Everything that runs in the namespaces of a lab.
+
+    Args:
+        lock: held while an init is made and the files of its namespace are written.
+
+    Attributes:
+        members: the programs of each namespace.
+        records: what the failure report tells of them.
+        entered: the namespaces that Python code has got into, by inode, each with the PID given out last at that time.
+    """
+
+    def __init__(self, lock: threading.RLock) -> None:
+        self.lock = lock
+        self.members: list[Programs] = []
+        self.records = Records()
+        self.entered: dict[int, int] = {}
+
+    def add(self, network: NetworkNamespace, *, owner: object, write_names: Callable[[], None]) -> Programs:
+        """Have programs run in one more namespace; the arguments are those of `Programs`."""
+        programs = Programs(network, self, owner=owner, write_names=write_names)
+        self.members.append(programs)
+        return programs
+
+
+class Programs:
+    """Everything that runs in a namespace: programs, services, Python calls.
+
+    Args:
+        network: the namespace.
+        lab: everything that runs in its lab.
+        owner: the handle that processes show as their ``namespace``; nothing is asked of it.
+        write_names: brings the namespace's /etc/hosts and /etc/resolv.conf up to date.
+
+    Attributes:
+        name: the namespace's.
+        inode: the number of the network namespace.
+        processes: those that run, and those that have not been reaped.
+        services: all, those that have ended too.
+        calls: Python calls under way.
+        view: the init and the thread that starts programs; None before the first need.
+    """
+
+    def __init__(
+        self, network: NetworkNamespace, lab: LabPrograms, *, owner: object, write_names: Callable[[], None]
+    ) -> None:
+        self.name = network.name
+        self.inode = network.inode
+        self.lab = lab
+        self.owner: Any = owner
+        self.processes: list[Process] = []
+        self.services: list[Service] = []
+        self.calls: list[Call] = []
+        self.view: View | None = None
+        self._network = network
+        self._write_names = write_names
+
+    @property
+    def network(self) -> NetworkNamespace:
+        """The network namespace, which is open.
+
+        Raises:
+            NetnsError: the lab is closed.
+        """
+        if self._network.fd < 0:
+            raise NetnsError(f"cannot use namespace {self.name!r}: its lab is closed; use it while the lab is open")
+        return self._network
+
+    @fails_as("start the init process")
+    def spawner(self) -> View:
+        """The view that programs are started by, made at the first need."""
+        network = self.network
+        with self.lab.lock:
+            if self.view is None or self.view.owner != os.getpid():
+                view = View(network)
+                if not view.has_pids:
+                    self.note_entered()
+                self.view = view
+            self._write_names()
+            return self.view
+
+    def note_entered(self) -> None:
+        """What runs here may not be under an init: Python code gets into it, or there are no PID namespaces."""
+        if self.inode not in self.lab.entered:
+            self.lab.entered[self.inode] = sweeping.last_pid()
+            supervision.supervisor()  # whose watchdog ends what is started inside, should this process die
+            resolving.register(self)
+
+    def lacks(self) -> tuple[str, ...]:
+        """What programs here have to do without, a line for each part."""
+        return self.view.init.lacks if self.view is not None else ()
