@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from pytest_netns.kernel.programs import supervisor
+from pytest_netns.kernel.programs import mounts
 from pytest_netns.kernel.system import diagnosis, syscalls
 from pytest_netns.machine import attempts
 from pytest_netns.machine.attempts import StepError, step
@@ -36,6 +36,6 @@ def _try() -> None:
 
 
 def _make_view(lacks: list[str]) -> None:
-    lacks += supervisor.make_view("probe")
+    lacks += mounts.make_view("probe")
     if lacks:
         raise StepError(_VIEW, 0, "\n".join(lacks))

@@ -15,7 +15,7 @@ from pytest_netns.errors import RulesetError
 from pytest_netns.kernel.netlink import rtlinks, wire
 from pytest_netns.kernel.netlink.request import Request
 from pytest_netns.kernel.nft import nftables
-from pytest_netns.kernel.programs import supervisor
+from pytest_netns.kernel.programs import mounts
 from pytest_netns.kernel.spaces import sysctls
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
 from pytest_netns.kernel.system import syscalls
@@ -76,7 +76,7 @@ def _views() -> Iterator[Probe]:
 
 def _mount_names() -> None:
     syscalls.mount("tmpfs", "/sys", "tmpfs")
-    supervisor.mount_names("/sys")
+    mounts.mount_names("/sys")
 
 
 def _pid() -> None:

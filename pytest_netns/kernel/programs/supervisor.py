@@ -25,14 +25,14 @@ import sys
 if __name__ == "__main__":
     HERE = os.path.dirname(os.path.abspath(__file__))
     sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "system")]
+    import mounts  # type: ignore[import-not-found]
     import syscalls  # type: ignore[import-not-found]
     import watchdog  # type: ignore[import-not-found]
 else:
-    from pytest_netns.kernel.programs import watchdog
+    from pytest_netns.kernel.programs import mounts, watchdog
     from pytest_netns.kernel.system import syscalls
 
 MAX_MESSAGE = 4096
-NAMES_HEADER = "# This namespace's own, written by pytest-netns.\n"  # of the files in /etc that may be overwritten
 
 
 def main(arguments: list[str]) -> None:
@@ -159,7 +159,7 @@ def run_init(name: str, namespace: int, ready: int) -> None:
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
         os.setsid()
         syscalls.setns(namespace, syscalls.CLONE_NEWNET)
-        lacks = make_view(name)
+        lacks = mounts.make_view(name)
         os.write(ready, "\n".join(["ready", *lacks]).encode())
         os.closerange(3, 1 << 16)
         look_after_orphans()
@@ -185,67 +185,6 @@ def look_after_orphans() -> None:
                 os.kill(-1, 0)
             except ProcessLookupError:
                 os._exit(0)
-
-
-def make_view(name: str) -> list[str]:
-    """Own mounts and host name; returns a line for each part that this environment refuses."""
-    lacks: list[str] = []
-
-    def attempt(part: str, *steps: tuple[object, ...]) -> bool:
-        try:
-            for function, *arguments in steps:
-                function(*arguments)  # type: ignore[operator]
-        except OSError as error:
-            lacks.append(f"{part}: {error.strerror}")
-            return False
-        return True
-
-    if attempt("host name", (syscalls.unshare, syscalls.CLONE_NEWUTS)):
-        attempt("host name", (syscalls.set_hostname, name))
-    if not attempt("mount namespace", (syscalls.unshare, syscalls.CLONE_NEWNS)):
-        return lacks
-    # Mounts made outside later still arrive (slave); what is mounted here never leaves.
-    if not attempt("mount namespace", (syscalls.mount, "", "/", "", syscalls.MS_REC | syscalls.MS_SLAVE)):
-        return lacks
-    flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
-    # The files' tmpfs is mounted where /sys is going to hide it: taking it away again would cost 3 ms (RCU).
-    cgroups = os.open("/sys/fs/cgroup", os.O_PATH | os.O_CLOEXEC) if os.path.isdir("/sys/fs/cgroup") else -1
-    files = attempt("own /etc/hosts", (syscalls.mount, "tmpfs", "/sys", "tmpfs", flags, "mode=755"))
-    if files:
-        attempt("own /etc/hosts", (mount_names, "/sys"))
-    flags |= syscalls.MS_NOEXEC
-    attempt("own /proc", (syscalls.mount, "proc", "/proc", "proc", flags))
-    if attempt("own /sys", (syscalls.mount, "sysfs", "/sys", "sysfs", flags)):
-        if cgroups >= 0:  # the control groups stay where they were
-            with contextlib.suppress(OSError):
-                source = f"/proc/self/fd/{cgroups}"
-                syscalls.mount(source, "/sys/fs/cgroup", "", syscalls.MS_BIND | syscalls.MS_REC)
-    elif files:
-        syscalls.umount("/sys")
-    if cgroups >= 0:
-        os.close(cgroups)
-    return lacks
-
-
-def mount_names(directory: str) -> None:
-    """Own /etc/hosts, /etc/resolv.conf and /etc/nsswitch.conf, from files in a directory nobody else sees.
-
-    nss-resolve and nscd are asked over unix sockets, which a network namespace does not isolate: the name services are
-    reduced to files and DNS, and nscd's directory is hidden.
-    """
-    services = ["hosts: files dns\n"]
-    with contextlib.suppress(OSError), open("/etc/nsswitch.conf", encoding="utf-8") as original:
-        services += [line for line in original if not line.startswith("hosts:")]
-    hosts = f"{NAMES_HEADER}127.0.0.1 localhost\n::1 localhost\n"
-    contents = {"hosts": hosts, "resolv.conf": NAMES_HEADER, "nsswitch.conf": "".join(services)}
-    for name, content in contents.items():
-        with open(f"{directory}/{name}", "w", encoding="utf-8") as file:
-            file.write(content)
-        if os.path.exists(f"/etc/{name}"):
-            syscalls.mount(f"{directory}/{name}", f"/etc/{name}", "", syscalls.MS_BIND)
-    if os.path.isdir("/run/nscd"):
-        os.mkdir(f"{directory}/nscd")
-        syscalls.mount(f"{directory}/nscd", "/run/nscd", "", syscalls.MS_BIND)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar
 from pytest_netns.errors import KernelError, NetnsError
 from pytest_netns.kernel.netlink import rtaddresses
 from pytest_netns.kernel.netlink.socket import NetlinkSocket
-from pytest_netns.kernel.programs import supervision, supervisor
+from pytest_netns.kernel.programs import mounts, supervision
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
 from pytest_netns.kernel.system import forking, syscalls
 
@@ -86,7 +86,7 @@ class View:
 
     def write_etc(self, name: str, text: str) -> bool:
         """Replace one of the files in /etc that this namespace has for itself; False where it has none of that name."""
-        return self.has_mounts and self.run(lambda: _write_own(f"/etc/{name}", text))
+        return self.has_mounts and self.run(lambda: mounts.write_own(f"/etc/{name}", text))
 
     def addresses_changed(self) -> bool:
         """Whether addresses of the namespace have come or gone since this was last asked, whoever changed them."""
@@ -208,23 +208,6 @@ class View:
             f"cannot run anything in namespace {self._namespace.name!r}: {what}; "
             "the processes in it have ended with it, labs made from now on work"
         )
-
-
-def _write_own(path: str, text: str) -> bool:
-    """Replace a file's text, but only if its header says that it is ours: it may be the machine's own."""
-    header = supervisor.NAMES_HEADER.encode()
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        if os.pread(fd, len(header), 0) != header:
-            return False
-        # Padded instead of cut, so that nobody reads half of a file.
-        os.pwrite(fd, text.encode().ljust(os.fstat(fd).st_size, b"\n"), 0)
-        return True
-    finally:
-        os.close(fd)
 
 
 class _Job(Generic[T]):
