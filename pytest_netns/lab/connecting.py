@@ -87,7 +87,7 @@ def register(interface: Interface) -> None:
     """Have its namespace, and the names of the lab, know of an interface."""
     interface.namespace._interfaces[interface.index] = interface
     interface.namespace._names.add(interface.name)
-    interface.namespace._lab._names.changed(interface.namespace)
+    interface.namespace._lab.names.changed(interface.namespace.name)
 
 
 def check_name_free(namespace: Namespace, name: str) -> None:

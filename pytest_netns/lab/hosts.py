@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address
-from typing import TYPE_CHECKING
 
 from pytest_netns import values
 from pytest_netns.errors import InvalidTopologyError, NetnsError
-from pytest_netns.kernel.programs import supervisor
+from pytest_netns.kernel.netlink import rtaddresses
+from pytest_netns.kernel.programs import mounts
 from pytest_netns.kernel.programs.view import View
+from pytest_netns.kernel.spaces.netns import LOOPBACK_INDEX, NetworkNamespace
 from pytest_netns.values import IPAddress, IPInterface
-
-if TYPE_CHECKING:
-    from pytest_netns.lab.lab import Lab
-    from pytest_netns.lab.namespace import Namespace
 
 _LOCALHOST = (("127.0.0.1", ("localhost",)), ("::1", ("localhost",)))
 _MAX_RESOLVERS = 3  # the C library reads no more, resolv.conf(5)
@@ -23,15 +21,15 @@ _MAX_RESOLVERS = 3  # the C library reads no more, resolv.conf(5)
 
 def hosts_text(lines: Sequence[tuple[str, Sequence[str]]]) -> str:
     """/etc/hosts: an address and its names a line."""
-    return supervisor.NAMES_HEADER + "".join(f"{address} {' '.join(names)}\n" for address, names in lines)
+    return mounts.NAMES_HEADER + "".join(f"{address} {' '.join(names)}\n" for address, names in lines)
 
 
 def resolver_text(servers: Sequence[IPAddress]) -> str:
     """/etc/resolv.conf: a lookup that nobody answers fails after a second for each server, not after 10."""
     if not servers:
-        return supervisor.NAMES_HEADER
+        return mounts.NAMES_HEADER
     listing = "".join(f"nameserver {server}\n" for server in servers)
-    return f"{supervisor.NAMES_HEADER}{listing}options timeout:1 attempts:1\n"
+    return f"{mounts.NAMES_HEADER}{listing}options timeout:1 attempts:1\n"
 
 
 def parse_resolvers(servers: object) -> tuple[IPAddress, ...]:
@@ -54,45 +52,65 @@ def best_addresses(own: Iterable[IPInterface], other: Iterable[IPInterface]) -> 
     return list(chosen.values())
 
 
-class Names:
-    """The names of a lab, kept in the files of every namespace in which something can run.
+def global_addresses(namespace: NetworkNamespace) -> list[IPInterface]:
+    """All addresses of a namespace but those of its loopback interface and link-local ones."""
+    listed = namespace.netlink.dump(rtaddresses.dump_addresses(), rtaddresses.parse_address)
+    return [address for index, address in listed if index != LOOPBACK_INDEX and not address.ip.is_link_local]
+
+
+class Member:
+    """A namespace whose name the lab knows, and which may be told the others' names.
+
+    Attributes:
+        kernel: the namespace.
+        resolvers: the name servers asked there.
+    """
+
+    def __init__(self, kernel: NetworkNamespace) -> None:
+        self.kernel = kernel
+        self.resolvers: tuple[IPAddress, ...] = ()
+        self.addresses: list[IPInterface] = []
+        self.view: View | None = None  # where programs can run: what they see of files
+        self.written = -1  # the version its files have; -1 before they were written for the first time
+
+
+class Hosts:
+    """Which name leads where in a lab, kept in the files of every namespace in which something can run.
 
     Addresses are read from the kernel when they have changed: this package knows what it changes, and where something
     runs the kernel tells of everybody's changes.
     """
 
-    def __init__(self, lab: Lab) -> None:
-        self._lab = lab
-        self._hostnames: dict[str, Namespace | IPAddress] = {}
-        self._addresses: dict[Namespace, list[IPInterface]] = {}
-        self._stale: set[Namespace] = set()
-        self._readers: set[Namespace] = set()  # those in which something can run
+    def __init__(self) -> None:
+        self._members: dict[str, Member] = {}
+        self._readers: list[Member] = []  # those in which something can run
+        self._hostnames: dict[str, str | IPAddress] = {}
+        self._stale: set[Member] = set()
         self._version = 0
-        self._written: dict[View, int] = {}
         self._held = False
+        self._lock = threading.RLock()
 
-    def add(self, hostname: str, target: Namespace | IPAddress) -> None:
-        """Have a host name lead to a namespace or an address."""
+    def add_namespace(self, kernel: NetworkNamespace) -> None:
+        """Have a namespace known by its name."""
+        with self._lock:
+            self._members[kernel.name] = Member(kernel)
+        self.changed(kernel.name)
+
+    def add(self, hostname: str, target: str | IPAddress) -> None:
+        """Have a host name lead to a namespace, given by its name, or to an address."""
         values.parse_hostname(hostname)
-        if hostname in self._lab:
+        if hostname in self._members:
             raise InvalidTopologyError(f"cannot add host name {hostname!r}: a namespace of this lab has that name")
-        self._hostnames[hostname] = target
-        self._version += 1
-        self.spread()
+        with self._lock:
+            self._hostnames[hostname] = target
+            self._version += 1
+        self._spread()
 
-    def changed(self, *namespaces: Namespace) -> None:
+    def changed(self, *namespaces: str) -> None:
         """Addresses have changed, so running programs are to see other names."""
-        self._stale.update(namespaces)
-        self.spread()
-
-    def spread(self) -> None:
-        """Bring the files of all namespaces up to date, unless they are held."""
-        if self._held or not self._readers:
-            return
-        with self._lab._lock:
-            for namespace in tuple(self._readers):
-                with contextlib.suppress(NetnsError):  # its init was killed: who uses it next is told
-                    self.write(namespace)
+        with self._lock:
+            self._stale.update(self._members[name] for name in namespaces)
+        self._spread()
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -102,58 +120,77 @@ class Names:
             yield
         finally:
             self._held = False
-        self.spread()
+        self._spread()
 
-    def write(self, namespace: Namespace) -> None:
-        """Bring the files of one namespace up to date, which costs next to nothing where they are; the lab is locked."""
-        view = namespace.programs.view
-        if view is None:
+    def write(self, name: str, view: View) -> None:
+        """Bring the files of a namespace, as this view shows them, up to date; costs next to nothing where they are."""
+        with self._lock:
+            member = self._members[name]
+            if member.view is not view:
+                if member.view is None:
+                    self._readers.append(member)
+                member.view, member.written = view, -1
+            self._write(member, view)
+
+    def resolvers(self, name: str) -> tuple[IPAddress, ...]:
+        """The name servers of a namespace."""
+        return self._members[name].resolvers
+
+    def set_resolvers(self, name: str, servers: tuple[IPAddress, ...]) -> None:
+        """Have other name servers asked in a namespace."""
+        with self._lock:
+            member = self._members[name]
+            member.resolvers = servers
+            if member.view is not None:
+                member.written = -1
+                self._write(member, member.view)
+
+    def _spread(self) -> None:
+        """Bring the files of all namespaces up to date, unless they are held."""
+        if self._held or not self._readers:
             return
-        self._readers.add(namespace)
+        with self._lock:
+            for member in self._readers:
+                if member.view is not None:
+                    with contextlib.suppress(NetnsError):  # its init was killed: who uses it next is told
+                        self._write(member, member.view)
+
+    def _write(self, member: Member, view: View) -> None:
         self._read_stale()
-        if self._written.get(view) == self._version:
+        if member.written == self._version:
             return
-        view.write_etc("hosts", hosts_text(list(self._lines(namespace))))
-        done = view.write_etc("resolv.conf", resolver_text(namespace._resolvers))
+        view.write_etc("hosts", hosts_text(list(self._lines(member))))
+        done = view.write_etc("resolv.conf", resolver_text(member.resolvers))
         # Later on, a program that has replaced the file, such as a DHCP client, is right.
-        if not done and namespace._resolvers and view not in self._written:
+        if not done and member.resolvers and member.written < 0:
             raise NetnsError(
-                f"cannot set the name servers of namespace {namespace.name!r}: it has no /etc/resolv.conf of its own; "
-                "a program has replaced it, or this machine has none or refuses the mount"
+                f"cannot set the name servers of namespace {member.kernel.name!r}: it has no /etc/resolv.conf of its "
+                "own; a program has replaced it, or this machine has none or refuses the mount"
             )
-        self._written[view] = self._version
+        member.written = self._version
 
-    def renew(self, namespace: Namespace) -> None:
-        """Write the files of one namespace anew: its name servers have changed."""
-        if namespace.programs.view is not None:
-            self._written.pop(namespace.programs.view, None)
-            self.write(namespace)
-
-    def _lines(self, viewer: Namespace) -> Iterator[tuple[str, Sequence[str]]]:
+    def _lines(self, viewer: Member) -> Iterator[tuple[str, Sequence[str]]]:
         yield from _LOCALHOST
-        aliases: dict[Namespace | IPAddress, list[str]] = {}
+        aliases: dict[str | IPAddress, list[str]] = {}
         for hostname, target in self._hostnames.items():
             aliases.setdefault(target, []).append(hostname)
-        for namespace in self._lab:
-            found: list[object] = list(
-                best_addresses(self._addresses.get(viewer, ()), self._addresses.get(namespace, ()))
-            )
-            if not found and namespace is viewer:
+        for name, member in self._members.items():
+            found: list[object] = list(best_addresses(viewer.addresses, member.addresses))
+            if not found and member is viewer:
                 found.append("127.0.0.1")
             for address in found:
-                yield str(address), (namespace.name, *aliases.get(namespace, ()))
+                yield str(address), (name, *aliases.get(name, ()))
         for target, hostnames in aliases.items():
             if isinstance(target, IPv4Address | IPv6Address):
                 yield str(target), hostnames
 
     def _read_stale(self) -> None:
-        for namespace in self._readers:
-            view = namespace.programs.view
-            if view is not None and (view not in self._written or view.addresses_changed()):
-                self._stale.add(namespace)
+        for member in self._readers:
+            if member.view is not None and (member.written < 0 or member.view.addresses_changed()):
+                self._stale.add(member)
         while self._stale:
-            namespace = self._stale.pop()
-            found = namespace._all_addresses()
-            if self._addresses.get(namespace) != found:
-                self._addresses[namespace] = found
+            member = self._stale.pop()
+            found = global_addresses(member.kernel)
+            if member.addresses != found:
+                member.addresses = found
                 self._version += 1

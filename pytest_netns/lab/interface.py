@@ -141,7 +141,7 @@ class Interface:
 
     def _addresses_changed(self) -> None:
         ends = [self.namespace] if self._peer is None else [self.namespace, self._peer.namespace]
-        self.namespace._lab._names.changed(*ends)
+        self.namespace._lab.names.changed(*(end.name for end in ends))
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} in {self.namespace.name}>"

@@ -14,7 +14,7 @@ from pytest_netns.kernel.netlink import rtaddresses, rtlinks
 from pytest_netns.kernel.spaces import destruction
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
 from pytest_netns.lab import connecting
-from pytest_netns.lab.hosts import Names
+from pytest_netns.lab.hosts import Hosts
 from pytest_netns.lab.interface import AddressArgument, Bridge, VethPair, parse_addresses
 from pytest_netns.lab.namespace import Namespace
 from pytest_netns.lab.notes import Notes
@@ -39,6 +39,7 @@ class Lab:
         owner: who it belongs to, such as the test's node id; named in reports.
 
     Attributes:
+        names: which name leads where, for everything that runs in its namespaces.
         notes: the words of whatever is in force, for drawings and reports.
         programs: everything that runs in its namespaces.
     """
@@ -51,7 +52,7 @@ class Lab:
         self._closed = False
         self._lock = threading.RLock()
         self.programs = LabPrograms(self._lock)
-        self._names = Names(self)
+        self.names = Hosts()
         self._captures: list[Capture] = []
         self._recording: Capture | None = None
         self.notes = Notes()
@@ -97,7 +98,7 @@ class Lab:
 
             self._undo.append(undo)
             self._namespaces[name] = namespace
-            self._names.changed(namespace)
+            self.names.add_namespace(kernel)
         return namespace
 
     def add_veth(
@@ -175,9 +176,9 @@ class Lab:
             target = self[target]
         if isinstance(target, Namespace):
             self._check_member(target)
-            self._names.add(hostname, target)
+            self.names.add(hostname, target.name)
         else:
-            self._names.add(hostname, values.parse_address(target, "target of a host name"))
+            self.names.add(hostname, values.parse_address(target, "target of a host name"))
 
     def build(self, topology: Topology) -> None:
         """Add all of a topology, which was validated as a whole when it was made.
@@ -188,7 +189,7 @@ class Lab:
         from pytest_netns.lab import building
 
         self._check_open()
-        with self._names.held():
+        with self.names.held():
             building.build(self, topology)
         self._built.append(topology)
 

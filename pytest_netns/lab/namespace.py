@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_netns import values
 from pytest_netns.errors import InvalidTopologyError, KernelError, fails_as
-from pytest_netns.kernel.netlink import rtaddresses, rtlinks, rtroutes
+from pytest_netns.kernel.netlink import rtlinks, rtroutes
 from pytest_netns.kernel.netlink.socket import NetlinkSocket
 from pytest_netns.kernel.nft import nftables
 from pytest_netns.kernel.spaces import interface_settings, netns, sysctls
@@ -46,14 +46,13 @@ class Namespace:
     def __init__(self, lab: Lab, kernel: netns.NetworkNamespace, programs: LabPrograms) -> None:
         self.name = kernel.name
         self._lab = lab
-        self.programs = programs.add(kernel, owner=self, write_names=lambda: lab._names.write(self))
+        self.programs = programs.add(kernel, owner=self, write_files=lambda view: lab.names.write(self.name, view))
         self._interfaces: dict[int, Interface] = {}
         self._names = {"lo"}
         self._masquerades: list[nat.Masquerade] = []
         self._port_forwards: list[nat.PortForward] = []
         self._given_rules = False
         self._settings: dict[str, str] = {}
-        self._resolvers: tuple[IPAddress, ...] = ()
 
     # -- interfaces, routes, neighbours -------------------------------------------------------------
 
@@ -166,14 +165,13 @@ class Namespace:
     @property
     def resolver(self) -> list[str]:
         """The name servers asked here for names the lab does not know; may be set to one address or up to three."""
-        return [str(server) for server in self._resolvers]
+        return [str(server) for server in self._lab.names.resolvers(self.name)]
 
     @resolver.setter
     def resolver(self, servers: str | IPAddress | Sequence[str | IPAddress]) -> None:
         parsed = hosts.parse_resolvers(servers)
-        with self._lab._lock:
-            self._resolvers = parsed
-            self._lab._names.renew(self)
+        self.programs.network  # noqa: B018 - says so where the lab is closed
+        self._lab.names.set_resolvers(self.name, parsed)
 
     # -- NAT ------------------------------------------------------------------------------------------
 
@@ -401,11 +399,6 @@ class Namespace:
 
     def _interface_names(self) -> dict[int, str]:
         return {info.index: info.name for info in self._netlink.dump(rtlinks.dump_links(), rtlinks.parse_link)}
-
-    def _all_addresses(self) -> list[values.IPInterface]:
-        """All addresses but those of the loopback interface and link-local ones."""
-        listed = self._netlink.dump(rtaddresses.dump_addresses(), rtaddresses.parse_address)
-        return [address for index, address in listed if index != netns.LOOPBACK_INDEX and not address.ip.is_link_local]
 
     def __repr__(self) -> str:
         return f"<Namespace {self.name}>"

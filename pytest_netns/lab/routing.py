@@ -12,7 +12,7 @@ from pytest_netns.errors import InvalidTopologyError
 from pytest_netns.kernel.netlink import rtroutes
 from pytest_netns.kernel.netlink.request import Request
 from pytest_netns.lab import hosts
-from pytest_netns.values import IPAddress, IPNetwork
+from pytest_netns.values import IPAddress, IPInterface, IPNetwork
 
 if TYPE_CHECKING:
     from pytest_netns.lab.interface import Interface
@@ -90,7 +90,7 @@ def route_request(
 
 def addresses_of(namespace: Namespace, name: str) -> tuple[IPAddress, ...]:
     """A namespace's addresses as reached from here, at most one of each family; those in a shared network first."""
-    chosen = hosts.best_addresses(namespace._all_addresses(), namespace._lab[name]._all_addresses())
+    chosen = hosts.best_addresses(_addresses(namespace), _addresses(namespace._lab[name]))
     if not chosen:
         raise InvalidTopologyError(f"cannot use namespace {name!r} as a target: it has no address yet")
     return tuple(chosen)
@@ -103,10 +103,14 @@ def gateway_address(namespace: Namespace, via: str | IPAddress | Namespace) -> I
         via = via.name
     if not (isinstance(via, str) and via in namespace._lab):
         return values.parse_address(via, "gateway")
-    own = {address.network for address in namespace._all_addresses()}
-    shared = [address for address in namespace._lab[via]._all_addresses() if address.network in own]
+    own = {address.network for address in _addresses(namespace)}
+    shared = [address for address in _addresses(namespace._lab[via]) if address.network in own]
     if not shared:
         raise InvalidTopologyError(
             f"cannot use namespace {via!r} as a gateway of {namespace.name!r}: they have no network in common"
         )
     return shared[0].ip
+
+
+def _addresses(namespace: Namespace) -> list[IPInterface]:
+    return hosts.global_addresses(namespace.programs.network)

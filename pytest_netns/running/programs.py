@@ -38,9 +38,9 @@ class LabPrograms:
         self.records = Records()
         self.entered: dict[int, int] = {}
 
-    def add(self, network: NetworkNamespace, *, owner: object, write_names: Callable[[], None]) -> Programs:
+    def add(self, network: NetworkNamespace, *, owner: object, write_files: Callable[[View], None]) -> Programs:
         """Have programs run in one more namespace; the arguments are those of `Programs`."""
-        programs = Programs(network, self, owner=owner, write_names=write_names)
+        programs = Programs(network, self, owner=owner, write_files=write_files)
         self.members.append(programs)
         return programs
 
@@ -52,7 +52,7 @@ class Programs:
         network: the namespace.
         lab: everything that runs in its lab.
         owner: the handle that processes show as their ``namespace``; nothing is asked of it.
-        write_names: brings the namespace's /etc/hosts and /etc/resolv.conf up to date.
+        write_files: brings the files that its programs have for themselves, such as /etc/hosts, up to date.
 
     Attributes:
         name: the namespace's.
@@ -64,7 +64,7 @@ class Programs:
     """
 
     def __init__(
-        self, network: NetworkNamespace, lab: LabPrograms, *, owner: object, write_names: Callable[[], None]
+        self, network: NetworkNamespace, lab: LabPrograms, *, owner: object, write_files: Callable[[View], None]
     ) -> None:
         self.name = network.name
         self.inode = network.inode
@@ -75,7 +75,7 @@ class Programs:
         self.calls: list[Call] = []
         self.view: View | None = None
         self._network = network
-        self._write_names = write_names
+        self._write_files = write_files
 
     @property
     def network(self) -> NetworkNamespace:
@@ -98,7 +98,7 @@ class Programs:
                 if not view.has_pids:
                     self.note_entered()
                 self.view = view
-            self._write_names()
+            self._write_files(self.view)
             return self.view
 
     def note_entered(self) -> None:

@@ -11,7 +11,7 @@ import os
 if __package__:
     from pytest_netns.kernel.system import syscalls
 else:
-    import syscalls  # type: ignore[import-not-found]
+    import syscalls  # type: ignore[import-not-found, no-redef]
 
 NAMES_HEADER = "# This namespace's own, written by pytest-netns.\n"  # of the files in /etc that may be overwritten
 
