@@ -16,7 +16,7 @@ from pytest_netns.kernel.netlink import rtlinks, rtroutes
 from pytest_netns.kernel.netlink.socket import NetlinkSocket
 from pytest_netns.kernel.nft import nftables
 from pytest_netns.kernel.spaces import interface_settings, netns, sysctls
-from pytest_netns.kernel.system import diagnosis
+from pytest_netns.kernel.system import diagnosis, interrupts
 from pytest_netns.lab import hosts, routing
 from pytest_netns.lab.interface import Interface
 from pytest_netns.lab.routing import Neighbour, Route
@@ -366,13 +366,19 @@ class Namespace:
         with self:
             return sockets.create_connection(address, timeout, **options)
 
+    @interrupts.uninterrupted
     def __enter__(self) -> Namespace:
-        entering.enter(self)
+        depth = entering.depth()
+        try:
+            entering.enter(self.programs)
+        except BaseException:
+            entering.leave_all(depth)
+            raise
         return self
 
-    # Not interrupted by Ctrl-C, see kernel/interrupts.py: the thread must be back outside in any case.
+    @interrupts.uninterrupted
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        entering.leave(self, error)
+        entering.leave(self.programs, error)
 
     # -- for the other modules ------------------------------------------------------------------------
 
@@ -408,6 +414,3 @@ def _sysctl_key(name: str) -> str:
     """A setting's path below /proc/sys/net."""
     path = values.parse_sysctl_name(name).removeprefix("net").lstrip("./")
     return path if "/" in path else path.replace(".", "/")
-
-
-entering.mark(Namespace.__enter__, Namespace.__exit__)

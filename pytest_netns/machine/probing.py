@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from pytest_netns.kernel.spaces.netns import THREAD_NAMESPACE, NetworkNamespace
+from pytest_netns.kernel.spaces.moving import THREAD_NAMESPACE
+from pytest_netns.kernel.spaces.netns import NetworkNamespace
 from pytest_netns.kernel.system import diagnosis, privileges, syscalls
 from pytest_netns.machine import attempts, rootless
 from pytest_netns.machine.attempts import StepError, step

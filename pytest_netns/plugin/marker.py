@@ -124,7 +124,7 @@ def body_inside(lab: Lab, marker: Marker, file: Path, root: Path) -> Iterator[No
         return
     namespace = lab.host if marker.enter == "host" else lab[marker.enter]
     depth = entering.depth()
-    entering.enter(namespace)
+    namespace.__enter__()
     try:
         yield
     finally:

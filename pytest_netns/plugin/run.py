@@ -160,11 +160,11 @@ class Run:
         from pytest_netns.kernel.system import interrupts
 
         handler = interrupts.handler_of(signal.SIGINT)
-        if callable(handler) and interrupts.guarded(signal.SIGINT) is None:
-            interrupts.guard(signal.SIGINT, handler)
+        if callable(handler) and not interrupts.is_guarded(signal.SIGINT):
+            interrupts.guard(signal.SIGINT, handler, handler)
         for number in (signal.SIGTERM, signal.SIGHUP):
             if interrupts.handler_of(number) == signal.SIG_DFL:
-                interrupts.guard(number, _terminate)
+                interrupts.guard(number, _terminate, signal.SIG_DFL)
         if is_worker() and not self._watched:
             from pytest_netns.kernel.programs import supervision
 
@@ -240,10 +240,7 @@ class Run:
         if "pytest_netns.kernel.system.interrupts" in sys.modules and _is_linux():
             from pytest_netns.kernel.system import interrupts
 
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                handler = interrupts.guarded(number)
-                if handler is not None:
-                    signal.signal(number, signal.SIG_DFL if handler is _terminate else handler)
+            interrupts.unguard()
 
 
 class Terminated(KeyboardInterrupt):
@@ -251,6 +248,7 @@ class Terminated(KeyboardInterrupt):
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
+    __tracebackhide__ = True
     raise Terminated(signal.Signals(number).name)
 
 

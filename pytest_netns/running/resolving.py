@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import _socket
 import functools
-import os
 import socket
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from pytest_netns.kernel.spaces import netns
+from pytest_netns.kernel.spaces import moving
 
 if TYPE_CHECKING:
     from pytest_netns.running.programs import Programs
@@ -48,7 +47,7 @@ def unregister(programs: Programs) -> None:
 
 def current() -> Programs | None:
     """The programs of the namespace the calling thread is in, however it got there."""
-    return _entered.get(os.stat(netns.THREAD_NAMESPACE).st_ino) if _entered else None
+    return _entered.get(moving.current_inode()) if _entered else None
 
 
 def _ask(programs: Programs, function: Callable[..., Any], *args: Any, **options: Any) -> Any:

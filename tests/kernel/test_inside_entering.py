@@ -115,7 +115,7 @@ def test_ctrl_c_at_any_moment_restores_the_thread(netns: Lab) -> None:
                     pass
             assert network() == outside
 
-    interrupts.guard(signal.SIGINT, signal.default_int_handler)
+    interrupts.guard(signal.SIGINT, signal.default_int_handler, former)
     sender = threading.Thread(target=send)
     try:
         sender.start()
@@ -146,7 +146,7 @@ def test_a_signal_put_off_ends_the_wait_that_follows(netns: Lab) -> None:
         finally:
             red.__exit__(None, None, None)
 
-    interrupts.guard(signal.SIGINT, signal.default_int_handler)
+    interrupts.guard(signal.SIGINT, signal.default_int_handler, former)
     try:
         with pytest.raises(KeyboardInterrupt):
             wait_inside()

@@ -18,7 +18,7 @@ from pytest_netns import InvalidTopologyError, KernelError, Lab, NetnsError
 from pytest_netns.kernel.netlink import socket
 from pytest_netns.kernel.nft import nftables
 from pytest_netns.kernel.programs import supervision
-from pytest_netns.kernel.spaces import destruction, netns, sysctls
+from pytest_netns.kernel.spaces import destruction, moving, sysctls
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
 from pytest_netns.kernel.system import syscalls
 from pytest_netns.running import ending
@@ -26,7 +26,7 @@ from pytest_netns.running.programs import LabPrograms
 from pytest_netns.topology import PICTURES
 from tests import captures
 
-RESTORING = {"restore", "_go_back"}  # these end the process rather than fail, see netns.abort
+RESTORING = {"put_back"}  # this ends the process rather than fail, see moving.abort
 
 
 class KernelCalls:
@@ -95,7 +95,7 @@ def _left(before: tuple[set[str], set[int], int]) -> list[str]:
     hub = destruction.hub()
     hub.wait(time.monotonic() + destruction.BUSY)
     found += [f"namespace {watched.name}" for watched in hub.alive()]
-    if netns.current_inode() != inode:
+    if moving.current_inode() != inode:
         found.append("the thread is in another namespace")
     return found
 
@@ -104,7 +104,7 @@ def _state() -> tuple[set[str], set[int], int]:
     destruction.hub()  # made with a process's first namespace, and there to stay
     supervision.supervisor()  # likewise with its first program; the one before may have been killed by a test
     captures.wait_ended()
-    return _descriptors(), {thread.ident or 0 for thread in threading.enumerate()}, netns.current_inode()
+    return _descriptors(), {thread.ident or 0 for thread in threading.enumerate()}, moving.current_inode()
 
 
 def _descriptors() -> set[str]:

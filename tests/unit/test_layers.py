@@ -45,7 +45,6 @@ UPWARD: set[tuple[str, str]] = {
     ("kernel/nft/nftables", "kernel/netlink"),
     ("kernel/nft/nftables", "kernel/spaces"),
     ("lab/lab", "explaining"),
-    ("running/entering", "lab"),
 }
 
 # Uses of names with a leading underscore on anything but self, cls or the module's own classes: only ever fewer.

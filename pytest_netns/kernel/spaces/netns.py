@@ -9,20 +9,19 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-from pytest_netns.errors import KernelError, UnavailableError
+from pytest_netns.errors import KernelError, NetnsError, UnavailableError
 from pytest_netns.kernel.netlink import rtlinks
 from pytest_netns.kernel.netlink.socket import NetlinkSocket
 from pytest_netns.kernel.spaces import sysctls
 from pytest_netns.kernel.spaces.interface_settings import InterfaceSettings
-from pytest_netns.kernel.system import diagnosis, interrupts, syscalls
+from pytest_netns.kernel.spaces.moving import THREAD_NAMESPACE, Stay
+from pytest_netns.kernel.system import diagnosis, syscalls
 
-THREAD_NAMESPACE = "/proc/thread-self/ns/net"  # /proc/self would be the main thread's
 LOOPBACK_INDEX = 1
 _FIRST_INDEX = 101  # interface indices we give; the kernel's own, for interfaces users make themselves, start at 2
 _CREATE_DEADLINE = 2.0  # seconds; freed namespaces are counted until the kernel has freed them, 1-33 ms later
@@ -56,6 +55,9 @@ class NetworkNamespace:
         self.interface_settings = InterfaceSettings(netlink)
         self.inode = os.fstat(fd).st_ino
         self._next_index = _FIRST_INDEX
+        self._lock = (
+            threading.RLock()
+        )  # a descriptor closed by another thread may be another namespace's a moment later
         _open.add(self)
 
     @classmethod
@@ -67,9 +69,7 @@ class NetworkNamespace:
             first: what to do with it while the thread is still inside.
         """
         _home_descriptor(name)
-        back = os.open(THREAD_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            _unshare_with_retries(name)
+        with Stay(lambda: _unshare_with_retries(name), name):
             fd = os.open(THREAD_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 namespace = cls(name, fd, NetlinkSocket(name))
@@ -84,8 +84,6 @@ class NetworkNamespace:
             except BaseException:
                 namespace.close()
                 raise
-        finally:
-            restore(back)
         return namespace
 
     def _set_defaults(self) -> None:
@@ -113,53 +111,38 @@ class NetworkNamespace:
         self._next_index += 1
         return index
 
-    @contextlib.contextmanager
-    def entered(self) -> Iterator[None]:
-        """The calling thread is inside for the time of the block."""
-        back = os.open(THREAD_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
-        try:
+    def entered(self) -> Stay:
+        """A block during which the calling thread is inside."""
+        return Stay(self.enter, self.name)
+
+    def enter(self) -> None:
+        """Move the calling thread inside."""
+        with self._lock:
+            if self.fd < 0:
+                raise NetnsError(
+                    f"cannot enter namespace {self.name!r}: its lab is closed; use it while the lab is open"
+                )
             try:
                 syscalls.setns(self.fd, syscalls.CLONE_NEWNET)
             except OSError as error:
                 raise KernelError("enter namespace", error.errno or errno.EIO, namespace=self.name) from error
-            yield
-        finally:
-            restore(back)
 
     def close(self) -> None:
         """Let go of the namespace; the kernel frees it unless something else holds it. Idempotent."""
-        fd, self.fd = self.fd, -1
         _open.discard(self)
         self.netlink.close()
-        if fd >= 0:
-            os.close(fd)
-
-
-@interrupts.uninterrupted
-def restore(fd: int) -> None:
-    """Put the calling thread back into the namespace behind a descriptor, and close that, or end the process: it must never run on in the wrong network."""
-    try:
-        syscalls.setns(fd, syscalls.CLONE_NEWNET)
-    except OSError as error:
-        if current_inode() == os.fstat(fd).st_ino:
-            return  # it has never left: who may not make namespaces may not enter them either
-        abort(f"cannot return to the network namespace the thread came from: {error}")
-    finally:
-        os.close(fd)
+        with self._lock:
+            fd, self.fd = self.fd, -1
+            if fd >= 0:
+                os.close(fd)
 
 
 _home = -1
 
 
-@contextlib.contextmanager
-def home() -> Iterator[None]:
-    """The calling thread is in the namespace the process started in, for the time of the block."""
-    back = os.open(THREAD_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        syscalls.setns(_home_descriptor(), syscalls.CLONE_NEWNET)
-        yield
-    finally:
-        restore(back)
+def home() -> Stay:
+    """A block during which the calling thread is in the namespace the process started in."""
+    return Stay(lambda: syscalls.setns(_home_descriptor(), syscalls.CLONE_NEWNET), "of the process itself")
 
 
 def _home_descriptor(name: str = "") -> int:
@@ -178,18 +161,6 @@ def _home_descriptor(name: str = "") -> int:
             raise _creation_error(name, error) from error
         _home = fd
     return _home
-
-
-def abort(reason: str) -> None:
-    """Say why and end the process at once, without finalizers: they would run in the wrong network."""
-    sys.stderr.write(f"\npytest-netns: {reason}\npytest-netns: ending the process\n")
-    sys.stderr.flush()
-    os._exit(70)
-
-
-def current_inode() -> int:
-    """The number of the network namespace the calling thread is in."""
-    return os.stat(THREAD_NAMESPACE).st_ino
 
 
 def _unshare_with_retries(name: str) -> None:

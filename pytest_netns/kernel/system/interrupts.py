@@ -1,25 +1,56 @@
 """Signals must not fall between entering a namespace and being able to leave it.
 
-Python runs signal handlers between any two instructions, so KeyboardInterrupt can be raised on the first line of an
-``__exit__`` that would have restored the thread. Functions marked here are never interrupted by a guarded signal: one
-that falls into them is raised again a moment later.
+Python runs signal handlers between any two instructions, so an exception that a handler raises, such as KeyboardInterrupt or
+a timeout, can come on the first line of an ``__exit__`` that would have restored the thread. Functions marked here are never
+interrupted by a guarded signal: one that falls into them is raised again a moment later.
 """
 
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]
-import functools
+import os
 import signal
 import threading
+from _thread import get_ident
 from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any, TypeVar
 
 _AGAIN_AFTER = 0.001  # seconds
+_RAISING = tuple(map(int, (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGUSR1, signal.SIGUSR2)))
 _uninterrupted: set[CodeType] = set()
+_guarded: set[int] = set()
 
 F = TypeVar("F", bound=Callable[..., Any])
 Handler = Callable[[int, FrameType | None], Any]
+
+
+class _Guard:
+    """A signal handler that waits until no marked function runs.
+
+    Attributes:
+        handler: what it calls.
+        former: the handler of the signal without the guard.
+    """
+
+    __slots__ = ("former", "handler")
+
+    def __init__(self, handler: Handler, former: Any) -> None:
+        self.handler = handler
+        self.former = former
+
+    def __call__(self, number: int, frame: FrameType | None) -> Any:
+        __tracebackhide__ = True  # pytest shows the last line that is not hidden: that of the test
+        inner = frame
+        while inner is not None:
+            if inner.f_code in _uninterrupted:
+                # To the main thread itself: if it waits in a system call by then, that must end.
+                again = threading.Timer(_AGAIN_AFTER, signal.pthread_kill, (threading.main_thread().ident, number))
+                again.daemon = True
+                again.start()
+                return None
+            inner = inner.f_back
+        return self.handler(number, frame)
 
 
 def uninterrupted(function: F) -> F:
@@ -28,10 +59,25 @@ def uninterrupted(function: F) -> F:
     return function
 
 
-def guard(number: int, handler: Handler) -> None:
-    """Have a handler heed the marks; does nothing outside of the main thread, where handlers cannot be set."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(number, functools.partial(_handle, handler))
+def guard(number: int, handler: Handler, former: Any) -> None:
+    """Have a handler wait for marked functions; does nothing outside of the main thread, where handlers cannot be set.
+
+    Args:
+        number: the signal.
+        handler: what is to be called.
+        former: the handler to put back by `unguard`, and in forked children.
+    """
+    if get_ident() == threading.main_thread().ident:
+        signal.signal(number, _Guard(handler, former))
+        _guarded.add(number)
+
+
+def guard_raising() -> None:
+    """Guard the signals that raise timeouts and the like, where Python handles them: whoever has set the handler."""
+    for number in _RAISING:
+        handler = _signal.getsignal(number)
+        if callable(handler) and handler.__class__ is not _Guard:
+            guard(number, handler, handler)
 
 
 def handler_of(number: int) -> Any:
@@ -39,23 +85,18 @@ def handler_of(number: int) -> Any:
     return _signal.getsignal(number)
 
 
-def guarded(number: int) -> Handler | None:
-    """The handler given to `guard` for this signal, if it is still in force."""
-    current = handler_of(number)
-    if isinstance(current, functools.partial) and current.func is _handle:
-        handler: Handler = current.args[0]
-        return handler
-    return None
+def is_guarded(number: int) -> bool:
+    """Whether the handler of a signal is a guard of ours."""
+    return isinstance(_signal.getsignal(number), _Guard)
 
 
-def _handle(handler: Handler, number: int, frame: FrameType | None) -> Any:
-    inner = frame
-    while inner is not None:
-        if inner.f_code in _uninterrupted:
-            # To the main thread itself: if it waits in a system call by then, that must end.
-            again = threading.Timer(_AGAIN_AFTER, signal.pthread_kill, (threading.main_thread().ident, number))
-            again.daemon = True
-            again.start()
-            return None
-        inner = inner.f_back
-    return handler(number, frame)
+def unguard() -> None:
+    """Give every guarded signal the handler it had before."""
+    for number in _guarded:
+        current = _signal.getsignal(number)
+        if isinstance(current, _Guard):  # somebody may have set another one since
+            signal.signal(number, current.former)
+    _guarded.clear()
+
+
+os.register_at_fork(after_in_child=unguard)  # what ends pytest in order must not run in a copy of it
