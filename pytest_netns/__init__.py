@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pytest_netns.lab.interface import Bridge, Interface, VethPair
     from pytest_netns.lab.lab import Lab
     from pytest_netns.lab.namespace import Namespace
+    from pytest_netns.parts.impairment import DSL, INTERCONTINENTAL, LTE, SATELLITE, UMTS, WIFI, Impairment
     from pytest_netns.running.process import Process
     from pytest_netns.running.service import Service
     from pytest_netns.topology import (
@@ -44,6 +45,7 @@ _NAMES = {
     "lab.interface": "Bridge Interface VethPair",
     "lab.lab": "Lab",
     "lab.namespace": "Namespace",
+    "parts.impairment": "DSL INTERCONTINENTAL Impairment LTE SATELLITE UMTS WIFI",
     "running.process": "Process",
     "running.service": "Service",
     "topology": "BridgeSpec MasqueradeSpec NamespaceSpec PortForwardSpec PortSpec RouteSpec Topology VethEnd VethSpec",
@@ -56,9 +58,13 @@ __all__ = [
     "CallTimeout",
     "CommandError",
     "CommandTimeout",
+    "DSL",
+    "INTERCONTINENTAL",
+    "Impairment",
     "Interface",
     "InvalidTopologyError",
     "KernelError",
+    "LTE",
     "Lab",
     "MasqueradeSpec",
     "Namespace",
@@ -70,12 +76,15 @@ __all__ = [
     "Process",
     "RouteSpec",
     "RulesetError",
+    "SATELLITE",
     "Service",
     "Topology",
+    "UMTS",
     "UnavailableError",
     "VethEnd",
     "VethPair",
     "VethSpec",
+    "WIFI",
 ]
 
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from pytest_netns import values
 from pytest_netns.errors import InvalidTopologyError
+from pytest_netns.parts.impairment import IMPAIRMENT_SCHEMA, parse_impairment
 from pytest_netns.values import IPNetwork
 from pytest_netns.values.notes import Note
 
@@ -22,10 +23,12 @@ class Kind:
     Attributes:
         parse: turns what a user wrote into the value, and the value into itself; raises `InvalidTopologyError`.
         schema: the JSON Schema of what a user may write; its first example shows in messages.
+        write: turns the value into what TOML can hold, where it is not text, a number, a flag or several of them.
     """
 
     parse: Callable[[Any], Any]
     schema: Mapping[str, Any]
+    write: Callable[[Any], Any] | None = None
 
 
 REQUIRED: Final = object()
@@ -207,4 +210,6 @@ SYSCTLS = Kind(
         "additionalProperties": {"type": ["string", "integer", "boolean", "object"]},
         "examples": [{"net.ipv4.ip_forward": 1}],
     },
+    write=dict,
 )
+IMPAIRMENT = Kind(parse_impairment, IMPAIRMENT_SCHEMA, write=lambda value: value.as_dict())

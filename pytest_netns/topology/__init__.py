@@ -221,9 +221,10 @@ class Topology(Tables):
                 veth,
                 subnet=None,
                 subnet6=None,
+                impairment=None,
                 ends=(
-                    _written_out(veth.ends[0], at[f"veths[{n}].ends[0]"]),
-                    _written_out(veth.ends[1], at[f"veths[{n}].ends[1]"]),
+                    _impaired(_written_out(veth.ends[0], at[f"veths[{n}].ends[0]"]), veth),
+                    _impaired(_written_out(veth.ends[1], at[f"veths[{n}].ends[1]"]), veth),
                 ),
             )
             for n, veth in enumerate(self.veths)
@@ -246,6 +247,10 @@ class Topology(Tables):
 
 def _written_out(end: Any, planned: PlannedInterface) -> Any:
     return replace(end, name=planned.name, addresses=planned.addresses, mtu=planned.mtu)
+
+
+def _impaired(end: Any, veth: VethSpec) -> Any:
+    return replace(end, impairment=end.impairment or veth.impairment)
 
 
 def _refuse(problems: list[str], source: str = "") -> None:

@@ -83,7 +83,7 @@ def _written(part: Part) -> Iterator[tuple[Key, Any]]:
     for name, key in part.keys().items():
         value = getattr(part, name)
         if value != key.default:
-            yield key, dict(value) if key.name == "sysctls" else value
+            yield key, key.kind.write(value) if key.kind is not None and key.kind.write is not None else value
 
 
 def _write_value(value: object) -> str:
@@ -92,11 +92,15 @@ def _write_value(value: object) -> str:
     if isinstance(value, int):
         return str(value)
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{_quote(name)} = {_quote(held)}" for name, held in value.items()) + " }"
+        return "{ " + ", ".join(f"{_quote_key(name)} = {_write_value(held)}" for name, held in value.items()) + " }"
     if isinstance(value, tuple):
         return _write_value(value[0]) if len(value) == 1 else "[" + ", ".join(map(_write_value, value)) + "]"
     text = str(value)
     return _quote_lines(text) if "\n" in text else _quote(text)
+
+
+def _quote_key(name: str) -> str:
+    return name if name.isidentifier() and name.isascii() else _quote(name)
 
 
 def _quote(text: str) -> str:

@@ -221,7 +221,7 @@ def test_the_schema_tells_keys_and_requirements() -> None:
     assert bridge["required"] == ["name"]
     assert bridge["properties"]["namespace"]["default"] == "host"
     port = bridge["properties"]["ports"]["items"]
-    assert set(port["properties"]) == {"namespace", "address", "name", "mtu", "mac"}
+    assert set(port["properties"]) == {"namespace", "address", "name", "mtu", "mac", "impairment"}
     assert [each["type"] for each in port["properties"]["address"]["oneOf"]] == ["string", "array"]
     assert all("description" in key for key in port["properties"].values())
 

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from pytest_netns.parts import keys
 from pytest_netns.parts.keys import REQUIRED, Part, as_many, many, one
 from pytest_netns.parts.links.ends import InterfaceAddresses, InterfaceSpec
 from pytest_netns.values import IPInterface, IPNetwork
+from pytest_netns.values.notes import Note
 
 
 class PortSpec(InterfaceSpec):
-    """A bridge's port: a namespace, and the interface inside it that leads to the bridge; see `InterfaceSpec`."""
+    """A bridge's port: a namespace, and the interface inside it that leads to the bridge.
+
+    Its ``impairment`` is that of its cable, in each direction. See `InterfaceSpec`.
+    """
+
+    def notes(self) -> Iterator[Note]:
+        if self.impairment is not None:
+            yield Note(self.namespace, f"sends and receives: {self.impairment}", self.name or "")
 
 
 @dataclass(frozen=True, init=False)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from pytest_netns.parts import keys
+from pytest_netns.parts.impairment import Impairment
 from pytest_netns.parts.keys import REQUIRED, Part, as_many, many, one
 from pytest_netns.values import IPInterface
 
@@ -23,6 +24,7 @@ class InterfaceSpec(Part):
         name: the interface's name; None for ``veth-NAMESPACE``.
         mtu: in bytes; None for that of the bridge or pair.
         mac: MAC address; None for the kernel's choice.
+        impairment: what happens to packets on its cable; None for nothing.
     """
 
     namespace: str = field(metadata=one("namespace", keys.NAMESPACE, "The namespace the interface is in.", REQUIRED))
@@ -34,6 +36,11 @@ class InterfaceSpec(Part):
     )
     mtu: int | None = field(metadata=one("mtu", keys.MTU, "MTU in bytes; that of the bridge or pair unless given."))
     mac: str | None = field(metadata=one("mac", keys.MAC, "MAC address; the kernel's choice unless given."))
+    impairment: Impairment | None = field(
+        metadata=one(
+            "impairment", keys.IMPAIRMENT, "What a veth pair's end does to what it sends, a port to its cable."
+        )
+    )
 
     def __init__(
         self,
@@ -44,5 +51,7 @@ class InterfaceSpec(Part):
         name: str | None = None,
         mtu: int | None = None,
         mac: str | None = None,
+        impairment: Impairment | Mapping[str, Any] | str | None = None,
     ) -> None:
-        self._fill(namespace=namespace, addresses=as_many(address) + as_many(addresses), name=name, mtu=mtu, mac=mac)
+        own = as_many(address) + as_many(addresses)
+        self._fill(namespace=namespace, addresses=own, name=name, mtu=mtu, mac=mac, impairment=impairment)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from pytest_netns.parts import keys
+from pytest_netns.parts.impairment import Impairment
 from pytest_netns.parts.keys import REQUIRED, Part, many, one
 from pytest_netns.parts.links.ends import InterfaceSpec
 from pytest_netns.values import IPNetwork
+from pytest_netns.values.notes import Note
 
 
 class VethEnd(InterfaceSpec):
-    """One end of a veth pair; see `InterfaceSpec`."""
+    """One end of a veth pair; its ``impairment`` is that of what this end sends. See `InterfaceSpec`."""
+
+    def notes(self) -> Iterator[Note]:
+        if self.impairment is not None:
+            yield Note(self.namespace, f"sends: {self.impairment}", self.name or "")
 
 
 @dataclass(frozen=True, init=False)
@@ -24,6 +31,7 @@ class VethSpec(Part):
         subnet: IPv4 network whose first addresses go to the ends without one; None for none.
         subnet6: the same for IPv6.
         mtu: in bytes, of the ends without one; None for 1500.
+        impairment: what happens to packets in each direction, of the ends without one; None for nothing.
     """
 
     subnet: IPNetwork | None = field(
@@ -33,6 +41,9 @@ class VethSpec(Part):
         metadata=one("subnet6", keys.SUBNET6, "IPv6 network whose first addresses go to ends without one.")
     )
     mtu: int | None = field(metadata=one("mtu", keys.MTU, "MTU in bytes, of ends without one."))
+    impairment: Impairment | None = field(
+        metadata=one("impairment", keys.IMPAIRMENT, "What happens to packets in each direction, of ends without one.")
+    )
     ends: tuple[VethEnd, VethEnd] = field(metadata=many("ends", VethEnd, "The two ends.", REQUIRED))
 
     def __init__(
@@ -42,5 +53,6 @@ class VethSpec(Part):
         subnet: str | IPNetwork | None = None,
         subnet6: str | IPNetwork | None = None,
         mtu: int | None = None,
+        impairment: Impairment | Mapping[str, Any] | str | None = None,
     ) -> None:
-        self._fill(ends=ends, subnet=subnet, subnet6=subnet6, mtu=mtu)
+        self._fill(ends=ends, subnet=subnet, subnet6=subnet6, mtu=mtu, impairment=impairment)

@@ -1,0 +1,235 @@
+"""What a bad link does to packets: a plain value, its keys in TOML, and its words; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+from pytest_netns.errors import InvalidTopologyError
+from pytest_netns.values import parse_choice, suggest
+from pytest_netns.values.quantities import (
+    MAX_COUNT,
+    MAX_TIME,
+    parse_count,
+    parse_rate,
+    parse_seed,
+    parse_share,
+    parse_time,
+    show_rate,
+    show_share,
+    show_time,
+)
+
+DEFAULT_LIMIT = 1000  # packets, as tc-netem(8)
+
+_PARSERS: Final[dict[str, Callable[[Any, str], Any]]] = {
+    "delay": parse_time,
+    "jitter": parse_time,
+    "loss": parse_share,
+    "duplicate": parse_share,
+    "reorder": parse_share,
+    "corrupt": parse_share,
+    "rate": parse_rate,
+    "limit": parse_count,
+    "seed": parse_seed,
+}
+
+
+@dataclass(frozen=True, init=False)
+class Impairment:
+    """What happens to the packets that one end of a link sends.
+
+    Times are seconds or text (``0.05``, ``"50ms"``, ``"200us"``), shares are ``0.3`` or ``"30%"``, rates are bits per
+    second or text as tc(8) writes them (``"10mbit"``). The meaning of each is that of tc-netem(8).
+
+    Attributes:
+        delay: seconds that each packet takes.
+        jitter: seconds by which that varies, evenly, up and down; packets may overtake each other because of it.
+        loss: share of packets that never arrive.
+        duplicate: share of packets that arrive twice.
+        reorder: share of packets that are sent at once, ahead of those that wait out their delay.
+        corrupt: share of packets in which one bit is wrong.
+        rate: bits per second, counted with the Ethernet header; None for no limit.
+        limit: packets that wait at most; one that finds that many waiting is lost.
+        seed: of the random numbers; None for one drawn from the run's, see ``--netns-seed``.
+
+    Raises:
+        InvalidTopologyError: with every mistake in its ``problems``.
+    """
+
+    delay: float = 0.0
+    jitter: float = 0.0
+    loss: float = 0.0
+    duplicate: float = 0.0
+    reorder: float = 0.0
+    corrupt: float = 0.0
+    rate: int | None = None
+    limit: int = DEFAULT_LIMIT
+    seed: int | None = None
+
+    def __init__(
+        self,
+        *,
+        delay: float | str = 0.0,
+        jitter: float | str = 0.0,
+        loss: float | str = 0.0,
+        duplicate: float | str = 0.0,
+        reorder: float | str = 0.0,
+        corrupt: float | str = 0.0,
+        rate: float | str | None = None,
+        limit: int = DEFAULT_LIMIT,
+        seed: int | None = None,
+    ) -> None:
+        given = {
+            "delay": delay, "jitter": jitter, "loss": loss, "duplicate": duplicate, "reorder": reorder,
+            "corrupt": corrupt, "rate": rate, "limit": limit, "seed": seed,
+        }  # fmt: skip
+        problems: list[str] = []
+        for name, value in given.items():
+            try:
+                parsed = None if value is None and name in ("rate", "seed") else _PARSERS[name](value, name)
+                object.__setattr__(self, name, parsed)
+            except InvalidTopologyError as error:
+                problems.append(str(error))
+        if not problems:
+            problems += self._contradictions()
+        if problems:
+            raise InvalidTopologyError("; ".join(problems), problems=problems)
+
+    def _contradictions(self) -> list[str]:
+        found = []
+        if self.jitter > self.delay:
+            found.append(
+                f"cannot use {show_time(self.jitter)!r} as jitter of a delay of {show_time(self.delay)!r}: no packet "
+                "arrives before it is sent; give a delay of at least the jitter"
+            )
+        if self.reorder and not self.delay:
+            found.append(
+                f"cannot use {show_share(self.reorder)!r} as reorder without delay: a packet is reordered by not waiting; "
+                "give a delay"
+            )
+        return found
+
+    def as_dict(self) -> dict[str, str | int]:
+        """What differs from a perfect link, as text that gives an equal one: ``{"delay": "50ms", "loss": "1%"}``."""
+        shown: dict[str, str | int] = {}
+        for name in ("delay", "jitter"):
+            if getattr(self, name):
+                shown[name] = show_time(getattr(self, name))
+        for name in ("loss", "duplicate", "reorder", "corrupt"):
+            if getattr(self, name):
+                shown[name] = show_share(getattr(self, name))
+        if self.rate is not None:
+            shown["rate"] = show_rate(self.rate)
+        if self.limit != DEFAULT_LIMIT:
+            shown["limit"] = self.limit
+        if self.seed is not None:
+            shown["seed"] = self.seed
+        return shown
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {value}" for name, value in self.as_dict().items()) or "none"
+
+
+# What is sent by either end; half of a round trip where the source gives that.
+# WebPageTest's profile "LTE": 12 Mbit/s, 70 ms round trip (connectivity.ini of WPO-Foundation/webpagetest).
+LTE: Final = Impairment(delay="35ms", rate="12mbit")
+# WebPageTest's profile "3G": 1.6 Mbit/s down, 300 ms round trip.
+UMTS: Final = Impairment(delay="150ms", rate="1.6mbit")
+# WebPageTest's profile "DSL": 1.5 Mbit/s down, 50 ms round trip.
+DSL: Final = Impairment(delay="25ms", rate="1.5mbit")
+# Median delay of a WiFi hop 20 ms: C. Pei et al., "WiFi can be the weakest link of round trip network latency in the
+# wild", INFOCOM 2016. Rate: 40 Mbit/s, the profile "Wi-Fi" of Apple's Network Link Conditioner.
+WIFI: Final = Impairment(delay="10ms", rate="40mbit")
+# RFC 2488, section 2: 558 ms round trip over a geostationary satellite; one bit in 10 million wrong loses 0.12 % of
+# packets of 1500 bytes.
+SATELLITE: Final = Impairment(delay="279ms", loss="0.12%")
+# Verizon's guarantee across the Pacific: 160 ms round trip (IP Latency Statistics, service level agreements).
+INTERCONTINENTAL: Final = Impairment(delay="80ms")
+
+READY: Final[dict[str, Impairment]] = {
+    "WIFI": WIFI,
+    "LTE": LTE,
+    "UMTS": UMTS,
+    "SATELLITE": SATELLITE,
+    "DSL": DSL,
+    "INTERCONTINENTAL": INTERCONTINENTAL,
+}
+
+_TIME = {"type": ["string", "number"], "minimum": 0, "maximum": MAX_TIME, "examples": ["50ms"]}
+_SHARE = {"type": ["string", "number"], "minimum": 0, "maximum": 1, "examples": ["1%"]}
+IMPAIRMENT_SCHEMA: Final[dict[str, Any]] = {
+    "anyOf": [
+        {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "delay": {"description": "How long each packet takes: '50ms', or seconds.", **_TIME},
+                "jitter": {"description": "How much the delay varies, up and down.", **_TIME},
+                "loss": {"description": "Share of packets that never arrive: '1%' or 0.01.", **_SHARE},
+                "duplicate": {"description": "Share of packets that arrive twice.", **_SHARE},
+                "reorder": {"description": "Share of packets that do not wait out the delay.", **_SHARE},
+                "corrupt": {"description": "Share of packets with a wrong bit.", **_SHARE},
+                "rate": {
+                    "description": "Rate: '10mbit', or bits per second.",
+                    "type": ["string", "number"],
+                    "examples": ["10mbit"],
+                },
+                "limit": {
+                    "description": "How many packets wait at most.",
+                    "type": "integer",
+                    "minimum": 1,
+                    "maximum": MAX_COUNT,
+                    "default": DEFAULT_LIMIT,
+                },
+                "seed": {"description": "Seed of the random numbers.", "type": "integer", "minimum": 0},
+            },
+        },
+        {"enum": list(READY)},
+    ],
+    "examples": [{"delay": "50ms", "loss": "1%"}],
+}
+
+
+def parse_impairment(value: object) -> Impairment:
+    """An impairment, as itself, as a table of its values, or as the name of a ready one: ``"LTE"``.
+
+    Raises:
+        InvalidTopologyError: with every mistake in its ``problems``.
+    """
+    if isinstance(value, Impairment):
+        return value
+    if isinstance(value, str):
+        return READY[parse_choice(value, READY, "impairment")]
+    if isinstance(value, Mapping):
+        unknown = [
+            f"cannot use key {key!r} in an impairment: {suggest(key, _PARSERS)}" for key in value if key not in _PARSERS
+        ]
+        try:
+            found = Impairment(**{key: item for key, item in value.items() if key in _PARSERS})
+        except InvalidTopologyError as error:
+            unknown += error.problems
+        if not unknown:
+            return found
+        raise InvalidTopologyError("; ".join(unknown), problems=unknown)
+    raise InvalidTopologyError(
+        f"cannot use {value!r} as impairment: write an Impairment, in TOML a table such as "
+        f"{{ delay = '50ms', loss = '1%' }}, or one of {', '.join(READY)}"
+    )
+
+
+def given_impairment(impairment: object, values: Mapping[str, Any]) -> Impairment:
+    """What was given to ``impair``: an `Impairment` (or what `parse_impairment` takes), or the keywords of one."""
+    if impairment is None:
+        if not values:
+            raise InvalidTopologyError(
+                f"cannot impair by nothing: give values ({', '.join(each.name for each in fields(Impairment))}) or an "
+                "Impairment; heal() ends an impairment"
+            )
+        return parse_impairment(values)
+    if values:
+        raise InvalidTopologyError(
+            f"cannot use both {impairment!r} and {', '.join(values)}: give an Impairment or its values"
+        )
+    return parse_impairment(impairment)
