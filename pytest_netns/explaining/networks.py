@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pytest_netns.explaining.snapshot import Tables, notes_by_namespace, read_tables
 from pytest_netns.explaining.state import InterfaceState, NamespaceState
 from pytest_netns.kernel.netlink import rtaddresses, rtlinks, rtroutes
+from pytest_netns.kernel.netlink.rtlinks import LinkInfo
 from pytest_netns.values.notes import Note
 
 if TYPE_CHECKING:
     from pytest_netns.lab.lab import Lab
+    from pytest_netns.lab.links import Links
     from pytest_netns.lab.namespace import Namespace
 
 
@@ -20,7 +23,7 @@ def decode(
     name: str,
     tables: Tables,
     notes: Iterable[Note] = (),
-    peers: Mapping[int, tuple[str, str]] | None = None,
+    peer: Callable[[LinkInfo], tuple[str, str] | None] = lambda _: None,
 ) -> NamespaceState:
     """What the messages say."""
     links = [rtlinks.parse_link(body) for body in tables[0]]
@@ -39,7 +42,7 @@ def decode(
             bool(link.flags & rtlinks.IFF_RUNNING),
             tuple(addresses.get(link.index, ())),
             names.get(link.master, ""),
-            (peers or {}).get(link.index),
+            peer(link),
             link.rx_packets,
             link.tx_packets,
             link.rx_bytes,
@@ -65,7 +68,7 @@ def texts(notes: Iterable[Note], interface: str) -> tuple[str, ...]:
 
 def network(namespace: Namespace, notes: Iterable[Note]) -> NamespaceState:
     """What a drawing needs: interfaces, addresses and notes of one namespace."""
-    state = decode(namespace.name, read_tables(namespace), notes, _peers(namespace))
+    state = decode(namespace.name, read_tables(namespace), notes, partial(_peer, namespace.links))
     return replace(state, forwarding=namespace.sysctl("net.ipv4.ip_forward") == "1")
 
 
@@ -75,9 +78,7 @@ def networks(lab: Lab) -> tuple[NamespaceState, ...]:
     return tuple(network(each, notes.get(each.name, ())) for each in lab)
 
 
-def _peers(namespace: Namespace) -> dict[int, tuple[str, str]]:
-    return {
-        index: (interface.peer.namespace.name, interface.peer.name)
-        for index, interface in namespace._interfaces.items()
-        if interface.peer is not None
-    }
+def _peer(links: Links, info: LinkInfo) -> tuple[str, str] | None:
+    """Where the other end of a veth is."""
+    peer = links.peer_of(info)
+    return None if peer is None else (peer.home.name, peer.name)

@@ -72,7 +72,7 @@ def _moment(namespace: Namespace, notes: tuple[Note, ...]) -> Moment:
     return Moment(
         # Where there is only a loopback interface the kernel may be freeing the namespaces of the test before, and lets
         # nobody read meanwhile.
-        read_tables(namespace) if namespace._interfaces else None,
+        read_tables(namespace) if namespace.links.made else None,
         notes,
         dict(namespace._settings),
         processes,

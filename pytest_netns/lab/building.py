@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, TypeVar
 
-from pytest_netns.lab import routing
+from pytest_netns.lab import connecting, routing
+from pytest_netns.lab.connecting import End
 from pytest_netns.parts.gateway.forward import PortForwardSpec
 from pytest_netns.parts.gateway.masquerade import MasqueradeSpec
 from pytest_netns.parts.links.ends import InterfaceSpec
@@ -58,31 +59,21 @@ def _connect(lab: Lab, plan: Topology) -> None:
     for spec in plan.bridges:
         home = lab[spec.namespace]
         bridge = lab.add_bridge(spec.name, spec.addresses, namespace=home, mtu=spec.mtu)
-        taken = home._names | given.get(spec.namespace, set())
+        taken = set(home.links.names) | given.get(spec.namespace, set())
         for port in spec.ports:
             side = bridge_side_name(port.namespace, taken)
             taken.add(side)
-            lab._connect(
-                (home, lab[port.namespace]),
-                ((), port.addresses),
-                (side, _named(port)),
-                (port.mtu, port.mtu),
-                (None, port.mac),
-                bridge=bridge,
+            inside = lab[port.namespace].links
+            connecting.connect(
+                End(home.links, side, mtu=port.mtu),
+                End(inside, _named(port), port.addresses, port.mtu, port.mac),
+                bridge=bridge.link,
             )
         if spec.ports:
-            bridge._settle()
-        if spec.mtu is not None and any(port.mtu is not None and port.mtu < spec.mtu for port in spec.ports):
-            bridge.mtu = spec.mtu  # the kernel has made it that of the smallest port
+            home.links.settle(bridge.link)
     for veth in plan.veths:
-        a, b = veth.ends
-        lab._connect(
-            (lab[a.namespace], lab[b.namespace]),
-            (a.addresses, b.addresses),
-            (_named(a), _named(b)),
-            (a.mtu, b.mtu),
-            (a.mac, b.mac),
-        )
+        a, b = (End(lab[end.namespace].links, _named(end), end.addresses, end.mtu, end.mac) for end in veth.ends)
+        connecting.connect(a, b)
 
 
 def _route(lab: Lab, plan: Topology) -> None:

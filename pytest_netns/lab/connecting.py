@@ -1,98 +1,167 @@
-"""How interfaces are made: in one message to each namespace, and usable as soon as that has returned."""
+"""How veth pairs and bridges are made: in one message to each namespace, and usable as soon as that has returned."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import errno
+from collections.abc import Callable, Container, Sequence
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 from pytest_netns import values
 from pytest_netns.errors import InvalidTopologyError, KernelError, fails_as
 from pytest_netns.kernel.netlink import rtaddresses, rtlinks
 from pytest_netns.kernel.netlink.request import Request
-from pytest_netns.lab.interface import Bridge, Interface, VethPair
-from pytest_netns.values import IPInterface
+from pytest_netns.lab.links import Link, Links
+from pytest_netns.values import IPInterface, naming
 
-if TYPE_CHECKING:
-    from pytest_netns.lab.lab import Lab
-    from pytest_netns.lab.namespace import Namespace
+T = TypeVar("T")
+
+_TRIES = 3  # where a program has taken a name or number just now
+
+
+class End(NamedTuple):
+    """One end of a veth pair that is to be made.
+
+    Attributes:
+        links: the interfaces of its namespace.
+        name: None for the default: after its own namespace, or, plugged into a bridge, after that of the other end.
+        addresses: with prefix length.
+        mtu: in bytes; None for the kernel's.
+        mac: None for one that follows from the names of namespace and interface.
+    """
+
+    links: Links
+    name: str | None = None
+    addresses: Sequence[IPInterface] = ()
+    mtu: int | None = None
+    mac: str | None = None
 
 
 @fails_as("add veth pair")
-def connect(
-    lab: Lab,
-    ends: tuple[Namespace, Namespace],
-    addresses: tuple[Sequence[IPInterface], Sequence[IPInterface]],
-    names: tuple[str, str],
-    mtus: tuple[int | None, int | None] = (None, None),
-    macs: tuple[str | None, str | None] = (None, None),
-    *,
-    bridge: Bridge | None = None,
-) -> VethPair:
+def connect(a: End, b: End, *, bridge: Link | None = None) -> tuple[Link, Link]:
     """Make a veth pair, everything about it in one message to each of the two namespaces.
 
     The first end may be a port of a bridge, which is to be settled after its last port.
     """
-    own_mtu, peer_mtu = (None if mtu is None else values.parse_mtu(mtu) for mtu in mtus)
-    for namespace, name in zip(ends, names, strict=True):
-        lab._check_member(namespace)
-        values.parse_interface_name(name)
-        check_name_free(namespace, name)
-    if ends[0] is ends[1] and names[0] == names[1]:
-        raise InvalidTopologyError(f"cannot name both ends {names[0]!r}: they are in the same namespace")
-    own_mac, peer_mac = (None if mac is None else values.parse_mac(mac) for mac in macs)
-    with lab._lock:
-        a, b = (Interface(end, name, end._kernel.next_index()) for end, name in zip(ends, names, strict=True))
-        pair = rtlinks.add_veth(
-            a.name,
-            a.index,
-            b.name,
-            b.index,
-            ends[1]._kernel.fd,
-            mtu=own_mtu,
-            peer_mtu=peer_mtu,
-            mac=own_mac,
-            peer_mac=peer_mac,
-            bridge=0 if bridge is None else bridge.index,
-        )
-        first = [pair, *ends[0]._kernel.interface_settings.of(a.index, a.name)]
-        first += [rtaddresses.add_address(a.index, a.name, item) for item in addresses[0]]
-        second = [rtlinks.set_link(b.index, b.name, up=True)]
-        second += ends[1]._kernel.interface_settings.of(b.index, b.name)
-        second += [rtaddresses.add_address(b.index, b.name, item) for item in addresses[1]]
-        make(a, [(ends[0], first), (ends[1], second)])
-        a._peer, b._peer = b, a
-        register(a)
-        register(b)
-    a._settle()
-    b._settle()
-    a._wait_usable(addresses[0])
-    b._wait_usable(addresses[1])
-    return VethPair(a, b)
+    a, b = _checked(a), _checked(b)
+    with a.links.lab.lock:
+        ends = _again_if_taken((a.links, b.links), lambda: _make_pair(a, b, bridge))
+        for link in ends:
+            link.home.register(link)
+    for link in ends:
+        link.home.settle(link)
+    for link, end in zip(ends, (a, b), strict=True):
+        link.home.wait_usable(link, end.addresses)
+    return ends
 
 
-def make(interface: Interface, steps: list[tuple[Namespace, list[Request]]]) -> None:
+@fails_as("add bridge")
+def add_bridge(links: Links, name: str, addresses: Sequence[IPInterface], mtu: int | None) -> Link:
+    """Make a bridge that is up."""
+    if mtu is not None:
+        values.parse_mtu(mtu)
+    end = _checked(End(links, name, addresses, mtu))
+    with links.lab.lock:
+        bridge = _again_if_taken((links,), lambda: _make_bridge(end))
+        links.register(bridge)
+    links.wait_usable(bridge, addresses)
+    return bridge
+
+
+def _checked(end: End) -> End:
+    if end.name is not None:
+        values.parse_interface_name(end.name)
+    mtu = None if end.mtu is None else values.parse_mtu(end.mtu)
+    mac = None if end.mac is None else values.parse_mac(end.mac)
+    return end._replace(mtu=mtu, mac=mac)
+
+
+def _again_if_taken(members: Sequence[Links], make: Callable[[], T]) -> T:
+    """Make interfaces; again where a program has taken a name or number unseen. The lock is held."""
+    for _ in range(_TRIES - 1):
+        try:
+            return make()
+        except KernelError as error:
+            if error.errno not in (errno.EEXIST, errno.EBUSY) or not error.action.startswith("add"):
+                raise
+            for links in members:
+                links.infos()
+    return make()
+
+
+def _make_pair(a: End, b: End, bridge: Link | None) -> tuple[Link, Link]:
+    names = _names(a, b, plugged=bridge is not None)
+    own, peer = (Link(end.links, end.links.next_index(), name) for end, name in zip((a, b), names, strict=True))
+    pair = rtlinks.add_veth(
+        own.name,
+        own.index,
+        peer.name,
+        peer.index,
+        b.links.network.fd,
+        mtu=a.mtu,
+        peer_mtu=b.mtu,
+        mac=a.mac or naming.derived_mac(a.links.name, own.name),
+        peer_mac=b.mac or naming.derived_mac(b.links.name, peer.name),
+        bridge=0 if bridge is None else bridge.index,
+    )
+    first = [pair, *_settings(own, a.addresses)]
+    second = [rtlinks.set_link(peer.index, peer.name, up=True), *_settings(peer, b.addresses)]
+    _make(own, [(a.links, first), (b.links, second)])
+    return own, peer
+
+
+def _make_bridge(end: End) -> Link:
+    links, name = end.links, _name(end, partial(naming.default_interface_name, end.links.name), set())
+    bridge = Link(links, links.next_index(), name, end.mtu)
+    first = [rtlinks.add_bridge(name, bridge.index, mac=naming.derived_mac(links.name, name))]
+    if end.mtu is not None:  # one given with the bridge itself would give way to that of its first port
+        first.append(rtlinks.set_link(bridge.index, name, mtu=end.mtu))
+    _make(bridge, [(links, [*first, *_settings(bridge, end.addresses)])])
+    return bridge
+
+
+def _settings(link: Link, addresses: Sequence[IPInterface]) -> list[Request]:
+    """What an interface that was just made is given."""
+    given = [rtaddresses.add_address(link.index, link.name, address) for address in addresses]
+    return [*link.home.settings_of(link.index, link.name), *given]
+
+
+def _make(link: Link, steps: Sequence[tuple[Links, Sequence[Request]]]) -> None:
     """Send requests of which the first makes an interface; if any fails, nothing of it is left."""
     try:
-        for namespace, requests in steps:
-            namespace._netlink.request(*requests)
+        for links, requests in steps:
+            links.change(*requests)
     except BaseException as failure:
         if not (isinstance(failure, KernelError) and failure.action == steps[0][1][0].action):
             with contextlib.suppress(KernelError):  # interrupted before there was anything to delete
-                interface.delete()
+                link.home.change(rtlinks.delete_link(link.index, link.name))
         raise
 
 
-def register(interface: Interface) -> None:
-    """Have its namespace, and the names of the lab, know of an interface."""
-    interface.namespace._interfaces[interface.index] = interface
-    interface.namespace._names.add(interface.name)
-    interface.namespace._lab.names.changed(interface.namespace.name)
+def _names(a: End, b: End, *, plugged: bool) -> tuple[str, str]:
+    """What the two ends are called."""
+    together = a.links is b.links
+    plain = naming.bridge_side_name if plugged else naming.default_interface_name
+    first = _name(a, partial(plain, b.links.name if plugged else a.links.name), {b.name} if together else set())
+    second = _name(b, partial(naming.default_interface_name, b.links.name), {first} if together else set())
+    return first, second
 
 
-def check_name_free(namespace: Namespace, name: str) -> None:
-    """Refuse a name that an interface of the namespace has."""
-    if name in namespace._names and name in namespace.interfaces:
+def _name(end: End, default: Callable[[Container[str | None]], str], also: set[str | None] | set[str]) -> str:
+    """The name given, or the first default one that is free.
+
+    Args:
+        also: names that the same pair takes here.
+    """
+    if end.name is None:
+        if default(end.links.names | also) != default(also):
+            end.links.infos()  # who had the first default name may be gone
+        return default(end.links.names | also)
+    if end.name in also:
+        raise InvalidTopologyError(f"cannot name both ends {end.name!r}: they are in the same namespace")
+    if end.links.is_taken(end.name):
         raise InvalidTopologyError(
-            f"cannot add interface {name!r} to namespace {namespace.name!r}: it has one of that name already"
+            f"cannot add interface {end.name!r} to namespace {end.links.name!r}: it has one of that name already"
         )
+    return end.name

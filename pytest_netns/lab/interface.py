@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from pytest_netns import values
-from pytest_netns.errors import InvalidTopologyError, KernelError
-from pytest_netns.kernel.netlink import rtaddresses, rtlinks, rtroutes
-from pytest_netns.kernel.netlink.request import Request
-from pytest_netns.kernel.spaces import carrier
-from pytest_netns.values import IPInterface, naming
+from pytest_netns.errors import InvalidTopologyError
+from pytest_netns.kernel.netlink import rtlinks
+from pytest_netns.lab import connecting
+from pytest_netns.lab.connecting import End
+from pytest_netns.lab.links import Link
+from pytest_netns.values import IPInterface
 
 if TYPE_CHECKING:
     from pytest_netns.lab.namespace import Namespace
-
-_USABLE_DEADLINE = 1.0  # seconds; it takes the kernel well under a millisecond unless the machine is overloaded
 
 #: An address with prefix length, or several; None for none.
 AddressArgument: TypeAlias = str | IPInterface | Sequence[str | IPInterface] | None
@@ -32,16 +29,37 @@ class Interface:
         index: its number in that namespace.
     """
 
-    def __init__(self, namespace: Namespace, name: str, index: int) -> None:
-        self.namespace = namespace
-        self.name = name
-        self.index = index
-        self._peer: Interface | None = None
+    __slots__ = ("__weakref__", "_link")
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    @property
+    def name(self) -> str:
+        """Its name, 1 to 15 characters, when it was last looked at."""
+        return self._link.name
+
+    @property
+    def namespace(self) -> Namespace:
+        """The namespace it is in."""
+        namespace: Namespace = self._link.home.owner
+        return namespace
+
+    @property
+    def index(self) -> int:
+        """Its number in its namespace."""
+        return self._link.index
+
+    @property
+    def link(self) -> Link:
+        """What the plugin itself knows it by."""
+        return self._link
 
     @property
     def peer(self) -> Interface | None:
-        """The other end of a veth pair; None for other kinds."""
-        return self._peer
+        """The other end of a veth pair; None for other kinds, and where it is in no namespace of this lab."""
+        peer = self._link.home.peer(self._link)
+        return None if peer is None else handle(peer)
 
     @property
     def mac(self) -> str:
@@ -50,7 +68,7 @@ class Interface:
 
     @mac.setter
     def mac(self, value: str) -> None:
-        self._change(rtlinks.set_link(self.index, self.name, mac=values.parse_mac(value)))
+        self._link.home.change(rtlinks.set_link(self.index, self.name, mac=values.parse_mac(value)))
 
     @property
     def mtu(self) -> int:
@@ -59,12 +77,17 @@ class Interface:
 
     @mtu.setter
     def mtu(self, value: int) -> None:
-        self._change(rtlinks.set_link(self.index, self.name, mtu=values.parse_mtu(value)))
+        self._link.home.change(rtlinks.set_link(self.index, self.name, mtu=values.parse_mtu(value)))
 
     @property
     def is_up(self) -> bool:
-        """Whether it is switched on; whether it can carry packets also depends on its peer."""
+        """Whether it is switched on; whether it can carry packets also depends on its peer, see `has_carrier`."""
         return bool(self._read().flags & rtlinks.IFF_UP)
+
+    @property
+    def has_carrier(self) -> bool:
+        """Whether it can carry packets: it is switched on, and so is its peer."""
+        return bool(self._read().flags & rtlinks.IFF_RUNNING)
 
     @property
     def kind(self) -> str:
@@ -74,20 +97,15 @@ class Interface:
     @property
     def addresses(self) -> list[IPInterface]:
         """All addresses with prefix length, IPv6 link-local ones included."""
-        listed = self.namespace._netlink.dump(rtaddresses.dump_addresses(), rtaddresses.parse_address)
-        return [address for index, address in listed if index == self.index]
+        return [address for index, address in self._link.home.addresses() if index == self.index]
 
     def up(self) -> None:
         """Switch it on."""
-        self._change(rtlinks.set_link(self.index, self.name, up=True))
-        for end in (self, self._peer):
-            if end is not None:
-                end._settle()
+        self._link.home.up(self._link)
 
     def down(self) -> None:
         """Switch it off; its routes and IPv6 addresses go with that."""
-        self._change(rtlinks.set_link(self.index, self.name, up=False))
-        self._addresses_changed()
+        self._link.home.down(self._link)
 
     def add_address(self, address: str | IPInterface) -> None:
         """Add an address, usable at once.
@@ -96,59 +114,27 @@ class Interface:
             InvalidTopologyError: no prefix length, or not an address a host can have.
             KernelError: the interface has it already, or is gone.
         """
-        parsed = values.parse_interface_address(address)
-        self._change(rtaddresses.add_address(self.index, self.name, parsed))
-        self._addresses_changed()
-        if parsed.version == 6 and self.is_up:
-            self._wait_usable([parsed])
+        self._link.home.add_address(self._link, values.parse_interface_address(address))
 
     def remove_address(self, address: str | IPInterface) -> None:
         """Remove an address."""
-        self._change(rtaddresses.remove_address(self.index, self.name, values.parse_interface_address(address)))
-        self._addresses_changed()
+        self._link.home.remove_address(self._link, values.parse_interface_address(address))
 
     def delete(self) -> None:
         """Delete the interface; of a veth pair, both ends."""
-        self._change(rtlinks.delete_link(self.index, self.name))
-        self._addresses_changed()
-
-    def _settle(self) -> None:
-        """Have a carrier it has just got take effect at once."""
-        carrier.settle(self.namespace._netlink, self.name)
-
-    def _wait_usable(self, addresses: Sequence[IPInterface]) -> None:
-        """Wait until packets to IPv6 addresses that were just added are taken in; the interface must be up.
-
-        The kernel adds their local routes from a work queue, a moment after it has answered; what arrives before is lost.
-        """
-        deadline = time.monotonic() + _USABLE_DEADLINE
-        for address in addresses:
-            if address.version == 6:
-                while not self._is_local(address) and time.monotonic() < deadline:
-                    os.sched_yield()
-
-    def _is_local(self, address: IPInterface) -> bool:
-        try:
-            return self.namespace._netlink.get(rtroutes.find_route(address.ip), rtroutes.parse_is_local)
-        except KernelError:  # no route at all yet
-            return False
+        self._link.home.delete(self._link)
 
     def _read(self) -> rtlinks.LinkInfo:
-        return self.namespace._netlink.get(rtlinks.get_link(self.index, self.name), rtlinks.parse_link)
-
-    def _change(self, *requests: Request) -> None:
-        self.namespace._netlink.request(*requests)
-
-    def _addresses_changed(self) -> None:
-        ends = [self.namespace] if self._peer is None else [self.namespace, self._peer.namespace]
-        self.namespace._lab.names.changed(*(end.name for end in ends))
+        return self._link.home.read(self._link)
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name} in {self.namespace.name}>"
+        return f"<{type(self).__name__} {self.name} in {self._link.home.name}>"
 
 
 class VethPair(Sequence[Interface]):
     """Two interfaces joined by a cable: what enters one leaves the other. Unpacks as ``a, b = pair``."""
+
+    __slots__ = ("__weakref__", "_ends")
 
     def __init__(self, a: Interface, b: Interface) -> None:
         self._ends = (a, b)
@@ -183,6 +169,8 @@ class VethPair(Sequence[Interface]):
 class Bridge(Interface):
     """A bridge: a switch inside a namespace; an address on it lets that namespace take part."""
 
+    __slots__ = ()
+
     def attach(
         self,
         namespace: Namespace,
@@ -198,26 +186,29 @@ class Bridge(Interface):
             namespace: where the other end goes.
             address: its address with prefix length, or several.
             name: the interface's name in that namespace; default ``veth-NAMESPACE``.
-            mtu: in bytes, for both ends.
+            mtu: in bytes, for both ends; default that given to the bridge.
             mac: the MAC address inside the namespace.
 
         Returns:
             The interface inside the namespace.
         """
-        lab = self.namespace._lab
-        taken = self.namespace._names
-        inside = naming.default_interface_name(namespace.name, namespace._names) if name is None else name
-        outside = naming.bridge_side_name(namespace.name, taken)
-        pair = lab._connect(
-            (self.namespace, namespace),
-            ((), parse_addresses(address)),
-            (outside, inside),
-            (mtu, mtu),
-            (None, mac),
-            bridge=self,
+        self.namespace.lab.check_member(namespace)
+        mtu = self._link.port_mtu if mtu is None else mtu
+        _, inside = connecting.connect(
+            End(self._link.home, mtu=mtu),
+            End(namespace.links, name, parse_addresses(address), mtu, mac),
+            bridge=self._link,
         )
-        self._settle()  # a bridge has a carrier once one of its ports has
-        return pair.b
+        self._link.home.settle(self._link)  # a bridge has a carrier once one of its ports has
+        return handle(inside)
+
+
+def handle(link: Link, kind: str = "") -> Interface:
+    """The handle of an interface, always the same one."""
+    if link.handle is None:
+        link.handle = Bridge(link) if kind == "bridge" else Interface(link)
+    interface: Interface = link.handle
+    return interface
 
 
 def parse_addresses(argument: AddressArgument) -> tuple[IPInterface, ...]:

@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pytest_netns import values
 from pytest_netns.errors import InvalidTopologyError, NetnsError, fails_as
-from pytest_netns.kernel.netlink import rtaddresses, rtlinks
 from pytest_netns.kernel.spaces import destruction
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
 from pytest_netns.lab import connecting
+from pytest_netns.lab.connecting import End
 from pytest_netns.lab.hosts import Hosts
-from pytest_netns.lab.interface import AddressArgument, Bridge, VethPair, parse_addresses
+from pytest_netns.lab.interface import AddressArgument, Bridge, VethPair, handle, parse_addresses
+from pytest_netns.lab.links import LabLinks
 from pytest_netns.lab.namespace import Namespace
 from pytest_netns.lab.notes import Notes
 from pytest_netns.running import ending, resolving
 from pytest_netns.running.programs import LabPrograms
-from pytest_netns.values import IPAddress, naming
+from pytest_netns.values import IPAddress
 
 if TYPE_CHECKING:
     from pytest_netns.packets.capture import Capture
@@ -42,6 +43,7 @@ class Lab:
         names: which name leads where, for everything that runs in its namespaces.
         notes: the words of whatever is in force, for drawings and reports.
         programs: everything that runs in its namespaces.
+        links: all interfaces of its namespaces.
     """
 
     def __init__(self, owner: str = "") -> None:
@@ -52,6 +54,7 @@ class Lab:
         self._closed = False
         self._lock = threading.RLock()
         self.programs = LabPrograms(self._lock)
+        self.links = LabLinks(self._lock)
         self.names = Hosts()
         self._captures: list[Capture] = []
         self._recording: Capture | None = None
@@ -89,7 +92,7 @@ class Lab:
                 for capture in self._captures:
                     capture.remove(name)
                 raise
-            namespace = Namespace(self, kernel, self.programs)
+            namespace = Namespace(self, kernel, self.programs, self.links)
 
             def undo() -> None:
                 watched.closed = time.monotonic()
@@ -122,16 +125,14 @@ class Lab:
             raise InvalidTopologyError("cannot add veth pair: addresses and names take two items, one for each end")
         parsed = (parse_addresses(addresses[0]), parse_addresses(addresses[1]))
         for namespace in (red, blue):
-            self._check_member(namespace)
-        first, second = names
-        if first is None:
-            first = naming.default_interface_name(red.name, red._names)
-        if second is None:
-            taken = blue._names | ({first} if blue is red else set())
-            second = naming.default_interface_name(blue.name, taken)
-        return self._connect((red, blue), parsed, (first, second), (mtu, mtu))
+            self.check_member(namespace)
+        a, b = (
+            End(namespace.links, name, own, mtu)
+            for namespace, name, own in zip((red, blue), names, parsed, strict=True)
+        )
+        ends = connecting.connect(a, b)
+        return VethPair(*map(handle, ends))
 
-    @fails_as("add bridge")
     def add_bridge(
         self, name: str, address: AddressArgument = None, *, namespace: Namespace | None = None, mtu: int | None = None
     ) -> Bridge:
@@ -145,24 +146,16 @@ class Lab:
         """
         self._check_open()
         addresses = parse_addresses(address)
-        if mtu is not None:
-            values.parse_mtu(mtu)
         values.parse_interface_name(name)
         place = self.host if namespace is None else namespace
-        self._check_member(place)
-        connecting.check_name_free(place, name)
-        with self._lock:
-            bridge = Bridge(place, name, place._kernel.next_index())
-            requests = [rtlinks.add_bridge(name, bridge.index, mtu=mtu)]
-            requests += place._kernel.interface_settings.of(bridge.index, name)
-            requests += [rtaddresses.add_address(bridge.index, name, item) for item in addresses]
-            connecting.make(bridge, [(place, requests)])
-            connecting.register(bridge)
-        bridge._wait_usable(addresses)
+        self.check_member(place)
+        bridge = connecting.add_bridge(place.links, name, addresses, mtu)
         # The bridge module may hand what crosses a bridge to nft; NAT would then happen in the wrong place.
         with contextlib.suppress(NetnsError):  # the module is not loaded
             place._write_sysctls(_NO_BRIDGE_FILTERS)
-        return bridge
+        made = handle(bridge, "bridge")
+        assert isinstance(made, Bridge)
+        return made
 
     def add_hostname(self, hostname: str, target: Namespace | str | IPAddress) -> None:
         """Have a further name lead to a namespace, for everything that runs in this lab.
@@ -175,7 +168,7 @@ class Lab:
         if isinstance(target, str) and target in self:
             target = self[target]
         if isinstance(target, Namespace):
-            self._check_member(target)
+            self.check_member(target)
             self.names.add(hostname, target.name)
         else:
             self.names.add(hostname, values.parse_address(target, "target of a host name"))
@@ -339,7 +332,8 @@ class Lab:
         if self._closed:
             raise NetnsError("cannot use this lab: it is closed; make a new one")
 
-    def _check_member(self, namespace: Namespace) -> None:
+    def check_member(self, namespace: Namespace) -> None:
+        """Refuse what is no namespace of this lab, or one of a closed lab."""
         self._check_open()
         if not isinstance(namespace, Namespace):
             raise InvalidTopologyError(f"cannot use {namespace!r} as namespace: pass what lab.add_namespace() returned")
@@ -347,5 +341,3 @@ class Lab:
             raise InvalidTopologyError(
                 f"cannot use namespace {namespace.name!r} in this lab: it belongs to another lab"
             )
-
-    _connect = connecting.connect

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_netns import values
 from pytest_netns.errors import InvalidTopologyError, KernelError, fails_as
-from pytest_netns.kernel.netlink import rtlinks, rtroutes
+from pytest_netns.kernel.netlink import rtroutes
 from pytest_netns.kernel.netlink.socket import NetlinkSocket
 from pytest_netns.kernel.nft import nftables
-from pytest_netns.kernel.spaces import interface_settings, netns, sysctls
+from pytest_netns.kernel.spaces import interface_settings, sysctls
+from pytest_netns.kernel.spaces.netns import NetworkNamespace
 from pytest_netns.kernel.system import diagnosis, interrupts
 from pytest_netns.lab import hosts, routing
-from pytest_netns.lab.interface import Interface
+from pytest_netns.lab.interface import Interface, handle
+from pytest_netns.lab.links import LabLinks, Link
 from pytest_netns.lab.routing import Neighbour, Route
 from pytest_netns.parts.gateway import nat
 from pytest_netns.running import calls, entering, process, service
@@ -41,29 +43,30 @@ class Namespace:
     Attributes:
         name: 1 to 15 characters; programs inside see it as their host name.
         programs: everything that runs in it.
+        links: its interfaces, as the plugin itself knows them.
     """
 
-    def __init__(self, lab: Lab, kernel: netns.NetworkNamespace, programs: LabPrograms) -> None:
+    def __init__(self, lab: Lab, kernel: NetworkNamespace, programs: LabPrograms, links: LabLinks) -> None:
         self.name = kernel.name
         self._lab = lab
         self.programs = programs.add(kernel, owner=self, write_files=lambda view: lab.names.write(self.name, view))
-        self._interfaces: dict[int, Interface] = {}
-        self._names = {"lo"}
+        self.links = links.add(kernel, owner=self, changed=lambda: lab.names.changed(self.name))
         self._masquerades: list[nat.Masquerade] = []
         self._port_forwards: list[nat.PortForward] = []
         self._given_rules = False
         self._settings: dict[str, str] = {}
+
+    @property
+    def lab(self) -> Lab:
+        """The lab it belongs to."""
+        return self._lab
 
     # -- interfaces, routes, neighbours -------------------------------------------------------------
 
     @property
     def interfaces(self) -> Mapping[str, Interface]:
         """All interfaces by name, as they are now."""
-        found = {}
-        for info in self._netlink.dump(rtlinks.dump_links(), rtlinks.parse_link):
-            known = self._interfaces.get(info.index)
-            found[info.name] = known if known and known.name == info.name else Interface(self, info.name, info.index)
-        return found
+        return {info.name: handle(self.links.link(info.index), info.kind) for info in self.links.infos()}
 
     def add_route(
         self,
@@ -95,7 +98,7 @@ class Namespace:
 
     def routes(self) -> list[Route]:
         """The main routing table, IPv4 and IPv6, as it is now."""
-        hosts = self._interface_names()
+        hosts = self.links.index_names()
         zero: dict[int, IPNetwork] = {
             sockets.AF_INET: values.parse_network("0.0.0.0/0"),
             sockets.AF_INET6: values.parse_network("::/0"),
@@ -107,7 +110,7 @@ class Namespace:
 
     def neighbours(self) -> list[Neighbour]:
         """The neighbour table, IPv4 and IPv6, as it is now."""
-        hosts = self._interface_names()
+        hosts = self.links.index_names()
         return [
             Neighbour(entry.address, entry.mac, hosts.get(entry.index, ""), entry.state)
             for entry in self._netlink.dump(rtroutes.dump_neighbours(), rtroutes.parse_neighbour)
@@ -197,7 +200,7 @@ class Namespace:
         self._add_nat([], [self._port_forward(port, to, protocol)])
 
     def _masquerade(self, source: str | IPNetwork, out: Interface | str | None) -> nat.Masquerade:
-        interface = None if out is None else self._interface(out).name
+        interface = None if out is None else self.link_of(out).name
         return nat.Masquerade(values.parse_network(source, "masquerade source"), interface)
 
     def _port_forward(self, port: int, to: str | IPAddress | values.Target, protocol: str) -> nat.PortForward:
@@ -383,28 +386,20 @@ class Namespace:
     # -- for the other modules ------------------------------------------------------------------------
 
     @property
-    def _kernel(self) -> netns.NetworkNamespace:
+    def _kernel(self) -> NetworkNamespace:
         return self.programs.network
 
     @property
     def _netlink(self) -> NetlinkSocket:
         return self._kernel.netlink
 
-    def _interface(self, interface: Interface | str) -> Interface:
-        """An interface of this namespace, given as such or by name."""
-        if isinstance(interface, Interface):
-            if interface.namespace is not self:
-                raise InvalidTopologyError(f"cannot use {interface!r} in namespace {self.name!r}: it is in another one")
-            return interface
-        for known in self._interfaces.values():
-            if known.name == interface:
-                return known
-        present = self.interfaces
-        values.parse_choice(interface, present, f"interface of namespace {self.name!r}")
-        return present[interface]
-
-    def _interface_names(self) -> dict[int, str]:
-        return {info.index: info.name for info in self._netlink.dump(rtlinks.dump_links(), rtlinks.parse_link)}
+    def link_of(self, interface: Interface | str) -> Link:
+        """An interface of this namespace, given as such or by name, as the plugin itself knows it."""
+        if isinstance(interface, str):
+            return self.links.find(interface)
+        if interface.link.home is not self.links:
+            raise InvalidTopologyError(f"cannot use {interface!r} in namespace {self.name!r}: it is in another one")
+        return interface.link
 
     def __repr__(self) -> str:
         return f"<Namespace {self.name}>"

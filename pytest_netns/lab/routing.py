@@ -12,7 +12,7 @@ from pytest_netns.errors import InvalidTopologyError
 from pytest_netns.kernel.netlink import rtroutes
 from pytest_netns.kernel.netlink.request import Request
 from pytest_netns.lab import hosts
-from pytest_netns.values import IPAddress, IPInterface, IPNetwork
+from pytest_netns.values import IPAddress, IPNetwork
 
 if TYPE_CHECKING:
     from pytest_netns.lab.interface import Interface
@@ -84,13 +84,13 @@ def route_request(
         )
     version = network.version if network is not None else gateway.version if gateway is not None else 4
     family = socket.AF_INET if version == 4 else socket.AF_INET6
-    index = None if dev is None else namespace._interface(dev).index
+    index = None if dev is None else namespace.link_of(dev).index
     return rtroutes.add_route(network, family=family, via=gateway, index=index, metric=metric)
 
 
 def addresses_of(namespace: Namespace, name: str) -> tuple[IPAddress, ...]:
     """A namespace's addresses as reached from here, at most one of each family; those in a shared network first."""
-    chosen = hosts.best_addresses(_addresses(namespace), _addresses(namespace._lab[name]))
+    chosen = hosts.best_addresses(namespace.links.own_addresses(), namespace._lab[name].links.own_addresses())
     if not chosen:
         raise InvalidTopologyError(f"cannot use namespace {name!r} as a target: it has no address yet")
     return tuple(chosen)
@@ -99,18 +99,14 @@ def addresses_of(namespace: Namespace, name: str) -> tuple[IPAddress, ...]:
 def gateway_address(namespace: Namespace, via: str | IPAddress | Namespace) -> IPAddress:
     """The address of a gateway, which may be given as a namespace on a shared network."""
     if not isinstance(via, str | IPv4Address | IPv6Address):
-        namespace._lab._check_member(via)
+        namespace._lab.check_member(via)
         via = via.name
     if not (isinstance(via, str) and via in namespace._lab):
         return values.parse_address(via, "gateway")
-    own = {address.network for address in _addresses(namespace)}
-    shared = [address for address in _addresses(namespace._lab[via]) if address.network in own]
+    own = {address.network for address in namespace.links.own_addresses()}
+    shared = [address for address in namespace._lab[via].links.own_addresses() if address.network in own]
     if not shared:
         raise InvalidTopologyError(
             f"cannot use namespace {via!r} as a gateway of {namespace.name!r}: they have no network in common"
         )
     return shared[0].ip
-
-
-def _addresses(namespace: Namespace) -> list[IPInterface]:
-    return hosts.global_addresses(namespace.programs.network)

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from pytest_netns.errors import NetnsError, fails_as
+from pytest_netns.errors import fails_as
 from pytest_netns.kernel.programs import supervision, sweeping
 from pytest_netns.kernel.programs.view import View
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
@@ -84,9 +84,7 @@ class Programs:
         Raises:
             NetnsError: the lab is closed.
         """
-        if self._network.fd < 0:
-            raise NetnsError(f"cannot use namespace {self.name!r}: its lab is closed; use it while the lab is open")
-        return self._network
+        return self._network.opened()
 
     @fails_as("start the init process")
     def spawner(self) -> View:

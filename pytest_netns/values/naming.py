@@ -28,6 +28,14 @@ def bridge_side_name(namespace: str, taken: Container[str]) -> str:
     return _free_name(namespace, "-br", taken)
 
 
+def derived_mac(namespace: str, interface: str) -> str:
+    """The MAC address of an interface nobody gave one: the same in every test, so that no cache of the test's process is stale.
+
+    Locally administered and unicast, IEEE 802 section 8.4.
+    """
+    return f"02:{hashlib.sha256(f'{namespace} {interface}'.encode()).digest()[:5].hex(':')}"
+
+
 def _free_name(namespace: str, ending: str, taken: Container[str]) -> str:
     number = 1
     while True:

@@ -8,7 +8,7 @@ from pytest_netns.kernel.netlink import wire
 from pytest_netns.kernel.netlink.request import Request
 from pytest_netns.kernel.netlink.wire import u32
 
-RTM_NEWNSID, RTM_DELNSID = 88, 89
+RTM_NEWNSID, RTM_DELNSID, RTM_GETNSID = 88, 89, 90
 RTNLGRP_NSID = 28
 _NSID = struct.Struct("=Bxxx")
 _NETNSA_NSID, _NETNSA_FD = 1, 3
@@ -18,6 +18,16 @@ def add_nsid(descriptor: int, nsid: int) -> Request:
     """Give the namespace behind a descriptor a number here, so that RTM_DELNSID tells of its end."""
     body = _NSID.pack(0) + u32(_NETNSA_NSID, nsid) + u32(_NETNSA_FD, descriptor)
     return Request(("watch a namespace",), RTM_NEWNSID, body)
+
+
+def get_nsid(descriptor: int) -> Request:
+    """The number that the namespace behind a descriptor has here; -1 where it has none."""
+    return Request(("find a namespace",), RTM_GETNSID, _NSID.pack(0) + u32(_NETNSA_FD, descriptor))
+
+
+def dump_nsids() -> Request:
+    """All numbers that lead to a namespace from here."""
+    return Request(("list namespaces",), RTM_GETNSID, _NSID.pack(0))
 
 
 def parse_nsid(body: bytes) -> int:

@@ -109,10 +109,12 @@ def parse_route(body: bytes) -> RouteInfo | None:
     )
 
 
-def find_route(address: IPAddress) -> Request:
-    """The route that packets to an address take."""
+def find_route(address: IPAddress, index: int = 0) -> Request:
+    """The route that packets to an address take, by the interface with an index or by any."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     body = _ROUTE.pack(family, address.max_prefixlen, 0, 0, 0, 0, 0, 0, 0) + attribute(_RTA_DST, address.packed)
+    if index:
+        body += u32(_RTA_OIF, index)
     return Request(("find route to", address), RTM_GETROUTE, body)
 
 

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import atexit
 import os
-import struct
 import threading
 import time
 from dataclasses import dataclass
 
 from pytest_netns.kernel.netlink import rtnsid
-from pytest_netns.kernel.netlink.request import Request
 from pytest_netns.kernel.netlink.socket import NetlinkSocket
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
 
@@ -23,7 +21,6 @@ GRACE = 5.0  # seconds after its lab was closed within which a namespace must be
 # One that nothing in /proc holds gets longer: the kernel frees namespaces one batch after the other, and on a busy machine
 # it may be seconds behind.
 BUSY = 20.0
-_RTM_GETNSID = 90
 
 
 @dataclass
@@ -125,8 +122,7 @@ class Hub:
 
     def _numbers(self) -> set[int]:
         """All numbers that still lead to a namespace."""
-        request = Request(("list namespaces",), _RTM_GETNSID, struct.pack("=Bxxx", 0))
-        return set(self._namespace.netlink.dump(request, rtnsid.parse_nsid))
+        return set(self._namespace.netlink.dump(rtnsid.dump_nsids(), rtnsid.parse_nsid))
 
 
 _hub: Hub | None = None

@@ -23,7 +23,6 @@ from pytest_netns.kernel.spaces.moving import THREAD_NAMESPACE, Stay
 from pytest_netns.kernel.system import diagnosis, syscalls
 
 LOOPBACK_INDEX = 1
-_FIRST_INDEX = 101  # interface indices we give; the kernel's own, for interfaces users make themselves, start at 2
 _CREATE_DEADLINE = 2.0  # seconds; freed namespaces are counted until the kernel has freed them, 1-33 ms later
 _LOOPBACK_UP = rtlinks.set_link(LOOPBACK_INDEX, "lo", up=True)
 
@@ -54,7 +53,6 @@ class NetworkNamespace:
         self.netlink = netlink
         self.interface_settings = InterfaceSettings(netlink)
         self.inode = os.fstat(fd).st_ino
-        self._next_index = _FIRST_INDEX
         self._lock = (
             threading.RLock()
         )  # a descriptor closed by another thread may be another namespace's a moment later
@@ -105,11 +103,15 @@ class NetworkNamespace:
             if error.errno != errno.EROFS or not self.interface_settings.write(key, value):
                 raise
 
-    def next_index(self) -> int:
-        """An interface index nobody has used here yet, so that one message can name what the one before it makes."""
-        index = self._next_index
-        self._next_index += 1
-        return index
+    def opened(self) -> NetworkNamespace:
+        """Itself, while it is open.
+
+        Raises:
+            NetnsError: its lab is closed.
+        """
+        if self.fd < 0:
+            raise NetnsError(f"cannot use namespace {self.name!r}: its lab is closed; use it while the lab is open")
+        return self
 
     def entered(self) -> Stay:
         """A block during which the calling thread is inside."""

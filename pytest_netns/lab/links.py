@@ -1,0 +1,283 @@
+"""Links: the interfaces of one namespace, and LabLinks, those of a lab. They know no handle.
+
+Everything told of an interface is read from the kernel; what is kept is which name and number it had when it was last seen.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Set
+from typing import Any
+
+from pytest_netns.errors import KernelError
+from pytest_netns.kernel.netlink import rtaddresses, rtlinks, rtnsid, rtroutes
+from pytest_netns.kernel.netlink.request import Request
+from pytest_netns.kernel.netlink.rtlinks import LinkInfo
+from pytest_netns.kernel.netlink.socket import NetlinkSocket
+from pytest_netns.kernel.spaces import carrier
+from pytest_netns.kernel.spaces.netns import NetworkNamespace
+from pytest_netns.lab import hosts
+from pytest_netns.values import IPInterface, parse_choice
+
+FIRST_INDEX = 101  # numbers we give; the kernel's own, for interfaces programs make, start at 2
+_USABLE_DEADLINE = 1.0  # seconds; it takes the kernel well under a millisecond unless the machine is overloaded
+
+
+class Link:
+    """An interface that is known.
+
+    Attributes:
+        home: the interfaces of the namespace it is in.
+        index: its number there.
+        name: its name when it was last seen.
+        port_mtu: of a bridge, the MTU its ports get unless they are given one.
+        handle: what users have for it; nothing is asked of it.
+    """
+
+    __slots__ = ("handle", "home", "index", "name", "port_mtu")
+
+    def __init__(self, home: Links, index: int, name: str, port_mtu: int | None = None) -> None:
+        self.home = home
+        self.index = index
+        self.name = name
+        self.port_mtu = port_mtu
+        self.handle: Any = None
+
+    def __repr__(self) -> str:
+        return f"<Link {self.name} in {self.home.name}>"
+
+
+class LabLinks:
+    """The interfaces of all namespaces of a lab.
+
+    Args:
+        lock: held while interfaces are made.
+
+    Attributes:
+        members: the interfaces of each namespace.
+    """
+
+    def __init__(self, lock: threading.RLock) -> None:
+        self.lock = lock
+        self.members: list[Links] = []
+
+    def add(self, network: NetworkNamespace, *, owner: object, changed: Callable[[], None]) -> Links:
+        """Look after the interfaces of one more namespace; the arguments are those of `Links`."""
+        links = Links(network, self, owner=owner, changed=changed)
+        self.members.append(links)
+        return links
+
+
+class Links:
+    """The interfaces of a namespace.
+
+    Args:
+        network: the namespace.
+        lab: the interfaces of its lab.
+        owner: the handle that interfaces show as their ``namespace``; nothing is asked of it.
+        changed: called when addresses here have changed.
+
+    Attributes:
+        name: the namespace's.
+        made: whether any interface was made here.
+    """
+
+    def __init__(self, network: NetworkNamespace, lab: LabLinks, *, owner: object, changed: Callable[[], None]) -> None:
+        self.name = network.name
+        self.lab = lab
+        self.owner: Any = owner
+        self.changed = changed
+        self.made = False
+        self._network = network
+        self._known: dict[int, Link] = {}
+        self._names = {"lo"}
+        self._used: frozenset[int] = frozenset()
+        self._next_index = FIRST_INDEX
+        self._nsids: dict[int, Links] = {}
+
+    @property
+    def network(self) -> NetworkNamespace:
+        """The network namespace, which is open.
+
+        Raises:
+            NetnsError: the lab is closed.
+        """
+        return self._network.opened()
+
+    @property
+    def netlink(self) -> NetlinkSocket:
+        """The namespace's netlink socket."""
+        return self.network.netlink
+
+    # -- what there is --------------------------------------------------------------------------------
+
+    def infos(self) -> list[LinkInfo]:
+        """All interfaces, as they are now."""
+        found = self.netlink.dump(rtlinks.dump_links(), rtlinks.parse_link)
+        self._known = {info.index: self._seen(info.index, info.name) for info in found}
+        self._names = {info.name for info in found}
+        self._used = frozenset(self._known)
+        return found
+
+    def link(self, index: int) -> Link:
+        """The interface of a number, which `infos` has told."""
+        return self._known[index]
+
+    def find(self, name: str) -> Link:
+        """The interface of a name.
+
+        Raises:
+            InvalidTopologyError: there is none; names those there are.
+        """
+        for known in self._known.values():
+            if known.name == name:
+                return known
+        present = {info.name: info.index for info in self.infos()}
+        parse_choice(name, present, f"interface of namespace {self.name!r}")
+        return self._known[present[name]]
+
+    def read(self, link: Link) -> LinkInfo:
+        """An interface, as it is now."""
+        info = self.netlink.get(rtlinks.get_link(link.index, link.name), rtlinks.parse_link)
+        link.name = info.name
+        return info
+
+    def index_names(self) -> dict[int, str]:
+        """The names of all interfaces by their numbers."""
+        return {info.index: info.name for info in self.infos()}
+
+    def addresses(self) -> list[tuple[int, IPInterface]]:
+        """All addresses, each with the number of its interface."""
+        return self.netlink.dump(rtaddresses.dump_addresses(), rtaddresses.parse_address)
+
+    def own_addresses(self) -> list[IPInterface]:
+        """All addresses but those of the loopback interface and link-local ones."""
+        return hosts.global_addresses(self.network)
+
+    @property
+    def names(self) -> Set[str]:
+        """The names of the interfaces there are, as far as they are known."""
+        return self._names
+
+    def is_taken(self, name: str) -> bool:
+        """Whether an interface has that name; asked of the kernel where one is known to have had it."""
+        if name in self._names:
+            self.infos()
+        return name in self._names
+
+    def peer(self, link: Link) -> Link | None:
+        """The other end of a veth pair, whoever made it; None where there is none, or none in this lab."""
+        return self.peer_of(self.read(link))
+
+    def peer_of(self, info: LinkInfo) -> Link | None:
+        """As `peer`, of an interface that was just read."""
+        if info.kind != "veth":
+            return None
+        there = self if info.peer_nsid is None else self._numbered(info.peer_nsid)
+        if there is None or not info.peer_index:
+            return None
+        if info.peer_index not in there._known:
+            there.infos()
+        return there._known.get(info.peer_index)
+
+    def _numbered(self, nsid: int) -> Links | None:
+        """The interfaces of the namespace that has a number here; the kernel gives it to where a peer is."""
+        if nsid not in self._nsids:
+            for other in self.lab.members:
+                with_number = self.netlink.get(rtnsid.get_nsid(other.network.fd), rtnsid.parse_nsid)
+                if with_number >= 0:
+                    self._nsids[with_number] = other
+        return self._nsids.get(nsid)
+
+    def _seen(self, index: int, name: str) -> Link:
+        link = self._known.get(index)
+        if link is None:
+            return Link(self, index, name)
+        link.name = name
+        return link
+
+    # -- making and changing --------------------------------------------------------------------------
+
+    def next_index(self) -> int:
+        """A number no interface has here as far as is known, so that one message can name what the one before it makes."""
+        while self._next_index in self._used:
+            self._next_index += 1
+        self._next_index += 1
+        return self._next_index - 1
+
+    def settings_of(self, index: int, name: str) -> list[Request]:
+        """What makes an interface that was just added like the others."""
+        return self.network.interface_settings.of(index, name)
+
+    def register(self, link: Link) -> None:
+        """Know of an interface that was just made."""
+        self._known[link.index] = link
+        self._names.add(link.name)
+        self.made = True
+        self.changed()
+
+    def change(self, *requests: Request) -> None:
+        """Have the kernel carry out requests, in order."""
+        self.netlink.request(*requests)
+
+    def up(self, link: Link) -> None:
+        """Switch an interface on; it can be used at once."""
+        self.change(rtlinks.set_link(link.index, link.name, up=True))
+        for end in (link, self.peer(link)):
+            if end is not None:
+                end.home.settle(end)
+
+    def down(self, link: Link) -> None:
+        """Switch an interface off."""
+        self.change(rtlinks.set_link(link.index, link.name, up=False))
+        self.changed()
+
+    def delete(self, link: Link) -> None:
+        """Delete an interface; of a veth pair, both ends."""
+        peer = self.peer(link)
+        self.change(rtlinks.delete_link(link.index, link.name))
+        for end in (link, peer):
+            if end is not None:
+                end.home.forget(end)
+                end.home.changed()
+
+    def forget(self, link: Link) -> None:
+        """An interface is gone: its name is free again."""
+        self._known.pop(link.index, None)
+        self._names.discard(link.name)
+
+    def add_address(self, link: Link, address: IPInterface) -> None:
+        """Give an interface an address, usable at once."""
+        self.change(rtaddresses.add_address(link.index, link.name, address))
+        self.changed()
+        if address.version == 6 and self.read(link).flags & rtlinks.IFF_UP:
+            self.wait_usable(link, [address])
+
+    def remove_address(self, link: Link, address: IPInterface) -> None:
+        """Take an address from an interface."""
+        self.change(rtaddresses.remove_address(link.index, link.name, address))
+        self.changed()
+
+    def settle(self, link: Link) -> None:
+        """Have a carrier an interface has just got take effect at once."""
+        carrier.settle(self.netlink, link.name)
+
+    def wait_usable(self, link: Link, addresses: Iterable[IPInterface]) -> None:
+        """Wait until packets to IPv6 addresses that were just added are taken in; the interface must be up.
+
+        The kernel adds their local routes from a work queue, a moment after it has answered; what arrives before is lost.
+        """
+        deadline = time.monotonic() + _USABLE_DEADLINE
+        for address in addresses:
+            if address.version == 6:
+                while not self._is_local(link, address) and time.monotonic() < deadline:
+                    os.sched_yield()
+
+    def _is_local(self, link: Link, address: IPInterface) -> bool:
+        index = link.index if address.ip.is_link_local else 0
+        try:
+            return self.netlink.get(rtroutes.find_route(address.ip, index), rtroutes.parse_is_local)
+        except KernelError:  # no route at all yet
+            return False
