@@ -15,7 +15,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # a module's path below the package starts with.
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
-    "__init__": {"errors", "lab", "running", "topology", "parts", "packets", "drawing"},
+    "__init__": {"errors", "lab", "faults", "running", "topology", "parts", "packets", "drawing"},
     "values": set(),
     "parts": {"values"},
     "topology": {"parts", "values", "drawing"},
@@ -29,11 +29,12 @@ ROOMS: dict[str, set[str]] = {
     "packets": {"kernel"},
     "machine": {"kernel", "parts", "values"},
     "running": {"kernel", "values", "packets"},
-    "lab": {"drawing", "running", "topology", "parts", "values", "packets", "kernel", "machine"},
+    "faults": {"running", "parts", "values", "packets", "kernel", "machine"},
+    "lab": {"faults", "drawing", "running", "topology", "parts", "values", "packets", "kernel", "machine"},
     "explaining/state": {"parts", "values"},
-    "explaining": {"lab", "running", "topology", "parts", "values", "packets", "drawing", "machine", "kernel"},
-    "commands": {"explaining", "lab", "running", "topology", "drawing", "parts", "values", "machine", "kernel", "__init__"},
-    "plugin": {"explaining", "lab", "running", "topology", "parts", "values", "packets", "machine", "kernel"},
+    "explaining": {"lab", "faults", "running", "topology", "parts", "values", "packets", "drawing", "machine", "kernel"},
+    "commands": {"explaining", "lab", "faults", "running", "topology", "drawing", "parts", "values", "machine", "kernel", "__init__"},
+    "plugin": {"explaining", "lab", "faults", "running", "topology", "parts", "values", "packets", "machine", "kernel"},
     "__main__": {"commands"},
 }  # fmt: skip
 
