@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 import time
 
-from pytest_netns.kernel.spaces import capturing
+from pytest_netns.kernel.spaces import capture_threads
 
 
 def wait_ended(timeout: float = 10) -> None:
     """Wait until no thread records any more, so that what a test counts is its own."""
     deadline = time.monotonic() + timeout
-    capturing.flush()
+    capture_threads.flush()
     while time.monotonic() < deadline:
         recording = [thread for thread in threading.enumerate() if thread.name == "netns-capture"]
         if not recording:

@@ -4,13 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from pytest_netns.drawing import Sketch, draw
+from pytest_netns.errors import showing
 from pytest_netns.explaining.state import InterfaceState, LabState, NamespaceState
 from pytest_netns.packets.dissect import Packet, digest
 
 LINES = 15  # of a service's output, and the like, in the short form
 LINES_WHOLE = 1000
+_LOOKED_AT, _MOST_LOOKED_AT = 100, 20_000  # packets for each line, which may stand for many, and for all lines
+
+
+class Recording(Protocol):
+    """A test's packets, see `Capture`."""
+
+    @property
+    def kept(self) -> int:
+        """How many are kept."""
+        ...
+
+    @property
+    def dropped(self) -> int:
+        """How many are not."""
+        ...
+
+    @property
+    def problem(self) -> str:
+        """Why packets are missing."""
+        ...
+
+    def last(self, most: int) -> Sequence[Packet]:
+        """The last packets."""
+        ...
 
 
 def sections(state: LabState, *, whole: bool = False) -> list[tuple[str, str]]:
@@ -35,11 +61,12 @@ def sections(state: LabState, *, whole: bool = False) -> list[tuple[str, str]]:
         )
         found.append(("netns: inside the namespaces", inside + hint))
     for service in state.services:
-        text = _tail(service.output, LINES_WHOLE if whole else LINES)
+        lines, total = showing.excerpt(service.output, LINES_WHOLE if whole else LINES)
+        text = "\n".join([*lines, *([f"({total} lines in all)"] * (len(lines) < total))])
         found.append((f"netns: output of {service.command} in {service.namespace}", _join(text, service.death)))
     if state.failures:
         found.append(("netns: commands that failed", "\n".join(state.failures)))
-    return found
+    return [(showing.encodable(title), showing.encodable(text)) for title, text in found]
 
 
 def _show(namespace: NamespaceState, whole: bool) -> Iterator[str]:
@@ -85,19 +112,15 @@ def _cut(lines: list[str] | tuple[str, ...], most: int) -> str:
     return "\n".join([*lines[:most], *more])
 
 
-def _tail(text: str, most: int) -> str:
-    lines = text.splitlines()
-    return "\n".join(([f"... {len(lines) - most} lines before"] if len(lines) > most else []) + lines[-most:])
-
-
 def _join(*texts: str) -> str:
     return "\n".join(filter(None, texts))
 
 
-def packet_section(
-    packets: Sequence[Packet], dropped: int, problem: str, path: Path, *, whole: bool = False
-) -> tuple[str, str]:
+def packet_section(recording: Recording, path: Path, *, whole: bool = False) -> tuple[str, str]:
     """The section about a test's packets: the last of them, and the file that has all."""
-    kept = f"all {len(packets)} packets are in {path}" + (f" ({dropped} were not kept)" if dropped else "")
-    lines = digest(packets, LINES_WHOLE if whole else LINES)
-    return "netns: packets", "\n".join([*lines, kept, *([problem] if problem else [])])
+    most = LINES_WHOLE if whole else LINES
+    packets = recording.last(min(_LOOKED_AT * most, _MOST_LOOKED_AT))
+    lines = digest(packets, most, before=recording.kept - len(packets))
+    lost = f" ({recording.dropped} were not kept)" if recording.dropped else ""
+    problem = [recording.problem] if recording.problem else []
+    return "netns: packets", "\n".join([*lines, f"all {recording.kept} packets are in {path}{lost}", *problem])

@@ -58,7 +58,7 @@ def open_lab(owner: str, *, recorded: bool = False) -> Iterator[Lab]:
 
     lab = Lab(owner)
     if recorded:
-        lab._record()
+        lab.record()
     depth = entering.depth()
     try:
         yield lab

@@ -299,11 +299,16 @@ class Lab:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _record(self) -> None:
-        """Capture all packets for the report of the test."""
+    def record(self) -> None:
+        """Capture all packets from now on, within bounds, for the report of the test."""
         self._recording = self._start_capture(by_itself=True)
 
-    def _forget_recording(self) -> None:
+    @property
+    def recording(self) -> Capture | None:
+        """The packets for the report of the test; None where these are not recorded."""
+        return self._recording
+
+    def forget_recording(self) -> None:
         """Let go of the packets at once, rather than when Python gets to the cycles a lab is in."""
         if self._recording is not None:
             self._captures.remove(self._recording)

@@ -270,7 +270,8 @@ class Namespace:
             input: what it reads on stdin.
             timeout: seconds after which it is killed.
             check: raise if its exit status is not 0.
-            capture_output: keep what it writes in ``stdout`` and ``stderr`` of the result.
+            capture_output: keep what it writes in ``stdout`` and ``stderr`` of the result: as text, in which bytes that
+                are not UTF-8 are written as ``\\xff``; as bytes with ``text=False``.
             options: of `subprocess.Popen`: ``env``, ``cwd``, ``text`` (True unless said otherwise), ``shell``, ``user``
                 (with that user's groups, unless ``group`` and ``extra_groups`` say otherwise) ...
 

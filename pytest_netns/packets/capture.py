@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, overload
 
 from pytest_netns.errors import KernelError, NotReadyError
-from pytest_netns.kernel.spaces.capturing import CaptureSocket
+from pytest_netns.kernel.spaces.capturing import CaptureSocket, Frame, Room
 
 if TYPE_CHECKING:
     from pytest_netns.kernel.spaces.netns import NetworkNamespace
@@ -17,12 +19,14 @@ if TYPE_CHECKING:
 _POLL = 0.002  # seconds
 _SHOWN = 20
 MOST_BY_ITSELF = 100  # namespaces
+MOST_BYTES_BY_ITSELF = 16 << 20  # of all namespaces together, as Python holds them
 
 
 class Capture(Sequence["Packet"]):
     """The packets that the interfaces of a lab have sent and received, in order of time; it grows until it is stopped.
 
-    A packet from one namespace to another is here once for each interface it passed.
+    A packet from one namespace to another is here once for each interface it passed. It is seen before nft may drop it
+    on its way in, and after nft may have dropped it on its way out.
 
     Args:
         by_itself: whether nobody has asked for it, so that it must not fail, nor use up the process's descriptors.
@@ -33,13 +37,28 @@ class Capture(Sequence["Packet"]):
 
     def __init__(self, *, by_itself: bool = False) -> None:
         self._by_itself = by_itself
-        self.problem = ""
+        self._problem = ""
+        self._room = Room(MOST_BYTES_BY_ITSELF if by_itself else None)
         self._sockets: dict[str, CaptureSocket] = {}
+        self._known: list[Packet] = []
+        self._counts: dict[str, int] = {}
+
+    @property
+    def problem(self) -> str:
+        """Why packets are missing that there was room for; empty where none are."""
+        unnamed = sum(each.unnamed for each in self._sockets.values())
+        told = f"{unnamed} packets of interfaces whose names are not UTF-8 were not kept" if unnamed else ""
+        return "\n".join(filter(None, (self._problem, told)))
 
     @property
     def dropped(self) -> int:
         """How many packets were not kept, for want of room: 8 MiB for each namespace."""
         return sum(each.dropped for each in self._sockets.values())
+
+    @property
+    def kept(self) -> int:
+        """How many packets are kept."""
+        return sum(each.kept for each in self._sockets.values())
 
     def add(self, namespace: NetworkNamespace, *, inside: bool = False) -> None:
         """Capture a namespace too, from now on.
@@ -52,14 +71,14 @@ class Capture(Sequence["Packet"]):
             KernelError: this process may not: it lacks CAP_NET_RAW.
         """
         if self._by_itself and len(self._sockets) >= MOST_BY_ITSELF:
-            self.problem = f"only those of the first {MOST_BY_ITSELF} namespaces were recorded"
+            self._problem = f"only those of the first {MOST_BY_ITSELF} namespaces were recorded"
             return
         try:
-            self._sockets[namespace.name] = CaptureSocket(namespace, inside=inside)
+            self._sockets[namespace.name] = CaptureSocket(namespace, self._room, inside=inside)
         except OSError as error:
             if not self._by_itself:
                 raise KernelError("capture packets", error.errno or 0, namespace=namespace.name) from error
-            self.problem = f"those of {namespace.name} could not be recorded: {error}"
+            self._problem = f"those of {namespace.name} could not be recorded: {error}"
 
     def remove(self, name: str) -> None:
         """Keep nothing of a namespace that could not be made after all."""
@@ -80,19 +99,30 @@ class Capture(Sequence["Packet"]):
         """
         deadline = time.monotonic() + timeout
         pause = threading.Event()
+        counts: dict[str, int] = {}
+        looked_at = 0
         while True:
-            packets = self._packets()
+            packets = self._since(counts)
             for packet in packets:
                 if condition(packet):
                     return packet
+            looked_at += len(packets)
             if time.monotonic() >= deadline:
                 from pytest_netns.packets.dissect import digest
 
                 raise NotReadyError(
-                    f"cannot find such a packet: none of {len(packets)} was, after {timeout:g} s",
-                    output="\n".join(digest(packets, _SHOWN)),
+                    f"cannot find such a packet: none of {looked_at} was, after {timeout:g} s",
+                    output="\n".join(digest(self.last(100 * _SHOWN), _SHOWN)),
                 )
             pause.wait(_POLL)
+
+    def last(self, most: int) -> list[Packet]:
+        """The last packets, in order of time, without looking at all."""
+        return list(self._in_order(most))[-most:]
+
+    def in_order(self) -> Iterator[Packet]:
+        """All packets in order of time, made one by one: many take less room than in a list."""
+        return self._in_order(None)
 
     @overload
     def __getitem__(self, index: int) -> Packet: ...
@@ -102,20 +132,43 @@ class Capture(Sequence["Packet"]):
         return self._packets()[index]
 
     def __iter__(self) -> Iterator[Packet]:
-        return iter(self._packets())
+        return iter(tuple(self._packets()))
 
     def __len__(self) -> int:
         return len(self._packets())
 
     def __repr__(self) -> str:
-        return f"<Capture of {', '.join(self._sockets)}: {len(self)} packets>"
+        return f"<Capture of {', '.join(self._sockets)}: {self.kept} packets>"
 
     def _packets(self) -> list[Packet]:
-        from pytest_netns.packets.dissect import Packet
+        """Those kept; what has come since this was last asked is added to what is known."""
+        self._known += self._since(self._counts)
+        if len(self._known) > self.kept:  # of those known some are not kept any more
+            self._counts.clear()
+            self._known = self._since(self._counts)
+        else:
+            self._known.sort(key=operator.attrgetter("time"))
+        return self._known
 
-        found = [
-            Packet(frame.time, name, frame.interface or "deleted", frame.sent, frame.data, frame.ethernet)
-            for name, each in self._sockets.items()
-            for frame in each.frames()
-        ]
-        return sorted(found, key=lambda packet: packet.time)
+    def _since(self, counts: dict[str, int]) -> list[Packet]:
+        """The packets that came after these counts, which are brought up to date."""
+        found = []
+        for name, each in tuple(self._sockets.items()):
+            frames, counts[name] = each.frames(counts.get(name, 0))
+            found += [_packet(name, frame) for frame in frames]
+        return sorted(found, key=operator.attrgetter("time"))
+
+    def _in_order(self, most: int | None) -> Iterator[Packet]:
+        records = sorted(
+            itertools.chain.from_iterable(
+                zip(each.records(most), itertools.repeat((name, each))) for name, each in tuple(self._sockets.items())
+            ),
+            key=operator.itemgetter(0),
+        )
+        return (_packet(name, each.decode(record)) for record, (name, each) in records)
+
+
+def _packet(namespace: str, frame: Frame) -> Packet:
+    from pytest_netns.packets.dissect import Packet
+
+    return Packet(frame.time / 1e9, namespace, frame.interface or "deleted", frame.sent, frame.data, frame.ethernet)

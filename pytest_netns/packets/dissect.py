@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Final
 
-_TYPES = {0x0800: "ipv4", 0x86DD: "ipv6", 0x0806: "arp"}
 _PROTOCOLS = {
     1: "icmp",
     2: "igmp",
@@ -36,6 +36,7 @@ _ICMPV6 = {
 }
 _CHATTER = ("multicast report", "router solicitation")
 _TCP_FLAGS = "FSRPAUEC"  # from the lowest bit: FIN, SYN, RST, PSH, ACK, URG, ECE, CWR
+_VLAN_TYPES = (0x8100, 0x88A8)  # IEEE 802.1Q, 802.1ad
 _EXTENSION_HEADERS = (0, 43, 60)  # hop-by-hop, routing, destination options, RFC 8200
 _SAME_FRAME = 0.5  # seconds within which equal frames on different interfaces are taken for one that travels
 
@@ -47,6 +48,7 @@ class Headers:
     Attributes:
         protocol: ``"tcp"``, ``"udp"``, ``"icmp"``, ``"icmpv6"``, ``"arp"`` ..., or a number.
         flags: of TCP, such as ``"SA"`` for SYN and ACK.
+        vlans: the VLAN IDs of its tags, the outer one first.
         detail: what else is worth telling.
     """
 
@@ -58,6 +60,7 @@ class Headers:
     flags: str = ""
     payload: bytes = b""
     detail: str = ""
+    vlans: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -118,27 +121,38 @@ class Packet:
         return self.headers.flags
 
     @property
+    def vlan(self) -> int:
+        """The VLAN ID of its tag, of several the outer one; 0 for none."""
+        return self.headers.vlans[0] if self.headers.vlans else 0
+
+    @property
     def payload(self) -> bytes:
         """What it carries after the TCP or UDP header."""
         return self.headers.payload
 
     def __str__(self) -> str:
         here = self.headers
+        tags = [f"vlan {each}" for each in here.vlans]
         if here.protocol == "arp":
-            return f"arp {here.detail}"
+            return " ".join([*tags, "arp", here.detail])
         ends = f"{_end(here.source, here.source_port)} > {_end(here.destination, here.destination_port)}"
         flags = f"[{here.flags}]" if here.flags else ""
         size = f"{len(here.payload)} B" if here.payload or (here.protocol == "udp" and here.destination_port) else ""
-        return " ".join(filter(None, (here.protocol, ends if here.source else "", flags, here.detail, size)))
+        return " ".join(filter(None, (*tags, here.protocol, ends if here.source else "", flags, here.detail, size)))
 
     def __repr__(self) -> str:
         return f"<Packet {'from' if self.sent else 'to'} {self.namespace}/{self.interface}: {self}>"
 
 
-def digest(packets: Iterable[Packet], most: int) -> list[str]:
+def digest(packets: Iterable[Packet], most: int, *, before: int = 0) -> list[str]:
     """The last frames, a line for each: when, over which interfaces in turn, what.
 
     What kernels say by themselves to multicast groups (MLD, router solicitations, IGMP) is left out.
+
+    Args:
+        packets: in order of time.
+        most: how many lines.
+        before: how many packets there were before these.
     """
     frames: list[tuple[Packet, list[str]]] = []
     recent: dict[bytes, int] = {}
@@ -156,7 +170,8 @@ def digest(packets: Iterable[Packet], most: int) -> list[str]:
                 continue
         recent[packet.data] = len(frames)
         frames.append((packet, [place]))
-    lines = [f"... {len(frames) - most} packets before"] if len(frames) > most else []
+    before += max(len(frames) - most, 0)
+    lines = [f"... {before} packets before"] if before else []
     for packet, places in frames[-most:]:
         lines.append(f"{packet.time - (start or 0):8.4f} s  {packet}  ({' → '.join(places)})")
     return lines
@@ -169,14 +184,16 @@ def _end(address: str, port: int) -> str:
 
 
 def _ethernet(data: bytes) -> Headers:
-    kind = _TYPES.get(_number(data, 12, 2), "")
-    if kind == "arp":
-        return _arp(data[14:])
-    if kind == "ipv4":
-        return _ipv4(data[14:])
-    if kind == "ipv6":
-        return _ipv6(data[14:])
-    return Headers(detail=f"ethernet type 0x{_number(data, 12, 2):04x}, {len(data)} B")
+    vlans: tuple[int, ...] = ()
+    at = 12
+    while (type_ := _number(data, at, 2)) in _VLAN_TYPES:
+        vlans += (_number(data, at + 2, 2) & 0xFFF,)
+        at += 4
+    reader = _READERS.get(type_)
+    if reader is None:
+        return Headers(detail=f"ethernet type 0x{type_:04x}, {len(data)} B", vlans=vlans)
+    found = reader(data[at + 2 :])
+    return replace(found, vlans=vlans) if vlans else found
 
 
 def _ip(data: bytes) -> Headers:
@@ -208,6 +225,10 @@ def _ipv6(data: bytes) -> Headers:
         protocol, body = body[0], body[(body[1] + 1) * 8 :]
     source, destination = (str(ipaddress.IPv6Address(data[at : at + 16])) for at in (8, 24))
     return replace(_transport(protocol, body), source=source, destination=destination)
+
+
+# By Ethernet type.
+_READERS: Final[Mapping[int, Callable[[bytes], Headers]]] = {0x0800: _ipv4, 0x86DD: _ipv6, 0x0806: _arp}
 
 
 def _transport(protocol: int, body: bytes) -> Headers:

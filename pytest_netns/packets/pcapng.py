@@ -22,32 +22,40 @@ def write(packets: Iterable[Packet], comment: str = "") -> bytes:
         packets: in order of time.
         comment: kept in the file's header.
     """
-    numbers: dict[str, int] = {}
-    blocks = [_section(comment)]
+    return b"".join(blocks(packets, comment))
+
+
+def blocks(packets: Iterable[Packet], comment: str = "") -> Iterator[bytes]:
+    """The same, block by block."""
+    numbers: dict[tuple[str, str, bool], int] = {}
+    yield _section(comment)
     for packet in packets:
-        name = f"{packet.namespace}/{packet.interface}"
-        if name not in numbers:
-            numbers[name] = len(numbers)
-            blocks.append(_interface(name, _LINKTYPE_ETHERNET if packet.ethernet else _LINKTYPE_RAW))
-        blocks.append(_packet(packet, numbers[name]))
-    return b"".join(blocks)
+        place = (packet.namespace, packet.interface, packet.ethernet)
+        number = numbers.get(place)
+        if number is None:
+            number = numbers[place] = len(numbers)
+            name = f"{packet.namespace}/{packet.interface}"
+            yield _interface(name, _LINKTYPE_ETHERNET if packet.ethernet else _LINKTYPE_RAW)
+        yield _packet(packet, number)
 
 
 def _section(comment: str) -> bytes:
     body = struct.pack("=IHHq", _BYTE_ORDER_MAGIC, 1, 0, -1)
-    return _block(_SECTION, body, [(_OPT_COMMENT, comment.encode())] if comment else [])
+    return _block(_SECTION, body, [(_OPT_COMMENT, comment.encode(errors="backslashreplace"))] if comment else [])
 
 
 def _interface(name: str, link_type: int) -> bytes:
-    options = [(_IF_NAME, name.encode()), (_IF_TSRESOL, bytes([_NANOSECONDS]))]
+    options = [(_IF_NAME, name.encode(errors="backslashreplace")), (_IF_TSRESOL, bytes([_NANOSECONDS]))]
     return _block(_INTERFACE, struct.pack("=HHI", link_type, 0, 0), options)
 
 
 def _packet(packet: Packet, interface: int) -> bytes:
     moment = round(packet.time * 1_000_000) * 1000
-    head = struct.pack("=IIIII", interface, moment >> 32, moment & 0xFFFFFFFF, len(packet.data), len(packet.data))
-    flags = struct.pack("=I", _OUTBOUND if packet.sent else _INBOUND)
-    return _block(_PACKET, head + _padded(packet.data), [(_EPB_FLAGS, flags)])
+    size = len(packet.data)
+    length = 28 + size + (-size % 4) + len(_END_SENT) + 4
+    head = _PACKET_HEAD.pack(_PACKET, length, interface, moment >> 32, moment & 0xFFFFFFFF, size, size)
+    end = _END_SENT if packet.sent else _END_RECEIVED
+    return b"".join((head, packet.data, _PADDING[size % 4], end, _LENGTH.pack(length)))
 
 
 def _block(kind: int, body: bytes, options: list[tuple[int, bytes]]) -> bytes:
@@ -64,4 +72,11 @@ def _options(options: list[tuple[int, bytes]]) -> Iterator[bytes]:
 
 
 def _padded(data: bytes) -> bytes:
-    return data + b"\0" * (-len(data) % 4)
+    return data + _PADDING[len(data) % 4]
+
+
+_PADDING = (b"", b"\0\0\0", b"\0\0", b"\0")  # by length modulo 4
+_LENGTH = struct.Struct("=I")
+_PACKET_HEAD = struct.Struct("=IIIIIII")  # of an enhanced packet block: type, length, interface, time, sizes
+_END_SENT = b"".join(_options([(_EPB_FLAGS, struct.pack("=I", _OUTBOUND))]))
+_END_RECEIVED = b"".join(_options([(_EPB_FLAGS, struct.pack("=I", _INBOUND))]))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import sys
-import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pytest_netns.errors import encodable
 
 if TYPE_CHECKING:
     import pytest
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from pytest_netns.lab.lab import Lab
     from pytest_netns.plugin.options import Settings
 
-PCAP_DIRECTORY = ".netns-pcap"  # below the root
-_LONGEST_NAME = 200  # characters
+PCAP_DIRECTORY = ".netns-pcap"  # below the root; here too, so that a test that passes loads nothing
 
 
 def watch(labs: Iterable[Lab]) -> dict[Lab, Snapshot]:
@@ -80,33 +79,25 @@ def report_sections(labs: Iterable[Lab], since: Mapping[Lab, Snapshot], *, whole
 
 def keep_packets(lab: Lab, root: Path, *, failed: bool, settings: Settings) -> list[tuple[str, str]]:
     """Write a test's packets to their file if they are to be kept; returns the report's section about them."""
-    recording = lab._recording
+    recording = lab.recording
     if recording is None:
         return []
     kept = failed or settings.pcap == "all"
     if not kept and not os.path.isdir(os.path.join(root, PCAP_DIRECTORY)):
         return []
-    path = root / PCAP_DIRECTORY / f"{_file_name(lab.owner)}.pcapng"
     try:
+        from pytest_netns.plugin import packet_files
+
         if not kept:
-            path.unlink(missing_ok=True)  # of an earlier run, in which it failed
+            packet_files.remove(root, lab.owner)  # of an earlier run, in which it failed
             return []
         from pytest_netns.explaining import report
         from pytest_netns.packets import pcapng
 
-        packets = list(recording)
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(pcapng.write(packets, comment=lab.owner))
-        shown = path.relative_to(root)
-        return [report.packet_section(packets, recording.dropped, recording.problem, shown, whole=settings.whole)]
+        shown = packet_files.write(root, lab.owner, pcapng.blocks(recording.in_order(), comment=lab.owner))
+        return [report.packet_section(recording, shown, whole=settings.whole)]
     except Exception as error:
-        return [("netns: packets", f"the packets cannot be kept: {type(error).__name__}: {error}")]
-
-
-def _file_name(test: str) -> str:
-    """A file's name for a test, the same in every run; of a long one only the beginning is readable."""
-    name = re.sub(r"[^A-Za-z0-9_.\[\]-]+", ".", test)
-    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}-{zlib.crc32(test.encode()):08x}"
+        return [("netns: packets", encodable(f"the packets cannot be kept: {type(error).__name__}: {error}"))]
 
 
 def html_extras(labs: Iterable[Lab]) -> list[dict[str, str | None]]:

@@ -191,9 +191,9 @@ class Run:
 
         if wait:
             if "pytest_netns.kernel.spaces.capturing" in sys.modules:
-                from pytest_netns.kernel.spaces import capturing
+                from pytest_netns.kernel.spaces import capture_threads
 
-                capturing.flush()
+                capture_threads.flush()
             hub.wait(now + destruction.GRACE)
         for late in hub.overdue(destruction.GRACE):
             held = "; ".join(holders.find(late.inode))

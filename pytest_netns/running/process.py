@@ -155,6 +155,8 @@ def run(
             raise InvalidTopologyError("cannot use stdin together with input: give one of them")
         options["stdin"] = subprocess.PIPE
         options.setdefault("text", isinstance(input, str))
+    if options.get("text", True) and not {"universal_newlines", "encoding", "errors"} & options.keys():
+        options["errors"] = "backslashreplace"  # or what is not UTF-8 would be raised instead of the failure
     if capture_output:
         options.setdefault("stdout", subprocess.PIPE)
         options.setdefault("stderr", subprocess.PIPE)

@@ -20,6 +20,7 @@ from pytest_netns import (
     Lab,
     Namespace,
     PortSpec,
+    RouteSpec,
     Topology,
     VethEnd,
     VethSpec,
@@ -428,3 +429,15 @@ def test_a_bridge_side_takes_no_name_that_the_topology_gives(netns: Lab) -> None
     peer = netns.host.interfaces["veth-red-br"].peer
     assert peer is not None
     assert peer.namespace is netns["outside"]
+
+
+def test_the_first_of_many_refusals_is_told(netns: Lab) -> None:
+    """More errors than a socket can hold at once do not hide what the first was, nor what comes after."""
+    networks = [f"10.{n // 250}.{n % 250}.0/24" for n in range(500)]
+    red = netns.add_namespace("red")
+    red.run(["ip", "-batch", "-"], input="".join(f"route add blackhole {each}\n" for each in networks))
+    ends = [VethEnd("red", address="192.168.15.1/24"), VethEnd("blue", address="192.168.15.2/24")]
+    routes = [RouteSpec("red", each, via="192.168.15.2") for each in networks]
+    with pytest.raises(KernelError, match=r"cannot add route to 10\.0\.0\.0/24 via 192\.168\.15\.2 .*EEXIST"):
+        netns.build(Topology(veths=[VethSpec(ends)], routes=routes))
+    assert [str(route) for route in red.routes()] == ["192.168.15.0/24 dev veth-red", "fe80::/64 dev veth-red"]

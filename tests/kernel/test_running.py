@@ -95,11 +95,20 @@ def test_command_error_shows_what_a_person_needs(red: Namespace) -> None:
     assert text.startswith(
         f"cannot complete command in namespace 'red': {shlex.join([PYTHON, '-c', program])}: exit status 3\n"
     )
-    assert "stdout (last 20 of 30 lines):\n    line 10\n" in text
+    assert "stdout (first 5 and last 20 of 30 lines):\n    line 0\n" in text
     assert "line 9\n" not in text
     assert text.endswith("  stderr:\n    reason")
     assert (error.returncode, error.namespace, error.stderr) == (3, "red", "reason\n")
     assert error.stdout.startswith("line 0\n"), "the error itself has all of it"
+
+
+def test_output_that_is_not_utf_8(red: Namespace) -> None:
+    """A failure is told as such whatever was written; the bytes are there as escapes, or as they were on request."""
+    with pytest.raises(CommandError) as caught:
+        red.run([PYTHON, "-c", r"import sys; sys.stdout.buffer.write(b'a\xffb'); sys.exit(3)"])
+    assert caught.value.stdout == r"a\xffb"
+    done = red.run([PYTHON, "-c", r"import sys; sys.stdout.buffer.write(b'\xff')"], text=False)
+    assert done.stdout == b"\xff"
 
 
 def test_command_error_names_the_signal(red: Namespace) -> None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
+import sys
 import threading
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pytest_netns import Lab, NotReadyError
-from pytest_netns.packets import pcapng
+from pytest_netns.lab import factory
+from pytest_netns.packets import capture, pcapng
+from pytest_netns.plugin import packet_files
+from pytest_netns.topology import PICTURES
 
 TRAFFIC = """
 import pytest
@@ -116,8 +122,8 @@ def fails_later():
 @pytest.mark.parametrize("passes", [True, False])
 def test_some(netns, passes, fails_later):
     netns.host.run("ping -c1 127.0.0.1")
-    assert len(netns._recording) == 2
-    recordings.append(weakref.ref(netns._recording))
+    assert len(netns.recording) == 2
+    recordings.append(weakref.ref(netns.recording))
     labs.append(weakref.ref(netns))
     assert passes
 
@@ -141,7 +147,7 @@ from pytest_netns.packets import capture
 
 @pytest.fixture
 def forbidden(monkeypatch):
-    def refuse(namespace, **how):
+    def refuse(*arguments, **how):
         raise PermissionError(1, "Operation not permitted")
     monkeypatch.setattr(capture, "CaptureSocket", refuse)
 
@@ -173,11 +179,64 @@ def test_few(few, netns_pair):
 def test_long_names_and_odd_parameters(run, pytester: pytest.Pytester) -> None:
     """Whatever a test is called, its file can be written, below the directory, and no two share one."""
     run(
-        'import pytest\n@pytest.mark.parametrize("x", ["../../a b/ü", "../../a b/ö", "x" * 300])\ndef test_it(netns_pair, x): assert 0\n'
+        """
+import pytest
+names = ["../../a b/ü", "../../a b/ö", "x" * 300, "/a", ".a", "a<b", "a>b", "a b", "\\ud800"]
+@pytest.mark.parametrize("x", names)
+def test_it(netns_pair, x): assert 0
+"""
     )
     names = [path.name for path in (pytester.path / ".netns-pcap").iterdir()]
-    assert len(names) == 3
+    assert len(names) == 9
     assert not list(pytester.path.parent.glob("*.pcapng"))
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        ("a/test_b.py::test_c", "a.test_b.py::test_c"),
+        ("test_a.py::test_b[/a]", "test_a.py::test_b[.a]"),
+        ("test_a.py::py::x", "test_a/py.py::x"),
+        ("test_a.py::test_ü", "test_a.py::test_ö"),
+    ],
+)
+def test_like_names_are_different_files(ids: tuple[str, str]) -> None:
+    """Characters that a file's name cannot have do not make two tests share a file."""
+    assert packet_files.file_name(ids[0]) != packet_files.file_name(ids[1])
+    assert packet_files.file_name("a/test_b.py::test_c[x-1.5]") == "a.test_b.py.test_c[x-1.5].pcapng"
+
+
+def test_a_passing_test_leaves_the_file_of_another(run, pytester: pytest.Pytester) -> None:
+    """The file that a report names is there after the run."""
+    run(
+        """
+import pytest
+@pytest.mark.parametrize("path", ["/a", ".a"])
+def test_path(netns_pair, path):
+    assert path != "/a"
+"""
+    )
+    assert len(list((pytester.path / ".netns-pcap").iterdir())) == 1
+
+
+def test_files_are_private(run, pytester: pytest.Pytester, tmp_path: Path) -> None:
+    """Packets have passwords in them: only the owner reads them, and a symbolic link leads nowhere."""
+    place = pytester.path / ".netns-pcap"
+    run(TRAFFIC)
+    path = place / "test_it.py.test_bad.pcapng"
+    assert (path.stat().st_mode & 0o777, place.stat().st_mode & 0o777) == (0o600, 0o700)
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    path.unlink()
+    path.symlink_to(precious)
+    run(TRAFFIC)
+    assert not path.is_symlink()
+    path.unlink()
+    place.rmdir()
+    place.symlink_to(tmp_path)
+    run(TRAFFIC).stdout.fnmatch_lines(["*the packets cannot be kept: *"])
+    assert [each.name for each in tmp_path.iterdir() if each.suffix == ".pcapng"] == []
+    assert precious.read_text() == "mine"
 
 
 def test_first_packet_is_there(netns: Lab) -> None:
@@ -237,6 +296,93 @@ def test_size_is_bounded(netns_pair: Lab, monkeypatch: pytest.MonkeyPatch) -> No
     assert sum(len(packet.data) for packet in packets) <= 20_000
     assert [packet for packet in packets if packet.protocol == "udp"][-1].payload[:2] == b"\0\x31"
     assert packets.dropped >= 60
+
+
+FLOOD = """
+import socket
+sender = socket.socket(type=socket.SOCK_DGRAM)
+for n in range({number}):
+    sender.sendto(n.to_bytes(4, "big"), ("192.168.15.2", 9))
+"""
+
+
+def test_memory_is_bounded_as_python_holds_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However small the packets, a recording takes no more memory than its limit, and neither do its last packets."""
+    limit = 1 << 20
+    monkeypatch.setattr(capture, "MOST_BYTES_BY_ITSELF", limit)
+    with factory.open_lab("test", recorded=True) as lab:
+        lab.build(PICTURES["pair"])
+        recording = lab.recording
+        assert recording is not None
+        receiver = lab["blue"].socket(type=socket.SOCK_DGRAM)
+        receiver.bind(("192.168.15.2", 9))
+        tracemalloc.start()
+        try:
+            lab["red"].run([sys.executable, "-c", FLOOD.format(number=40_000)])
+            last = recording.last(100)
+            used, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        receiver.close()
+        assert len(last) == 100
+        assert recording.kept + recording.dropped > 60_000
+        assert 2_000 < recording.kept < 15_000
+        assert used < 2 * limit
+        assert peak < 3 * limit
+
+
+def test_a_reading_ends(netns_pair: Lab) -> None:
+    """Looking at a capture has an end, though packets come faster than they can be read."""
+    red, blue = netns_pair["red"], netns_pair["blue"]
+    with netns_pair.capture() as packets, blue.socket(type=socket.SOCK_DGRAM) as receiver:
+        receiver.bind(("192.168.15.2", 9))
+        senders = [red.popen([sys.executable, "-c", FLOOD.format(number=10**9)]) for _ in range(2)]
+        packets.wait(lambda packet: packet.protocol == "udp")
+        for _ in range(3):
+            assert packets.last(10)
+        assert all(sender.poll() is None for sender in senders), "they still sent all the time"
+        for sender in senders:
+            sender.kill()
+
+
+def test_an_odd_interface_is_no_end(netns_pair: Lab) -> None:
+    """Packets of an interface whose name is not UTF-8 cannot be had; this is told, and the others go on."""
+    red, blue = netns_pair["red"], netns_pair["blue"]
+    with netns_pair.capture() as packets:
+        for arguments in (("down",), ("name", b"\xff\xfe"), ("up",)):
+            red.run(["ip", "link", "set", b"\xff\xfe" if arguments == ("up",) else "veth-red", *arguments])
+        blue.run("ping -c1 -W1 192.168.15.9", check=False)
+        packets.wait(lambda packet: packet.namespace == "blue" and packet.sent and packet.protocol == "arp")
+        netns_pair.wait_until(lambda: (len(packets), "not UTF-8 were not kept" in packets.problem)[1])
+    assert packets.dropped
+
+
+def test_vlan_tags(netns_pair: Lab) -> None:
+    """A frame that arrives with an 802.1Q tag is captured with it, as it was sent."""
+    red, blue = netns_pair["red"], netns_pair["blue"]
+    addresses = bytes.fromhex((blue.interfaces["veth-blue"].mac + red.interfaces["veth-red"].mac).replace(":", ""))
+    frame = addresses + bytes.fromhex("8100202a88b5") + b"hello".ljust(60, b"\0")
+    with netns_pair.capture() as packets, red.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
+        sender.bind(("veth-red", 0))
+        sender.send(frame)
+        received = packets.wait(lambda packet: packet.namespace == "blue" and b"hello" in packet.data)
+    assert received.data == frame
+    assert received.vlan == 42
+    sent = next(packet for packet in packets if packet.namespace == "red" and b"hello" in packet.data)
+    assert (sent.data, sent.vlan) == (frame, 42)
+
+
+def test_a_capture_is_read_on(netns_pair: Lab) -> None:
+    """Indexing, slicing and iterating agree while packets come; what was seen stays in its place."""
+    with netns_pair.capture() as packets:
+        netns_pair["red"].run("ping -c1 -W2 192.168.15.2")
+        packets.wait(lambda packet: packet.headers.detail == "echo reply" and packet.namespace == "red")
+        before = list(packets)
+        assert packets[0] is before[0]
+        netns_pair["red"].run("ping -c1 -W2 192.168.15.2")
+    assert packets[: len(before)] == before
+    assert len(packets) > len(before)
+    assert [packet.time for packet in packets] == sorted(packet.time for packet in packets)
 
 
 def test_packets_without_ethernet_header(netns_pair: Lab, tmp_path: Path) -> None:

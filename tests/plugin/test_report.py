@@ -294,3 +294,33 @@ def test_afterwards(netns):
     text = str(result.stdout).partition("test_afterwards _")[2]
     assert "green" in text
     assert "veth-red" not in text
+
+
+@pytest.mark.parametrize("workers", [(), ("-n1",)], ids=["alone", "xdist"])
+def test_names_that_are_not_utf_8(run, workers: tuple[str, ...]) -> None:
+    """A file's or interface's name may be any bytes; the report and xdist's messages take them, and no test is lost."""
+    result = run(
+        r"""
+import os, sys
+
+def test_file(netns):
+    red = netns.add_namespace("red")
+    name = os.fsdecode(b"/tmp/no\xff-such-file")
+    red.start([sys.executable, "-c", "import time; time.sleep(600)", name])
+    red.run(["cat", name])
+
+def test_interface(netns_pair):
+    red = netns_pair["red"]
+    red.run(["ip", "link", "add", b"\xff\xfe", "type", "bridge"])
+    red.run(["ip", "link", "set", b"\xff\xfe", "up"])
+    assert 0
+
+def test_other(netns_pair):
+    netns_pair["red"].run("ping -c1 blue")
+""",
+        *workers,
+    )
+    result.assert_outcomes(failed=2, passed=1)
+    result.stdout.fnmatch_lines([r"*cannot complete command in namespace 'red': cat '/tmp/no\xff-such-file'*"])
+    result.stdout.fnmatch_lines([r"*\xff\xfe*bridge*"])
+    result.stdout.no_fnmatch_line("*INTERNALERROR*")

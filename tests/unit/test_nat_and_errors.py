@@ -4,9 +4,24 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import os
+import pickle
 import subprocess
 
-from pytest_netns.errors import CommandError, CommandTimeout, KernelError, NetnsError, RulesetError, show_output
+import pytest
+
+from pytest_netns.errors import (
+    CallTimeout,
+    CommandError,
+    CommandTimeout,
+    InvalidTopologyError,
+    KernelError,
+    NetnsError,
+    NotReadyError,
+    RulesetError,
+    UnavailableError,
+    show_output,
+)
 from pytest_netns.parts.gateway import nat
 
 LAN = ipaddress.ip_network("192.168.15.0/24")
@@ -58,11 +73,52 @@ def test_command_errors() -> None:
     assert isinstance(late, subprocess.TimeoutExpired)
 
 
-def test_long_output_is_cut_at_its_beginning() -> None:
-    """The end is what tells; how much was left out is said."""
+def test_long_output_keeps_both_ends() -> None:
+    """Programs say first what is wrong, or last; how much was left out is said, and a line has an end too."""
     shown = show_output("\n".join(map(str, range(100))), "")
-    assert shown.startswith("\n  stdout (last 20 of 100 lines):\n    80\n")
+    assert shown.startswith("\n  stdout (first 5 and last 20 of 100 lines):\n    0\n")
+    assert "\n    4\n    ...\n    80\n" in shown
     assert shown.endswith("\n    99")
+    for text in ("x" * 50_000_000 + "end", b"first\n" + b"y\n" * 5_000_000 + b"end"):
+        long = show_output(text, None)
+        assert len(long) < 10_000
+        assert long.endswith("end")
+    assert "lines):\n    first\n    y\n" in long
+    assert "of 5000002 lines" in long
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        KernelError("add x", errno.EPERM, namespace="red", kernel_message="no", remedy="yes"),
+        CommandError(1, ["x"], "out", "err", namespace="red"),
+        CommandTimeout(["x"], 0.5, "out", "err", namespace="red"),
+        InvalidTopologyError("m", problems=["a", "b"]),
+        UnavailableError("feature", "cause", "remedy"),
+        NotReadyError("m", output="o"),
+        CallTimeout("f", 1.0, "stack", namespace="red"),
+        RulesetError("rule", "message", namespace="red"),
+        NetnsError("m"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_errors_pickle(error: NetnsError) -> None:
+    """An error comes out of a process pool as it went in: text, data and notes."""
+    error.add_note("a note")
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error)
+    assert (str(again), vars(again), again.args) == (str(error), vars(error), error.args)
+    assert getattr(again, "errno", None) == getattr(error, "errno", None)
+
+
+def test_text_can_be_written_anywhere() -> None:
+    """A byte of a file's name that is not UTF-8 is an escape in the text, and as it was in the data."""
+    name = os.fsdecode(b"no\xff-such")
+    error = CommandError(1, ["cat", name], "", f"cat: {name}: no such file \ud800\n", namespace="red")
+    assert error.cmd == ["cat", name]
+    assert r"cat 'no\xff-such'" in str(error)
+    assert r"\ud800" in str(error)
+    str(error).encode()
 
 
 def test_ruleset_error() -> None:

@@ -21,6 +21,7 @@ _SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270,
 _RECEIVE_SIZE = 1 << 15  # the kernel sends no larger datagrams, netlink_recvmsg() of Linux
 _ANSWER_SIZE = 1 << 13  # an acknowledgement, or an error with the kernel's words
 _BATCH_BYTES = 1 << 16  # the kernel works a send off in one go; stay under the default send buffer (208 KiB)
+_BATCH_REQUESTS = 128  # so that the default receive buffer (208 KiB) takes an error for each
 _ALWAYS_FIT = 16  # requests that need not be measured
 _DUMP_TRIES = 10
 
@@ -135,7 +136,7 @@ class NetlinkSocket:
         size = 0
         for request in requests:
             size += len(request.body) + 32
-            if batch and size > _BATCH_BYTES:
+            if batch and (size > _BATCH_BYTES or len(batch) == _BATCH_REQUESTS):
                 yield batch
                 batch, size = [], len(request.body) + 32
             batch.append(request)

@@ -1,241 +1,219 @@
 """Packets as the interfaces of a namespace send and receive them, packet(7).
 
 One socket for a namespace sees all its interfaces, those made later too; it is opened before there are any, so nothing
-is missed. The kernel keeps what has not been read, up to a limit; one thread reads all sockets now and then, so that
-short tests pay nothing for it.
+is missed. A frame is kept as one bytes object, so that small ones take little more room than on the wire.
 """
 
 from __future__ import annotations
 
-import atexit
 import collections
 import contextlib
 import errno
-import os
+import itertools
 import socket
 import struct
+import sys
 import threading
-from collections.abc import Callable
 from typing import NamedTuple
 
-from pytest_netns.kernel.spaces.netns import NetworkNamespace, home
+from pytest_netns.kernel.spaces import capture_threads
+from pytest_netns.kernel.spaces.netns import NetworkNamespace
 
-KEPT_BYTES = 8 << 20  # of each namespace's packets; the last ones
+KEPT_BYTES = 8 << 20  # of each namespace's packets, as Python holds them; the last ones
 _LARGEST = 66000  # bytes of a packet, which may be one before segmentation
 _BUFFER = 4 << 20  # bytes the kernel keeps for each namespace until they are read
-_INTERVAL = 0.05  # seconds between two readings
-_TOGETHER = 4  # sockets that one thread closes
-_MOST_THREADS = 64  # that close, where somebody waits for it
-_LINGER = 0.2  # seconds a thread stays with nothing to do
-_THREAD_NAME = "netns-capture"
+_MOST_AT_ONCE = 16384  # packets: more than fit into the buffer, so one reading has all there were when it began
+_SLOT = sys.getsizeof((None,)) - sys.getsizeof(())  # bytes of a reference
 
-_ETH_P_ALL = 3
+_ETH_P_ALL, _ETH_P_8021Q = 3, 0x8100
 _ARPHRD_ETHER, _ARPHRD_LOOPBACK = 1, 772
-_SO_RCVBUFFORCE, _SO_TIMESTAMPNS, _SOL_PACKET, _PACKET_STATISTICS = 33, 35, 263, 6
+_SO_RCVBUFFORCE, _SOL_PACKET, _PACKET_STATISTICS, _PACKET_AUXDATA = 33, 263, 6, 8
+_TP_STATUS_VLAN_VALID, _TP_STATUS_VLAN_TPID_VALID = 0x10, 0x40
+_AUXDATA = struct.Struct("=IIIHHHH")  # struct tpacket_auxdata: status, length, kept, mac, net, VLAN tag, its type
 _TIMESPEC = struct.Struct("=qq")
+_ANCILLARY = socket.CMSG_SPACE(_TIMESPEC.size) + socket.CMSG_SPACE(_AUXDATA.size)
+_RECORD = struct.Struct(">QHB")  # nanoseconds since 1970, number of the interface, whether sent: sorts by time
+_TAG_AT = 12  # bytes of MAC addresses before a VLAN tag
 
 
 class Frame(NamedTuple):
     """A frame as it was seen.
 
     Attributes:
-        time: seconds since 1970.
+        time: nanoseconds since 1970.
         interface: its name; empty where it was deleted before the frame was read.
         sent: whether the interface sent it.
         ethernet: whether it starts with an Ethernet header, rather than an IP header.
     """
 
-    time: float
+    time: int
     interface: str
     sent: bool
     ethernet: bool
     data: bytes
 
 
+class Room:
+    """The room that the sockets of one capture share.
+
+    Args:
+        most: bytes for all of them together, as Python holds them; None for no limit but that of each.
+
+    Attributes:
+        lock: held while one of them changes.
+    """
+
+    def __init__(self, most: int | None = None) -> None:
+        self.lock = threading.Lock()
+        self._most = most
+        self._used = 0
+        self._sockets = 0
+
+    def join(self) -> None:
+        """There is one more to share it."""
+        self._sockets += 1
+
+    def take(self, size: int) -> None:
+        """Take some; give it back where it is negative."""
+        self._used += size
+
+    def is_short(self, used: int) -> bool:
+        """Whether somebody who uses this much has to give some back."""
+        if used > KEPT_BYTES:
+            return True
+        return self._most is not None and self._used > self._most and used > self._most // self._sockets
+
+
 class CaptureSocket:
     """What has passed the interfaces of a namespace since this was made.
 
     Args:
+        room: where it is kept.
         inside: whether the calling thread is in the namespace.
 
     Attributes:
-        dropped: how many packets the kernel could not keep.
+        dropped: how many packets could not be kept.
+        unnamed: how many of these were of interfaces whose names are not UTF-8: Python cannot receive them.
     """
 
-    def __init__(self, namespace: NetworkNamespace, *, inside: bool = False) -> None:
-        self.dropped = 0
-        self._frames: collections.deque[Frame] = collections.deque()
+    def __init__(self, namespace: NetworkNamespace, room: Room, *, inside: bool = False) -> None:
+        self.dropped = self.unnamed = 0
+        self._forgotten = 0  # how many were kept once, and are not any more
+        self._records: collections.deque[bytes] = collections.deque()
+        self._interfaces: list[tuple[str, bool]] = []  # name, whether with Ethernet headers
+        self._numbers: dict[tuple[str, bool], int] = {}
         self._bytes = 0
-        self._lock = threading.Lock()
+        self._room = room
         with contextlib.nullcontext() if inside else namespace.entered():
             self._socket: socket.socket | None = _open()
-        _background().add(self)
+        room.join()
+        capture_threads.background().add(self)
 
-    def frames(self) -> list[Frame]:
-        """The last frames, up to this moment."""
+    def frames(self, since: int = 0) -> tuple[list[Frame], int]:
+        """The frames kept up to this moment, and how many there have been; without the first ``since`` of these."""
         self.read()
-        with self._lock:
-            return list(self._frames)
+        with self._room.lock:
+            records = list(itertools.islice(self._records, max(since - self._forgotten, 0), None))
+            count = self._forgotten + len(self._records)
+        return list(map(self.decode, records)), count
+
+    def records(self, last: int | None = None) -> list[bytes]:
+        """The frames kept, or only the last of them, undecoded: as such they sort by time."""
+        self.read()
+        with self._room.lock:
+            skipped = 0 if last is None else max(len(self._records) - last, 0)
+            return list(itertools.islice(self._records, skipped, None))
+
+    def decode(self, record: bytes) -> Frame:
+        """The frame in a record."""
+        time, number, sent = _RECORD.unpack_from(record)
+        name, ethernet = self._interfaces[number]
+        return Frame(time, name, bool(sent), ethernet, record[_RECORD.size :])
+
+    @property
+    def kept(self) -> int:
+        """How many frames are kept."""
+        return len(self._records)
 
     def read(self) -> None:
-        """Fetch what the kernel has kept."""
-        with self._lock:
-            while self._socket is not None:
-                try:
-                    data, ancillary, _, address = self._socket.recvmsg(_LARGEST, 64)
-                except (BlockingIOError, InterruptedError):
-                    (dropped,) = struct.unpack_from("=4xI", self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8))
-                    self.dropped += dropped
+        """Fetch what the kernel has kept until now."""
+        with self._room.lock:
+            for _ in range(_MOST_AT_ONCE):
+                if self._socket is None:
                     return
+                try:
+                    data, ancillary, _, address = self._socket.recvmsg(_LARGEST, _ANCILLARY)
+                except (BlockingIOError, InterruptedError):
+                    break
+                except UnicodeDecodeError:  # the interface's name
+                    self.dropped += 1
+                    self.unnamed += 1
+                    continue
                 except OSError as error:
                     if error.errno != errno.ENETDOWN:  # an interface went down: told once, the socket goes on
                         raise
                     continue
                 self._keep(data, ancillary, address)
+            if self._socket is not None:
+                statistics = self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
+                self.dropped += struct.unpack_from("=4xI", statistics)[0]
 
     def close(self) -> None:
         """Stop; idempotent. The frames stay."""
-        self.read()
-        with self._lock:
-            own, self._socket = self._socket, None
-        if own is not None:
-            _background().close(self, own)
+        try:
+            self.read()
+        finally:
+            with self._room.lock:
+                own, self._socket = self._socket, None
+            if own is not None:
+                capture_threads.background().close(self, own)
 
     def _keep(self, data: bytes, ancillary: list[tuple[int, int, bytes]], address: tuple[str, int, int, int]) -> None:
         name, _, packet_type, hardware = address[:4]
         sent = packet_type == socket.PACKET_OUTGOING
         if sent and hardware == _ARPHRD_LOOPBACK:
             return  # the loopback interface receives it too
-        seconds, nanoseconds = _TIMESPEC.unpack_from(ancillary[0][2])
-        ethernet = hardware in (_ARPHRD_ETHER, _ARPHRD_LOOPBACK)
-        self._frames.append(Frame(seconds + nanoseconds / 1e9, name, sent, ethernet, data))
-        self._bytes += len(data)
-        while self._bytes > KEPT_BYTES:
-            self._bytes -= len(self._frames.popleft().data)
+        seconds = nanoseconds = 0
+        for level, kind, value in ancillary:
+            if level == socket.SOL_SOCKET and kind == capture_threads.SO_TIMESTAMPNS:
+                seconds, nanoseconds = _TIMESPEC.unpack_from(value)
+            elif level == _SOL_PACKET and kind == _PACKET_AUXDATA:
+                data = _with_vlan_tag(data, value)
+        place = (name, hardware in (_ARPHRD_ETHER, _ARPHRD_LOOPBACK))
+        number = self._numbers.get(place)
+        if number is None:
+            number = self._numbers[place] = len(self._interfaces)
+            self._interfaces.append(place)
+        self._add(_RECORD.pack(seconds * 1_000_000_000 + nanoseconds, number, sent) + data)
+
+    def _add(self, record: bytes) -> None:
+        self._records.append(record)
+        self._account(record, 1)
+        while self._room.is_short(self._bytes):
+            self._account(self._records.popleft(), -1)
+            self._forgotten += 1
             self.dropped += 1
 
-
-class _Background:
-    """This module's threads: one reads, and now and then has others close. It ends soon after there is nothing left to
-    do (not at once: the next test is likely to need it), and is outside of any lab's namespace, which a thread inside
-    would keep alive."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._open: set[CaptureSocket] = set()
-        self._closed: list[socket.socket] = []
-        self._reading = False
-        with home():
-            # The kernel stamps packets on arrival only while somebody wants it.
-            self._stamping = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-            self._stamping.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
-
-    def add(self, each: CaptureSocket) -> None:
-        """Read a socket now and then."""
-        with self._lock:
-            self._open.add(each)
-            if not self._reading:
-                with contextlib.suppress(RuntimeError):  # no thread to be had: then only what the kernel keeps is kept
-                    _start(self._work)
-                    self._reading = True
-
-    def close(self, each: CaptureSocket, own: socket.socket) -> None:
-        """Close a socket on the side: the kernel waits for all packets under way, 8 ms to 20 ms."""
-        with self._lock:
-            self._open.discard(each)
-            self._closed.append(own)
-            working = self._reading
-        if not working:
-            self.flush()
-
-    def flush(self, threads: int = 0) -> None:
-        """Close at once what waits for it, in so many threads; 0: as few as keep up with short tests."""
-        with self._lock:
-            closed, self._closed = self._closed, []
-        together = max(-(-len(closed) // threads), 1) if threads else _TOGETHER
-        for first in range(0, len(closed), together):
-            some = closed[first : first + together]
-            try:
-                _start(_close_together, some)
-            except RuntimeError:  # no thread to be had
-                _close_together(some)
-
-    def stop(self) -> None:
-        """Close its own socket."""
-        self._stamping.close()
-
-    def _work(self) -> None:
-        pause = threading.Event()
-        idle = 0.0
-        while idle <= _LINGER:
-            pause.wait(_INTERVAL)
-            self.flush()
-            with self._lock:
-                sockets = tuple(self._open)
-                idle = 0 if sockets or self._closed else idle + _INTERVAL
-                self._reading = idle <= _LINGER
-            for each in sockets:
-                with contextlib.suppress(OSError):
-                    each.read()
+    def _account(self, record: bytes, sign: int) -> None:
+        size = sign * (sys.getsizeof(record) + _SLOT)
+        self._bytes += size
+        self._room.take(size)
 
 
-def _close_together(sockets: list[socket.socket]) -> None:
-    """Close several with one system call: with a unix socket the kernel drops the descriptors that are queued in it.
-
-    One after the other, each would have to wait for the interpreter's lock, and the test for it.
-    """
-    with contextlib.ExitStack() as queue:
-        with contextlib.suppress(OSError):  # no descriptors to be had: then one after the other, all the same
-            ours, _ = map(queue.enter_context, socket.socketpair())
-            socket.send_fds(ours, [b"."], [each.fileno() for each in sockets])
-        for each in sockets:
-            each.close()
-
-
-def _start(work: Callable[..., None], *arguments: object) -> None:
-    with home():
-        threading.Thread(target=work, args=arguments, name=_THREAD_NAME, daemon=True).start()
-
-
-_current: _Background | None = None
-_lock = threading.Lock()
-
-
-def _background() -> _Background:
-    global _current
-    with _lock:
-        if _current is None:
-            _current = _Background()
-            atexit.register(_stop)
-        return _current
-
-
-def flush() -> None:
-    """Close soon what waits to be closed: somebody waits for the end of its namespaces."""
-    if _current is not None:
-        _current.flush(_MOST_THREADS)
+def _with_vlan_tag(data: bytes, auxiliary: bytes) -> bytes:
+    """The frame with its 802.1Q tag: the kernel takes it off on arrival, and tells it beside the frame."""
+    status, _, _, _, _, tag, tag_type = _AUXDATA.unpack_from(auxiliary)
+    if not status & _TP_STATUS_VLAN_VALID:
+        return data
+    tag_type = tag_type if status & _TP_STATUS_VLAN_TPID_VALID else _ETH_P_8021Q
+    return data[:_TAG_AT] + struct.pack("!HH", tag_type, tag) + data[_TAG_AT:]
 
 
 def _open() -> socket.socket:
     """A socket of the namespace the thread is in."""
     opened = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.htons(_ETH_P_ALL))
-    opened.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+    opened.setsockopt(socket.SOL_SOCKET, capture_threads.SO_TIMESTAMPNS, 1)
+    opened.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
     with contextlib.suppress(OSError):  # a container may not allow it: then it is what rmem_default says
         opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
     return opened
-
-
-def _stop() -> None:
-    global _current
-    if _current is not None:
-        _current.stop()
-        _current = None
-
-
-def _after_fork_in_child() -> None:
-    global _lock
-    _lock = threading.Lock()
-    _stop()  # its threads are not here
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)

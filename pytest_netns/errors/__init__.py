@@ -10,19 +10,52 @@ from __future__ import annotations
 import errno as errno_codes
 import functools
 import os
-import shlex
 import subprocess
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
-SHOWN_OUTPUT_LINES = 20
+from pytest_netns.errors.showing import encodable, indent, show_argv, show_output
+
+__all__ = [
+    "CallTimeout",
+    "CommandError",
+    "CommandTimeout",
+    "InvalidTopologyError",
+    "KernelError",
+    "NetnsError",
+    "NotReadyError",
+    "RulesetError",
+    "UnavailableError",
+    "encodable",
+    "fails_as",
+    "show_argv",
+    "show_output",
+]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class NetnsError(Exception):
-    """Base of all errors of this plugin."""
+    """Base of all errors of this plugin: its text can always be written as UTF-8, and it can be pickled."""
+
+    def __str__(self) -> str:
+        return encodable(self._text())
+
+    def _text(self) -> str:
+        return super().__str__()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (type(self), self.args), self.__dict__
+
+
+def _restore(kind: type[NetnsError], args: tuple[Any, ...]) -> NetnsError:
+    """An error as it was pickled: its constructor, which may take other arguments, is not called."""
+    error = kind.__new__(kind)
+    if isinstance(error, OSError):
+        OSError.__init__(error, *args)  # this is where errno is kept
+    error.args = args
+    return error
 
 
 class InvalidTopologyError(NetnsError, ValueError):
@@ -77,7 +110,7 @@ class KernelError(NetnsError, OSError):
         self.remedy = remedy
         super().__init__(errno, os.strerror(errno))
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         where = f" in namespace {self.namespace!r}" if self.namespace else ""
         code = errno_codes.errorcode.get(self.errno or 0, str(self.errno))
         words = (
@@ -100,7 +133,7 @@ class RulesetError(NetnsError):
         self.nft_message = nft_message
         self.namespace = namespace
         super().__init__(
-            f"cannot apply nft ruleset in namespace {namespace!r}: {nft_message.strip()}\n  ruleset was:\n{_indent(ruleset.strip())}"
+            f"cannot apply nft ruleset in namespace {namespace!r}: {nft_message.strip()}\n  ruleset was:\n{indent(ruleset.strip())}"
         )
 
 
@@ -122,7 +155,7 @@ class CommandError(NetnsError, subprocess.CalledProcessError):
         self.namespace = namespace
         subprocess.CalledProcessError.__init__(self, returncode, cmd, stdout, stderr)
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         ended = (
             f"exit status {self.returncode}"
             if self.returncode >= 0
@@ -151,7 +184,7 @@ class CommandTimeout(NetnsError, subprocess.TimeoutExpired):
         self.namespace = namespace
         subprocess.TimeoutExpired.__init__(self, cmd, timeout, stdout, stderr)
 
-    def __str__(self) -> str:
+    def _text(self) -> str:
         return (
             f"cannot complete command in namespace {self.namespace!r} within {self.timeout:g} s: {show_argv(self.cmd)}: killed"
             + show_output(self.stdout, self.stderr)
@@ -220,29 +253,6 @@ def _explain_open_files() -> tuple[str, str]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     cause = f"this process may have {soft} files open, RLIMIT_NOFILE, and has"
     return cause, f"ulimit -n {hard}" if hard > soft else f"ulimit -n {soft * 4}, as root"
-
-
-def show_argv(cmd: Any) -> str:
-    """A command as one would type it; it may be anything `subprocess.Popen` takes."""
-    if isinstance(cmd, str | bytes | os.PathLike):
-        return os.fsdecode(cmd)
-    return shlex.join(os.fsdecode(part) for part in cmd)
-
-
-def show_output(stdout: str | bytes | None, stderr: str | bytes | None) -> str:
-    """The last lines of both outputs, each under its own title; empty when both are."""
-    shown = ""
-    for title, output in (("stdout" if stderr is not None else "output", stdout), ("stderr", stderr)):
-        text = output.decode(errors="replace") if isinstance(output, bytes) else output or ""
-        lines = text.rstrip().splitlines()
-        if lines:
-            cut = f" (last {SHOWN_OUTPUT_LINES} of {len(lines)} lines)" if len(lines) > SHOWN_OUTPUT_LINES else ""
-            shown += f"\n  {title}{cut}:\n" + _indent("\n".join(lines[-SHOWN_OUTPUT_LINES:]))
-    return shown
-
-
-def _indent(text: str) -> str:
-    return "\n".join("    " + line for line in text.splitlines())
 
 
 def _signal_name(number: int) -> str:
