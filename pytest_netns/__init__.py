@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     )
 
 _NAMES = {
-    "errors": "CallTimeout CommandError CommandTimeout InvalidTopologyError KernelError NetnsError NotReadyError RulesetError UnavailableError",
+    "errors": "CallTimeout CommandError CommandTimeout InvalidTopologyError KernelError LabClosedError NetnsError NotReadyError RulesetError UnavailableError",
     "lab.interface": "Bridge Interface VethPair",
     "lab.lab": "Lab",
     "lab.namespace": "Namespace",
@@ -66,6 +66,7 @@ __all__ = [
     "KernelError",
     "LTE",
     "Lab",
+    "LabClosedError",
     "MasqueradeSpec",
     "Namespace",
     "NamespaceSpec",

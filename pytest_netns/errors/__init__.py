@@ -58,6 +58,22 @@ def _restore(kind: type[NetnsError], args: tuple[Any, ...]) -> NetnsError:
     return error
 
 
+class LabClosedError(NetnsError):
+    """The lab has been closed, perhaps by another thread while this call was under way.
+
+    Attributes:
+        namespace: the name of the namespace that was used; empty where it was the lab itself.
+    """
+
+    def __init__(self, namespace: str = "") -> None:
+        self.namespace = namespace
+        what = f"namespace {namespace!r}: its lab" if namespace else "this lab: it"
+        super().__init__(f"cannot use {what} is closed; use it while the lab is open, or make a new one")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return LabClosedError, (self.namespace,)
+
+
 class InvalidTopologyError(NetnsError, ValueError):
     """A name, address, port, key or value that cannot be part of a network; names the valid ones.
 

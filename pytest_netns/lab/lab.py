@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
 from pytest_netns import values
-from pytest_netns.errors import InvalidTopologyError, NetnsError, fails_as
+from pytest_netns.errors import InvalidTopologyError, LabClosedError, NetnsError, fails_as
 from pytest_netns.kernel.spaces import destruction
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
 from pytest_netns.lab import connecting
@@ -52,6 +52,8 @@ class Lab:
         self._built: list[Topology] = []
         self._undo: list[Callable[[], None]] = []
         self._closed = False
+        self._closer = 0  # the thread that closes it
+        self._gone = threading.Event()
         self._lock = threading.RLock()
         self.programs = LabPrograms(self._lock)
         self.links = LabLinks(self._lock)
@@ -75,9 +77,9 @@ class Lab:
             InvalidTopologyError: the name is invalid or taken.
             UnavailableError: this machine does not let this user make network namespaces.
         """
-        self._check_open()
         values.parse_name(name)
         with self._lock:
+            self._check_open()
             if name in self._namespaces:
                 raise InvalidTopologyError(f"cannot add namespace {name!r}: this lab has one of that name already")
             hub = destruction.hub()
@@ -262,12 +264,23 @@ class Lab:
         """End all processes and free all namespaces; idempotent.
 
         What still runs gets SIGTERM, half a second for all namespaces together, then SIGKILL. Everything is undone even
-        if some of it fails; the errors are raised at the end, several as an `ExceptionGroup`.
+        if some of it fails; the errors are raised at the end, several as an `ExceptionGroup`. What other threads do in the
+        lab meanwhile ends with a `LabClosedError`; a second call from another thread waits for the first.
         """
         with self._lock:
-            if self._closed:
-                return
-            self._closed = True
+            first = not self._closed
+            if first:
+                self._closed, self._closer = True, threading.get_ident()
+        if not first:
+            if self._closer != threading.get_ident():
+                self._gone.wait()
+            return
+        try:
+            self._undo_all()
+        finally:
+            self._gone.set()
+
+    def _undo_all(self) -> None:
         errors: list[Exception] = []
         interrupted: BaseException | None = None
         steps: list[Callable[[], object]] = [
@@ -318,9 +331,9 @@ class Lab:
         """Capture from now on until the lab is closed, namespaces that are added later too."""
         from pytest_netns.packets.capture import Capture
 
-        self._check_open()
-        capture = Capture(by_itself=by_itself)
         with self._lock:
+            self._check_open()
+            capture = Capture(by_itself=by_itself)
             self._captures.append(capture)
             for namespace in self:
                 capture.add(namespace._kernel)
@@ -335,7 +348,7 @@ class Lab:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise NetnsError("cannot use this lab: it is closed; make a new one")
+            raise LabClosedError
 
     def check_member(self, namespace: Namespace) -> None:
         """Refuse what is no namespace of this lab, or one of a closed lab."""

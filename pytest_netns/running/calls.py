@@ -92,7 +92,7 @@ class Call:
 
     def _run(self) -> None:
         try:
-            self.programs.spawner().enter_for_python()
+            self.programs.enter_for_python()
             result = self._function(*self._args)
             if inspect.iscoroutine(result):
                 import asyncio
@@ -121,19 +121,29 @@ def _awaiting(coroutine: Any) -> Iterator[tuple[FrameType, int]]:
         coroutine = getattr(coroutine, "cr_await", None) or getattr(coroutine, "gi_yieldfrom", None)
 
 
-def _make(programs: Programs, function: Callable[..., Any], args: tuple[Any, ...]) -> Call:
-    programs.note_entered()
-    multiprocess.adopt()
-    programs.spawner()  # what prevents it is raised here, in the caller
-    running = Call(programs, function, args)
-    programs.calls.append(running)
-    return running
+def _start(
+    programs: Programs,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    on_end: Callable[[], object] | None = None,
+) -> Call:
+    with programs.in_use():
+        programs.note_entered()
+        multiprocess.adopt()
+        programs.spawner()  # what prevents it is raised here, in the caller
+        running = Call(programs, function, args)
+        programs.calls.append(running)
+        try:
+            running.start(on_end)
+        except BaseException:
+            programs.calls.remove(running)
+            raise
+        return running
 
 
 def call(programs: Programs, function: Callable[..., Any], args: tuple[Any, ...], timeout: float | None) -> Any:
     """Run a function in a namespace and wait for its result; see `Namespace.call`."""
-    running = _make(programs, function, args)
-    running.start()
+    running = _start(programs, function, args)
     try:
         return running.result(timeout)
     except BaseException:
@@ -157,8 +167,7 @@ async def call_async(
         with contextlib.suppress(RuntimeError):  # the loop that awaited has been closed
             loop.call_soon_threadsafe(ended.set)
 
-    running = _make(programs, function, args)
-    running.start(on_end)
+    running = _start(programs, function, args, on_end)
     try:
         await asyncio.wait_for(ended.wait(), timeout)
     except TimeoutError:

@@ -18,6 +18,7 @@ STOP_GRACE = 0.5  # seconds between SIGTERM and SIGKILL for what still runs when
 @fails_as("end the programs of the lab")
 def end_processes(lab: LabPrograms, errors: list[Exception]) -> None:
     """SIGTERM to all that runs, and to what it has started; what has not ended in time is killed. Adds what fails to the errors."""
+    lab.gate.shut()
     views = [programs.view for programs in lab.members if programs.view is not None]
     processes = [item for programs in lab.members for item in programs.processes]
     running = [item for item in processes if item.poll() is None]

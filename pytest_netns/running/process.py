@@ -11,7 +11,15 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from pytest_netns.errors import CommandError, CommandTimeout, InvalidTopologyError, NetnsError, fails_as, show_argv
+from pytest_netns.errors import (
+    CommandError,
+    CommandTimeout,
+    InvalidTopologyError,
+    LabClosedError,
+    NetnsError,
+    fails_as,
+    show_argv,
+)
 from pytest_netns.kernel.system import privileges
 
 if TYPE_CHECKING:
@@ -70,6 +78,13 @@ class Process(subprocess.Popen[Any]):
         return f"<{type(self).__name__} {show_argv(self.args)} in {self.programs.name}, PID {self.pid}>"
 
 
+class _Awaited(Process):
+    """A program that `run` waits for."""
+
+    def close_streams(self) -> None:
+        """`run` does, on its own thread, which may be reading."""
+
+
 def parse_command(command: Command, shell: bool) -> Command:
     """argv; a string is split as a shell would and never reaches one, except on request."""
     if shell or not isinstance(command, str | os.PathLike):
@@ -108,7 +123,8 @@ def spawn(
         return process
 
     try:
-        return programs.spawner().run(start)
+        with programs.in_use():
+            return programs.spawner().run(start)
     except FileNotFoundError as error:
         _note_place(error)
         raise
@@ -160,7 +176,7 @@ def run(
     if capture_output:
         options.setdefault("stdout", subprocess.PIPE)
         options.setdefault("stderr", subprocess.PIPE)
-    process = spawn(programs, command, **options)
+    process = spawn(programs, command, process_class=_Awaited, **options)
     try:
         stdout, stderr = process.communicate(input, timeout=timeout)
     except subprocess.TimeoutExpired:
@@ -181,6 +197,8 @@ def run(
         if process.returncode is not None:
             programs.processes.remove(process)
     status = process.wait()
+    if status and programs.lab.gate.is_shut:  # that is what has ended it
+        raise LabClosedError(programs.name)
     view = programs.view
     if status == -signal.SIGKILL and view is not None and view.init.is_ending():
         raise view.init_dead()

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from pytest_netns.errors import fails_as
+from pytest_netns.errors import LabClosedError, fails_as
 from pytest_netns.kernel.programs import supervision, sweeping
 from pytest_netns.kernel.programs.view import View
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
 from pytest_netns.running import resolving
+from pytest_netns.running.gate import Gate
 from pytest_netns.running.records import Records
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ class LabPrograms:
 
     Attributes:
         members: the programs of each namespace.
+        gate: shut when the lab is closed.
         records: what the failure report tells of them.
         entered: the namespaces that Python code has got into, by inode, each with the PID given out last at that time.
     """
@@ -36,6 +39,7 @@ class LabPrograms:
         self.lock = lock
         self.members: list[Programs] = []
         self.records = Records()
+        self.gate = Gate()
         self.entered: dict[int, int] = {}
 
     def add(self, network: NetworkNamespace, *, owner: object, write_files: Callable[[View], None]) -> Programs:
@@ -82,15 +86,29 @@ class Programs:
         """The network namespace, which is open.
 
         Raises:
-            NetnsError: the lab is closed.
+            LabClosedError: the lab is closed.
         """
         return self._network.opened()
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """The lab is not closed by another thread during the block.
+
+        Raises:
+            LabClosedError: it is being closed, or closed, already.
+        """
+        if not self.lab.gate.enter():
+            raise LabClosedError(self.name)
+        try:
+            yield
+        finally:
+            self.lab.gate.leave()
 
     @fails_as("start the init process")
     def spawner(self) -> View:
         """The view that programs are started by, made at the first need."""
         network = self.network
-        with self.lab.lock:
+        with self.in_use(), self.lab.lock:
             if self.view is None or self.view.owner != os.getpid():
                 view = View(network)
                 if not view.has_pids:
@@ -101,10 +119,17 @@ class Programs:
 
     def note_entered(self) -> None:
         """What runs here may not be under an init: Python code gets into it, or there are no PID namespaces."""
-        if self.inode not in self.lab.entered:
+        if self.inode in self.lab.entered:
+            return
+        with self.in_use():
             self.lab.entered[self.inode] = sweeping.last_pid()
             supervision.supervisor()  # whose watchdog ends what is started inside, should this process die
             resolving.register(self)
+
+    def enter_for_python(self) -> None:
+        """Move the calling thread, for good, into the network and the files of the namespace."""
+        with self.in_use():
+            self.spawner().enter_for_python()
 
     def lacks(self) -> tuple[str, ...]:
         """What programs here have to do without, a line for each part."""

@@ -52,13 +52,13 @@ def current() -> Programs | None:
 
 def _ask(programs: Programs, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
     """A lookup's outcome on a thread that has the namespace's mounts."""
-    view = programs.spawner()
+    programs.spawner()  # what prevents it is raised here, in the caller
     outcome: list[Any] = []
     failure: list[BaseException] = []
 
     def work() -> None:
         try:
-            view.enter_for_python()
+            programs.enter_for_python()
             outcome.append(function(*args, **options))
         except BaseException as error:
             failure.append(error)

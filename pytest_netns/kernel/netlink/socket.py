@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from pytest_netns.errors import KernelError
+from pytest_netns.errors import KernelError, LabClosedError
 from pytest_netns.kernel.netlink import wire
 from pytest_netns.kernel.netlink.request import Request
 
@@ -24,6 +24,7 @@ _BATCH_BYTES = 1 << 16  # the kernel works a send off in one go; stay under the 
 _BATCH_REQUESTS = 128  # so that the default receive buffer (208 KiB) takes an error for each
 _ALWAYS_FIT = 16  # requests that need not be measured
 _DUMP_TRIES = 10
+_CLOSE_PATIENCE = 1.0  # seconds for whoever waits for an answer; the kernel gives it at once
 
 T = TypeVar("T")
 
@@ -64,8 +65,13 @@ class NetlinkSocket:
         return self._socket.fileno()
 
     def close(self) -> None:
-        """Close the socket; idempotent."""
-        self._socket.close()
+        """Close the socket, once nobody waits for an answer; idempotent."""
+        got = self._lock.acquire(timeout=_CLOSE_PATIENCE)
+        try:
+            self._socket.close()
+        finally:
+            if got:
+                self._lock.release()
 
     def request(self, *requests: Request) -> None:
         """Have the kernel carry out all requests, in order.
@@ -180,6 +186,8 @@ class NetlinkSocket:
         try:
             self._socket.send(data)
         except OSError as error:
+            if self._socket.fileno() < 0:
+                raise LabClosedError(self.namespace) from None
             raise KernelError(request.action, error.errno or errno.EIO, namespace=self.namespace) from error
 
     def _replies(self, first: int) -> Iterator[wire.Message]:

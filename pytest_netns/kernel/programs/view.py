@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from pytest_netns.errors import KernelError, NetnsError
+from pytest_netns.errors import KernelError, LabClosedError, NetnsError
 from pytest_netns.kernel.netlink import rtaddresses
 from pytest_netns.kernel.netlink.socket import NetlinkSocket
 from pytest_netns.kernel.programs import mounts, supervision
@@ -44,6 +44,8 @@ class View:
         self._parts = supervision.parts_of(self.init)
         self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
         self._discarded = False
+        self._closing = threading.Lock()
+        self._closed = False
         self._mounts = -1
         self._mounts_lock = threading.Lock()
         self._addresses: NetlinkSocket | None = None
@@ -71,12 +73,16 @@ class View:
         """Run a function on the thread that starts programs; it must not start threads.
 
         Raises:
+            LabClosedError: another thread has closed the lab.
             NetnsError: the namespace's init was killed.
         """
-        if self.init.has_ended():
+        if not self._closed and self.init.has_ended():
             raise self.init_dead()
         job = _Job(function)
-        self._jobs.put(job)
+        with self._closing:
+            if self._closed:
+                raise LabClosedError(self._namespace.name)
+            self._jobs.put(job)
         try:
             return job.result()
         except OSError as error:
@@ -137,7 +143,9 @@ class View:
     def close(self) -> None:
         """Kill every process inside, and wait until the thread has left; processes of ours still have to be reaped."""
         supervision.kill(self.init.pidfd, signal.SIGKILL)
-        self._jobs.put(None)
+        with self._closing:
+            self._closed = True
+            self._jobs.put(None)
         if self._thread.is_alive():
             self._thread.join()
         mounts, self._mounts = self._mounts, -1

@@ -14,7 +14,7 @@ import time
 import weakref
 from collections.abc import Callable
 
-from pytest_netns.errors import KernelError, NetnsError, UnavailableError
+from pytest_netns.errors import KernelError, LabClosedError, UnavailableError
 from pytest_netns.kernel.netlink import rtlinks
 from pytest_netns.kernel.netlink.socket import NetlinkSocket
 from pytest_netns.kernel.spaces import sysctls
@@ -107,10 +107,10 @@ class NetworkNamespace:
         """Itself, while it is open.
 
         Raises:
-            NetnsError: its lab is closed.
+            LabClosedError: its lab is closed.
         """
         if self.fd < 0:
-            raise NetnsError(f"cannot use namespace {self.name!r}: its lab is closed; use it while the lab is open")
+            raise LabClosedError(self.name)
         return self
 
     def entered(self) -> Stay:
@@ -121,9 +121,7 @@ class NetworkNamespace:
         """Move the calling thread inside."""
         with self._lock:
             if self.fd < 0:
-                raise NetnsError(
-                    f"cannot enter namespace {self.name!r}: its lab is closed; use it while the lab is open"
-                )
+                raise LabClosedError(self.name)
             try:
                 syscalls.setns(self.fd, syscalls.CLONE_NEWNET)
             except OSError as error:
