@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # on a busy machine that much takes longer, but not forever.
 PATIENCE, PATIENCE_WHOLE = 0.1, 1.0
 _BUSY = 10
+_SHOWN_CONNECTIONS = 200
 
 Found = TypeVar("Found")
 Otherwise = TypeVar("Otherwise")
@@ -166,7 +167,8 @@ def _add_rules(look: _Look, before: snapshot.Snapshot | None, *, whole: bool) ->
 
 
 def _tracked(namespace: Namespace) -> tuple[str, ...]:
-    return tuple(map(str, conntrack.tracked_connections(namespace._kernel)))
+    connections, more = conntrack.tracked_connections(namespace._kernel, _SHOWN_CONNECTIONS)
+    return (*map(str, connections), *([f"and {more} more"] if more else []))
 
 
 def services(lab: Lab) -> Iterator[ServiceState]:

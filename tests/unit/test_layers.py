@@ -22,7 +22,7 @@ ROOMS: dict[str, set[str]] = {
     "drawing": {"topology", "parts", "values", "explaining/state"},
     "kernel": set(),
     "kernel/system": set(),
-    "kernel/netlink": {"kernel/system"},
+    "kernel/netlink": {"kernel/system", "values"},
     "kernel/nft": {"kernel/system"},
     "kernel/spaces": {"kernel/system", "kernel/netlink", "kernel/nft"},
     "kernel/programs": {"kernel/system", "kernel/netlink", "kernel/spaces"},

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import ipaddress
 import struct
 from dataclasses import dataclass
+from typing import Any
 
-from pytest_netns.kernel.netlink import wire
+from pytest_netns.kernel.netlink import messages
 from pytest_netns.kernel.netlink.request import Request
 from pytest_netns.kernel.netlink.socket import NETLINK_NETFILTER, NetlinkSocket
 from pytest_netns.kernel.spaces import sysctls
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
 
 _NFNL_SUBSYS_CTNETLINK, _IPCTNL_MSG_CT_GET = 1, 1
-_HEADER_SIZE = 4  # struct nfgenmsg
-# linux/netfilter/nfnetlink_conntrack.h
-_CTA_TUPLE_ORIG, _CTA_TUPLE_REPLY, _CTA_PROTOINFO = 1, 2, 4
-_CTA_TUPLE_IP, _CTA_TUPLE_PROTO = 1, 2
-_CTA_PROTO_NUM, _CTA_PROTO_SRC_PORT, _CTA_PROTO_DST_PORT = 1, 2, 3
-_CTA_PROTOINFO_TCP, _CTA_PROTOINFO_TCP_STATE = 1, 1
 _PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6", 132: "sctp"}
 _TCP_STATES = [
     "none",
@@ -60,8 +54,14 @@ class TrackedConnection:
         return " ".join(filter(None, (self.protocol, self.state, f"{self.original},", "replies", str(self.reply))))
 
 
-def tracked_connections(namespace: NetworkNamespace) -> list[TrackedConnection]:
-    """All connections tracked in a namespace, IPv4 and IPv6.
+def tracked_connections(namespace: NetworkNamespace, at_most: int) -> tuple[list[TrackedConnection], int]:
+    """The connections tracked in a namespace, IPv4 and IPv6.
+
+    Args:
+        at_most: how many to tell; each takes about 0.5 ms to decode.
+
+    Returns:
+        The connections, and how many more there are.
 
     Raises:
         KernelError: this kernel does not tell of them.
@@ -69,14 +69,15 @@ def tracked_connections(namespace: NetworkNamespace) -> list[TrackedConnection]:
     with namespace.entered():
         # A dump walks the table of the whole machine, 8 ms even where this namespace has nothing in it.
         if _count_here() == "0":
-            return []
+            return [], 0
         netlink = NetlinkSocket(namespace.name, NETLINK_NETFILTER)
     try:
         kind = _NFNL_SUBSYS_CTNETLINK << 8 | _IPCTNL_MSG_CT_GET
         request = Request(("list tracked connections",), kind, struct.pack("=BBH", 0, 0, 0))
-        return netlink.dump(request, parse)
+        found = netlink.dump(request, bytes)
     finally:
         netlink.close()
+    return [parse(body) for body in found[:at_most]], max(len(found) - at_most, 0)
 
 
 def _count_here() -> str:
@@ -88,23 +89,19 @@ def _count_here() -> str:
 
 def parse(body: bytes) -> TrackedConnection:
     """An IPCTNL_MSG_CT_NEW message."""
-    attributes = wire.attributes(body, _HEADER_SIZE)
-    number, original = _direction(attributes[_CTA_TUPLE_ORIG])
-    _, reply = _direction(attributes[_CTA_TUPLE_REPLY])
-    tcp = wire.attributes(wire.attributes(attributes.get(_CTA_PROTOINFO, b"")).get(_CTA_PROTOINFO_TCP, b""))
-    state = tcp.get(_CTA_PROTOINFO_TCP_STATE)
-    named = "" if state is None else _TCP_STATES[state[0]] if state[0] < len(_TCP_STATES) else str(state[0])
-    return TrackedConnection(_PROTOCOLS.get(number, str(number)), named, original, reply)
+    found = messages.read("connection", body)
+    state = found.get("protoinfo", {}).get("tcp", {}).get("state")
+    named = "" if state is None else _TCP_STATES[state] if state < len(_TCP_STATES) else str(state)
+    original, reply = found["tuple_orig"], found["tuple_reply"]
+    number = original["proto"]["num"]
+    return TrackedConnection(_PROTOCOLS.get(number, str(number)), named, _direction(original), _direction(reply))
 
 
-def _direction(data: bytes) -> tuple[int, Direction]:
-    parts = wire.attributes(data)
-    # Source is 1 (IPv4) or 3 (IPv6), destination 2 or 4.
-    addresses = wire.attributes(parts[_CTA_TUPLE_IP])
-    source, destination = (ipaddress.ip_address(addresses[number]) for number in sorted(addresses)[:2])
-    protocol = wire.attributes(parts[_CTA_TUPLE_PROTO])
-    ports = [int.from_bytes(protocol.get(number, b""), "big") for number in (_CTA_PROTO_SRC_PORT, _CTA_PROTO_DST_PORT)]
-    return protocol[_CTA_PROTO_NUM][0], Direction(str(source), str(destination), *ports)
+def _direction(found: dict[str, dict[str, Any]]) -> Direction:
+    address, protocol = found["ip"], found["proto"]
+    version = "v4" if "v4_src" in address else "v6"
+    ports = protocol.get("src_port", 0), protocol.get("dst_port", 0)
+    return Direction(address[f"{version}_src"], address[f"{version}_dst"], *ports)
 
 
 def _endpoint(address: str, port: int) -> str:

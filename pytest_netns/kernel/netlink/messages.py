@@ -1,0 +1,190 @@
+"""Bodies of messages made and read with pyroute2's message classes: all but what every test needs, which `wire` has.
+
+The only module that imports pyroute2, at its first use: that takes about 50 ms. Names of attributes are pyroute2's, in lower
+case and without their prefix: ``vlan_id`` or ``id`` for ``IFLA_VLAN_ID``. pyroute2 drops unknown ones in silence, so all are
+checked against its classes' tables here.
+"""
+
+from __future__ import annotations
+
+import functools
+import struct
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pytest_netns.errors import InvalidTopologyError
+from pytest_netns.values.choices import suggest
+
+_HEADER_SIZE = 16  # a netlink header, which pyroute2's classes begin with
+_HEADER = struct.Struct("=IHHII")
+
+
+def body(message: str, fields: Mapping[str, Any], attributes: Mapping[str, Any]) -> bytes:
+    """What follows the header of a message.
+
+    Args:
+        message: ``"link"``, ``"rule"``, ``"route"``, ``"neighbour"``, ``"queue"``, ``"connection"`` or ``"wireguard"``.
+        fields: its fixed part, by pyroute2's names of fields; 0 where left out.
+        attributes: by name; one that holds others is a mapping, several of one kind are a list.
+
+    Raises:
+        InvalidTopologyError: there is no such attribute.
+    """
+    made = _classes()[message]()
+    for name, value in fields.items():
+        made[name] = value
+    made["attrs"] = _attributes(type(made), attributes, fields)
+    made.encode()
+    return bytes(made.data[_HEADER_SIZE:])
+
+
+def read(message: str, body: bytes) -> dict[str, Any]:
+    """The fields and attributes of a body, by the same names."""
+    header = _HEADER.pack(_HEADER_SIZE + len(body), 0, 0, 0, 0)
+    found = _classes()[message](header + body)
+    found.decode()
+    return _decoded(found)
+
+
+def link_options(kind: str) -> tuple[str, ...]:
+    """The names of the options that a kind of interface has."""
+    options = _classes()["link"].ifinfo.data_map.get(kind)
+    return () if options is None else tuple(sorted({_short(options, name) for name in _table(options)}))
+
+
+def link_kinds() -> tuple[str, ...]:
+    """The kinds of interfaces that have options."""
+    return tuple(sorted(_classes()["link"].ifinfo.data_map))
+
+
+@functools.cache
+def _classes() -> dict[str, Any]:
+    from pyroute2.netlink.generic.wireguard import wgmsg
+    from pyroute2.netlink.nfnetlink.nfctsocket import nfct_msg
+    from pyroute2.netlink.rtnl.fibmsg import fibmsg
+    from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
+    from pyroute2.netlink.rtnl.ndmsg import ndmsg
+    from pyroute2.netlink.rtnl.rtmsg import rtmsg
+    from pyroute2.netlink.rtnl.tcmsg import tcmsg
+
+    return {
+        "link": ifinfmsg,
+        "rule": fibmsg,
+        "route": rtmsg,
+        "neighbour": ndmsg,
+        "queue": tcmsg,
+        "connection": nfct_msg,
+        "wireguard": wgmsg,
+    }
+
+
+# -- making ----------------------------------------------------------------------------------------
+
+
+def _attributes(class_: Any, given: Mapping[str, Any], fields: Mapping[str, Any]) -> list[list[Any]]:
+    """The attributes as pyroute2 wants them, in the order of its table: what decides how others are read comes first."""
+    table, names = _table(class_), _names(class_)
+    chosen: dict[str, Any] = {}
+    for name, value in given.items():
+        if name.lower() not in names:
+            raise _unknown(name, (_short(class_, each) for each in table))
+        chosen[names[name.lower()]] = value
+    made: list[list[Any]] = []
+    for name in sorted(chosen, key=list(table).index):
+        class_of_value = _class_of(class_, table[name], chosen, fields)
+        several = isinstance(chosen[name], list) and not table[name].startswith("*")
+        made += [[name, _value(class_of_value, each)] for each in (chosen[name] if several else [chosen[name]])]
+    return made
+
+
+def _value(class_: Any, value: Any) -> Any:
+    if isinstance(value, list):
+        return [_value(class_, each) for each in value]
+    if not isinstance(value, Mapping) or class_ is None:
+        return value
+    fields = {name for name, *_ in class_.fields}
+    own = {name: each for name, each in value.items() if name in fields}
+    others = {name: each for name, each in value.items() if name not in fields}
+    if not _has_table(class_):
+        if others:
+            raise _unknown(next(iter(others)), fields)
+        return own
+    return {**own, "attrs": _attributes(class_, others, own)}
+
+
+def _class_of(class_: Any, type_: str, given: Mapping[str, Any], fields: Mapping[str, Any]) -> Any:
+    """The class of an attribute that holds others; for some it follows from another attribute or field."""
+    if type_ == "info_data":
+        return class_.data_map.get(given["IFLA_INFO_KIND"])
+    if type_ == "info_slave_data":
+        return {"bridge": class_.bridge_slave_data, "bond": class_.bond_slave_data}.get(given["IFLA_INFO_SLAVE_KIND"])
+    if type_ == "get_options":
+        return _queue_options(given["TCA_KIND"])
+    if type_ == "af_spec":
+        return class_.af_spec_bridge if fields.get("family") else class_.af_spec_inet
+    found = getattr(class_, type_.lstrip("*"), None)
+    return found if isinstance(found, type) else None
+
+
+def _queue_options(kind: str) -> Any:
+    from pyroute2.netlink.rtnl.tcmsg import plugins
+
+    return plugins[kind].options
+
+
+# -- reading ---------------------------------------------------------------------------------------
+
+
+def _decoded(found: Any) -> dict[str, Any]:
+    fields = {name for name, *_ in type(found).fields}
+    values = {name: found[name] for name in fields if name in found}
+    for name, value in found.get("attrs", ()):
+        values[_short(type(found), name)] = _plain(value)
+    return values
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return _decoded(value) if hasattr(value, "nla_map") and "attrs" in value else value
+
+
+# -- names -----------------------------------------------------------------------------------------
+
+
+def _has_table(class_: Any) -> bool:
+    return bool(getattr(class_, "nla_map", ()))
+
+
+@functools.cache
+def _table(class_: Any) -> dict[str, str]:
+    """The attributes of a class, with the name of what each holds."""
+    entries = class_.nla_map.values() if isinstance(class_.nla_map, Mapping) else class_.nla_map
+    pairs = ([each for each in entry if isinstance(each, str)] for entry in entries)
+    return {name: type_ for name, type_, *_ in pairs if type_ != "none"}
+
+
+@functools.cache
+def _names(class_: Any) -> dict[str, str]:
+    """What each attribute may be called."""
+    common = _prefix(class_)
+    found = {name.removeprefix(common).lower(): name for name in _table(class_)}
+    found |= {_short(class_, name): name for name in _table(class_)}
+    return found | {name.lower(): name for name in _table(class_)}
+
+
+@functools.cache
+def _prefix(class_: Any) -> str:
+    """What all names of a table begin with."""
+    first, last = min(_table(class_)), max(_table(class_))
+    common = next((n for n, pair in enumerate(zip(first, last, strict=False)) if len(set(pair)) > 1), len(first))
+    return first[: first.rfind("_", 0, common) + 1]
+
+
+def _short(class_: Any, name: str) -> str:
+    prefix = getattr(class_, "prefix", "") or _prefix(class_)
+    return name.removeprefix(prefix).lower()
+
+
+def _unknown(name: str, valid: Iterable[str]) -> InvalidTopologyError:
+    return InvalidTopologyError(f"cannot use option {name!r}: {suggest(name, sorted(valid))}")
