@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address
@@ -15,7 +16,7 @@ from pytest_netns.kernel.programs.view import View
 from pytest_netns.kernel.spaces.netns import LOOPBACK_INDEX, NetworkNamespace
 from pytest_netns.values import IPAddress, IPInterface
 
-_LOCALHOST = (("127.0.0.1", ("localhost",)), ("::1", ("localhost",)))
+_LOCALHOST = ("127.0.0.1", "::1")
 _MAX_RESOLVERS = 3  # the C library reads no more, resolv.conf(5)
 
 
@@ -63,15 +64,18 @@ class Member:
 
     Attributes:
         kernel: the namespace.
+        hostname: the host name its programs see; empty for the namespace's name.
         resolvers: the name servers asked there.
     """
 
-    def __init__(self, kernel: NetworkNamespace) -> None:
+    def __init__(self, kernel: NetworkNamespace, hostname: str) -> None:
         self.kernel = kernel
+        self.hostname = hostname
         self.resolvers: tuple[IPAddress, ...] = ()
         self.addresses: list[IPInterface] = []
         self.view: View | None = None  # where programs can run: what they see of files
         self.written = -1  # the version its files have; -1 before they were written for the first time
+        self.outside: object = None  # what the machine had for names when that was looked at last
 
 
 class Hosts:
@@ -83,6 +87,7 @@ class Hosts:
 
     def __init__(self) -> None:
         self._members: dict[str, Member] = {}
+        self._descriptors: dict[str, int] = {}  # never changed in place: views compare it with what they have
         self._readers: list[Member] = []  # those in which something can run
         self._hostnames: dict[str, str | IPAddress] = {}
         self._stale: set[Member] = set()
@@ -90,17 +95,22 @@ class Hosts:
         self._held = False
         self._lock = threading.RLock()
 
-    def add_namespace(self, kernel: NetworkNamespace) -> None:
-        """Have a namespace known by its name."""
+    def check_hostname(self, hostname: str) -> None:
+        """Refuse a host name that is invalid, or leads to another namespace."""
+        values.parse_hostname(hostname)
+        if hostname in self._members or any(each.hostname == hostname for each in self._members.values()):
+            raise InvalidTopologyError(f"cannot add host name {hostname!r}: a namespace of this lab has that name")
+
+    def add_namespace(self, kernel: NetworkNamespace, hostname: str = "") -> None:
+        """Have a namespace known by its name, and by its host name if that is another one."""
         with self._lock:
-            self._members[kernel.name] = Member(kernel)
+            self._members[kernel.name] = Member(kernel, hostname)
+            self._descriptors = {**self._descriptors, kernel.name: kernel.fd}
         self.changed(kernel.name)
 
     def add(self, hostname: str, target: str | IPAddress) -> None:
         """Have a host name lead to a namespace, given by its name, or to an address."""
-        values.parse_hostname(hostname)
-        if hostname in self._members:
-            raise InvalidTopologyError(f"cannot add host name {hostname!r}: a namespace of this lab has that name")
+        self.check_hostname(hostname)
         with self._lock:
             self._hostnames[hostname] = target
             self._version += 1
@@ -129,8 +139,14 @@ class Hosts:
             if member.view is not view:
                 if member.view is None:
                     self._readers.append(member)
-                member.view, member.written = view, -1
+                member.view, member.written, member.outside = view, -1, mounts.names_outside()
+                if member.hostname:
+                    view.set_hostname(member.hostname)
+            elif (outside := mounts.names_outside()) != member.outside:
+                view.restore_names()
+                member.outside = outside
             self._write(member, view)
+            view.list_namespaces(self._descriptors)
 
     def resolvers(self, name: str) -> tuple[IPAddress, ...]:
         """The name servers of a namespace."""
@@ -170,19 +186,38 @@ class Hosts:
         member.written = self._version
 
     def _lines(self, viewer: Member) -> Iterator[tuple[str, Sequence[str]]]:
-        yield from _LOCALHOST
-        aliases: dict[str | IPAddress, list[str]] = {}
-        for hostname, target in self._hostnames.items():
-            aliases.setdefault(target, []).append(hostname)
-        for name, member in self._members.items():
+        """Each further name has a line of its own, since the first name of a line is the canonical one of all of them."""
+        yield from self._localhost()
+        for member in self._members.values():
             found: list[object] = list(best_addresses(viewer.addresses, member.addresses))
             if not found and member is viewer:
                 found.append("127.0.0.1")
+            further = [name for name, target in self._hostnames.items() if target == member.kernel.name]
+            names = self._own_names(member, further)
             for address in found:
-                yield str(address), (name, *aliases.get(name, ()))
-        for target, hostnames in aliases.items():
+                yield str(address), names
+                yield from ((str(address), (name,)) for name in further if name not in names)
+        for name, target in self._hostnames.items():
             if isinstance(target, IPv4Address | IPv6Address):
-                yield str(target), hostnames
+                yield str(target), (name,)
+
+    def _localhost(self) -> Iterator[tuple[str, Sequence[str]]]:
+        """The machine's own name too: Python code in the test's own process asks for it, by way of `gethostname`."""
+        machine = os.uname().nodename
+        known = {*self._members, *self._hostnames, *(each.hostname for each in self._members.values())}
+        own = (machine,) if values.HOSTNAME_PATTERN.fullmatch(machine) and machine not in known else ()
+        for address in _LOCALHOST:
+            yield address, ("localhost", *own)
+
+    def _own_names(self, member: Member, further: Sequence[str]) -> tuple[str, ...]:
+        """The names of a namespace itself, the full one first, as hosts(5) has them: ``red.example.com red``."""
+        name = member.kernel.name
+        full = [each for each in further if each.startswith(f"{name}.")]
+        if not member.hostname:
+            return (*full, name)
+        short = member.hostname.partition(".")[0]
+        taken = short in self._members or short in self._hostnames
+        return tuple(dict.fromkeys((member.hostname, *full, *(() if taken else (short,)), name)))
 
     def _read_stale(self) -> None:
         for member in self._readers:

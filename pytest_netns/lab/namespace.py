@@ -41,7 +41,7 @@ class Namespace:
     """An isolated network of a lab; made by `Lab.add_namespace`.
 
     Attributes:
-        name: 1 to 15 characters; programs inside see it as their host name.
+        name: 1 to 63 characters; programs inside see it as their host name, unless they are given another.
         programs: everything that runs in it.
         links: its interfaces, as the plugin itself knows them.
     """

@@ -182,11 +182,11 @@ def _flat(items: Iterable[tuple[object, object]], before: str = "") -> Iterator[
             yield f"{before}{name}" if before else name, value
 
 
-_NAME = values.NAME_PATTERN.pattern
+_NAME, _INTERFACE = values.NAME_PATTERN.pattern, values.INTERFACE_NAME_PATTERN.pattern
 
 NAMESPACE = _text(values.parse_name, "red", pattern=_NAME)
-INTERFACE_NAME = _text(values.parse_interface_name, "veth-red", pattern=_NAME)
-DEVICE = _text(lambda value: values.parse_name(value, "interface"), "eth0", pattern=_NAME)
+INTERFACE_NAME = _text(values.parse_interface_name, "veth-red", pattern=_INTERFACE)
+DEVICE = _text(values.parse_device_name, "eth0", pattern=_INTERFACE)
 HOSTNAME = _text(values.parse_hostname, "api.example.com")
 INTERFACE_ADDRESS = _text(values.parse_interface_address, "192.168.15.1/24", "fd00::1/64")
 ADDRESS = _text(values.parse_address, "192.168.15.5", "fd00::5")

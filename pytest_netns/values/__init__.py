@@ -23,10 +23,12 @@ from pytest_netns.values.addresses import (
 from pytest_netns.values.choices import PROTOCOLS, SUGGESTED, parse_choice, parse_protocol, suggest
 from pytest_netns.values.names import (
     HOSTNAME_PATTERN,
+    INTERFACE_NAME_PATTERN,
     MAX_NAME,
     NAME_PATTERN,
     RESERVED_INTERFACE_NAMES,
     SYSCTL_PATTERN,
+    parse_device_name,
     parse_hostname,
     parse_interface_name,
     parse_name,
@@ -37,6 +39,7 @@ from pytest_netns.values.targets import Target, parse_gateway, parse_port, parse
 
 __all__ = [
     "HOSTNAME_PATTERN",
+    "INTERFACE_NAME_PATTERN",
     "IPAddress",
     "IPInterface",
     "IPNetwork",
@@ -59,6 +62,7 @@ __all__ = [
     "parse_interface_name",
     "parse_mac",
     "parse_mtu",
+    "parse_device_name",
     "parse_name",
     "parse_network",
     "parse_port",

@@ -9,7 +9,9 @@ from pytest_netns.errors import InvalidTopologyError
 # Interface names are at most 15 bytes (IFNAMSIZ - 1, netdevice(7)); the kernel would also take names such as
 # "$(id)" or "-x" and expands "a%d", so the allowed characters are narrower than the kernel's.
 MAX_NAME = 15
-NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
+INTERFACE_NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
+# A namespace's name is its programs' host name: at most 63 characters, as a label of a domain name, RFC 1035.
+NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 # "lo" is there already; the other two are directories of /proc/sys/net/*/conf, so the kernel refuses them.
 RESERVED_INTERFACE_NAMES = ("lo", "all", "default")
 HOSTNAME_PATTERN = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}))*")
@@ -17,18 +19,30 @@ HOSTNAME_PATTERN = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(
 SYSCTL_PATTERN = re.compile(r"net([./][A-Za-z0-9_:-][A-Za-z0-9_.:-]*)+")
 
 
-def parse_name(value: object, what: str = "namespace") -> str:
-    """A valid name of a namespace or interface, unchanged."""
+def parse_name(value: object) -> str:
+    """A valid name of a namespace, unchanged."""
     if isinstance(value, str) and NAME_PATTERN.fullmatch(value):
         return value
-    raise InvalidTopologyError(
-        f"cannot use {value!r} as {what} name: a name has 1 to 15 characters out of A-Z a-z 0-9 _ . - and starts with a letter or digit"
+    raise _invalid_name(value, "namespace", 63)
+
+
+def parse_device_name(value: object) -> str:
+    """A valid name of an interface, unchanged; it may be one that every namespace has."""
+    if isinstance(value, str) and INTERFACE_NAME_PATTERN.fullmatch(value):
+        return value
+    raise _invalid_name(value, "interface", MAX_NAME)
+
+
+def _invalid_name(value: object, what: str, longest: int) -> InvalidTopologyError:
+    return InvalidTopologyError(
+        f"cannot use {value!r} as {what} name: a name has 1 to {longest} characters out of A-Z a-z 0-9 _ . - "
+        "and starts with a letter or digit"
     )
 
 
 def parse_interface_name(value: object) -> str:
     """A valid name of an interface yet to be made, unchanged."""
-    name = parse_name(value, "interface")
+    name = parse_device_name(value)
     if name in RESERVED_INTERFACE_NAMES:
         raise InvalidTopologyError(f"cannot use {value!r} as interface name: the kernel keeps that name for itself")
     return name

@@ -132,7 +132,7 @@ def test_inline(netns):
         ("'pair', enter='bleu'", "*cannot find namespace 'bleu' in this lab: *did you mean 'blue'*"),
         ("'no.toml'", "*cannot read topology 'no.toml': no such file in *"),
         ("5", "*cannot use 5 as topology: *"),
-        ("namespaces=['a/b'], subnet='10.0.0.0/24'", "*'a/b'*1 to 15 characters*"),
+        ("namespaces=['a/b'], subnet='10.0.0.0/24'", "*'a/b'*1 to 63 characters*"),
     ],
 )
 def test_bad_marker_arguments(pytester: pytest.Pytester, marker: str, hint: str) -> None:

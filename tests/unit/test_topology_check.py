@@ -55,7 +55,7 @@ def route(rest: str) -> str:
         ("[[veths]]\nends = [{ namespace = 'a' }]", "veths[0].ends", "a veth pair has 2"),
         ("[[veths]]\nsubnet = '10.0.0.0/24'", "veths[0].ends", "a veth pair has 2"),
         # values
-        (bridge("namespace = 'r d'"), "bridges[0].ports[0].namespace", "1 to 15 characters"),
+        (bridge("namespace = 'r d'"), "bridges[0].ports[0].namespace", "1 to 63 characters"),
         (bridge("namespace = 'red', address = '10.0.0.1'"), "bridges[0].ports[0].address", "prefix length"),
         (bridge("namespace = 'red', address = ['10.0.0.1/24', 7]"), "bridges[0].ports[0].address[1]", "cannot use 7"),
         (bridge("namespace = 'red', mtu = 67"), "bridges[0].ports[0].mtu", "68 to 65535"),

@@ -78,9 +78,10 @@ def test_targets_survive_being_written(host: values.IPAddress | str, port: int |
 @pytest.mark.parametrize(
     ("parse", "value", "hint"),
     [
-        (values.parse_name, "sixteen-letters-", "1 to 15 characters"),
-        (values.parse_name, "a b", "1 to 15 characters"),
-        (values.parse_name, "$(id)", "1 to 15 characters"),
+        (values.parse_device_name, "sixteen-letters-", "1 to 15 characters"),
+        (values.parse_name, "a" * 64, "1 to 63 characters"),
+        (values.parse_name, "a b", "1 to 63 characters"),
+        (values.parse_name, "$(id)", "1 to 63 characters"),
         (values.parse_interface_name, "lo", "the kernel keeps"),
         (values.parse_interface_name, "default", "the kernel keeps"),
         (values.parse_interface_address, "192.168.15.1", "prefix length"),

@@ -6,7 +6,9 @@ Standard library only: the supervisor runs this file outside of the package, see
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+from collections.abc import Mapping
 
 if __package__:
     from pytest_netns.kernel.system import syscalls
@@ -14,6 +16,12 @@ else:
     import syscalls  # type: ignore[import-not-found, no-redef]
 
 NAMES_HEADER = "# This namespace's own, written by pytest-netns.\n"  # of the files in /etc that may be overwritten
+NETNS_DIRECTORY = "/run/netns"  # where ip-netns(8) keeps its names
+# Descriptors that an init keeps open, so that they have a path below /proc as long as it lives:
+FILES_FD = 100  # the directory of this view's own files, which no path leads to
+PEERS_FD = 101  # pytest's /proc/PID/fd, with its descriptors of network namespaces
+_ORIGINAL = ".machine"  # where a directory that has been replaced shows what the machine has there
+_NAME_FILES = ("hosts", "resolv.conf", "nsswitch.conf")
 
 
 def make_view(name: str) -> list[str]:
@@ -36,12 +44,15 @@ def make_view(name: str) -> list[str]:
     # Mounts made outside later still arrive (slave); what is mounted here never leaves.
     if not attempt("mount namespace", (syscalls.mount, "", "/", "", syscalls.MS_REC | syscalls.MS_SLAVE)):
         return lacks
+    _share_mounts()
     flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
     # The files' tmpfs is mounted where /sys is going to hide it: taking it away again would cost 3 ms (RCU).
     cgroups = os.open("/sys/fs/cgroup", os.O_PATH | os.O_CLOEXEC) if os.path.isdir("/sys/fs/cgroup") else -1
     files = attempt("own /etc/hosts", (syscalls.mount, "tmpfs", "/sys", "tmpfs", flags, "mode=755"))
     if files:
         attempt("own /etc/hosts", (mount_names, "/sys"))
+        attempt(f"own {NETNS_DIRECTORY}", (mount_netns_directory, "/sys"))
+        _keep_open("/sys", FILES_FD)
     flags |= syscalls.MS_NOEXEC
     attempt("own /proc", (syscalls.mount, "proc", "/proc", "proc", flags))
     if attempt("own /sys", (syscalls.mount, "sysfs", "/sys", "sysfs", flags)):
@@ -56,25 +67,81 @@ def make_view(name: str) -> list[str]:
     return lacks
 
 
+def _share_mounts() -> None:
+    """What a program mounts is seen by Python code, which has a copy of these mounts, and the other way round.
+
+    Not so below /proc, of which the copy has another one.
+    """
+    with contextlib.suppress(OSError):
+        syscalls.mount("", "/", "", syscalls.MS_REC | syscalls.MS_SHARED)
+        syscalls.mount("", "/proc", "", syscalls.MS_SLAVE)
+
+
+def _keep_open(path: str, number: int) -> None:
+    """Open a directory as a certain descriptor."""
+    fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    os.dup2(fd, number, inheritable=False)
+    os.close(fd)
+
+
+def keep_peers(pid: int) -> None:
+    """Open the descriptors of pytest; what is forked from now on has this one too."""
+    with contextlib.suppress(OSError):
+        _keep_open(f"/proc/{pid}/fd", PEERS_FD)
+
+
+def close_others() -> None:
+    """Close all descriptors but the standard ones and those to be kept."""
+    os.closerange(3, FILES_FD)
+    os.closerange(PEERS_FD + 1, 1 << 16)
+
+
+# -- names -----------------------------------------------------------------------------------------
+
+
 def mount_names(directory: str) -> None:
     """Own /etc/hosts, /etc/resolv.conf and /etc/nsswitch.conf, from files in a directory nobody else sees.
 
     nss-resolve and nscd are asked over unix sockets, which a network namespace does not isolate: the name services are
     reduced to files and DNS, and nscd's directory is hidden.
     """
-    services = ["hosts: files dns\n"]
-    with contextlib.suppress(OSError), open("/etc/nsswitch.conf", encoding="utf-8") as original:
-        services += [line for line in original if not line.startswith("hosts:")]
+    services = [b"hosts: files dns\n"]
+    with contextlib.suppress(OSError), open("/etc/nsswitch.conf", "rb") as original:  # comments may be in any encoding
+        services += [line for line in original if not line.startswith(b"hosts:")]
     hosts = f"{NAMES_HEADER}127.0.0.1 localhost\n::1 localhost\n"
-    contents = {"hosts": hosts, "resolv.conf": NAMES_HEADER, "nsswitch.conf": "".join(services)}
-    for name, content in contents.items():
-        with open(f"{directory}/{name}", "w", encoding="utf-8") as file:
+    contents = (hosts.encode(), NAMES_HEADER.encode(), b"".join(services))
+    for name, content in zip(_NAME_FILES, contents, strict=True):
+        with open(f"{directory}/{name}", "wb") as file:
             file.write(content)
         if os.path.exists(f"/etc/{name}"):
             syscalls.mount(f"{directory}/{name}", f"/etc/{name}", "", syscalls.MS_BIND)
     if os.path.isdir("/run/nscd"):
         os.mkdir(f"{directory}/nscd")
         syscalls.mount(f"{directory}/nscd", "/run/nscd", "", syscalls.MS_BIND)
+
+
+def names_outside() -> tuple[tuple[int, int], ...]:
+    """Which files the machine has for names: where one is replaced, a view's own is no longer mounted on it."""
+    found = []
+    for name in _NAME_FILES:
+        try:
+            status = os.stat(f"/etc/{name}")
+            found.append((status.st_dev, status.st_ino))
+        except OSError:
+            found.append((0, 0))
+    return tuple(found)
+
+
+def restore_names(directory: str) -> None:
+    """Mount the own files again where nothing is mounted: the machine's have been replaced. Run inside."""
+    for name in _NAME_FILES:
+        if not os.path.exists(f"/etc/{name}"):
+            continue
+        try:
+            syscalls.mount("", f"/etc/{name}", "", syscalls.MS_SHARED)  # as it is, if something is mounted here
+        except OSError as error:
+            if error.errno == errno.EINVAL:
+                syscalls.mount(f"{directory}/{name}", f"/etc/{name}", "", syscalls.MS_BIND)
 
 
 def write_own(path: str, text: str) -> bool:
@@ -92,3 +159,53 @@ def write_own(path: str, text: str) -> bool:
         return True
     finally:
         os.close(fd)
+
+
+# -- /run/netns ------------------------------------------------------------------------------------
+
+
+def mount_netns_directory(directory: str) -> None:
+    """An own, empty /run/netns: what `ip netns` makes here stays here."""
+    own = f"{directory}/netns"
+    os.mkdir(own)
+    if not os.path.isdir(NETNS_DIRECTORY):
+        with contextlib.suppress(OSError):  # as `ip netns add` makes it
+            os.mkdir(NETNS_DIRECTORY)
+    if not os.path.isdir(NETNS_DIRECTORY):
+        os.mkdir(f"{directory}/run")
+        replace_directory("/run", f"{directory}/run")
+        os.mkdir(NETNS_DIRECTORY)
+    syscalls.mount(own, NETNS_DIRECTORY, "", syscalls.MS_BIND)
+    # Python code has a list of its own on top, with other paths in it: see View.
+    syscalls.mount("", NETNS_DIRECTORY, "", syscalls.MS_PRIVATE)
+
+
+def replace_directory(path: str, own: str) -> None:
+    """Mount an own directory over one of the machine's, with links to all that is there; so more can be made in it."""
+    status = os.stat(path)
+    with contextlib.suppress(OSError):  # an owner who is not mapped in this user namespace
+        os.chown(own, status.st_uid, status.st_gid)
+    os.chmod(own, status.st_mode & 0o7777)
+    os.mkdir(f"{own}/{_ORIGINAL}")
+    for name in os.listdir(path):
+        link = f"{path}/{name}"
+        os.symlink(os.readlink(link) if os.path.islink(link) else f"{_ORIGINAL}/{name}", f"{own}/{name}")
+    syscalls.mount(path, f"{own}/{_ORIGINAL}", "", syscalls.MS_BIND | syscalls.MS_REC)
+    syscalls.mount(own, path, "", syscalls.MS_BIND | syscalls.MS_REC)
+
+
+def list_namespaces(directory: int, wanted: Mapping[str, str], present: Mapping[str, str]) -> None:
+    """Have a directory list namespaces by name, as links to them.
+
+    Args:
+        directory: a descriptor, such as of /run/netns.
+        wanted: where each name is to lead.
+        present: what was wanted the last time.
+    """
+    for name in present.keys() - wanted.keys():
+        with contextlib.suppress(OSError):
+            os.unlink(name, dir_fd=directory)
+    for name, target in wanted.items():
+        if present.get(name) != target:
+            with contextlib.suppress(FileExistsError):  # a program has made one of that name
+                os.symlink(target, name, dir_fd=directory)

@@ -38,6 +38,7 @@ MAX_MESSAGE = 4096
 def main(arguments: list[str]) -> None:
     """Arguments: descriptors of pytest's pidfd, the control and watch sockets, and a netlink socket; then pidfds of further owners."""
     owner, control_fd, watch_fd, netlink_fd, *controllers = (int(argument) for argument in arguments)
+    os.umask(0o022)  # every user may read what namespaces have for themselves
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
     control = socket.socket(fileno=control_fd)
@@ -48,11 +49,12 @@ def main(arguments: list[str]) -> None:
         syscalls.unshare(syscalls.CLONE_NEWPID)
     except OSError as error:
         lacks.append(f"PID namespace: {error.strerror}")
-    guardian = os.pidfd_open(os.getpid())
+    guardian, pytest = os.pidfd_open(os.getpid()), os.getppid()
     supervisor = os.fork()
     if supervisor == 0:
         watch.close()
         netlink.close()
+        mounts.keep_peers(pytest)
         status = 1
         try:
             control.send("\n".join(["ready", *lacks]).encode())
@@ -161,7 +163,7 @@ def run_init(name: str, namespace: int, ready: int) -> None:
         syscalls.setns(namespace, syscalls.CLONE_NEWNET)
         lacks = mounts.make_view(name)
         os.write(ready, "\n".join(["ready", *lacks]).encode())
-        os.closerange(3, 1 << 16)
+        mounts.close_others()
         look_after_orphans()
     except BaseException as error:
         os.write(ready, f"init: {error}".encode())
