@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_netns.kernel.programs import supervision
+from pytest_netns.kernel.programs import inits
 from pytest_netns.kernel.system import privileges, syscalls
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def _enter_command(namespace: Namespace) -> str:
         init = namespace.programs.spawner().init
     except Exception as error:  # looking must never be what fails
         return f"(cannot be entered: {error})".splitlines()[0]
-    parts = supervision.parts_of(init)
+    parts = inits.parts_of(init)
     options = ["--net", *(option for part, option in _OPTIONS.items() if parts & part)]
     if privileges.in_own_user_namespace():
         # First of all, since it is what gives the right to enter the others.

@@ -49,6 +49,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     session = config.stash[RUN] = Run(options.parse(config))
     workerinput = getattr(config, "workerinput", None)
     if workerinput is not None:
+        session.is_worker = True
         session.inherit(workerinput.get("netns"))
     elif session.settings.mode == "rootless":
         session.go_rootless()

@@ -30,6 +30,7 @@ class Run:
         settings: the options in force.
         leaks: of the namespaces that outlived their test by 5 s, (test, message).
         ready: whether the running test has been found able to use namespaces.
+        is_worker: whether this process is a worker of pytest-xdist; its environment variable is inherited by others too.
         missing: why tests could not run, and what they had to do without: each reason once and in full.
     """
 
@@ -39,6 +40,7 @@ class Run:
         self.leaks: list[tuple[str, str]] = []
         self.missing: list[str] = []
         self.ready = False
+        self.is_worker = False
         self._looked = 0.0
         self._unavailable: UnavailableError | None = None
         self._in_header: UnavailableError | None = None
@@ -165,10 +167,11 @@ class Run:
         for number in (signal.SIGTERM, signal.SIGHUP):
             if interrupts.handler_of(number) == signal.SIG_DFL:
                 interrupts.guard(number, _terminate, signal.SIG_DFL)
-        if is_worker() and not self._watched:
+        if self.is_worker and not self._watched:
             from pytest_netns.kernel.programs import supervision
 
             # Left alone by its controller a worker goes on for many seconds; the watchdog ends it.
+            supervision.end_with(os.getppid())
             supervision.supervisor()
             self._watched = True
 
@@ -250,11 +253,6 @@ class Terminated(KeyboardInterrupt):
 def _terminate(number: int, frame: FrameType | None) -> None:
     __tracebackhide__ = True
     raise Terminated(signal.Signals(number).name)
-
-
-def is_worker() -> bool:
-    """Whether this process is a worker of pytest-xdist."""
-    return "PYTEST_XDIST_WORKER" in os.environ
 
 
 def _is_linux() -> bool:

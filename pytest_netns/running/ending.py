@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from pytest_netns.errors import NetnsError, fails_as
-from pytest_netns.kernel.programs import supervision, sweeping
+from pytest_netns.kernel.programs import inits, sweeping
 from pytest_netns.running import calls, multiprocess, process
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def end_processes(lab: LabPrograms, errors: list[Exception]) -> None:
         item.wait_until(deadline)
     for view in busy:
         view.ask_to_end()  # an init that has nobody left ends by itself; ours had to be reaped first
-        supervision.wait_ended(view.init.pidfd, deadline - time.monotonic())
+        inits.wait_ended(view.init.pidfd, deadline - time.monotonic())
     for view in views:
         view.close()
     sweeping.end_processes(lab.entered, asked, deadline)

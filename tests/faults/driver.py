@@ -60,7 +60,7 @@ def describe(error: BaseException) -> str:
 
 def main() -> None:
     if sys.argv[2] == "supervisor":
-        supervision.supervisor().lacks  # noqa: B018
+        supervision.supervisor().wait_ready()
     python = sys.executable
     if sys.argv[2] == "start of supervisor":
         sys.executable = os.environ["FAULTS_PYTHON"]

@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from pytest_netns import CommandError, Lab, NetnsError, Process
-from pytest_netns.kernel.programs import supervision
+from pytest_netns.kernel.programs import inits, supervision
 from tests.faults.trial import below, children
 
 SLEEP = ["sleep", "1000"]
@@ -365,7 +365,7 @@ def test_supervisor_killed(victim: str) -> None:
         init = red.programs.spawner().init
         os.kill(watchdog if victim == "watchdog" else inner(watchdog), signal.SIGKILL)
         assert sleeper.wait() == -signal.SIGKILL
-        assert supervision.wait_ended(init.pidfd, 5)
+        assert inits.wait_ended(init.pidfd, 5)
         with pytest.raises(NetnsError, match=rf"\(PID {init.pid}\) has died, because the supervisor process"):
             red.run("true")
         assert lab.add_namespace("blue").run("hostname").stdout == "blue\n"
@@ -411,7 +411,7 @@ def test_a_start_that_is_refused_leaves_no_descriptor(lab: Lab, monkeypatch: pyt
             raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
         return pidfd_open(pid)
 
-    monkeypatch.setenv("PYTEST_XDIST_WORKER", "gw0")
+    monkeypatch.setattr(supervision, "_controllers", [os.getppid()])
     before = os.listdir("/proc/self/fd")
     with monkeypatch.context() as patch:
         patch.setattr(os, "pidfd_open", refuse)
@@ -428,7 +428,7 @@ def test_replacing_the_supervisor_spares_who_is_inside(lab: Lab, victim: str) ->
     with red:
         raw = subprocess.Popen(SLEEP)
         old = supervision.supervisor()
-        old.lacks  # noqa: B018  both have started
+        old.wait_ready()  # both have started
         os.kill(old.pid if victim == "watchdog" else inner(old.pid), signal.SIGKILL)
         eventually(lambda: not old.is_alive(), "the supervisor's end is seen")
         assert supervision.supervisor() is not old

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from pytest_netns.kernel.programs import supervision
+from pytest_netns.kernel.programs import inits
 
 # Writes the PIDs of a program brought into a namespace by hand, and of a forked copy outside that only holds it; dies.
 VICTIM = """
@@ -62,7 +62,7 @@ def test_only_what_is_in_or_holds_pytests_namespaces() -> None:
         pidfds = [os.pidfd_open(int(pid)) for pid in first_line(victim).split()]
         for pidfd in pidfds:
             stack.callback(os.close, pidfd)
-            stack.callback(supervision.kill, pidfd, signal.SIGKILL)
+            stack.callback(inits.kill, pidfd, signal.SIGKILL)
         victim.kill()
-        assert [supervision.wait_ended(pidfd, 10) for pidfd in pidfds] == [True, True]
+        assert [inits.wait_ended(pidfd, 10) for pidfd in pidfds] == [True, True]
         assert stranger.poll() is None

@@ -11,124 +11,136 @@ import socket
 import subprocess
 import sys
 import threading
-from typing import NamedTuple
 
 from pytest_netns.errors import NetnsError, UnavailableError
 from pytest_netns.kernel.programs import supervisor as program
 from pytest_netns.kernel.programs import watchdog
+from pytest_netns.kernel.programs.inits import Init, kill, pid_of, wait_ended
 from pytest_netns.kernel.spaces import destruction
 from pytest_netns.kernel.spaces.netns import NetworkNamespace, are_open, home
-from pytest_netns.kernel.system import syscalls
+from pytest_netns.kernel.system import interrupts
 
 _START_TIMEOUT = 20.0  # seconds; it takes about 20 ms, a loaded machine may take long
 _END_TIMEOUT = 5.0
 _TELL_TRIES = 3
-_PF_EXITING = 0x4  # include/linux/sched.h; the flags are in proc_pid_stat(5)
 
 _lock = threading.RLock()
 _current: Supervisor | None = None
+_controllers: list[int] = []  # PIDs of processes without which this one is ended
 _refused: dict[str, None] = {}  # what the environment refused any init so far, in order
-
-
-class Init(NamedTuple):
-    """A namespace's init, seen from pytest.
-
-    Attributes:
-        pid: its PID as seen from here.
-        pidfd: a descriptor of it.
-        lacks: what this environment refused it, a line for each part.
-    """
-
-    pid: int
-    pidfd: int
-    lacks: tuple[str, ...]
-
-    def has_ended(self) -> bool:
-        """Whether it is dead, and with it everything in its PID namespace."""
-        return wait_ended(self.pidfd, 0)
-
-    def is_ending(self) -> bool:
-        """Whether it has been killed; it has ended only once all that was in its PID namespace has been reaped."""
-        try:
-            with open(f"/proc/{self.pid}/stat", encoding="utf-8", errors="replace") as stat:
-                flags = int(stat.read().rpartition(")")[2].split()[6])
-        except (FileNotFoundError, ProcessLookupError):
-            return True
-        return bool(flags & _PF_EXITING) or self.has_ended()
 
 
 class Supervisor:
     """The running supervisor and its watchdog."""
 
     def __init__(self) -> None:
-        self._request = threading.Lock()
-        self._lacks: tuple[str, ...] | None = None
-        with home():  # unix sockets too belong to a namespace, and would keep a lab's alive
-            self._control, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            self._watch, watch = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            try:
-                self._control.settimeout(_START_TIMEOUT)
-                with control, watch, contextlib.closing(destruction.hub().another_socket()) as netlink:
-                    self._process = _start_program(control.fileno(), watch.fileno(), netlink.fileno())
-            except BaseException:
+        self._lock = threading.Lock()  # one request after the other
+        self._asked = 0  # the number of the last request
+        self._taken = 0  # the number of the last init that was taken
+        self._watchdog: tuple[int, int] | None = None
+        with contextlib.ExitStack() as undo:
+            self._words = os.memfd_create("netns-supervisor", os.MFD_CLOEXEC)
+            undo.callback(os.close, self._words)
+            with home():  # unix sockets too belong to a namespace, and would keep a lab's alive
+                self._control, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                undo.callback(self._control.close)
+                self._watch, watch = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                undo.callback(self._watch.close)
                 # It may run all the same: subprocess can fail after that, while it waits to hear how the start went.
-                self._say_replaced()
-                self._control.close()
-                self._watch.close()
-                raise
-        self.pid = self._process.pid
+                undo.callback(self._say_replaced)
+                self._control.settimeout(_START_TIMEOUT)
+                self._watch.settimeout(_START_TIMEOUT)
+                with control, watch, contextlib.closing(destruction.hub().another_socket()) as netlink:
+                    passed = (control.fileno(), watch.fileno(), netlink.fileno())
+                    self._starter = _start_program(*passed, self._words)
+            undo.pop_all()
 
     @property
-    def lacks(self) -> tuple[str, ...]:
-        """What this environment refused the supervisor; waits until it is ready."""
-        with self._request:
-            if self._lacks is None:
-                try:
-                    first, *lacks = self._control.recv(program.MAX_MESSAGE).decode().splitlines() or [""]
-                except OSError as error:
-                    raise self._dead() from error
-                if first != "ready":
-                    raise self._dead()
-                self._lacks = tuple(lacks)
-            return self._lacks
+    def pid(self) -> int:
+        """The watchdog's PID; waits until it runs."""
+        return self._introduced()[0]
 
+    def wait_ready(self) -> None:
+        """Wait until it can make inits; one that pytest has asked for and not taken is killed.
+
+        Raises:
+            NetnsError: it has died.
+        """
+        with self._lock:
+            self._ask("", [])
+
+    @interrupts.uninterrupted
     def request_init(self, namespace: NetworkNamespace) -> Init:
         """Have an init forked for a namespace.
 
         Raises:
             NetnsError: the supervisor has died, or the init could not be made.
         """
-        own_lacks = self.lacks
-        with self._request:
+        with self._lock:
+            first, lines, descriptors = self._ask(namespace.name, [namespace.fd])
+            if first != "ok" or not descriptors:
+                _close_all(descriptors)
+                if first != "error":
+                    raise self._dead()
+                raise NetnsError(f"cannot start the init process of namespace {namespace.name!r}: {' '.join(lines)}")
             try:
-                socket.send_fds(self._control, [namespace.name.encode()], [namespace.fd])
-                flags = socket.MSG_CMSG_CLOEXEC
-                answer, descriptors, _, _ = socket.recv_fds(self._control, program.MAX_MESSAGE, 1, flags)
-            except OSError as error:
-                self._process.kill()  # an init may have been made of which nobody will ever know
-                raise self._dead() from error
-        first, *lines = answer.decode().splitlines() or [""]
-        if first == "ok" and descriptors:
-            try:
-                init = Init(_pid_of(descriptors[0]), descriptors[0], (*own_lacks, *lines))
+                init = Init(pid_of(descriptors[0]), descriptors[0], tuple(lines))
             except BaseException:
                 kill(descriptors[0], signal.SIGKILL)
                 os.close(descriptors[0])
                 raise
+            self._taken = self._asked
             _refused.update(dict.fromkeys(init.lacks))
             return init
-        for descriptor in descriptors:
-            os.close(descriptor)
-        if first == "error":
-            raise NetnsError(f"cannot start the init process of namespace {namespace.name!r}: {' '.join(lines)}")
-        raise self._dead()
+
+    def forget_lost(self) -> None:
+        """End an init whose answer an exception has kept from being read; nothing where there is none."""
+        if self._taken != self._asked:
+            with contextlib.suppress(NetnsError):
+                self.wait_ready()
+
+    def _ask(self, name: str, descriptors: list[int]) -> tuple[str, list[str], list[int]]:
+        """Send a request and read its answer: the first word, the further lines and the descriptors; the lock is held."""
+        self._introduced()
+        self._asked += 1
+        number = str(self._asked)
+        try:
+            socket.send_fds(self._control, ["\n".join([number, str(self._taken), name]).encode()], descriptors)
+            while True:
+                flags = socket.MSG_CMSG_CLOEXEC
+                answer, received, _, _ = socket.recv_fds(self._control, program.MAX_MESSAGE, 1, flags)
+                own, *lines = answer.decode().split("\n")
+                if not own:
+                    raise self._dead()
+                if own == number:
+                    break
+                _close_all(received)  # of a request that an exception has kept from reading its answer
+        except OSError as error:
+            self._kill()  # an init may have been made of which nobody will ever know
+            raise self._dead() from error
+        if not name:
+            self._taken = self._asked
+        return lines[0], lines[1:], received
+
+    @interrupts.uninterrupted
+    def _introduced(self) -> tuple[int, int]:
+        """The watchdog's PID and a pidfd of it, which it sends first of all."""
+        if self._watchdog is None:
+            try:
+                pid, pidfds, _, _ = socket.recv_fds(self._watch, program.MAX_MESSAGE, 1, socket.MSG_CMSG_CLOEXEC)
+            except OSError as error:
+                raise self._dead() from error
+            if not pid or not pidfds:
+                raise self._dead()
+            self._watchdog = int(pid), pidfds[0]
+            self._starter.wait()  # it has ended once there is a watchdog
+        return self._watchdog
 
     def is_alive(self) -> bool:
         """Whether it still runs; one that is just starting does."""
-        if self._process.poll() is not None:
-            return False
         poll = select.poll()
         poll.register(self._control, 0)
+        poll.register(self._watch, 0)
         return not poll.poll(0)
 
     def dismiss(self) -> None:
@@ -144,50 +156,86 @@ class Supervisor:
 
     def close(self) -> None:
         """End it, and with it everything it supervises and all that is in pytest's namespaces; waits until it has."""
+        with contextlib.suppress(NetnsError):
+            self._introduced()
         self._control.close()
         self._watch.close()
-        try:
-            self._process.wait(_END_TIMEOUT)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        if self._watchdog is None:  # it has never got that far
+            self._starter.kill()
+            self._starter.wait()
+        else:
+            pid, pidfd = self._watchdog
+            if not wait_ended(pidfd, _END_TIMEOUT):
+                kill(pidfd, signal.SIGKILL)
+                wait_ended(pidfd, _END_TIMEOUT)
+            os.close(pidfd)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(
+                    pid, os.WNOHANG
+                )  # where pytest is the first process of a container, orphans are its children
+        os.close(self._words)
 
     def abandon(self) -> None:
         """In a forked child: let go of what belongs to the parent."""
         self._control.close()
         self._watch.close()
-        self._process.returncode = 0
+        os.close(self._words)
+        if self._watchdog is not None:
+            os.close(self._watchdog[1])
+        self._starter.returncode = 0
+
+    def _kill(self) -> None:
+        if self._watchdog is not None:
+            kill(self._watchdog[1], signal.SIGKILL)
 
     def _dead(self) -> NetnsError:
-        status = self._process.poll()
-        how = f"exit status {status}" if status is not None else "killed or not answering"
+        """What to raise where it has died: how, and what it has written."""
+        who = "" if self._watchdog is None else f" (PID {self._watchdog[0]})"
+        status = None if self._watchdog is not None else self._starter.poll()
+        if self.is_alive():
+            how = f"does not answer within {_START_TIMEOUT:g} s"
+        elif status:
+            how = f"has ended at its start with exit status {status}"
+        else:
+            how = "has died"
+        written = os.pread(self._words, program.MAX_MESSAGE, 0).decode(errors="replace").strip()
         return NetnsError(
-            f"cannot start processes: the supervisor process (PID {self.pid}) has died: {how}; "
+            f"cannot start processes: the supervisor process{who} {how}{f': {written}' if written else ''}; "
             "what ran under it has ended with it, labs made from now on work"
         )
 
 
-def _start_program(control: int, watch: int, netlink: int) -> subprocess.Popen[bytes]:
-    """Start supervisor.py with a pidfd of every process whose end must be its own."""
-    owners = [os.getpid()]
-    if "PYTEST_XDIST_WORKER" in os.environ:  # left alone by its controller, a worker may go on for many seconds
-        owners.append(os.getppid())
+def _close_all(descriptors: list[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+def _start_program(control: int, watch: int, netlink: int, words: int) -> subprocess.Popen[bytes]:
+    """Start supervisor.py with a pidfd of every process whose end must be its own; what it writes goes to ``words``."""
     with contextlib.ExitStack() as stack:
         pidfds = []
-        for pid in owners:
+        for pid in (os.getpid(), *_controllers):
             pidfds.append(os.pidfd_open(pid))
             stack.callback(os.close, pidfds[-1])
         passed = [pidfds[0], control, watch, netlink, *pidfds[1:]]
         return subprocess.Popen(
-            [sys.executable, "-I", "-S", program.__file__, *map(str, passed)],
+            # Not by its own name: debuggers add themselves to whatever is called Python.
+            ["/proc/self/exe", "-I", "-S", program.__file__, *map(str, (os.getpid(), *passed))],
+            executable=sys.executable,
             pass_fds=passed,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stderr=words,
             cwd="/",
-            env={},
+            # Where the system's loader finds Python's own libraries; nothing else that is meant for pytest's Python.
+            env={name: value for name, value in os.environ.items() if name == "LD_LIBRARY_PATH"},
             start_new_session=True,
         )
+
+
+def end_with(pid: int) -> None:
+    """This process must not go on without another one, the controller of pytest-xdist; to be told before the first start."""
+    _controllers.append(pid)
 
 
 def supervisor() -> Supervisor:
@@ -215,27 +263,15 @@ def close() -> None:
             atexit.unregister(close)
 
 
+def forget_lost() -> None:
+    """End an init that was made and that nobody has got: an exception came in between."""
+    if _current is not None:
+        _current.forget_lost()
+
+
 def refused() -> list[str]:
     """What programs in namespaces had to do without so far, because the environment refuses it: a line for each part."""
     return list(_refused)
-
-
-def wait_ended(pidfd: int, timeout: float) -> bool:
-    """Whether the process behind a pidfd ends within so many seconds."""
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(max(timeout, 0) * 1000))
-
-
-def kill(pidfd: int, number: int) -> None:
-    """Signal the process behind a pidfd; nothing where it has ended."""
-    with contextlib.suppress(ProcessLookupError):
-        signal.pidfd_send_signal(pidfd, number)
-
-
-def _pid_of(pidfd: int) -> int:
-    with open(f"/proc/self/fdinfo/{pidfd}", encoding="utf-8") as info:
-        return next(int(line.split()[1]) for line in info if line.startswith("Pid:"))
 
 
 def _after_fork_in_parent() -> None:
@@ -248,20 +284,10 @@ def _after_fork_in_parent() -> None:
 def _after_fork_in_child() -> None:
     global _current, _lock
     _lock = threading.RLock()
+    _controllers.clear()
     if _current is not None:
         _current.abandon()
         _current = None
 
 
 os.register_at_fork(after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
-
-MOUNT_VIEW, HOST_NAME, PIDS = syscalls.CLONE_NEWNS, syscalls.CLONE_NEWUTS, syscalls.CLONE_NEWPID
-
-
-def parts_of(init: Init) -> int:
-    """Which namespaces of an init there are to enter, as CLONE_ flags."""
-    parts = 0
-    for prefix, flag in (("mount namespace", MOUNT_VIEW), ("host name", HOST_NAME), ("PID namespace", PIDS)):
-        if not any(line.startswith(prefix) for line in init.lacks):
-            parts |= flag
-    return parts

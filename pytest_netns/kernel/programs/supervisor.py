@@ -5,12 +5,17 @@ kills the other one and what is left in pytest's network namespaces. The other, 
 of a PID namespace: when it ends, the kernel kills everything below it at once. On request it forks an *init* per network
 namespace: first process of a nested PID namespace with its own mount and host-name view.
 
+The process that pytest starts forks the watchdog and ends: neither is a child of pytest, whose tests may wait for all of
+their children.
+
 Standard library only, and run outside of the package: starting it must be quick, and it must not depend on what tests
 do to their interpreter.
 
-Protocol, over a SOCK_SEQPACKET pair: the supervisor first sends ``ready`` and a line for each thing it lacks. A request
-is a namespace's name with its descriptor; the answer is ``ok`` and a line for each thing the init lacks, with a pidfd of
-the init, or ``error`` and the reason. The watchdog has a pair of its own, see there.
+Protocol, over a SOCK_SEQPACKET pair: a request is three lines: its number, the number of the last init that pytest has
+taken, and a namespace's name, with the namespace's descriptor; without a name nothing is made. The answer begins with the
+request's number, then ``ok`` and a line for each thing that is lacking, with a pidfd of the init; or ``error`` and the reason.
+An exception may keep pytest from taking an answer, so one is known by its number, and an init that was not taken is killed
+at the next request. The watchdog has a pair of its own, see there.
 """
 
 from __future__ import annotations
@@ -36,66 +41,101 @@ MAX_MESSAGE = 4096
 
 
 def main(arguments: list[str]) -> None:
-    """Arguments: descriptors of pytest's pidfd, the control and watch sockets, and a netlink socket; then pidfds of further owners."""
-    owner, control_fd, watch_fd, netlink_fd, *controllers = (int(argument) for argument in arguments)
+    """Arguments: pytest's PID; descriptors of its pidfd, the control and watch sockets, and a netlink socket; then pidfds of further owners."""
+    owner_pid, owner, control_fd, watch_fd, netlink_fd, *controllers = (int(argument) for argument in arguments)
+    if os.fork():
+        os._exit(0)
     os.umask(0o022)  # every user may read what namespaces have for themselves
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
     control = socket.socket(fileno=control_fd)
     watch = socket.socket(fileno=watch_fd)
     netlink = socket.socket(fileno=netlink_fd)
+    watchdog.introduce(watch)
     lacks = []
     try:
         syscalls.unshare(syscalls.CLONE_NEWPID)
     except OSError as error:
         lacks.append(f"PID namespace: {error.strerror}")
-    guardian, pytest = os.pidfd_open(os.getpid()), os.getppid()
+    guardian = os.pidfd_open(os.getpid())
     supervisor = os.fork()
     if supervisor == 0:
         watch.close()
         netlink.close()
-        mounts.keep_peers(pytest)
+        mounts.keep_peers(owner_pid)
         status = 1
         try:
-            control.send("\n".join(["ready", *lacks]).encode())
-            serve(control, [owner, guardian], own_pids=not lacks)
+            serve(control, [owner, guardian], lacks)
             status = 0
         finally:
             os._exit(status)
     control.close()
     os.close(guardian)
-    watchdog.keep_watch(owner, controllers, watch, watchdog.Registry(netlink), supervisor)
+    registry = watchdog.Registry(netlink)
+    watchdog.keep_watch(owner_pid, owner, controllers, watch, registry, supervisor)
 
 
 # -- the supervisor --------------------------------------------------------------------------------
 
 
-def serve(control: socket.socket, owners: list[int], *, own_pids: bool) -> None:
-    """Answer requests until pytest or the watchdog has gone."""
-    home = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+def serve(control: socket.socket, owners: list[int], lacks: list[str]) -> None:
+    """Answer requests until pytest or the watchdog has gone.
+
+    Args:
+        control: pytest's connection.
+        owners: pidfds of pytest and the watchdog.
+        lacks: a line for each thing that the supervisor itself has to do without.
+    """
+    home = -1 if lacks else os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     poll = select.poll()
     for descriptor in (*owners, control.fileno()):
         poll.register(descriptor, select.POLLIN)
     signal.signal(signal.SIGCHLD, lambda number, frame: reap())
+    last: tuple[str, int] | None = None  # the init made last: its number and pidfd
     while True:
         ready = {descriptor for descriptor, _ in poll.poll()}
         if ready & set(owners):
             return
-        name, descriptors, _, _ = socket.recv_fds(control, MAX_MESSAGE, 1)
-        if not name or not descriptors:
+        request, descriptors, _, _ = socket.recv_fds(control, MAX_MESSAGE, 1)
+        if not request:
             return
+        number, taken, name = request.decode().split("\n")
+        if last is not None:
+            if last[0] != taken:
+                end(last[1])
+            os.close(last[1])
+            last = None
+        if not name:
+            control.send("\n".join([number, "ok", *lacks]).encode())
+            continue
         try:
-            pid, lacks = fork_init(name.decode(), descriptors[0], home if own_pids else -1)
-            try:
-                pidfd = os.pidfd_open(pid)
-                socket.send_fds(control, ["\n".join(["ok", *lacks]).encode()], [pidfd])
-                os.close(pidfd)
-            except OSError:
-                os.kill(pid, signal.SIGKILL)  # nobody will ever know of it
-                raise
+            if not descriptors:
+                raise OSError(0, "the descriptor of its namespace has not arrived")
+            pidfd, init_lacks = make_init(name, descriptors[0], home)
+            last = number, pidfd
+            socket.send_fds(control, ["\n".join([number, "ok", *lacks, *init_lacks]).encode()], [pidfd])
         except OSError as error:
-            control.send(f"error\n{error}".encode())
-        os.close(descriptors[0])
+            if last is not None:
+                end(last[1])
+            control.send(f"{number}\nerror\n{error}".encode())
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def make_init(name: str, namespace: int, home: int) -> tuple[int, list[str]]:
+    """A new init; returns a pidfd of it and what it lacks, once it is ready."""
+    pid, lacks = fork_init(name, namespace, home)
+    try:
+        return os.pidfd_open(pid), lacks
+    except OSError:
+        os.kill(pid, signal.SIGKILL)  # nobody will ever know of it
+        raise
+
+
+def end(pidfd: int) -> None:
+    """Kill the process behind a pidfd, if it has not ended."""
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
 
 
 def reap() -> None:

@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar
 from pytest_netns.errors import KernelError, LabClosedError, NetnsError
 from pytest_netns.kernel.netlink import rtaddresses
 from pytest_netns.kernel.netlink.socket import NetlinkSocket
-from pytest_netns.kernel.programs import mounts, supervision
+from pytest_netns.kernel.programs import inits, mounts, supervision
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
 from pytest_netns.kernel.system import forking, syscalls
 
@@ -41,11 +41,11 @@ class View:
         self._namespace = namespace
         self._supervisor = supervision.supervisor()
         self.init = self._supervisor.request_init(namespace)
-        self._parts = supervision.parts_of(self.init)
+        self._parts = inits.parts_of(self.init)
         self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
-        self._discarded = False
-        self._closing = threading.Lock()
+        self._closing = threading.Lock()  # held while a job is added, so that none comes after the last
         self._closed = False
+        self._discarded = False
         self._mounts = -1
         self._listing = -1  # the directory that Python code sees as /run/netns
         self._listed: Mapping[str, int] = {}
@@ -64,12 +64,12 @@ class View:
     @property
     def has_mounts(self) -> bool:
         """Whether there is an own view of /etc/hosts and the like."""
-        return bool(self._parts & supervision.MOUNT_VIEW)
+        return bool(self._parts & inits.MOUNT_VIEW)
 
     @property
     def has_pids(self) -> bool:
         """Whether programs have a PID namespace of their own, so that ending the init ends them all."""
-        return bool(self._parts & supervision.PIDS)
+        return bool(self._parts & inits.PIDS)
 
     def run(self, function: Callable[[], T]) -> T:
         """Run a function on the thread that starts programs; it must not start threads.
@@ -78,17 +78,17 @@ class View:
             LabClosedError: another thread has closed the lab.
             NetnsError: the namespace's init was killed.
         """
-        if not self._closed and self.init.has_ended():
-            raise self.init_dead()
         job = _Job(function)
         with self._closing:
             if self._closed:
                 raise LabClosedError(self._namespace.name)
+            if self.init.has_ended():
+                raise self.init_dead()
             self._jobs.put(job)
         try:
             return job.result()
         except OSError as error:
-            if self.init.is_ending():  # starting a program fails before its end can be seen
+            if self._closed or self.init.is_ending():  # starting a program fails before its end can be seen
                 raise self.init_dead() from error
             raise
 
@@ -132,11 +132,13 @@ class View:
     def enter_for_python(self) -> None:
         """Move the calling thread, for good, into the network and the mounts, with pytest's own /proc."""
         if not self.has_mounts:
-            syscalls.setns(self._namespace.fd, syscalls.CLONE_NEWNET)
+            self._namespace.enter()
             return
         syscalls.unshare(syscalls.CLONE_FS)
         directory = os.getcwd()
         with self._mounts_lock:
+            if self._discarded:
+                raise self.init_dead()
             if self._mounts < 0:
                 self._enter(syscalls.CLONE_NEWNET | syscalls.CLONE_NEWNS)
                 self._mounts = self._make_mounts_for_python()
@@ -158,7 +160,7 @@ class View:
 
     def ask_to_end(self) -> None:
         """SIGTERM to every process inside."""
-        supervision.kill(self.init.pidfd, signal.SIGTERM)
+        inits.kill(self.init.pidfd, signal.SIGTERM)
 
     def has_processes(self) -> bool:
         """Whether programs run that nobody waits for: daemons, orphans."""
@@ -177,7 +179,7 @@ class View:
 
     def close(self) -> None:
         """Kill every process inside, and wait until the thread has left; processes of ours still have to be reaped."""
-        supervision.kill(self.init.pidfd, signal.SIGKILL)
+        inits.kill(self.init.pidfd, signal.SIGKILL)
         with self._closing:
             self._closed = True
             self._jobs.put(None)
@@ -198,7 +200,8 @@ class View:
             try:
                 self.close()
             finally:
-                os.close(self.init.pidfd)
+                with self._mounts_lock:
+                    os.close(self.init.pidfd)
 
     def wait_ended(self, *, wait: bool) -> None:
         """Wait until no process is left inside; to be called after `close`, once our own have been reaped.
@@ -209,7 +212,7 @@ class View:
         Raises:
             NetnsError: some could not be killed within 5 s.
         """
-        ended = not wait or supervision.wait_ended(self.init.pidfd, _END_TIMEOUT)
+        ended = not wait or inits.wait_ended(self.init.pidfd, _END_TIMEOUT)
         self.discard()
         if not ended:
             raise NetnsError(
@@ -245,7 +248,9 @@ class View:
             os.close(root)
 
     def init_dead(self) -> NetnsError:
-        """What to raise where the init has ended: says what was killed."""
+        """What to raise where the init has ended: that the lab is closed, or what was killed."""
+        if self._closed:
+            return LabClosedError(self._namespace.name)
         what = f"the init process of namespace {self._namespace.name!r} (PID {self.init.pid}) has died"
         if not self._supervisor.is_alive():
             what += f", because the supervisor process (PID {self._supervisor.pid}) has"

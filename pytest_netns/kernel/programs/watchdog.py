@@ -63,16 +63,26 @@ class Registry:
         return (kind, attribute) == (_RTM_NEWNSID, _NETNSA_NSID) and number != _NOT_ASSIGNED
 
 
-def keep_watch(owner: int, controllers: list[int], watch: socket.socket, registry: Registry, supervisor: int) -> None:
+def introduce(watch: socket.socket) -> None:
+    """Tell pytest which process this is: its PID, with a pidfd."""
+    pidfd = os.pidfd_open(os.getpid())
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # pytest is on its way out
+        socket.send_fds(watch, [str(os.getpid()).encode()], [pidfd])
+    os.close(pidfd)
+
+
+def keep_watch(
+    owner_pid: int, owner: int, controllers: list[int], watch: socket.socket, registry: Registry, supervisor: int
+) -> None:
     """Until pytest has gone or says goodbye; then nothing of the supervisor's is left, and nothing in pytest's namespaces.
 
     Args:
-        owner: pidfd of pytest, whose child this process is.
+        owner_pid, owner: PID and pidfd of pytest.
         controllers: pidfds of processes without which pytest must not go on.
         watch: pytest's goodbye: its end of the connection is closed.
         supervisor: PID of the other process.
     """
-    owner_pid, program = os.getppid(), program_of(os.getpid())  # pytest's program is ours: the same Python
+    program = program_of(os.getpid())  # pytest's program is ours: the same Python
     poll = select.poll()
     for descriptor in (owner, watch.fileno(), *controllers):
         poll.register(descriptor, select.POLLIN)

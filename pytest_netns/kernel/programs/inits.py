@@ -1,0 +1,68 @@
+"""A namespace's init, the first of its processes, as pytest sees it."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import signal
+from typing import NamedTuple
+
+from pytest_netns.kernel.system import syscalls
+
+MOUNT_VIEW, HOST_NAME, PIDS = syscalls.CLONE_NEWNS, syscalls.CLONE_NEWUTS, syscalls.CLONE_NEWPID
+_PF_EXITING = 0x4  # include/linux/sched.h; the flags are in proc_pid_stat(5)
+
+
+class Init(NamedTuple):
+    """A namespace's init, seen from pytest.
+
+    Attributes:
+        pid: its PID as seen from here.
+        pidfd: a descriptor of it.
+        lacks: what this environment refused it, a line for each part.
+    """
+
+    pid: int
+    pidfd: int
+    lacks: tuple[str, ...]
+
+    def has_ended(self) -> bool:
+        """Whether it is dead, and with it everything in its PID namespace."""
+        return wait_ended(self.pidfd, 0)
+
+    def is_ending(self) -> bool:
+        """Whether it has been killed; it has ended only once all that was in its PID namespace has been reaped."""
+        try:
+            with open(f"/proc/{self.pid}/stat", encoding="utf-8", errors="replace") as stat:
+                flags = int(stat.read().rpartition(")")[2].split()[6])
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        return bool(flags & _PF_EXITING) or self.has_ended()
+
+
+def parts_of(init: Init) -> int:
+    """Which namespaces of an init there are to enter, as CLONE_ flags."""
+    parts = 0
+    for prefix, flag in (("mount namespace", MOUNT_VIEW), ("host name", HOST_NAME), ("PID namespace", PIDS)):
+        if not any(line.startswith(prefix) for line in init.lacks):
+            parts |= flag
+    return parts
+
+
+def wait_ended(pidfd: int, timeout: float) -> bool:
+    """Whether the process behind a pidfd ends within so many seconds."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(max(timeout, 0) * 1000))
+
+
+def kill(pidfd: int, number: int) -> None:
+    """Signal the process behind a pidfd; nothing where it has ended."""
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(pidfd, number)
+
+
+def pid_of(pidfd: int) -> int:
+    """The PID of the process behind a pidfd."""
+    with open(f"/proc/self/fdinfo/{pidfd}", encoding="utf-8") as info:
+        return next(int(line.split()[1]) for line in info if line.startswith("Pid:"))
