@@ -23,7 +23,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.trial import Hang, Trial, children, is_root
+from tests.faults.trial import Hang, Trial, is_root
 
 FULL = os.environ.get("NETNS_FAULTS") == "full"
 SAMPLE = 2
@@ -82,10 +82,7 @@ def traced(mode: str, target: str, log: Path, *options: str) -> Iterator[tuple[T
                 ready.send(b"x")
                 yield trial, None
                 return
-            pids = [trial.victim]
-            if target == "supervisor":
-                (watchdog,) = children(trial.victim)
-                pids = children(watchdog)
+            pids = [trial.supervisor if target == "supervisor" else trial.victim]
             # What the owner starts is its own until it is another program.
             follow = ["-f"] if target == "supervisor" else ["-f", "-b", "execve"]
             attach = [word for pid in pids for word in ("-p", str(pid))]

@@ -105,6 +105,14 @@ class Trial:
         (init,) = children(self._jail.pid)
         return min(children(init), key=number_inside)
 
+    @property
+    def supervisor(self) -> int:
+        """The PID of its supervisor, whose watchdog is nobody's child."""
+        (init,) = children(self._jail.pid)
+        (watchdog,) = (pid for pid in children(init) if pid != self.victim)
+        (supervisor,) = children(watchdog)
+        return supervisor
+
     def text(self) -> str:
         """What it has written."""
         return self.output.read_text(errors="replace")
