@@ -145,6 +145,7 @@ def start(
         service.begin_reading(service.stdout)
     except RuntimeError as error:  # "can't start new thread"
         service.stop()
+        service.stdout.close()
         raise NetnsError(f"cannot start service {show_argv(service.args)!r}: {error}") from error
     programs.services.append(service)
     try:
