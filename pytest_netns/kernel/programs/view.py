@@ -98,7 +98,7 @@ class View:
 
     def set_hostname(self, name: str) -> None:
         """Give its programs another host name, unless they have the machine's."""
-        if self._parts & supervision.HOST_NAME:
+        if self._parts & inits.HOST_NAME:
             self.run(lambda: syscalls.set_hostname(name))
 
     def restore_names(self) -> None:
