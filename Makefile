@@ -1,10 +1,11 @@
 # make demo    the picture of the README, in real packets
 # make test    lint, types, and the whole suite: as root, as an ordinary user, with pytest-xdist
+# make test-kernels   the tests marked "kernels" on a second kernel: User Mode Linux; KERNEL=qemu: a virtual machine
 # make faults  the whole catalogue of crashes: every signal, every system call (takes about an hour)
 #              of it, one row: make faults ROW=root-EPERM-owner
 # make bench   how fast, against C, ip commands and others (takes long)
 SHELL := /bin/bash
-.PHONY: demo test faults bench setup lint format clean
+.PHONY: demo test test-kernels faults bench setup lint format clean
 
 demo:
 	@.ci/setup
@@ -12,6 +13,9 @@ demo:
 
 test:
 	@.ci/test
+
+test-kernels:
+	@.ci/test-kernels $(or $(KERNEL),uml)
 
 setup:
 	@.ci/setup

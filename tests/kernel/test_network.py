@@ -28,6 +28,8 @@ from pytest_netns import (
 from pytest_netns.kernel.netlink import rtlinks
 from pytest_netns.kernel.spaces import sysctls
 
+pytestmark = pytest.mark.kernels
+
 FOUR = ("192.168.15.1/24", "192.168.15.2/24")
 SIX = ("fd00:15::1/64", "fd00:15::2/64")
 
