@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pytest_netns.topology import Topology
     from pytest_netns.values.notes import Note
 
+_TRIED = 20  # namespaces of an island as its first
 # Kinds that a drawing does not name: a cable's ends, and what every namespace has.
 _PLAIN_KINDS = ("", "veth", "loopback")
 
@@ -68,7 +69,8 @@ class SketchNamespace:
     interfaces: tuple[SketchInterface, ...] = ()
     notes: tuple[str, ...] = ()
 
-    @property
+    # Cached properties write to __dict__, past the frozen __setattr__; none takes part in comparison.
+    @cached_property
     def rows(self) -> list[SketchInterface]:
         """The interfaces, each bridge (bond, VRF) followed by what is plugged into it."""
         ports: dict[str | None, list[SketchInterface]] = {each.name: [] for each in self.interfaces}
@@ -81,6 +83,11 @@ class SketchNamespace:
             rows.append(waiting.pop())
             waiting += ports[rows[-1].name][::-1]
         return rows
+
+    @cached_property
+    def row_numbers(self) -> Mapping[str, int]:
+        """Where in the rows each interface is."""
+        return {each.name: number for number, each in enumerate(self.rows)}
 
 
 @dataclass(frozen=True)
@@ -141,7 +148,6 @@ class Sketch:
         joined = ((a, b) for a, b in connections.items() if b in there)
         return cls(tuple(namespaces), tuple(joined))
 
-    # Cached properties write to __dict__, past the frozen __setattr__; neither takes part in comparison.
     @cached_property
     def peers(self) -> Mapping[Place, Place]:
         """The other end of each connected interface."""
@@ -157,6 +163,13 @@ class Sketch:
 
     def neighbours(self, name: str) -> list[str]:
         """The namespaces connected to one, in the order of its interfaces."""
+        return self._neighbours[name]
+
+    @cached_property
+    def _neighbours(self) -> Mapping[str, list[str]]:
+        return {each.name: self._find_neighbours(each.name) for each in self.namespaces}
+
+    def _find_neighbours(self, name: str) -> list[str]:
         ends = (self.peers.get((name, each.name)) for each in self.named(name).rows)
         return [end[0] for end in ends if end is not None]
 
@@ -172,8 +185,10 @@ class Sketch:
             if namespace.name not in seen:
                 members = {name for layer in self._layers(namespace.name) for name in layer}
                 inside = [each.name for each in self.namespaces if each.name in members]
-                starts = [name for name in inside if name not in plugged]
-                islands.append(max((self._layers(name) for name in starts or inside), key=len))
+                starts = [name for name in inside if name not in plugged] or inside
+                if len(starts) > _TRIED:  # instead of trying all: what is far from the farthest is far out
+                    starts = self._farthest(self._farthest(starts, set(starts))[:1], set(starts))[:_TRIED]
+                islands.append(max((self._layers(name) for name in starts), key=len))
                 seen.update(members)
         return islands
 
@@ -185,6 +200,12 @@ class Sketch:
             if each.bridge is not None
         }
         return {other[0] for place, other in self.peers.items() if place in ports and other[0] != place[0]}
+
+    def _farthest(self, starts: list[str], among: set[str]) -> list[str]:
+        """Of some namespaces those that are farthest from the first start, in the sketch's order."""
+        far = [[name for name in layer if name in among] for layer in self._layers(starts[0])]
+        last = set(next(layer for layer in reversed(far) if layer))
+        return [each.name for each in self.namespaces if each.name in last]
 
     def _layers(self, start: str) -> list[list[str]]:
         distance = {start: 0}

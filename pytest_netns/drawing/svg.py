@@ -44,8 +44,7 @@ class _Box:
     def row_y(self, interface: str) -> float:
         """The middle of an interface's row."""
         above = 1 + len(self.namespace.notes)
-        names = [each.name for each in self.namespace.rows]
-        return self.y + PADDING + (above + names.index(interface) + 0.5) * ROW
+        return self.y + PADDING + (above + self.namespace.row_numbers[interface] + 0.5) * ROW
 
 
 def draw_svg(sketch: Sketch) -> str:

@@ -44,11 +44,12 @@ def _block(sketch: Sketch, namespace: SketchNamespace, told: set[str]) -> Iterat
 def _branches(rows: list[SketchInterface]) -> list[str]:
     """What leads to each row: a branch of the tree that the namespace and its bridges make."""
     branches: list[str] = []
+    place = {row.name: n for n, row in enumerate(rows)}
     below: str | None = None
     # From the last row up: a row is the last of its kind unless one of that kind came already.
     trunk, twig = " ", " "
     for n in range(len(rows) - 1, -1, -1):
-        plugged = rows[n].bridge is not None and any(each.name == rows[n].bridge for each in rows[:n])
+        plugged = place.get(rows[n].bridge or "", n) < n
         if plugged:
             branches.append(f"{trunk}  {'├' if below == rows[n].bridge else '└'}─ ")
         else:
@@ -60,7 +61,7 @@ def _branches(rows: list[SketchInterface]) -> list[str]:
 
 def _far_end(sketch: Sketch, peer: Place, told: set[str]) -> str:
     there = sketch.named(peer[0])
-    interface = next(each for each in there.interfaces if each.name == peer[1])
+    interface = there.rows[there.row_numbers[peer[1]]]
     notes = there.notes if there.name in told else ()
     return " · ".join([f"[{there.name}] {interface.text}", *notes])
 

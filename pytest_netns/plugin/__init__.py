@@ -201,7 +201,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
     if output is not None:
         output["netns"] = own.told_controller()
         return result
-    for owner, message in own.leaks:
+    for owner, message, by_library in own.leaks:
+        if by_library:  # no test can do anything about it: told at the end, whatever the filters
+            continue
         try:
             if own.settings.leaks == "error":
                 raise NamespaceLeakWarning(message)
@@ -225,6 +227,11 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.section("netns: not available", sep="-")
         for reason in reasons:
             terminalreporter.line(reason)
+    kept = [leak for leak in config.stash[RUN].leaks if leak.by_library]
+    if kept:
+        terminalreporter.section("netns: kept by libraries", sep="-")
+        for leak in kept:
+            terminalreporter.line(f"{leak.owner}: {leak.message}")
 
 
 @pytest.hookimpl(trylast=True)

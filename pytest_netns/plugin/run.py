@@ -17,6 +17,7 @@ from pytest_netns.kernel.system import privileges
 if TYPE_CHECKING:
     from pytest_netns.errors import UnavailableError
     from pytest_netns.lab.factory import LabFactory
+    from pytest_netns.plugin.leaks import Leak
     from pytest_netns.plugin.options import Settings
 
 _runs: weakref.WeakSet[Run] = weakref.WeakSet()  # several where a test runs pytest in this process
@@ -28,7 +29,7 @@ class Run:
 
     Attributes:
         settings: the options in force.
-        leaks: of the namespaces that outlived their test by 5 s, (test, message).
+        leaks: the namespaces that outlived their test by 5 s.
         ready: whether the running test has been found able to use namespaces.
         is_worker: whether this process is a worker of pytest-xdist; its environment variable is inherited by others too.
         missing: why tests could not run, and what they had to do without: each reason once and in full.
@@ -37,7 +38,7 @@ class Run:
     def __init__(self, settings: Settings) -> None:
         _runs.add(self)
         self.settings = settings
-        self.leaks: list[tuple[str, str]] = []
+        self.leaks: list[Leak] = []
         self.missing: list[str] = []
         self.ready = False
         self.is_worker = False
@@ -185,28 +186,9 @@ class Run:
         ) or "pytest_netns.kernel.spaces.destruction" not in sys.modules:
             return
         self._looked = now
-        from pytest_netns.kernel.spaces import destruction
+        from pytest_netns.plugin import leaks
 
-        hub = destruction.hub_if_any()
-        if hub is None:
-            return
-        from pytest_netns.kernel.spaces import holders
-
-        if wait:
-            if "pytest_netns.kernel.spaces.capturing" in sys.modules:
-                from pytest_netns.kernel.spaces import capture_threads
-
-                capture_threads.flush()
-            hub.wait(now + destruction.GRACE)
-        for late in hub.overdue(destruction.GRACE):
-            held = "; ".join(holders.find(late.inode))
-            if not held and wait:
-                hub.wait(time.monotonic() + destruction.BUSY - destruction.GRACE)
-            if not held and late not in hub.overdue(destruction.BUSY):
-                continue
-            message = f"namespace {late.name!r} is still alive {destruction.GRACE:g} s after its lab was closed: "
-            self.leaks.append((late.owner, message + (held or "; ".join(holders.suspects()) or holders.UNKNOWN)))
-            hub.forget(late)
+        self.leaks += leaks.find(wait=wait)
 
     def note_refusals(self) -> None:
         """Add what this environment refused namespaces and the programs in them, such as a PID namespace."""
@@ -223,12 +205,15 @@ class Run:
 
     def told_controller(self) -> list[Any]:
         """What an xdist worker sends at its end."""
-        return [self.leaks, self.missing]
+        return [[list(leak) for leak in self.leaks], self.missing]
 
     def receive_worker_report(self, told: list[Any]) -> None:
         """Take over what an xdist worker has sent."""
         leaks, missing = told
-        self.leaks += [(owner, message) for owner, message in leaks]
+        if leaks:
+            from pytest_netns.plugin.leaks import Leak
+
+            self.leaks += [Leak(*each) for each in leaks]
         self.missing += [reason for reason in missing if reason not in self.missing]
 
     def close(self) -> None:

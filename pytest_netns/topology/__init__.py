@@ -90,7 +90,7 @@ class Topology(Tables):
             OSError: the file cannot be read.
         """
         try:
-            text = Path(path).read_text(encoding="utf-8")
+            text = Path(path).read_text(encoding="utf-8-sig")
         except UnicodeDecodeError as error:
             _refuse([f"not valid UTF-8: {error}"], os.fspath(path))
             raise

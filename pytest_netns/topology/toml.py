@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Iterator
 from typing import Any
@@ -11,6 +12,8 @@ from pytest_netns.parts.keys import REQUIRED, Key, Part
 from pytest_netns.topology.tables import Tables
 from pytest_netns.values import suggest
 
+_DEEPEST = 50  # tables and arrays in each other
+_DEEP_KEY = re.compile(rf"(?<![\w-])(?:[\w-]+[ \t]*\.[ \t]*){{{_DEEPEST + 1}}}", re.ASCII)
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -20,12 +23,35 @@ def read(text: str) -> tuple[dict[str, Any], list[str]]:
     Returns:
         Arguments for a `Topology`, and the mistakes in the keys; the values are not checked.
     """
-    try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        return {}, [f"not valid TOML: {error}"]
+    problem = ""
+    if _DEEP_KEY.search(text):  # tomllib takes a time that grows with the square of a key's length
+        problem = f"cannot use a key with more than {_DEEPEST} dots: a topology has none"
+    else:
+        try:
+            document = tomllib.loads(text)
+            problem = _too_large(document)
+        except ValueError as error:
+            problem = f"not valid TOML: {error}"
+        except RecursionError:
+            problem = f"cannot use tables or arrays in each other more than {_DEEPEST} times: a topology has none"
+    if problem:
+        return {}, [problem]
     problems: list[str] = []
     return _read_table(Tables, document, "", problems), problems
+
+
+def _too_large(document: dict[str, Any]) -> str:
+    """What no key of a topology can hold and what would be in the way of a message; empty where nothing is."""
+    waiting: list[tuple[object, int]] = [(document, 0)]
+    while waiting:
+        value, depth = waiting.pop()
+        if depth > _DEEPEST:
+            return f"cannot use tables or arrays in each other more than {_DEEPEST} times: a topology has none"
+        if isinstance(value, int) and value.bit_length() > 63:
+            return f"not valid TOML: an integer of {value.bit_length()} bits, of 64 at most"
+        if isinstance(value, dict | list):
+            waiting += [(each, depth + 1) for each in (value.values() if isinstance(value, dict) else value)]
+    return ""
 
 
 def _read_table(part: type[Part], table: dict[str, Any], path: str, problems: list[str]) -> dict[str, Any]:

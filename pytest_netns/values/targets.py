@@ -45,7 +45,7 @@ def parse_service_port(value: object) -> tuple[str, int]:
     if not isinstance(value, str):
         return "tcp", parse_port(value)
     protocol, slash, number = value.rpartition("/")
-    if not (number.isascii() and number.isdigit()) or (slash and protocol not in PROTOCOLS):
+    if not _is_number(number) or (slash and protocol not in PROTOCOLS):
         raise InvalidTopologyError(f"cannot use {value!r} as port: write a number such as 8080, or 'udp/53'")
     return protocol or "tcp", parse_port(int(number))
 
@@ -73,7 +73,7 @@ def parse_target(value: object) -> Target:
     if not isinstance(value, str) or not value:
         raise InvalidTopologyError(f"cannot use {value!r} as target: {valid}")
     host, port = _split_port(value)
-    if port is not None and not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
+    if port is not None and not (_is_number(port) and 1 <= int(port) <= 65535):
         raise InvalidTopologyError(f"cannot use {value!r} as target: {port!r} is not a port from 1 to 65535; {valid}")
     number = None if port is None else int(port)
     try:
@@ -85,6 +85,11 @@ def parse_target(value: object) -> Target:
     raise InvalidTopologyError(
         f"cannot use {value!r} as target: {host!r} is neither an address nor the name of a namespace; {valid}"
     )
+
+
+def _is_number(text: str) -> bool:
+    """Whether these are digits, and not more than Python reads as a number."""
+    return text.isascii() and text.isdigit() and len(text) < 100
 
 
 def _split_port(text: str) -> tuple[str, str | None]:

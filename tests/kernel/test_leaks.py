@@ -56,7 +56,7 @@ def check_pinned(lab: Lab, expected: str, release: Callable[[], object]) -> None
     try:
         found = holders.find(watched.inode)
         assert not is_gone(watched, 0.1)
-        assert [phrase for phrase in found if expected in phrase], found
+        assert [each for each in found if expected in each.text], found
     finally:
         release()
     assert is_gone(watched)

@@ -63,7 +63,7 @@ def test_descriptor_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
             socket.send_fds(one, [b"x"], [lab.add_namespace("red")._kernel.fd])
         session.note_leaks(wait=True)
         session.note_leaks(wait=True)
-        (message,) = (message for owner, message in session.leaks if owner == "test_sends")
+        (message,) = (message for owner, message, _ in session.leaks if owner == "test_sends")
         assert message.startswith("namespace 'red' is still alive")
         assert f"unix socket {other.fileno()} of process " in message
 
@@ -130,3 +130,74 @@ def test_service_that_died(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_subprocess()
     result.assert_outcomes(passed=1, warnings=1)
     result.stdout.fnmatch_lines(["*ServiceDiedWarning: service 'sleep 1000' in namespace 'red' ended during the test*"])
+
+
+def test_what_a_failed_test_had_open_is_no_leak(pytester: pytest.Pytester) -> None:
+    """pytest keeps the last failure's traceback; the run neither waits for the sockets in it nor tells of them."""
+    pytester.makepyfile("""
+        def test_fails(netns_pair):
+            with netns_pair["blue"].create_server(("", 80)):
+                client = netns_pair["red"].create_connection(("blue", 80))
+                assert client.getpeername()[1] == 81
+    """)
+    result = pytester.runpytest_subprocess("--netns-leaks=error")
+    result.assert_outcomes(failed=1)
+    result.stdout.no_fnmatch_line("*still alive*")
+
+
+def test_cycles_are_no_leak(pytester: pytest.Pytester) -> None:
+    """What only Python's garbage keeps, such as the frames of a caught error, is collected before a test is accused."""
+    pytester.makeconftest("""
+        import gc, pytest
+        from pytest_netns.kernel.spaces import destruction
+        gc.disable()
+        destruction.GRACE = 0.2
+    """)
+    pytester.makepyfile("""
+        import pytest, time
+        from pytest_netns import RulesetError
+        from pytest_netns.kernel.spaces import destruction
+
+        def test_cycle(netns):
+            cycle = [netns.add_namespace("red").socket()]
+            cycle.append(cycle)
+
+        def test_refused(netns):
+            with pytest.raises(RulesetError) as caught:
+                netns.add_namespace("fw").nft("add table inet policy")
+            caught.again = caught
+
+        def test_later(netns):
+            hub = destruction.hub()
+            netns.wait_until(lambda: hub.overdue(0.3))
+    """)
+    result = pytester.runpytest_subprocess("--netns-leaks=error")
+    result.assert_outcomes(passed=3)
+    result.stdout.no_fnmatch_line("*still alive*")
+
+
+@pytest.mark.parametrize("workers", [(), ("-n1",)], ids=["alone", "xdist"])
+def test_native_threads_of_libraries_are_told_apart(pytester: pytest.Pytester, workers: tuple[str, ...]) -> None:
+    """A thread that a library starts for good cannot be ended by any test: it is told with what helps, and is no error."""
+    pytester.makepyfile("""
+        import ctypes
+        import pytest
+
+        @pytest.mark.netns
+        def test_first_use():
+            libc = ctypes.CDLL(None)
+            thread = ctypes.c_ulong()
+            assert libc.pthread_create(ctypes.byref(thread), None, libc.pause, None) == 0
+    """)
+    result = pytester.runpytest_subprocess("--netns-leaks=error", "-W", "error", *workers)
+    result.assert_outcomes(passed=1)
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(
+        [
+            "*netns: kept by libraries*",
+            (
+                "*::test_first_use: namespace 'host' stays until the end of the process: native thread * of process *; "
+                "import and use the library outside of namespaces first, such as in conftest.py"
+            ),
+        ]
+    )

@@ -272,3 +272,32 @@ def test_a_file_is_named_in_its_mistakes(tmp_path: Path) -> None:
         Topology.from_toml(file)
     with pytest.raises(FileNotFoundError):
         Topology.from_toml(tmp_path / "missing.toml")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a = " + "[" * 5000,
+        "a = " + "[" * 400 + "]" * 400,
+        "a = " + "{a=" * 5000,
+        "[[namespaces]]\nname = 'a'\nsysctls." + ".".join(["a"] * 2000) + " = 1",
+        ".".join(["a"] * 50_000) + " = 1",
+        "[[port_forwards]]\nnamespace='host'\nport = " + "9" * 5000 + "\nto = 'blue:80'",
+        "[[bridges]]\nname='b'\nmtu = 0x" + "f" * 5000,
+        "[[port_forwards]]\nnamespace='host'\nport = 80\nto = 'blue:" + "9" * 5000 + "'",
+        "[[routes]]\nnamespace='host'\ndestination='default'\nvia = 'blue:" + "9" * 5000 + "'",
+        "[[namespaces]]\nname='a'\nsysctls = {'net.ipv4.ip_forward' = 0x" + "f" * 5000 + "}",
+    ],
+    ids=lambda text: text[:30],
+)
+def test_any_text_is_refused_as_a_topology(text: str) -> None:
+    """Whatever the text, what is wrong with it is told as such, and soon."""
+    with pytest.raises(InvalidTopologyError, match="cannot use this topology: 1 mistake"):
+        Topology.loads(text)
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    """Some editors begin a file with one."""
+    path = tmp_path / "t.toml"
+    path.write_text("\ufeff[[namespaces]]\nname = 'red'\n", encoding="utf-8")
+    assert Topology.from_toml(path).namespace_names == ("red",)

@@ -17,7 +17,7 @@ from typing import Protocol
 from pytest_netns.kernel.spaces.netns import home
 
 SO_TIMESTAMPNS = 35
-_INTERVAL = 0.05  # seconds between two readings
+_INTERVAL, _BUSY_INTERVAL = 0.05, 0.005  # seconds between two readings, and where the last one had something to read
 _REST = 3  # times as long as a reading took is not read: captures take at most a quarter of one processor
 _TOGETHER = 4  # sockets that one thread closes
 _MOST_THREADS = 64  # that close, where somebody waits for it
@@ -28,8 +28,8 @@ _THREAD_NAME = "netns-capture"
 class Readable(Protocol):
     """What is read now and then."""
 
-    def read(self) -> None:
-        """Fetch what the kernel has kept."""
+    def read(self) -> bool:
+        """Fetch what the kernel has kept; whether there was something."""
         ...
 
 
@@ -85,17 +85,20 @@ class _Background:
     def _work(self) -> None:
         pause = threading.Event()
         idle = took = 0.0
+        interval = _INTERVAL
         while idle <= _LINGER:
-            pause.wait(max(_INTERVAL, took * _REST))
+            pause.wait(max(interval, took * _REST))
             self.flush()
             with self._lock:
                 sockets = tuple(self._open)
                 idle = 0 if sockets or self._closed else idle + _INTERVAL
                 self._reading = idle <= _LINGER
             began = time.thread_time()
+            interval = _INTERVAL
             for each in sockets:
                 with contextlib.suppress(Exception):  # whatever is wrong with one, the others are read
-                    each.read()
+                    if each.read():
+                        interval = _BUSY_INTERVAL
             took = time.thread_time() - began
 
 

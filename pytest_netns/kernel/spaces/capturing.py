@@ -135,12 +135,13 @@ class CaptureSocket:
         """How many frames are kept."""
         return len(self._records)
 
-    def read(self) -> None:
-        """Fetch what the kernel has kept until now."""
+    def read(self) -> bool:
+        """Fetch what the kernel has kept until now; whether there was something."""
         with self._room.lock:
+            found = False
             for _ in range(_MOST_AT_ONCE):
                 if self._socket is None:
-                    return
+                    return False
                 try:
                     data, ancillary, _, address = self._socket.recvmsg(_LARGEST, _ANCILLARY)
                 except (BlockingIOError, InterruptedError):
@@ -154,9 +155,11 @@ class CaptureSocket:
                         raise
                     continue
                 self._keep(data, ancillary, address)
+                found = True
             if self._socket is not None:
                 statistics = self._socket.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8)
                 self.dropped += struct.unpack_from("=4xI", statistics)[0]
+            return found
 
     def close(self) -> None:
         """Stop; idempotent. The frames stay."""
@@ -214,6 +217,8 @@ def _open() -> socket.socket:
     opened = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.htons(_ETH_P_ALL))
     opened.setsockopt(socket.SOL_SOCKET, capture_threads.SO_TIMESTAMPNS, 1)
     opened.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
-    with contextlib.suppress(OSError):  # a container may not allow it: then it is what rmem_default says
+    try:
         opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
+    except OSError:  # rootless, or in a container: as much as net.core.rmem_max lets everybody have
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)
     return opened

@@ -6,20 +6,38 @@ import contextlib
 import fcntl
 import os
 import re
+import threading
 from collections.abc import Iterator
+from typing import NamedTuple
 
 _SIOCGSKNS = 0x894C  # the network namespace of a socket, netdevice(7)
 UNKNOWN = "nothing in /proc does: it may be a TCP connection that the kernel is still closing"
 
 
-def find(inode: int) -> list[str]:
-    """A phrase for each holder of the namespace with this number, as far as this process may look."""
+LIBRARY_REMEDY = "import and use the library outside of namespaces first, such as in conftest.py"
+
+
+class Holder(NamedTuple):
+    """What keeps a namespace alive.
+
+    Attributes:
+        text: what it is, and of which process.
+        by_library: whether it is a thread of this process that native code has started, so that Python cannot end it.
+    """
+
+    text: str
+    by_library: bool = False
+
+
+def find(inode: int) -> list[Holder]:
+    """The holders of the namespace with this number, as far as this process may look."""
     link = f"net:[{inode}]"
     found = []
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             pid = int(entry)
-            found += [f"{what} of process {pid} ({_program(pid)})" for what in _held_by(pid, inode, link)]
+            program = f"of process {pid} ({_program(pid)})"
+            found += [Holder(f"{each.text} {program}", each.by_library) for each in _held_by(pid, inode, link)]
     return found
 
 
@@ -45,12 +63,24 @@ def _queued(pid: int) -> Iterator[tuple[str, int]]:
                 yield descriptor, count
 
 
-def _held_by(pid: int, inode: int, link: str) -> Iterator[str]:
+def _held_by(pid: int, inode: int, link: str) -> Iterator[Holder]:
+    yield from _threads(pid, link)
+    yield from map(Holder, _things(pid, inode, link))
+
+
+def _threads(pid: int, link: str) -> Iterator[Holder]:
+    ours = {each.native_id for each in threading.enumerate()} if pid == os.getpid() else None
     with contextlib.suppress(OSError):
         for thread in os.listdir(f"/proc/{pid}/task"):
             with contextlib.suppress(OSError):
                 if os.readlink(f"/proc/{pid}/task/{thread}/ns/net") == link:
-                    yield f"thread {thread}" + (f" {_thread_name(pid, thread)}" if int(thread) != pid else "")
+                    name = f" {_thread_name(pid, thread)}" if int(thread) != pid else ""
+                    native = ours is not None and int(thread) not in ours
+                    yield Holder(f"{'native ' * native}thread {thread}{name}", native)
+
+
+def _things(pid: int, inode: int, link: str) -> Iterator[str]:
+    """What it has open or mounted."""
     with contextlib.suppress(OSError):
         for descriptor in os.listdir(f"/proc/{pid}/fd"):
             with contextlib.suppress(OSError):

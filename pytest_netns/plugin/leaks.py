@@ -1,0 +1,102 @@
+"""Namespaces that outlive their test: found, and what keeps them told, without accusing a test of what others keep."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from pytest_netns.errors import encodable
+from pytest_netns.kernel.spaces import destruction, holders
+
+if TYPE_CHECKING:
+    from pytest_netns.kernel.spaces.destruction import Hub, Watched
+
+_USUAL = 0.3  # seconds within which the kernel frees nearly all namespaces
+
+
+class Leak(NamedTuple):
+    """A namespace that is still alive 5 s after its lab was closed.
+
+    Attributes:
+        owner: the test.
+        message: which namespace, and what keeps it.
+        by_library: whether it is only threads that a library has started in native code, which nobody can end.
+    """
+
+    owner: str
+    message: str
+    by_library: bool
+
+
+def find(*, wait: bool) -> list[Leak]:
+    """The namespaces that should be gone by now; each is told once.
+
+    Args:
+        wait: the run ends: give those just closed their time.
+    """
+    hub = destruction.hub_if_any()
+    if hub is None:
+        return []
+    if wait:
+        _wait(hub)
+    elif hub.overdue(destruction.GRACE):
+        gc.collect()  # cycles keep sockets until Python gets to them
+        hub.wait(time.monotonic() + _USUAL)
+    found = []
+    for late in hub.overdue(0 if wait else destruction.GRACE):
+        leak = _describe(hub, late, wait=wait)
+        if leak is not None:
+            found.append(leak)
+            hub.forget(late)
+    return found
+
+
+def _wait(hub: Hub) -> None:
+    """Until all are gone, or only those are left that nothing can be waited for."""
+    if "pytest_netns.kernel.spaces.capture_threads" in sys.modules:
+        from pytest_netns.kernel.spaces import capture_threads
+
+        capture_threads.flush()
+    began = time.monotonic()
+    hub.wait(began + _USUAL)
+    if hub.alive():
+        _let_go_of_traceback()
+        hub.wait(time.monotonic() + _USUAL)
+    if not all(_is_library(holders.find(each.inode)) for each in hub.alive()):
+        hub.wait(began + destruction.GRACE)
+
+
+def _let_go_of_traceback() -> None:
+    """pytest keeps the last failed test's traceback, with all its variables, for a debugger that nobody can start any more."""
+    if not sys.flags.interactive and not sys.flags.inspect:
+        for name in ("last_exc", "last_type", "last_value", "last_traceback"):
+            if hasattr(sys, name):
+                delattr(sys, name)
+    gc.collect()
+
+
+def _describe(hub: Hub, late: Watched, *, wait: bool) -> Leak | None:
+    """What keeps a namespace; None where it is only that the kernel takes its time."""
+    held = holders.find(late.inode)
+    if not held and wait:
+        hub.wait(time.monotonic() + destruction.BUSY - destruction.GRACE)
+    if not held and late not in hub.overdue(destruction.BUSY):
+        return None
+    if _is_library(held):
+        message = (
+            f"namespace {late.name!r} stays until the end of the process: {_listed(held)}; {holders.LIBRARY_REMEDY}"
+        )
+        return Leak(late.owner, encodable(message), by_library=True)
+    what = _listed(held) or "; ".join(holders.suspects()) or holders.UNKNOWN
+    message = f"namespace {late.name!r} is still alive {destruction.GRACE:g} s after its lab was closed: {what}"
+    return Leak(late.owner, encodable(message), by_library=False)
+
+
+def _is_library(held: list[holders.Holder]) -> bool:
+    return bool(held) and all(each.by_library for each in held)
+
+
+def _listed(held: list[holders.Holder]) -> str:
+    return "; ".join(each.text for each in held)
