@@ -22,6 +22,9 @@ if TYPE_CHECKING:
         RulesetError,
         UnavailableError,
     )
+    from pytest_netns.faults import partitions
+    from pytest_netns.faults.cuts import Cut
+    from pytest_netns.faults.nemesis import Nemesis, NemesisEvent
     from pytest_netns.lab.interface import Bridge, Interface, VethPair
     from pytest_netns.lab.lab import Lab
     from pytest_netns.lab.namespace import Namespace
@@ -41,6 +44,8 @@ if TYPE_CHECKING:
     )
 
 _NAMES = {
+    "faults.cuts": "Cut",
+    "faults.nemesis": "Nemesis NemesisEvent",
     "errors": "CallTimeout CommandError CommandTimeout InvalidTopologyError KernelError LabClosedError NetnsError NotReadyError RulesetError UnavailableError",
     "lab.interface": "Bridge Interface VethPair",
     "lab.lab": "Lab",
@@ -58,6 +63,7 @@ __all__ = [
     "CallTimeout",
     "CommandError",
     "CommandTimeout",
+    "Cut",
     "DSL",
     "INTERCONTINENTAL",
     "Impairment",
@@ -70,6 +76,8 @@ __all__ = [
     "MasqueradeSpec",
     "Namespace",
     "NamespaceSpec",
+    "Nemesis",
+    "NemesisEvent",
     "NetnsError",
     "NotReadyError",
     "PortForwardSpec",
@@ -86,10 +94,13 @@ __all__ = [
     "VethPair",
     "VethSpec",
     "WIFI",
+    "partitions",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "partitions":
+        return importlib.import_module("pytest_netns.faults.partitions")
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"pytest_netns.{_MODULES[name]}"), name)

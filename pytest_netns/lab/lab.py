@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from pytest_netns import values
 from pytest_netns.errors import InvalidTopologyError, LabClosedError, NetnsError, fails_as
+from pytest_netns.faults.faults import Faults
+from pytest_netns.faults.seeds import Seeds
 from pytest_netns.kernel.spaces import destruction
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
 from pytest_netns.lab import connecting
@@ -24,6 +26,8 @@ from pytest_netns.running.programs import LabPrograms
 from pytest_netns.values import IPAddress
 
 if TYPE_CHECKING:
+    from pytest_netns.faults.cuts import Cut
+    from pytest_netns.faults.nemesis import FaultStarter, Nemesis
     from pytest_netns.packets.capture import Capture
     from pytest_netns.topology import Topology
 
@@ -44,6 +48,8 @@ class Lab:
         notes: the words of whatever is in force, for drawings and reports.
         programs: everything that runs in its namespaces.
         links: all interfaces of its namespaces.
+        faults: what is being done to its network on purpose.
+        seeds: of random numbers, drawn from ``--netns-seed``.
     """
 
     def __init__(self, owner: str = "") -> None:
@@ -61,6 +67,10 @@ class Lab:
         self._captures: list[Capture] = []
         self._recording: Capture | None = None
         self.notes = Notes()
+        self.faults = Faults()
+        self.seeds = Seeds(owner)
+        self.notes.add(self.faults)
+        self.notes.add(self.seeds)
 
     # -- making ---------------------------------------------------------------------------------------
 
@@ -187,6 +197,84 @@ class Lab:
         with self.names.held():
             building.build(self, topology)
         self._built.append(topology)
+
+    # -- faults ---------------------------------------------------------------------------------------
+
+    def partition(self, *groups: Iterable[Namespace | str]) -> Cut:
+        """Have nothing pass between groups of namespaces, either way; their interfaces keep their carrier::
+
+            with lab.partition(["n1"], ["n2", "n3"]):
+                ...
+
+        A namespace in two groups sees both. One in no group sees everybody. `partitions` has ready shapes.
+
+        Returns:
+            The partition in force: a context manager that heals it; see `Cut` for what it knows of NAT.
+        """
+        from pytest_netns.faults import cuts
+
+        named = [self._names_of(group) for group in groups]
+        return cuts.partition(self.faults, self.links.members, named)
+
+    def cut(self, source: Namespace | str, *, to: Namespace | str | Iterable[Namespace | str]) -> Cut:
+        """Have nothing that a namespace sends reach another one; the other way stays open.
+
+        Args:
+            source: the namespace that is not heard any more, or its name.
+            to: where its packets do not arrive: one namespace or several.
+
+        Returns:
+            The cut in force: a context manager that heals it; see `Cut` for what it knows of NAT.
+        """
+        from pytest_netns.faults import cuts
+
+        return cuts.cut(self.faults, self.links.members, self._names_of(source), self._names_of(to))
+
+    def heal(self) -> None:
+        """Undo all faults: partitions, cuts, isolations, unplugged cables, frozen namespaces, paused services.
+
+        Impairments stay: they are a property of the network, and have a ``heal()`` of their own.
+        """
+        self._check_open()
+        self.faults.heal()
+
+    def nemesis(
+        self,
+        faults: Sequence[FaultStarter],
+        *,
+        every: float | tuple[float, float] = (0.5, 2.0),
+        seed: int | None = None,
+    ) -> Nemesis:
+        """Start and heal faults at random instants beside a workload::
+
+            with lab.nemesis([n1.isolate, lambda: lab.cut("n2", to="n3")], every=(0.5, 2)) as nemesis:
+                run_the_workload()
+            print(nemesis.history)
+
+        Args:
+            faults: functions that each start one; with an argument they are given a `random.Random` to choose with.
+            every: seconds before each start and each healing: a number, or the least and the most of a random one.
+            seed: of the schedule; None for one drawn from ``--netns-seed``.
+        """
+        from pytest_netns.faults.nemesis import Nemesis
+
+        self._check_open()
+        made = Nemesis(faults, every=every, seed=self.seeds.draw() if seed is None else seed)
+        self.notes.add(made)
+        self._undo.append(made.stop)
+        return made
+
+    def _names_of(self, given: Namespace | str | Iterable[Namespace | str]) -> list[str]:
+        """The names of namespaces of this lab, given one way or the other."""
+        self._check_open()
+        several = [given] if isinstance(given, str | Namespace) else list(given)
+        for each in several:
+            if not isinstance(each, str):
+                self.check_member(each)
+        names = [self[each].name if isinstance(each, str) else each.name for each in several]
+        if not names:
+            raise InvalidTopologyError("cannot use an empty group of namespaces: name one at least")
+        return list(dict.fromkeys(names))
 
     # -- reading --------------------------------------------------------------------------------------
 
@@ -333,7 +421,7 @@ class Lab:
 
         with self._lock:
             self._check_open()
-            capture = Capture(by_itself=by_itself)
+            capture = Capture(by_itself=by_itself, drops=self.faults.drops)
             self._captures.append(capture)
             for namespace in self:
                 capture.add(namespace._kernel)

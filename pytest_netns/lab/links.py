@@ -182,6 +182,11 @@ class Links:
             there.infos()
         return there._known.get(info.peer_index)
 
+    def peer_place(self, info: LinkInfo) -> tuple[str, str] | None:
+        """Namespace and name of the other end of a veth pair; None where there is none in this lab."""
+        peer = self.peer_of(info)
+        return None if peer is None else (peer.home.name, peer.name)
+
     def _numbered(self, nsid: int) -> Links | None:
         """The interfaces of the namespace that has a number here; the kernel gives it to where a peer is."""
         if nsid not in self._nsids:

@@ -32,7 +32,9 @@ from pytest_netns.values import IPAddress, IPNetwork
 if TYPE_CHECKING:
     import asyncio
 
+    from pytest_netns.faults.cuts import Cut
     from pytest_netns.lab.lab import Lab
+    from pytest_netns.running.ports import Answer
 
 T = TypeVar("T")
 
@@ -250,6 +252,42 @@ class Namespace:
     def _forget_tracked_connections(self) -> None:
         with contextlib.suppress(KernelError):  # a kernel without conntrack netlink: only flows that exist are affected
             nftables.flush_tracked_connections(self._kernel)
+
+    # -- faults ---------------------------------------------------------------------------------------
+
+    def isolate(self) -> Cut:
+        """Have nothing come in or go out any more; interfaces keep their carrier, and the loopback interface goes on.
+
+        Returns:
+            The isolation in force: a context manager that heals it.
+        """
+        from pytest_netns.faults import cuts
+
+        return cuts.isolate(self._lab.faults, self._lab.links.members, self.name)
+
+    def probe(self, target: str | IPAddress | values.Target, protocol: str = "tcp", timeout: float = 1) -> Answer:
+        """Try to reach a port from here: the assertion that tests of cuts and firewalls want::
+
+            assert red.probe("blue:443") == "open"
+
+        Args:
+            target: ``"blue:443"``, ``"192.168.15.2:443"``, ``"[fd00::2]:443"``.
+            protocol: ``"tcp"``, or ``"udp"``: a byte is sent, and what does not answer it is ``"timeout"``, be it open or not.
+            timeout: seconds to wait for an answer.
+
+        Returns:
+            ``"open"``; ``"refused"``: nobody listens, or a firewall rejects with a reset; ``"unreachable"``: no route, or a router
+            or host says so; ``"prohibited"``: a router or firewall says that it is not allowed; ``"timeout"``: nobody answers.
+            Of several addresses the first that is open counts.
+        """
+        from pytest_netns.running import ports
+
+        values.parse_protocol(protocol)
+        place = values.parse_target(target)
+        if place.port is None:
+            raise InvalidTopologyError(f"cannot probe {str(place)!r}: it needs a port, such as '{place.host}:443'")
+        addresses = routing.addresses_of(self, place.host) if isinstance(place.host, str) else (place.host,)
+        return ports.probe(self._kernel, addresses, place.port, protocol, timeout)
 
     # -- running things -------------------------------------------------------------------------------
 

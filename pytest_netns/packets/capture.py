@@ -7,7 +7,7 @@ import operator
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, TypeAlias, overload
 
 from pytest_netns.errors import KernelError, NotReadyError
 from pytest_netns.kernel.spaces.capturing import CaptureSocket, Frame, Room
@@ -22,6 +22,9 @@ MOST_BY_ITSELF = 100  # namespaces
 MOST_BYTES_BY_ITSELF = 16 << 20  # of all namespaces together, as Python holds them
 
 
+Drops: TypeAlias = Callable[[str, str, float, bytes], bool]
+
+
 class Capture(Sequence["Packet"]):
     """The packets that the interfaces of a lab have sent and received, in order of time; it grows until it is stopped.
 
@@ -29,14 +32,17 @@ class Capture(Sequence["Packet"]):
     on its way in, and after nft may have dropped it on its way out.
 
     Args:
+        drops: whether a frame that an interface received was dropped on purpose, asked of each: namespace, interface,
+            seconds since 1970, frame.
         by_itself: whether nobody has asked for it, so that it must not fail, nor use up the process's descriptors.
 
     Attributes:
         problem: why packets of some namespaces are missing; empty where none are.
     """
 
-    def __init__(self, *, by_itself: bool = False) -> None:
+    def __init__(self, *, by_itself: bool = False, drops: Drops | None = None) -> None:
         self._by_itself = by_itself
+        self._drops = drops
         self._problem = ""
         self._room = Room(MOST_BYTES_BY_ITSELF if by_itself else None)
         self._sockets: dict[str, CaptureSocket] = {}
@@ -155,7 +161,7 @@ class Capture(Sequence["Packet"]):
         found = []
         for name, each in tuple(self._sockets.items()):
             frames, counts[name] = each.frames(counts.get(name, 0))
-            found += [_packet(name, frame) for frame in frames]
+            found += [self._packet(name, frame) for frame in frames]
         return sorted(found, key=operator.attrgetter("time"))
 
     def _in_order(self, most: int | None) -> Iterator[Packet]:
@@ -165,10 +171,12 @@ class Capture(Sequence["Packet"]):
             ),
             key=operator.itemgetter(0),
         )
-        return (_packet(name, each.decode(record)) for record, (name, each) in records)
+        return (self._packet(name, each.decode(record)) for record, (name, each) in records)
 
+    def _packet(self, namespace: str, frame: Frame) -> Packet:
+        from pytest_netns.packets.dissect import Packet
 
-def _packet(namespace: str, frame: Frame) -> Packet:
-    from pytest_netns.packets.dissect import Packet
-
-    return Packet(frame.time / 1e9, namespace, frame.interface or "deleted", frame.sent, frame.data, frame.ethernet)
+        time, interface = frame.time / 1e9, frame.interface or "deleted"
+        arrived = frame.ethernet and not frame.sent
+        dropped = arrived and self._drops is not None and self._drops(namespace, interface, time, frame.data)
+        return Packet(time, namespace, interface, frame.sent, frame.data, frame.ethernet, dropped)

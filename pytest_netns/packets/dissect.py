@@ -73,6 +73,7 @@ class Packet:
         sent: whether the interface sent it, rather than received it.
         data: the frame, with its Ethernet header if it has one.
         ethernet: whether it has; packets on tunnels start with the IP header.
+        dropped: whether a cut, partition or isolation dropped it as it arrived.
     """
 
     time: float
@@ -81,6 +82,7 @@ class Packet:
     sent: bool
     data: bytes
     ethernet: bool = True
+    dropped: bool = False
 
     @cached_property
     def headers(self) -> Headers:
@@ -161,7 +163,7 @@ def digest(packets: Iterable[Packet], most: int, *, before: int = 0) -> list[str
         start = packet.time if start is None else start
         if packet.headers.detail in _CHATTER or packet.protocol == "igmp":
             continue
-        place = f"{packet.namespace}/{packet.interface}"
+        place = f"{packet.namespace}/{packet.interface}{' dropped' if packet.dropped else ''}"
         known = recent.get(packet.data)
         if known is not None:
             first, places = frames[known]

@@ -59,6 +59,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 def pytest_configure_node(node: Any) -> None:
     if node.gateway.spec.popen:  # another machine is another matter
         node.workerinput["netns"] = node.config.stash[RUN].told_workers()
+    node.workerinput["netns_seed"] = node.config.stash[RUN].seed()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -119,6 +120,7 @@ def _require(config: pytest.Config) -> None:
     unavailable = session.check_available()
     if unavailable is None:
         session.guard_signals()
+        session.use_seed()
         session.ready = True
         return
     if session.settings.unavailable == "skip":

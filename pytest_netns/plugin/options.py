@@ -34,6 +34,7 @@ class Settings(NamedTuple):
     pcap: str
     pause: bool
     whole: bool
+    seed: int | None
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -50,6 +51,11 @@ def add_options(parser: pytest.Parser) -> None:
         action="store_true",
         help="when a test fails, say how to enter its namespaces, and wait for Enter before they are gone",
     )
+    group.addoption(
+        "--netns-seed",
+        metavar="NUMBER",
+        help="replay the random numbers of faults: of impairments and of nemesis schedules; a failed test's report tells them",
+    )
 
 
 def parse(config: pytest.Config) -> Settings:
@@ -64,8 +70,25 @@ def parse(config: pytest.Config) -> Settings:
     if pause and is_controller(config):
         raise pytest.UsageError("--netns-pause: xdist's workers have no terminal to wait at; run without -n")
     return Settings(
-        found["netns_mode"], unavailable, found["netns_leaks"], found["netns_pcap"], pause, config.get_verbosity() >= 2
+        found["netns_mode"],
+        unavailable,
+        found["netns_leaks"],
+        found["netns_pcap"],
+        pause,
+        config.get_verbosity() >= 2,
+        _seed(config),
     )
+
+
+def _seed(config: pytest.Config) -> int | None:
+    """The run's seed, where one was given; an xdist worker has that of its controller."""
+    given = config.getoption("--netns-seed")
+    if given is None:
+        inherited: int | None = getattr(config, "workerinput", {}).get("netns_seed")
+        return inherited
+    if not (str(given).isascii() and str(given).isdigit()):
+        raise pytest.UsageError(f"--netns-seed: {given!r} is not valid; write a whole number, such as 42")
+    return int(given)
 
 
 def is_controller(config: pytest.Config) -> bool:

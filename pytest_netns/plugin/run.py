@@ -139,7 +139,21 @@ class Run:
         if mode == "auto":
             mode = "root" if privileges.is_privileged() else "rootless, if every selected test uses netns"
         missing = f"; NAT is not available: {bindings.REMEDY}" if bindings.find() is None else ""
-        return f"netns: mode {mode}{missing}"
+        seed = "" if self.settings.seed is None else f"; seed {self.settings.seed}"
+        return f"netns: mode {mode}{missing}{seed}"
+
+    def seed(self) -> int:
+        """The seed of the run's random numbers, for the workers of xdist."""
+        from pytest_netns.faults import seeds
+
+        return seeds.run_seed() if self.settings.seed is None else self.settings.seed
+
+    def use_seed(self) -> None:
+        """Draw the random numbers of faults from the seed that was given, if any was."""
+        if self.settings.seed is not None:
+            from pytest_netns.faults import seeds
+
+            seeds.set_run_seed(self.settings.seed)
 
     def forecast(self) -> list[str]:
         """Lines on what tests that use netns will have to do without, beyond what `header` says; none if nothing."""

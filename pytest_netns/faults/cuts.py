@@ -1,0 +1,146 @@
+"""Cuts: packets between some namespaces, or of one, are dropped for a while; every interface keeps its carrier."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
+
+from pytest_netns.errors import InvalidTopologyError, NetnsError
+from pytest_netns.faults import filters
+from pytest_netns.faults.faults import Faults, Healing
+from pytest_netns.faults.filters import Filter
+from pytest_netns.faults.members import Member, look, look_at_all
+from pytest_netns.kernel.nft import nftables
+from pytest_netns.values.notes import Note
+
+_COUNTER = re.compile(r"counter packets (\d+)")
+
+
+class Cut(Healing):
+    """A cut, a partition or an isolation in force: healed by `heal`, at the end of its ``with`` block, by ``lab.heal()``.
+
+    It holds for the interfaces and addresses there were when it started. Across a router it knows namespaces by their
+    addresses; a router of this lab that translates addresses (NAT) is asked to drop by what is inside and outside. Where two
+    of them translate in a row, neither knows both ends, and packets pass.
+
+    Attributes:
+        dropped: how many packets it has dropped so far.
+    """
+
+    __slots__ = ("_dropped", "_ended", "_faults", "_filters", "_members", "_shown", "_started", "_table", "_words")
+
+    def __init__(self, faults: Faults, members: Iterable[Member], words: str, shown: Sequence[str]) -> None:
+        self._faults = faults
+        self._members = {member.name: member for member in members}
+        self._words = words
+        self._shown = shown
+        self._table = faults.next_table()
+        self._filters: dict[str, Filter] = {}
+        self._dropped = 0
+        self._started = self._ended = 0.0
+
+    def start(self, chosen: Mapping[str, Filter]) -> None:
+        """Drop from now on what these filters say, by namespace; if that fails nothing is left of it."""
+        try:
+            for name, each in chosen.items():
+                self._filters[name] = each
+                nftables.apply(self._members[name].network, each.text(self._table))
+        except BaseException:
+            self._remove()
+            raise
+        self._started = time.time()
+        self._faults.add(self)
+        self._faults.add_filter(self)
+
+    def heal(self) -> None:
+        """Let everything pass again; idempotent."""
+        if not self._ended:
+            self._dropped = self._count()
+            self._ended = time.time()
+            self._faults.discard(self)
+            self._remove()
+
+    @property
+    def dropped(self) -> int:
+        """How many packets it has dropped so far."""
+        return self._dropped if self._ended else self._count()
+
+    def drops(self, namespace: str, interface: str, time: float, frame: bytes) -> bool:
+        """Whether it has dropped a frame that an interface received, see `Faults.drops`."""
+        chosen = self._filters.get(namespace)
+        if chosen is None or time < self._started or (self._ended and time > self._ended):
+            return False
+        return chosen.drops(interface, frame)
+
+    def notes(self) -> Sequence[Note]:
+        """What drawings and reports say of it."""
+        return [Note(name, f"{self._words}, {self.dropped} packets dropped") for name in self._shown]
+
+    def _count(self) -> int:
+        found = 0
+        for name in self._filters:
+            for family in filters.FAMILIES:
+                with contextlib.suppress(NetnsError):  # it drops nothing of that kind, or its lab is closed
+                    listing = nftables.apply(self._members[name].network, f"list table {family} {self._table}")
+                    found += sum(map(int, _COUNTER.findall(listing)))
+        return found
+
+    def _remove(self) -> None:
+        networks = []
+        for name in self._filters:
+            with contextlib.suppress(NetnsError):  # its lab is closed, and the rules are gone with it
+                networks.append(self._members[name].network)
+        errors: list[NetnsError] = []
+        for step in (filters.emptying, filters.removal):
+            for network in networks:
+                try:
+                    nftables.apply(network, step(self._table))
+                except NetnsError as error:
+                    errors.append(error)
+        if errors:
+            raise errors[0]
+
+    def __repr__(self) -> str:
+        return f"<{self._words}{' (healed)' if self._ended else ''}>"
+
+
+def cut(faults: Faults, members: Sequence[Member], sources: Sequence[str], targets: Sequence[str]) -> Cut:
+    """Drop what some namespaces send to others; the other way stays open."""
+    both = sorted(set(sources) & set(targets))
+    if both:
+        raise InvalidTopologyError(f"cannot cut namespace {both[0]!r} off from itself: name two different ones")
+    words = f"cut: {', '.join(sources)} does not reach {', '.join(targets)}"
+    pairs = [(source, target) for source in sources for target in targets]
+    return _start(faults, members, words, pairs, targets)
+
+
+def partition(faults: Faults, members: Sequence[Member], groups: Sequence[Sequence[str]]) -> Cut:
+    """Drop everything between namespaces that share no group, both ways."""
+    if len(groups) < 2:
+        raise InvalidTopologyError(
+            f"cannot partition {len(groups)} group: give two or more, such as ['n1'], ['n2', 'n3']"
+        )
+    pairs = filters.pairs_of(groups)
+    if not pairs:
+        raise InvalidTopologyError("cannot partition: all namespaces share a group, so nothing would be cut")
+    words = f"partition: {' | '.join(', '.join(group) for group in groups)}"
+    return _start(faults, members, words, pairs, sorted({name for pair in pairs for name in pair}))
+
+
+def isolate(faults: Faults, members: Sequence[Member], name: str) -> Cut:
+    """Drop everything that comes into a namespace or leaves it; its loopback interface goes on."""
+    member = next(each for each in members if each.name == name)
+    peers = [place for info in member.infos() if (place := member.peer_place(info)) is not None]
+    isolation = Cut(faults, members, "isolated", [name])
+    isolation.start(filters.isolate(look(member), peers))
+    return isolation
+
+
+def _start(
+    faults: Faults, members: Sequence[Member], words: str, pairs: Sequence[tuple[str, str]], shown: Sequence[str]
+) -> Cut:
+    made = Cut(faults, members, words, shown)
+    made.start(filters.cut(look_at_all(members), pairs))
+    return made

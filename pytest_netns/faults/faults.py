@@ -1,0 +1,137 @@
+"""Faults: what is being done to a lab's network on purpose, so that it can be undone together and told in reports."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol, Self
+
+from pytest_netns.errors import NetnsError
+from pytest_netns.values.notes import Note
+
+
+class Fault(Protocol):
+    """A fault that was started, and can be undone."""
+
+    def heal(self) -> None:
+        """Undo it; idempotent."""
+        ...
+
+
+class Healing:
+    """Base of faults: a context manager that undoes the fault at the end of its block."""
+
+    __slots__ = ()
+
+    def heal(self) -> None:
+        """Undo it; idempotent."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.heal()
+
+
+class Undo(Healing):
+    """A fault that others carry out, and know how to undo.
+
+    Args:
+        words: what it is, such as ``"n1 is frozen"``.
+        namespace: whose name it is shown at; empty for the network as a whole.
+        undo: undoes it; called once.
+    """
+
+    __slots__ = ("_faults", "_namespace", "_undo", "_words")
+
+    def __init__(self, faults: Faults, namespace: str, words: str, undo: Callable[[], None]) -> None:
+        self._faults = faults
+        self._namespace = namespace
+        self._words = words
+        self._undo: Callable[[], None] | None = undo
+
+    def heal(self) -> None:
+        """Undo it; idempotent."""
+        undo, self._undo = self._undo, None
+        if undo is not None:
+            self._faults.discard(self)
+            undo()
+
+    def notes(self) -> Sequence[Note]:
+        """What drawings and reports say of it."""
+        return [Note(self._namespace, self._words)]
+
+    def __repr__(self) -> str:
+        return f"<{self._words}{'' if self._undo else ' (healed)'}>"
+
+
+class Faults:
+    """The faults of one lab, in the order in which they were started."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._active: list[Fault] = []
+        self._filters: list[Drops] = []
+        self._number = 0
+
+    def next_table(self) -> str:
+        """A name for the nft tables of one more fault."""
+        with self._lock:
+            self._number += 1
+            return f"netns-fault-{self._number}"
+
+    def add(self, fault: Fault) -> None:
+        """A fault has been started: it is undone by `heal`."""
+        with self._lock:
+            self._active.append(fault)
+
+    def add_filter(self, drops: Drops) -> None:
+        """A fault drops packets: captures ask it about each, also after it was undone."""
+        with self._lock:
+            self._filters.append(drops)
+
+    def discard(self, fault: Fault) -> None:
+        """It has been undone."""
+        with self._lock:
+            self._active = [each for each in self._active if each is not fault]
+
+    def active(self) -> list[Fault]:
+        """Those that have not been undone."""
+        with self._lock:
+            return list(self._active)
+
+    def heal(self) -> None:
+        """Undo all, the last one first; every one is tried."""
+        errors: list[Exception] = []
+        for fault in reversed(self.active()):
+            try:
+                fault.heal()
+            except Exception as error:
+                errors.append(error)
+        if errors:
+            raise errors[0] if len(errors) == 1 else ExceptionGroup("cannot heal the network", errors)
+
+    def notes(self) -> Iterable[Note]:
+        """What drawings and reports say of the faults in force."""
+        for fault in self.active():
+            with contextlib.suppress(NetnsError):  # its lab is closed
+                yield from getattr(fault, "notes", tuple)()
+
+    def drops(self, namespace: str, interface: str, time: float, frame: bytes) -> bool:
+        """Whether a frame that an interface has received was dropped by a fault.
+
+        Args:
+            time: when it was received, seconds since 1970.
+            frame: the frame, with its Ethernet header.
+        """
+        return any(each.drops(namespace, interface, time, frame) for each in self._filters)
+
+
+class Drops(Protocol):
+    """What a fault says of a frame."""
+
+    def drops(self, namespace: str, interface: str, time: float, frame: bytes) -> bool:
+        """Whether it has dropped the frame; the arguments are those of `Faults.drops`."""
+        ...

@@ -1,0 +1,81 @@
+"""What a fault knows of a namespace: its name, its interfaces, its addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from pytest_netns.kernel.netlink.rtlinks import IFF_LOOPBACK, LinkInfo
+from pytest_netns.kernel.spaces.netns import NetworkNamespace
+from pytest_netns.values import IPAddress, IPInterface
+
+
+class Member(Protocol):
+    """The interfaces of one namespace of a lab."""
+
+    @property
+    def name(self) -> str:
+        """The namespace's name."""
+        ...
+
+    @property
+    def network(self) -> NetworkNamespace:
+        """The network namespace, which is open."""
+        ...
+
+    def infos(self) -> list[LinkInfo]:
+        """All interfaces, as they are now."""
+        ...
+
+    def addresses(self) -> list[tuple[int, IPInterface]]:
+        """All addresses, each with the number of its interface."""
+        ...
+
+    def peer_place(self, info: LinkInfo) -> tuple[str, str] | None:
+        """Namespace and name of the other end of a veth pair; None where there is none in this lab."""
+        ...
+
+
+@dataclass(frozen=True)
+class Node:
+    """A namespace at the moment a fault starts.
+
+    Attributes:
+        name: the namespace's.
+        macs: of all its interfaces: what it sends on its own segments comes from these.
+        addresses: IPv4 and IPv6, without those of the loopback interface and link-local ones: what comes across routers.
+        interfaces: all but the loopback interface.
+        ports: those of them that are ports of a bridge here: what comes in by these may be for others.
+    """
+
+    name: str
+    macs: frozenset[str]
+    addresses: tuple[IPAddress, ...]
+    interfaces: tuple[str, ...]
+    ports: frozenset[str]
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """The interfaces by which packets for the namespace itself come in."""
+        return tuple(name for name in self.interfaces if name not in self.ports)
+
+
+def look(member: Member) -> Node:
+    """The namespace as it is now."""
+    infos = [info for info in member.infos() if not info.flags & IFF_LOOPBACK]
+    bridges = {info.index for info in infos if info.kind == "bridge"}
+    known = {info.index for info in infos}
+    own = [address.ip for index, address in member.addresses() if index in known and not address.ip.is_link_local]
+    return Node(
+        member.name,
+        frozenset(info.mac for info in infos if len(info.mac) == len("02:00:00:00:00:01")),
+        tuple(own),
+        tuple(info.name for info in infos),
+        frozenset(info.name for info in infos if info.master in bridges),
+    )
+
+
+def look_at_all(members: Iterable[Member]) -> Mapping[str, Node]:
+    """All namespaces of a lab, by name."""
+    return {member.name: look(member) for member in members}

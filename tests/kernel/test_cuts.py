@@ -1,0 +1,206 @@
+"""Cuts, partitions and isolations: what passes and what does not, with real packets."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+
+from pytest_netns import InvalidTopologyError, Lab, Namespace, partitions
+
+
+def reaches(source: Namespace, address: str) -> bool:
+    """Whether a ping goes there and back."""
+    return source.run(["ping", "-c1", "-W1", address], check=False).returncode == 0
+
+
+@pytest.fixture
+def cluster() -> Iterator[Lab]:
+    """Three namespaces on a bridge in host, 10.0.0.1 to .3 and fd00::1 to ::3; the host is .254."""
+    with Lab("cluster") as lab:
+        switch = lab.add_bridge("switch", ["10.0.0.254/24", "fd00::fe/64"])
+        for number in (1, 2, 3):
+            switch.attach(lab.add_namespace(f"n{number}"), [f"10.0.0.{number}/24", f"fd00::{number}/64"])
+        yield lab
+
+
+@pytest.fixture
+def routed() -> Iterator[Lab]:
+    """inner - gw - outer: 10.1.0.1, a router, 10.2.0.1; IPv6 fd01::1, fd02::1."""
+    with Lab("routed") as lab:
+        inner, gw, outer = (lab.add_namespace(name) for name in ("inner", "gw", "outer"))
+        lab.add_veth(inner, gw, addresses=(["10.1.0.1/24", "fd01::1/64"], ["10.1.0.254/24", "fd01::fe/64"]))
+        lab.add_veth(outer, gw, addresses=(["10.2.0.1/24", "fd02::1/64"], ["10.2.0.254/24", "fd02::fe/64"]))
+        gw.enable_forwarding()
+        inner.add_default_route(via="10.1.0.254")
+        inner.add_default_route(via="fd01::fe")
+        yield lab
+
+
+def give_outer_routes(lab: Lab) -> None:
+    lab["outer"].add_default_route(via="10.2.0.254")
+    lab["outer"].add_default_route(via="fd02::fe")
+
+
+def test_nothing_passes_between_groups_either_way(cluster: Lab) -> None:
+    """Across a partition neither family passes, within a group both do, the switch serves everybody, and healing undoes it."""
+    n1, n2, n3 = (cluster[name] for name in ("n1", "n2", "n3"))
+    before = {each.name: each.ruleset() for each in cluster}
+    assert reaches(n1, "10.0.0.2")
+    with cluster.partition(["n1"], [n2, "n3"]) as partition:
+        assert not reaches(n1, "10.0.0.2")
+        assert not reaches(n3, "fd00::1")
+        assert reaches(n2, "10.0.0.3")
+        assert reaches(n2, "fd00::3")
+        assert reaches(n1, "10.0.0.254")
+        assert partition.dropped > 0
+        assert all(interface.has_carrier for interface in n1.interfaces.values())
+    assert reaches(n1, "10.0.0.2")
+    assert {each.name: each.ruleset() for each in cluster} == before
+    assert partition.dropped > 0
+
+
+def test_a_namespace_in_two_groups_sees_both(cluster: Lab) -> None:
+    """The bridge of a partition: n2 sees n1 and n3, which do not see each other."""
+    with cluster.partition(["n1", "n2"], ["n2", "n3"]):
+        assert not reaches(cluster["n1"], "10.0.0.3")
+        assert reaches(cluster["n2"], "10.0.0.1")
+        assert reaches(cluster["n2"], "10.0.0.3")
+
+
+def test_a_cut_is_one_way(cluster: Lab) -> None:
+    """What n1 sends does not reach n2; what n2 sends reaches n1."""
+    n1, n2 = cluster["n1"], cluster["n2"]
+    with cluster.cut("n1", to="n2"), cluster.capture() as packets:
+        assert not reaches(n2, "10.0.0.1")
+        arrived = [each for each in packets if each.namespace == "n1" and not each.sent and each.source == "10.0.0.2"]
+        refused = [each for each in packets if each.namespace == "n2" and not each.sent and each.source == "10.0.0.1"]
+        assert [each.dropped for each in arrived] == [False] * len(arrived) != []
+        assert [each.dropped for each in refused] == [True] * len(refused) != []
+    assert reaches(n1, "10.0.0.2")
+
+
+def test_without_addresses(cluster: Lab) -> None:
+    """On one segment frames are cut, so ARP, IPv6 link-local and what gets its address later are cut too."""
+    new = cluster.add_namespace("new")
+    switch = cluster.host.interfaces["switch"]
+    switch.attach(new, name="eth0")  # type: ignore[attr-defined]
+    with cluster.cut("new", to="n1"):
+        new.interfaces["eth0"].add_address("10.0.0.9/24")
+        assert not reaches(new, "10.0.0.1")
+        assert reaches(new, "10.0.0.2")
+
+
+@pytest.mark.parametrize("address", ["10.2.0.1", "fd02::1"])
+def test_across_a_router(routed: Lab, address: str) -> None:
+    """Namespaces that share no segment are told apart by their addresses; others behind the same router go on."""
+    give_outer_routes(routed)
+    assert reaches(routed["inner"], address)
+    with routed.partition(["inner"], ["outer"]):
+        assert not reaches(routed["inner"], address)
+        assert reaches(routed["gw"], address)
+    assert reaches(routed["inner"], address)
+
+
+def test_through_nat(routed: Lab) -> None:
+    """A router of the lab that masquerades knows both ends, so the partition holds through it, port forwards included."""
+    gw, inner, outer = routed["gw"], routed["inner"], routed["outer"]
+    gw.masquerade("10.1.0.0/24", out="veth-gw-2")
+    gw.forward_port(8080, to="inner:80")
+    inner.start(["python3", "-m", "http.server", "80"], ready=80)
+    assert reaches(inner, "10.2.0.1")
+    assert outer.probe("10.2.0.254:8080") == "open"
+    with routed.partition(["inner"], ["outer"]):
+        assert not reaches(inner, "10.2.0.1")
+        assert outer.probe("10.2.0.254:8080", timeout=0.3) == "timeout"
+        assert reaches(gw, "10.2.0.1")
+    assert outer.probe("10.2.0.254:8080") == "open"
+
+
+def test_an_open_connection_is_cut_and_goes_on_after_healing(cluster: Lab) -> None:
+    """A cut holds for connections that are open, tracked ones too; TCP sends again once it is healed."""
+    n1, n2 = cluster["n1"], cluster["n2"]
+    n1.nft("table inet t { chain c { type filter hook input priority 0; ct state established accept\n }\n }")
+    listener = n2.create_server(("10.0.0.2", 80))
+    client = n1.create_connection(("10.0.0.2", 80), timeout=10)
+    server, _ = listener.accept()
+    with contextlib.ExitStack() as stack:
+        for each in (listener, client, server):
+            stack.enter_context(each)
+        server.settimeout(0.3)
+        with cluster.partition(["n1"], ["n2"]):
+            client.sendall(b"x")
+            with pytest.raises(TimeoutError):
+                server.recv(1)
+        server.settimeout(10)
+        assert server.recv(1) == b"x"
+
+
+def test_isolation(cluster: Lab) -> None:
+    """An isolated namespace neither sends nor receives; its loopback interface goes on, and interfaces keep their carrier."""
+    n1 = cluster["n1"]
+    with n1.isolate() as isolation, cluster.capture() as packets:
+        assert not reaches(n1, "10.0.0.254")
+        assert not reaches(cluster["n2"], "10.0.0.1")
+        assert reaches(n1, "127.0.0.1")
+        assert n1.interfaces["veth-n1"].has_carrier
+        assert isolation.dropped > 0
+        assert any(each.dropped for each in packets if each.namespace == "host")
+    assert reaches(n1, "10.0.0.2")
+
+
+def test_heal_undoes_all(cluster: Lab) -> None:
+    """lab.heal() undoes what is in force, in whatever order it came, and what was healed already stays so."""
+    first = cluster.partition(["n1"], ["n2"])
+    cluster.cut("n3", to=["n1", "n2"])
+    cluster["n2"].isolate()
+    first.heal()
+    cluster.heal()
+    assert all(reaches(cluster[f"n{a}"], f"10.0.0.{b}") for a, b in ((1, 2), (2, 3), (3, 1)))
+    assert "counter" not in cluster["n1"].ruleset()
+
+
+def test_shown_in_drawing_and_capture(cluster: Lab) -> None:
+    """While it is in force the drawing says what is cut, and the lines of packets say what was dropped."""
+    with cluster.partition(["n1"], ["n2", "n3"]):
+        assert "partition: n1 | n2, n3" in cluster.draw()
+    assert "partition" not in cluster.draw()
+
+
+def test_shapes_are_groups(cluster: Lab) -> None:
+    """A ready shape is given as it is."""
+    with cluster.partition(*partitions.isolated(["n2", "n1", "n3"])):
+        assert not reaches(cluster["n1"], "10.0.0.2")
+        assert reaches(cluster["n1"], "10.0.0.3")
+
+
+def test_rules_that_somebody_flushed(cluster: Lab) -> None:
+    """Healing works although the namespace's own program has flushed all rules."""
+    partition = cluster.partition(["n1"], ["n2"])
+    cluster["n1"].run("nft flush ruleset")
+    partition.heal()
+    assert reaches(cluster["n1"], "10.0.0.2")
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ([["n1"]], "cannot partition 1 group: give two or more"),
+        ([["n1"], ["nn"]], r"cannot find namespace 'nn' in this lab: valid are 'host', 'n1'"),
+        ([["n1", "n2"], ["n1", "n2"]], "all namespaces share a group"),
+        ([["n1"], []], "cannot use an empty group of namespaces"),
+        ([["n1"], [7]], "cannot use 7 as namespace"),
+    ],
+)
+def test_groups_that_make_no_sense(cluster: Lab, groups: list[list[str]], message: str) -> None:
+    """A wrong group is named, and nothing is cut."""
+    with pytest.raises(InvalidTopologyError, match=message):
+        cluster.partition(*groups)
+    assert reaches(cluster["n1"], "10.0.0.2")
+
+
+def test_cut_off_from_itself(cluster: Lab) -> None:
+    """A namespace cannot be cut off from itself."""
+    with pytest.raises(InvalidTopologyError, match="cannot cut namespace 'n1' off from itself"):
+        cluster.cut("n1", to="n1")
