@@ -5,6 +5,7 @@ Every run of pytest loads this module, so whatever only tests that use namespace
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import warnings
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_netns.plugin import marker, options
+from pytest_netns.plugin import inside, marker, options
 from pytest_netns.plugin.run import Run
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     item.config.stash[RUN].ready = False
+    inside.note_place(item)
     if marker.MARKER not in item.stash:  # another plugin has made it after all were collected
         marker.apply_marker(item)
     if _uses_netns(item):
@@ -128,7 +130,7 @@ def _require(config: pytest.Config) -> None:
     pytest.fail(str(unavailable), pytrace=False)
 
 
-@pytest.hookimpl(wrapper=True)
+@pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, Any, Any]:
@@ -136,33 +138,53 @@ def pytest_fixture_setup(
         global _asking
         _require(request.config)
         _asking = request
-    if fixturedef.scope == "function" or "pytest_netns.running.entering" not in sys.modules:
+    if (
+        fixturedef.scope != "function"
+    ):  # it outlives the test, so it is made outside, even when the test's body asks for it
+        depth = inside.depth()
+        with inside.outside():
+            result = yield
+        inside.keep(depth)
+        return result
+    if inside.INSIDE not in request.node.stash:
         return (yield)
-    # A fixture of wider scope outlives the test, so it is made outside, even when the test's body asks for it.
-    from pytest_netns.running import entering
+    leave, enter = inside.teardown_inside(request.node)
+    fixturedef.addfinalizer(leave)
+    try:
+        with inside.of(request.node):
+            return (yield)
+    finally:
+        fixturedef.addfinalizer(enter)
 
-    with entering.outside():
-        return (yield)
 
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_call(item: pytest.Item) -> None:
+@pytest.hookimpl(wrapper=True, trylast=True)  # the innermost: hooks of others are outside
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     _require_inside(item)
     used = _labs_of(item)
     if used:
         from pytest_netns.plugin import failing
 
         item.stash[SNAPSHOTS] = failing.watch(used)
+    depth = inside.depth()
+    try:
+        with inside.of(item):
+            return (yield)
+    finally:
+        inside.leave_to(depth)
 
 
 def _require_inside(item: pytest.Item) -> None:
     """Fail a test with the marker that no fixture has put inside, rather than run it in the real host's network."""
     asked = item.stash.get(marker.MARKER, None)
-    if asked is not None and asked.enter is not None:
-        from pytest_netns.running import entering
+    if asked is not None and asked.enter is not None and inside.INSIDE not in item.stash:
+        pytest.fail(marker.OUTSIDE.format(kind=type(item).__name__), pytrace=False)
 
-        if not entering.depth():
-            pytest.fail(marker.OUTSIDE.format(kind=type(item).__name__), pytrace=False)
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_exception_interact(node: pytest.Item | pytest.Collector) -> Generator[None, Any, Any]:
+    # The prompt of --pdb is where the test was; without it this hook is for reporters, which are outside.
+    with inside.of(node) if node.config.option.usepdb else contextlib.nullcontext():
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -184,9 +206,11 @@ def pytest_runtest_makereport(
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
-    result = yield
-    item.config.stash[RUN].note_leaks()
-    return result
+    try:
+        return (yield)
+    finally:
+        inside.restore_place(item)
+        item.config.stash[RUN].note_leaks()
 
 
 # -- the end of the run ----------------------------------------------------------------------------
@@ -297,7 +321,7 @@ def netns() -> Iterator[Lab]:
         if asked is None or BODY_INSIDE in node.fixturenames:
             yield lab
         else:
-            with marker.body_inside(lab, asked, node.path, node.config.rootpath):
+            with marker.body_inside(lab, asked, node):
                 yield lab
         for service in failing.dead_services(lab):
             warnings.warn(ServiceDiedWarning(service), stacklevel=1)
@@ -337,5 +361,5 @@ def netns_factory(pytestconfig: pytest.Config) -> LabFactory:
 def _netns_body_inside(netns: Lab) -> Iterator[None]:
     """Does for a test whose `netns` is replaced what `netns` does otherwise: its body runs inside."""
     node = _asking.node
-    with marker.body_inside(netns, node.stash[marker.MARKER], node.path, node.config.rootpath):
+    with marker.body_inside(netns, node.stash[marker.MARKER], node):
         yield

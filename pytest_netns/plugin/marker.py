@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
+from pytest_netns.plugin import inside
+
 if TYPE_CHECKING:
     from pytest_netns.lab.lab import Lab
     from pytest_netns.topology import Topology
@@ -112,20 +114,16 @@ def load_topology(marker: Marker, file: Path, root: Path) -> Topology | None:
 
 
 @contextlib.contextmanager
-def body_inside(lab: Lab, marker: Marker, file: Path, root: Path) -> Iterator[None]:
-    """Build what a marker asks for, and run the test's body inside."""
-    from pytest_netns.running import entering
-
-    topology = load_topology(marker, file, root)
+def body_inside(lab: Lab, marker: Marker, node: Any) -> Iterator[None]:
+    """Build what a marker asks for, and have the test's body and its further fixtures run inside."""
+    topology = load_topology(marker, node.path, node.config.rootpath)
     if topology is not None:
         lab.build(topology)
     if marker.enter is None:
         yield
         return
-    namespace = lab.host if marker.enter == "host" else lab[marker.enter]
-    depth = entering.depth()
-    namespace.__enter__()
+    node.stash[inside.INSIDE] = lab.host if marker.enter == "host" else lab[marker.enter]
     try:
         yield
     finally:
-        entering.leave_all(depth)
+        del node.stash[inside.INSIDE]

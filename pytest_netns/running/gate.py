@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import threading
 
+from pytest_netns.kernel.system import interrupts
+
 _PATIENCE = 5.0  # seconds; a use takes milliseconds, but one stuck in the kernel must not keep a lab from being closed
 
 
@@ -22,6 +24,7 @@ class Gate:
         """Whether nobody is let in any more."""
         return self._shut
 
+    @interrupts.uninterrupted
     def enter(self) -> bool:
         """Come in; False where it is shut."""
         thread = threading.get_ident()
@@ -31,6 +34,7 @@ class Gate:
             self._inside[thread] = self._inside.get(thread, 0) + 1
             return True
 
+    @interrupts.uninterrupted
     def leave(self) -> None:
         """Go out."""
         thread = threading.get_ident()
@@ -41,6 +45,7 @@ class Gate:
             if self._shut:
                 self._changed.notify_all()
 
+    @interrupts.uninterrupted
     def shut(self) -> None:
         """Let nobody in any more, and wait until all other threads have left."""
         with self._changed:

@@ -12,6 +12,7 @@ from pytest_netns.errors import LabClosedError, fails_as
 from pytest_netns.kernel.programs import supervision, sweeping
 from pytest_netns.kernel.programs.view import View
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
+from pytest_netns.kernel.system import interrupts
 from pytest_netns.running import resolving
 from pytest_netns.running.gate import Gate
 from pytest_netns.running.records import Records
@@ -90,7 +91,13 @@ class Programs:
         """
         return self._network.opened()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the lab has not been closed."""
+        return not self.lab.gate.is_shut
+
     @contextlib.contextmanager
+    @interrupts.uninterrupted
     def in_use(self) -> Iterator[None]:
         """The lab is not closed by another thread during the block.
 
@@ -105,8 +112,10 @@ class Programs:
             self.lab.gate.leave()
 
     @fails_as("start the init process")
+    @interrupts.uninterrupted
     def spawner(self) -> View:
         """The view that programs are started by, made at the first need."""
+        interrupts.guard_raising()
         network = self.network
         with self.in_use(), self.lab.lock:
             if self.view is None or self.view.owner != os.getpid():

@@ -205,7 +205,7 @@ def test_never_a_reason_for_failure(run) -> None:
             "*_ test_netlink_closed _*",
             "*netns: inside the namespaces*",
             "[[]red[]]",
-            "    interfaces: KernelError: cannot list interfaces in namespace 'red': *",
+            "    interfaces: LabClosedError: cannot use namespace 'red': *",
             "[[]blue[]]",
             "*while :; do sleep*",
             "*_ test_init_killed _*",

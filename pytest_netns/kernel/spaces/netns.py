@@ -142,7 +142,12 @@ _home = -1
 
 def home() -> Stay:
     """A block during which the calling thread is in the namespace the process started in."""
-    return Stay(lambda: syscalls.setns(_home_descriptor(), syscalls.CLONE_NEWNET), "of the process itself")
+    return Stay(go_home, "of the process itself")
+
+
+def go_home() -> None:
+    """Move the calling thread to the namespace the process started in, for good."""
+    syscalls.setns(_home_descriptor(), syscalls.CLONE_NEWNET)
 
 
 def _home_descriptor(name: str = "") -> int:

@@ -1,0 +1,87 @@
+"""Which parts of a marked test run inside its namespace: the body and the function-scoped fixtures, and nothing else.
+
+Hooks of other plugins and reporters run outside, and whatever ends a test - an exception from a signal handler may come
+between any two instructions - pytest's thread is back where it was before the next one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from pytest_netns.lab.namespace import Namespace
+
+INSIDE: pytest.StashKey[Namespace] = pytest.StashKey()  # of a test whose body runs inside: where
+_PLACE = pytest.StashKey[int]()  # of a test: the network namespace that pytest's thread was in before it
+
+Block = contextlib.AbstractContextManager[object]
+
+
+def of(node: Any) -> Block:
+    """A block during which the calling thread is where a test's body runs; outside where that is not in a namespace."""
+    namespace = node.stash.get(INSIDE, None)
+    return contextlib.nullcontext() if namespace is None or not namespace.programs.is_open else namespace
+
+
+def teardown_inside(node: Any) -> tuple[Callable[[], None], Callable[[], object]]:
+    """Have a fixture's teardown run inside: two finalizers, one to be added before its set-up, one after it."""
+    block = contextlib.ExitStack()
+    return block.close, lambda: block.enter_context(of(node))
+
+
+def outside() -> Block:
+    """A block during which the calling thread is outside of every namespace it has entered."""
+    if "pytest_netns.running.entering" not in sys.modules:
+        return contextlib.nullcontext()
+    from pytest_netns.running import entering
+
+    return entering.outside()
+
+
+def depth() -> int:
+    """How many blocks the calling thread is in."""
+    moving: Any = sys.modules.get("pytest_netns.kernel.spaces.moving")
+    return 0 if moving is None else int(moving.depth())
+
+
+def leave_to(depth: int) -> None:
+    """Leave what the calling thread has entered beyond a depth."""
+    moving: Any = sys.modules.get("pytest_netns.kernel.spaces.moving")
+    if moving is not None:
+        moving.leave_to(depth)
+
+
+def keep(depth: int) -> None:
+    """What a fixture of wider scope has entered beyond a depth outlasts the test."""
+    moving: Any = sys.modules.get("pytest_netns.kernel.spaces.moving")
+    if moving is not None:
+        moving.keep(depth)
+
+
+def note_place(item: pytest.Item) -> None:
+    """Remember where pytest's thread is before a test."""
+    moving: Any = sys.modules.get("pytest_netns.kernel.spaces.moving")
+    if moving is not None:
+        moving.leave_to(moving.depth_kept())
+        if not moving.depth():
+            item.stash[_PLACE] = moving.current_inode()
+
+
+def restore_place(item: pytest.Item) -> None:
+    """After a test: put pytest's thread back to where it was before it, or end the process, saying so."""
+    moving: Any = sys.modules.get("pytest_netns.kernel.spaces.moving")
+    if moving is None:
+        return
+    moving.leave_to(moving.depth_kept())
+    place = item.stash.get(_PLACE, None)
+    if place is not None and moving.current_inode() != place and not moving.depth():
+        from pytest_netns.kernel.spaces import netns
+
+        netns.go_home()
+        if moving.current_inode() != place:
+            moving.abort(f"{item.nodeid} has left the main thread in another network namespace")
