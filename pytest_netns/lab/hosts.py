@@ -95,6 +95,18 @@ class Hosts:
         self._held = False
         self._lock = threading.RLock()
 
+    def set_hostname(self, name: str, hostname: str) -> None:
+        """Have a namespace's programs see this host name, which leads to it."""
+        with self._lock:
+            member = self._members[name]
+            if hostname != member.hostname:
+                self.check_hostname(hostname)
+                member.hostname = hostname
+                self._version += 1
+                if member.view is not None:
+                    member.view.set_hostname(hostname)
+        self._spread()
+
     def check_hostname(self, hostname: str) -> None:
         """Refuse a host name that is invalid, or leads to another namespace."""
         values.parse_hostname(hostname)
@@ -143,10 +155,10 @@ class Hosts:
                 if member.hostname:
                     view.set_hostname(member.hostname)
             elif (outside := mounts.names_outside()) != member.outside:
-                view.restore_names()
+                view.files.restore_names()
                 member.outside = outside
             self._write(member, view)
-            view.list_namespaces(self._descriptors)
+            view.files.list_namespaces(self._descriptors)
 
     def resolvers(self, name: str) -> tuple[IPAddress, ...]:
         """The name servers of a namespace."""
@@ -175,8 +187,8 @@ class Hosts:
         self._read_stale()
         if member.written == self._version:
             return
-        view.write_etc("hosts", hosts_text(list(self._lines(member))))
-        done = view.write_etc("resolv.conf", resolver_text(member.resolvers))
+        view.files.write_etc("hosts", hosts_text(list(self._lines(member))))
+        done = view.files.write_etc("resolv.conf", resolver_text(member.resolvers))
         # Later on, a program that has replaced the file, such as a DHCP client, is right.
         if not done and member.resolvers and member.written < 0:
             raise NetnsError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from pytest_netns import values
@@ -80,18 +80,35 @@ class Lab:
         return self._namespaces.get(HOST) or self.add_namespace(HOST)
 
     @fails_as("add namespace")
-    def add_namespace(self, name: str) -> Namespace:
+    def add_namespace(
+        self,
+        name: str,
+        *,
+        hostname: str | None = None,
+        private: str | Iterable[str] = (),
+        files: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+    ) -> Namespace:
         """Make an isolated network with nothing but a loopback interface, which is up.
+
+        Args:
+            name: 1 to 63 characters.
+            hostname: the host name its programs see, such as ``"ns-2.example.com"``; its name where left out.
+            private: directories such as ``"/run"`` that its programs have for themselves, empty at first.
+            files: paths and texts of files that only its programs see: ``{"/etc/frr/frr.conf": text}``.
 
         Raises:
             InvalidTopologyError: the name is invalid or taken.
             UnavailableError: this machine does not let this user make network namespaces.
         """
         values.parse_name(name)
+        directories = [values.parse_private(path) for path in ([private] if isinstance(private, str) else private)]
+        texts = values.parse_files(files)
         with self._lock:
             self._check_open()
             if name in self._namespaces:
                 raise InvalidTopologyError(f"cannot add namespace {name!r}: this lab has one of that name already")
+            if hostname is not None:
+                self.names.check_hostname(hostname)
             hub = destruction.hub()
             try:
                 kernel = NetworkNamespace.create(name, self._capture_first)
@@ -113,7 +130,8 @@ class Lab:
 
             self._undo.append(undo)
             self._namespaces[name] = namespace
-            self.names.add_namespace(kernel)
+            self.names.add_namespace(kernel, hostname or "")
+            namespace.files.add(directories, texts)
         return namespace
 
     def add_veth(

@@ -15,15 +15,17 @@ from pytest_netns.errors import InvalidTopologyError, KernelError, fails_as
 from pytest_netns.kernel.netlink import rtroutes
 from pytest_netns.kernel.netlink.socket import NetlinkSocket
 from pytest_netns.kernel.nft import nftables
+from pytest_netns.kernel.programs.view import View
 from pytest_netns.kernel.spaces import interface_settings, sysctls
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
 from pytest_netns.kernel.system import diagnosis, interrupts
-from pytest_netns.lab import hosts, routing
+from pytest_netns.lab import files, hosts, routing
+from pytest_netns.lab.files import Files
 from pytest_netns.lab.interface import Interface, handle
 from pytest_netns.lab.links import LabLinks, Link
 from pytest_netns.lab.routing import Neighbour, Route
 from pytest_netns.parts.gateway import nat
-from pytest_netns.running import calls, entering, process, service
+from pytest_netns.running import calls, entering, process, resolving, service
 from pytest_netns.running.process import Command, Process
 from pytest_netns.running.programs import LabPrograms
 from pytest_netns.running.service import Ready, Service
@@ -45,13 +47,15 @@ class Namespace:
     Attributes:
         name: 1 to 63 characters; programs inside see it as their host name, unless they are given another.
         programs: everything that runs in it.
+        files: the directories and files that it has for itself.
         links: its interfaces, as the plugin itself knows them.
     """
 
     def __init__(self, lab: Lab, kernel: NetworkNamespace, programs: LabPrograms, links: LabLinks) -> None:
         self.name = kernel.name
         self._lab = lab
-        self.programs = programs.add(kernel, owner=self, write_files=lambda view: lab.names.write(self.name, view))
+        self.files = Files(kernel.name)
+        self.programs = programs.add(kernel, owner=self, write_files=self._write_files)
         self.links = links.add(kernel, owner=self, changed=lambda: lab.names.changed(self.name))
         self._masquerades: list[nat.Masquerade] = []
         self._port_forwards: list[nat.PortForward] = []
@@ -62,6 +66,22 @@ class Namespace:
     def lab(self) -> Lab:
         """The lab it belongs to."""
         return self._lab
+
+    @staticmethod
+    def current() -> Namespace | None:
+        """The namespace that the calling thread is in: that of the innermost ``with``, marker or call; None outside."""
+        programs = resolving.current()
+        return None if programs is None else programs.owner
+
+    @property
+    def path(self) -> str:
+        """A path that names this network namespace for other programs, while the lab is open.
+
+        Such as ``nsenter --net=PATH``, ``podman run --network ns:PATH`` and ``ip link set eth0 netns PATH``; it leads here
+        outside, in the programs of every namespace of the lab, and in Python code.
+        """
+        views = [each.view for each in self._lab.programs.members if each.view is not None]
+        return files.path_of(self.programs.network.fd, views)
 
     # -- interfaces, routes, neighbours -------------------------------------------------------------
 
@@ -166,6 +186,33 @@ class Namespace:
         except OSError as error:
             _, remedy = diagnosis.explain("sysctl", error.errno or 0)
             raise KernelError(action, error.errno or 0, namespace=self.name, remedy=remedy) from error
+
+    # -- files -----------------------------------------------------------------------------------------
+
+    def tmpfs(self, path: str | os.PathLike[str]) -> None:
+        """Give its programs and `call` an empty directory of their own in place of the machine's; missing ones are made.
+
+        It has the owner and mode of the one that it replaces. What is written there ends with the lab.
+
+        Args:
+            path: such as ``"/run"``.
+        """
+        self.files.make_private(values.parse_private(path), self.programs.spawner)
+
+    def bind(self, source: str | os.PathLike[str], target: str | os.PathLike[str], read_only: bool = False) -> None:
+        """Show its programs and `call` a file or directory of the machine at another path, mount(8) ``--bind``.
+
+        Args:
+            source: an absolute path.
+            target: where it is seen; made if missing, for this namespace only.
+            read_only: refuse to write to it by this path.
+        """
+        paths = values.parse_path(source, "source"), values.parse_path(target, "target")
+        self.files.bind(*paths, self.programs.spawner, read_only=read_only)
+
+    def _write_files(self, view: View) -> None:
+        self.files.prepare(view)
+        self._lab.names.write(self.name, view)
 
     @property
     def resolver(self) -> list[str]:

@@ -203,6 +203,12 @@ PORT = _whole(values.parse_port, 1, 65535, 80)
 MTU = _whole(values.parse_mtu, values.MIN_MTU, values.MAX_MTU, 1500)
 METRIC = _whole(_parse_metric, 0, MAX_METRIC, 100)
 FLAG = Kind(_parse_flag, {"type": "boolean", "examples": [True]})
+DIRECTORY = _text(values.parse_private, "/var/lib/frr")
+FILES = Kind(
+    values.parse_files,
+    {"type": "object", "additionalProperties": {"type": "string"}, "examples": [{"/etc/motd": "hello"}]},
+    write=dict,
+)
 SYSCTLS = Kind(
     _parse_sysctls,
     {

@@ -24,6 +24,9 @@ class NamespaceSpec(Part):
         hostnames: further names under which the other namespaces find it.
         nft: nft ruleset text, applied once the network is built.
         resolver: the name servers its commands use.
+        hostname: the host name its programs see; its name where left out.
+        private: directories that its programs have for themselves, empty.
+        files: files that only its programs see, as (path, text) pairs.
     """
 
     name: str = field(metadata=one("name", keys.NAMESPACE, "The namespace's name, and the host name inside.", REQUIRED))
@@ -38,6 +41,15 @@ class NamespaceSpec(Part):
     resolver: tuple[IPAddress, ...] = field(
         metadata=many("resolver", keys.ADDRESS, "The name servers its commands use.")
     )
+    hostname: str | None = field(
+        metadata=one("hostname", keys.HOSTNAME, "The host name its programs see, if it is not its name.")
+    )
+    private: tuple[str, ...] = field(
+        metadata=many("private", keys.DIRECTORY, "Directories that its programs have for themselves, empty.")
+    )
+    files: tuple[tuple[str, str], ...] = field(
+        metadata=one("files", keys.FILES, "Files that only its programs see: paths and texts.", ())
+    )
 
     def __init__(
         self,
@@ -48,8 +60,21 @@ class NamespaceSpec(Part):
         hostnames: str | Iterable[str] = (),
         nft: str = "",
         resolver: str | IPAddress | Iterable[str | IPAddress] = (),
+        hostname: str | None = None,
+        private: str | Iterable[str] = (),
+        files: Mapping[str, str] | Iterable[tuple[str, str]] = (),
     ) -> None:
-        self._fill(name=name, forwarding=forwarding, sysctls=sysctls, hostnames=hostnames, nft=nft, resolver=resolver)
+        self._fill(
+            name=name,
+            forwarding=forwarding,
+            sysctls=sysctls,
+            hostnames=hostnames,
+            nft=nft,
+            resolver=resolver,
+            hostname=hostname,
+            private=private,
+            files=files,
+        )
 
     def notes(self) -> Iterator[Note]:
         """Whether it forwards."""

@@ -35,6 +35,7 @@ from pytest_netns.values.names import (
     parse_sysctl_name,
     parse_sysctl_value,
 )
+from pytest_netns.values.paths import parse_files, parse_path, parse_private
 from pytest_netns.values.targets import Target, parse_gateway, parse_port, parse_service_port, parse_target
 
 __all__ = [
@@ -63,6 +64,9 @@ __all__ = [
     "parse_mac",
     "parse_mtu",
     "parse_device_name",
+    "parse_files",
+    "parse_path",
+    "parse_private",
     "parse_name",
     "parse_network",
     "parse_port",

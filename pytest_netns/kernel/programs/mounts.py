@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 from collections.abc import Mapping
 
@@ -48,6 +49,8 @@ def make_view(name: str) -> list[str]:
     flags = syscalls.MS_NOSUID | syscalls.MS_NODEV
     # The files' tmpfs is mounted where /sys is going to hide it: taking it away again would cost 3 ms (RCU).
     cgroups = os.open("/sys/fs/cgroup", os.O_PATH | os.O_CLOEXEC) if os.path.isdir("/sys/fs/cgroup") else -1
+    with contextlib.suppress(OSError):  # once more, as it is in these mounts
+        _keep_open(os.readlink(f"/proc/self/fd/{PEERS_FD}"), PEERS_FD)
     files = attempt("own /etc/hosts", (syscalls.mount, "tmpfs", "/sys", "tmpfs", flags, "mode=755"))
     if files:
         attempt("own /etc/hosts", (mount_names, "/sys"))
@@ -192,6 +195,29 @@ def replace_directory(path: str, own: str) -> None:
         os.symlink(os.readlink(link) if os.path.islink(link) else f"{_ORIGINAL}/{name}", f"{own}/{name}")
     syscalls.mount(path, f"{own}/{_ORIGINAL}", "", syscalls.MS_BIND | syscalls.MS_REC)
     syscalls.mount(own, path, "", syscalls.MS_BIND | syscalls.MS_REC)
+
+
+@functools.cache
+def descriptors_directory(pid: int) -> str:
+    """Where a process's descriptors of namespaces have paths that lead to them in views too."""
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+        started = (
+            file.read().rpartition(")")[2].split()[19]
+        )  # proc_pid_stat(5): tells processes with the same PID apart
+    return f"/tmp/pytest-netns-{pid}-{started}"
+
+
+def remove_descriptors_directory(path: str) -> None:
+    """Remove it, once nobody needs its paths any more."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(path):
+            os.unlink(f"{path}/{name}")
+        os.rmdir(path)
+
+
+def show_peers(init_directory: str, path: str) -> None:
+    """Mount pytest's descriptors at a path. Run inside."""
+    syscalls.mount(f"{init_directory}/{PEERS_FD}", path, "", syscalls.MS_BIND)
 
 
 def list_namespaces(directory: int, wanted: Mapping[str, str], present: Mapping[str, str]) -> None:

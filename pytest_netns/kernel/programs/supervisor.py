@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> None:
         syscalls.unshare(syscalls.CLONE_NEWPID)
     except OSError as error:
         lacks.append(f"PID namespace: {error.strerror}")
-    guardian = os.pidfd_open(os.getpid())
+    guardian, paths = os.pidfd_open(os.getpid()), mounts.descriptors_directory(owner_pid)
     supervisor = os.fork()
     if supervisor == 0:
         watch.close()
@@ -73,6 +73,7 @@ def main(arguments: list[str]) -> None:
     os.close(guardian)
     registry = watchdog.Registry(netlink)
     watchdog.keep_watch(owner_pid, owner, controllers, watch, registry, supervisor)
+    mounts.remove_descriptors_directory(paths)
 
 
 # -- the supervisor --------------------------------------------------------------------------------

@@ -13,13 +13,14 @@ import os
 import queue
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from pytest_netns.errors import KernelError, LabClosedError, NetnsError
 from pytest_netns.kernel.netlink import rtaddresses
 from pytest_netns.kernel.netlink.socket import NetlinkSocket
-from pytest_netns.kernel.programs import inits, mounts, supervision
+from pytest_netns.kernel.programs import inits, supervision
+from pytest_netns.kernel.programs.own_files import OwnFiles
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
 from pytest_netns.kernel.system import forking, syscalls
 
@@ -34,6 +35,7 @@ class View:
     Attributes:
         owner: PID of the process that made it; a forked child has no thread to start programs, so it makes its own.
         init: the first of its processes.
+        files: those that only its programs and Python code see.
     """
 
     def __init__(self, namespace: NetworkNamespace) -> None:
@@ -47,8 +49,7 @@ class View:
         self._closed = False
         self._discarded = False
         self._mounts = -1
-        self._listing = -1  # the directory that Python code sees as /run/netns
-        self._listed: Mapping[str, int] = {}
+        self.files = OwnFiles(self.init, self.run, mounts=self.has_mounts)
         self._mounts_lock = threading.Lock()
         self._addresses: NetlinkSocket | None = None
         self._thread = threading.Thread(target=self._work, name=f"{forking.PREFIX}spawn-{namespace.name}", daemon=True)
@@ -92,38 +93,10 @@ class View:
                 raise self.init_dead() from error
             raise
 
-    def write_etc(self, name: str, text: str) -> bool:
-        """Replace one of the files in /etc that this namespace has for itself; False where it has none of that name."""
-        return self.has_mounts and self.run(lambda: mounts.write_own(f"/etc/{name}", text))
-
     def set_hostname(self, name: str) -> None:
         """Give its programs another host name, unless they have the machine's."""
         if self._parts & inits.HOST_NAME:
             self.run(lambda: syscalls.set_hostname(name))
-
-    def restore_names(self) -> None:
-        """Have the files in /etc that this namespace has for itself again, where the machine's have been replaced."""
-        if self._has("own /etc/hosts"):
-            self.run(lambda: mounts.restore_names(f"{self._init_directory}/{mounts.FILES_FD}"))
-
-    def list_namespaces(self, descriptors: Mapping[str, int]) -> None:
-        """Have /run/netns list namespaces by name, given this process's descriptors of them."""
-        if descriptors == self._listed or not self._has("own /etc/hosts", f"own {mounts.NETNS_DIRECTORY}"):
-            return
-        prefix = f"{self._init_directory}/{mounts.PEERS_FD}" if self._has("own /proc") else _own_descriptors()
-        before, self._listed = self._listed, dict(descriptors)
-        self.run(lambda: _list_namespaces(prefix, descriptors, before))
-        if self._listing >= 0:
-            _list_in(self._listing, _own_descriptors(), descriptors, before)
-
-    @property
-    def _init_directory(self) -> str:
-        """The path of the init's descriptors, as programs see it."""
-        return f"/proc/{1 if self._has('own /proc') else self.init.pid}/fd"
-
-    def _has(self, *parts: str) -> bool:
-        """Whether the environment has refused the init none of these parts."""
-        return self.has_mounts and not any(line.startswith(parts) for line in self.init.lacks)
 
     def addresses_changed(self) -> bool:
         """Whether addresses of the namespace have come or gone since this was last asked, whoever changed them."""
@@ -150,12 +123,7 @@ class View:
     def _make_mounts_for_python(self) -> int:
         """A copy of the mounts without the namespace's /proc: this thread is in pytest's PID namespace."""
         syscalls.unshare(syscalls.CLONE_NEWNS)
-        if self._has("own /proc"):
-            syscalls.umount("/proc")
-            if self._has("own /etc/hosts", f"own {mounts.NETNS_DIRECTORY}"):
-                syscalls.mount("tmpfs", mounts.NETNS_DIRECTORY, "tmpfs", syscalls.MS_NOSUID, "mode=755")
-                self._listing = os.open(mounts.NETNS_DIRECTORY, os.O_PATH | os.O_CLOEXEC)
-                _list_in(self._listing, _own_descriptors(), self._listed, {})
+        self.files.prepare_copy()
         return os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
 
     def ask_to_end(self) -> None:
@@ -185,11 +153,10 @@ class View:
             self._jobs.put(None)
         if self._thread.is_alive():
             self._thread.join()
-        descriptors = (self._mounts, self._listing)
-        self._mounts = self._listing = -1
-        for fd in descriptors:
-            if fd >= 0:
-                os.close(fd)
+        copy, self._mounts = self._mounts, -1
+        if copy >= 0:
+            os.close(copy)
+        self.files.close()
         if self._addresses is not None:
             self._addresses.close()
 
@@ -258,23 +225,6 @@ class View:
             f"cannot run anything in namespace {self._namespace.name!r}: {what}; "
             "the processes in it have ended with it, labs made from now on work"
         )
-
-
-def _own_descriptors() -> str:
-    return f"/proc/{os.getpid()}/fd"
-
-
-def _list_namespaces(prefix: str, descriptors: Mapping[str, int], before: Mapping[str, int]) -> None:
-    directory = os.open(mounts.NETNS_DIRECTORY, os.O_PATH | os.O_CLOEXEC)
-    try:
-        _list_in(directory, prefix, descriptors, before)
-    finally:
-        os.close(directory)
-
-
-def _list_in(directory: int, prefix: str, descriptors: Mapping[str, int], before: Mapping[str, int]) -> None:
-    wanted, present = ({name: f"{prefix}/{fd}" for name, fd in each.items()} for each in (descriptors, before))
-    mounts.list_namespaces(directory, wanted, present)
 
 
 class _Job(Generic[T]):

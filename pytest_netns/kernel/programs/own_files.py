@@ -1,0 +1,129 @@
+"""What the programs of a namespace see of files that is only theirs: names, /run/netns, private directories."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pytest_netns.errors import UnavailableError
+from pytest_netns.kernel.programs import mounts, places
+from pytest_netns.kernel.programs.inits import Init
+from pytest_netns.kernel.system import syscalls
+
+
+class OwnFiles:
+    """The files of one view.
+
+    Args:
+        init: the view's.
+        run: runs a function on a thread that is inside the view.
+        mounts: whether the view has mounts of its own.
+    """
+
+    def __init__(self, init: Init, run: Callable[[Callable[[], Any]], Any], *, mounts: bool) -> None:
+        self._init = init
+        self._run = run
+        self._mounts = mounts
+        self._listing = -1  # the directory that Python code sees as /run/netns
+        self._listed: Mapping[str, int] = {}
+        self._shown = False  # whether pytest's descriptors are
+
+    def write_etc(self, name: str, text: str) -> bool:
+        """Replace one of the files in /etc that this namespace has for itself; False where it has none of that name."""
+        return self._mounts and bool(self._run(lambda: mounts.write_own(f"/etc/{name}", text)))
+
+    def restore_names(self) -> None:
+        """Have the own files in /etc again, where the machine's have been replaced."""
+        if self.has("own /etc/hosts"):
+            self._run(lambda: mounts.restore_names(self._directory))
+
+    def list_namespaces(self, descriptors: Mapping[str, int]) -> None:
+        """Have /run/netns list namespaces by name, given this process's descriptors of them."""
+        if descriptors == self._listed or not self._lists_namespaces():
+            return
+        prefix = f"{self._init_directory}/{mounts.PEERS_FD}" if self.has("own /proc") else _descriptors()
+        before, self._listed = self._listed, dict(descriptors)
+        self._run(lambda: self._list_inside(prefix, descriptors, before))
+        if self._listing >= 0:
+            _list_in(self._listing, _descriptors(), descriptors, before)
+
+    def show_descriptors(self, path: str) -> None:
+        """Have this process's descriptors at a path that leads to them outside too."""
+        if not self._shown and self.has("own /etc/hosts") and self.has("own /proc"):
+            self._shown = True
+            with contextlib.suppress(OSError):  # a program has hidden that directory
+                self._run(lambda: mounts.show_peers(self._init_directory, path))
+
+    def make_private(self, path: str) -> None:
+        """Mount an empty directory, which is nobody else's."""
+        self._make(lambda: places.make_private(self._directory, path))
+
+    def write_file(self, path: str, content: bytes) -> None:
+        """Have a file that nobody else sees."""
+        self._make(lambda: places.write_file(self._directory, path, content))
+
+    def bind(self, source: str, target: str, *, read_only: bool) -> None:
+        """Show a file or directory at another path too."""
+        self._make(lambda: places.bind(self._directory, source, target, read_only=read_only))
+
+    def prepare_copy(self) -> None:
+        """In the copy of the mounts for Python code, which has another /proc: see pytest's own, and links that lead there."""
+        if not self.has("own /proc"):
+            return
+        syscalls.umount("/proc")
+        if self._lists_namespaces() and os.path.isdir(mounts.NETNS_DIRECTORY):
+            syscalls.mount("tmpfs", mounts.NETNS_DIRECTORY, "tmpfs", syscalls.MS_NOSUID, "mode=755")
+            self._listing = os.open(mounts.NETNS_DIRECTORY, os.O_PATH | os.O_CLOEXEC)
+            _list_in(self._listing, _descriptors(), self._listed, {})
+
+    def close(self) -> None:
+        """Let go of it."""
+        listing, self._listing = self._listing, -1
+        if listing >= 0:
+            os.close(listing)
+
+    def has(self, *parts: str) -> bool:
+        """Whether the environment has refused none of these parts."""
+        return self._mounts and not any(line.startswith(parts) for line in self._init.lacks)
+
+    @property
+    def _init_directory(self) -> str:
+        """The path of the init's descriptors, as programs see it."""
+        return f"/proc/{1 if self.has('own /proc') else self._init.pid}/fd"
+
+    @property
+    def _directory(self) -> str:
+        """Where the files are that the view has for itself."""
+        return f"{self._init_directory}/{mounts.FILES_FD}"
+
+    def _lists_namespaces(self) -> bool:
+        return self.has("own /etc/hosts", f"own {mounts.NETNS_DIRECTORY}")
+
+    def _list_inside(self, prefix: str, descriptors: Mapping[str, int], before: Mapping[str, int]) -> None:
+        # Not by the path /run/netns: a program may have unmounted what is ours there.
+        directory = os.open(f"{self._directory}/netns", os.O_PATH | os.O_CLOEXEC)
+        try:
+            _list_in(directory, prefix, descriptors, before)
+        finally:
+            os.close(directory)
+
+    def _make(self, function: Callable[[], None]) -> None:
+        if not self.has("own /etc/hosts"):
+            lacks = "; ".join(self._init.lacks) or "own mounts"
+            raise UnavailableError(
+                "files of a namespace's own",
+                f"this environment refuses {lacks}",
+                "pytest-netns doctor says what fixes it",
+            )
+        self._run(function)
+
+
+def _descriptors() -> str:
+    return f"/proc/{os.getpid()}/fd"
+
+
+def _list_in(directory: int, prefix: str, descriptors: Mapping[str, int], before: Mapping[str, int]) -> None:
+    wanted, present = ({name: f"{prefix}/{fd}" for name, fd in each.items()} for each in (descriptors, before))
+    mounts.list_namespaces(directory, wanted, present)

@@ -1,0 +1,109 @@
+"""The directories and files that a namespace has for itself, made before its first program runs."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from pytest_netns.errors import KernelError
+from pytest_netns.kernel.programs import mounts, supervision
+from pytest_netns.kernel.programs.own_files import OwnFiles
+from pytest_netns.kernel.programs.view import View
+
+
+class _Step(NamedTuple):
+    action: str
+    make: Callable[[OwnFiles], None]
+
+
+class Files:
+    """What is to be made in each view of a namespace: a forked process has one of its own.
+
+    Args:
+        namespace: its name, for errors.
+    """
+
+    def __init__(self, namespace: str) -> None:
+        self._namespace = namespace
+        self._steps: list[_Step] = []
+        self._view: View | None = None
+        self._done = 0  # how many steps the view has been through
+        self._lock = threading.RLock()
+
+    def add(self, private: Iterable[str], files: Iterable[tuple[str, str]]) -> None:
+        """Have empty directories, and then files with these texts; made at the next use of the namespace."""
+        with self._lock:
+            self._steps += [_private(path) for path in private]
+            self._steps += [_file(path, text) for path, text in files]
+
+    def make_private(self, path: str, use: Callable[[], View]) -> None:
+        """Have an empty directory at once."""
+        self._make(_private(path), use)
+
+    def bind(self, source: str, target: str, use: Callable[[], View], *, read_only: bool) -> None:
+        """Have a file or directory at another path too, at once."""
+        action = f"bind {source} to {target}"
+        self._make(_Step(action, lambda own: own.bind(source, target, read_only=read_only)), use)
+
+    def prepare(self, view: View) -> None:
+        """Make what this view has not got yet."""
+        with self._lock:
+            if view is not self._view:
+                self._view, self._done = view, 0
+                directory = mounts.descriptors_directory(os.getpid())
+                if os.path.isdir(directory):
+                    view.files.show_descriptors(directory)
+            while self._done < len(self._steps):
+                step = self._steps[self._done]
+                try:
+                    step.make(view.files)
+                except OSError as error:
+                    known = (error.strerror or "").endswith(os.strerror(error.errno or 0))
+                    words = "" if known else error.strerror or ""
+                    raise KernelError(
+                        step.action, error.errno or 0, namespace=self._namespace, kernel_message=words
+                    ) from error
+                self._done += 1
+
+    def _make(self, step: _Step, use: Callable[[], View]) -> None:
+        use()
+        with self._lock:
+            self._steps.append(step)
+            try:
+                use()
+            except BaseException:
+                self._steps.remove(step)
+                raise
+
+
+def _private(path: str) -> _Step:
+    return _Step(f"make a private {path}", lambda own: own.make_private(path))
+
+
+def _file(path: str, text: str) -> _Step:
+    return _Step(f"write a private {path}", lambda own: own.write_file(path, text.encode()))
+
+
+def path_of(fd: int, views: Iterable[View]) -> str:
+    """A path that leads to one of this process's descriptors of namespaces, outside and in these views.
+
+    The directory it is in is removed by the supervisor, however this process ends.
+    """
+    target = f"/proc/{os.getpid()}/fd/{fd}"
+    directory = mounts.descriptors_directory(os.getpid())
+    supervision.supervisor()
+    try:
+        if not os.path.isdir(directory):
+            os.mkdir(directory)
+            os.chmod(directory, 0o755)
+        if os.lstat(directory).st_uid != os.geteuid():
+            return target
+        if not os.path.lexists(f"{directory}/{fd}"):
+            os.symlink(target, f"{directory}/{fd}")
+    except OSError:  # nothing can be made in /tmp
+        return target
+    for view in views:
+        view.files.show_descriptors(directory)
+    return f"{directory}/{fd}"
