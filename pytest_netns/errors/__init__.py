@@ -14,7 +14,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
-from pytest_netns.errors.showing import encodable, indent, show_argv, show_output
+from pytest_netns.errors.showing import encodable, indent, show_argv, show_output, show_status
 
 __all__ = [
     "CallTimeout",
@@ -22,6 +22,7 @@ __all__ = [
     "CommandTimeout",
     "InvalidTopologyError",
     "KernelError",
+    "LabClosedError",
     "NetnsError",
     "NotReadyError",
     "RulesetError",
@@ -30,6 +31,7 @@ __all__ = [
     "fails_as",
     "show_argv",
     "show_output",
+    "show_status",
 ]
 
 P = ParamSpec("P")
@@ -69,9 +71,6 @@ class LabClosedError(NetnsError):
         self.namespace = namespace
         what = f"namespace {namespace!r}: its lab" if namespace else "this lab: it"
         super().__init__(f"cannot use {what} is closed; use it while the lab is open, or make a new one")
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return LabClosedError, (self.namespace,)
 
 
 class InvalidTopologyError(NetnsError, ValueError):
@@ -172,11 +171,7 @@ class CommandError(NetnsError, subprocess.CalledProcessError):
         subprocess.CalledProcessError.__init__(self, returncode, cmd, stdout, stderr)
 
     def _text(self) -> str:
-        ended = (
-            f"exit status {self.returncode}"
-            if self.returncode >= 0
-            else f"signal {-self.returncode} ({_signal_name(-self.returncode)})"
-        )
+        ended = show_status(self.returncode)
         return f"cannot complete command in namespace {self.namespace!r}: {show_argv(self.cmd)}: {ended}" + show_output(
             self.stdout, self.stderr
         )
@@ -269,12 +264,3 @@ def _explain_open_files() -> tuple[str, str]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     cause = f"this process may have {soft} files open, RLIMIT_NOFILE, and has"
     return cause, f"ulimit -n {hard}" if hard > soft else f"ulimit -n {soft * 4}, as root"
-
-
-def _signal_name(number: int) -> str:
-    import signal
-
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return "unknown"

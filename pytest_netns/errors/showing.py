@@ -68,3 +68,16 @@ def _shorten(line: str) -> str:
 def indent(text: str) -> str:
     """Each line four spaces to the right."""
     return "\n".join("    " + line for line in text.splitlines())
+
+
+def show_status(returncode: int) -> str:
+    """How a program has ended, as `subprocess.Popen.returncode` tells: ``"exit status 3"``, ``"signal 1 (SIGHUP)"``."""
+    if returncode >= 0:
+        return f"exit status {returncode}"
+    import signal
+
+    try:
+        name = signal.Signals(-returncode).name
+    except ValueError:
+        name = "unknown"
+    return f"signal {-returncode} ({name})"

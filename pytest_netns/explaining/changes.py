@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from pytest_netns.errors import show_argv
+from pytest_netns.errors import show_argv, show_status
 from pytest_netns.explaining import networks
 from pytest_netns.explaining.snapshot import Moment, Snapshot
 from pytest_netns.explaining.state import NamespaceState, changes
@@ -22,7 +22,7 @@ def differences(since: Snapshot, states: Sequence[NamespaceState]) -> Iterator[s
     for name, moment in since.namespaces.items():
         for each in moment.processes:
             if each.poll() is not None:
-                yield f"- {name}: process {show_argv(each.args)}, ended with exit status {each.returncode}"
+                yield f"- {name}: process {show_argv(each.args)}, ended with {show_status(each.returncode)}"
 
 
 def _state(name: str, moment: Moment, now: NamespaceState) -> NamespaceState:

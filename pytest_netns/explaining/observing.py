@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from pytest_netns.errors import UnavailableError, show_argv
+from pytest_netns.errors import UnavailableError, show_argv, show_status
 from pytest_netns.explaining import changes, networks, snapshot
 from pytest_netns.explaining.state import LabState, NamespaceState, ServiceState
 from pytest_netns.kernel.netlink import conntrack, rtroutes
@@ -181,4 +181,4 @@ def services(lab: Lab) -> Iterator[ServiceState]:
 
 
 def _show_death(command: str, namespace: str, status: int | None) -> str:
-    return f"service {command!r} in namespace {namespace!r} ended during the test, with exit status {status}"
+    return f"service {command!r} in namespace {namespace!r} ended during the test, with {show_status(status or 0)}"

@@ -71,6 +71,7 @@ class Lab:
         self.seeds = Seeds(owner)
         self.notes.add(self.faults)
         self.notes.add(self.seeds)
+        self.notes.add(self.programs)
 
     # -- making ---------------------------------------------------------------------------------------
 

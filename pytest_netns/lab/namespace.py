@@ -25,10 +25,11 @@ from pytest_netns.lab.interface import Interface, handle
 from pytest_netns.lab.links import LabLinks, Link
 from pytest_netns.lab.routing import Neighbour, Route
 from pytest_netns.parts.gateway import nat
-from pytest_netns.running import calls, entering, process, resolving, service
+from pytest_netns.running import calls, entering, process, readiness, resolving, service
 from pytest_netns.running.process import Command, Process
 from pytest_netns.running.programs import LabPrograms
-from pytest_netns.running.service import Ready, Service
+from pytest_netns.running.readiness import Ready
+from pytest_netns.running.service import Service
 from pytest_netns.values import IPAddress, IPNetwork
 
 if TYPE_CHECKING:
@@ -376,7 +377,7 @@ class Namespace:
 
     def popen(self, command: Command, **options: Any) -> Process:
         """Start a program here, as `subprocess.Popen` does; it ends with the lab at the latest."""
-        return process.spawn(self.programs, command, **options)
+        return process.spawn(self.programs, command, make=Process, **options)
 
     def start(self, command: Command, *, ready: Ready | None = None, timeout: float = 10, **options: Any) -> Service:
         """Start a service here and wait until it is ready.
@@ -399,7 +400,7 @@ class Namespace:
         Raises:
             NotReadyError: none did within ``timeout`` seconds.
         """
-        service.wait_listening(self.programs, port, protocol, timeout)
+        readiness.wait_listening(self.programs, port, protocol, timeout)
 
     def call(self, function: Callable[..., Any], /, *args: Any, timeout: float | None = None) -> Any:
         """Run Python in this namespace, on a thread of its own; returns its result.

@@ -38,8 +38,7 @@ class _Transport(base_subprocess.BaseSubprocessTransport):
     ) -> None:
         programs = options.pop("programs")
         options |= {"stdin": stdin, "stdout": stdout, "stderr": stderr, "bufsize": bufsize, "text": False}
-        started = process.spawn(programs, args, shell=shell, process_class=_LoopProcess, **options)
-        assert isinstance(started, _LoopProcess)
+        started = process.spawn(programs, args, shell=shell, make=_LoopProcess, **options)
         self._proc = started
         pidfd = os.pidfd_open(started.pid)
         self._loop.add_reader(pidfd, self._on_end, started, pidfd)

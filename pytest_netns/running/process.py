@@ -8,7 +8,7 @@ import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from pytest_netns.errors import (
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 Command: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 E = TypeVar("E", bound=NetnsError)
+P = TypeVar("P", bound="Process")
 
 STOP_GRACE = 2.0  # seconds between SIGTERM and SIGKILL in Process.stop
 _SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin"  # where servers are; an ordinary user's PATH lacks it on Debian
@@ -105,9 +106,9 @@ def spawn(
     shell: bool = False,
     text: bool = True,
     cwd: str | os.PathLike[str] | None = None,
-    process_class: type[Process] = Process,
+    make: Callable[..., P],
     **options: Any,
-) -> Process:
+) -> P:
     """Start a program in a namespace; the options are those of `subprocess.Popen`."""
     argv = parse_command(command, shell)
     if "universal_newlines" not in options and "encoding" not in options and "errors" not in options:
@@ -117,8 +118,8 @@ def spawn(
     if cwd is None:
         cwd = _current_directory()  # entering a mount namespace moved the starting thread to /
 
-    def start() -> Process:
-        process = process_class(programs, argv, shell=shell, cwd=cwd, **options)
+    def start() -> P:
+        process = make(programs, argv, shell=shell, cwd=cwd, **options)
         programs.processes.append(process)
         return process
 
@@ -176,7 +177,7 @@ def run(
     if capture_output:
         options.setdefault("stdout", subprocess.PIPE)
         options.setdefault("stderr", subprocess.PIPE)
-    process = spawn(programs, command, process_class=_Awaited, **options)
+    process = spawn(programs, command, make=_Awaited, **options)
     try:
         stdout, stderr = process.communicate(input, timeout=timeout)
     except subprocess.TimeoutExpired:

@@ -1,56 +1,101 @@
-"""Services: programs that are ready to be used, and how one knows that they are."""
+"""Services: programs that are ready to be used, and end with all that they have started."""
 
 from __future__ import annotations
 
-import codecs
-import collections
 import contextlib
 import functools
-import io
-import os
-import re
 import signal
 import subprocess
-import threading
-import time
-from collections.abc import Callable
-from typing import IO, TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
-from pytest_netns import values
-from pytest_netns.errors import NetnsError, NotReadyError, show_argv
-from pytest_netns.kernel.netlink import listening
+from pytest_netns.errors import NetnsError, NotReadyError, show_argv, show_status
+from pytest_netns.kernel.system.waiting import Patience
+from pytest_netns.running import halting, readiness
+from pytest_netns.running.family import Family, Held
+from pytest_netns.running.output import Output
 from pytest_netns.running.process import STOP_GRACE, Command, Process, note_lacks, spawn
+from pytest_netns.running.readiness import Condition, Ready
 
 if TYPE_CHECKING:
-    from pytest_netns.kernel.programs.view import View
+    from pytest_netns.running.halting import Halt
     from pytest_netns.running.programs import Programs
 
-Ready: TypeAlias = "int | str | re.Pattern[str] | Callable[[], object]"
-
-_CHUNK = 1 << 13
-OUTPUT_LIMIT = 1 << 20  # characters of a service's output that are kept: the last ones
-_POLL_FIRST, _POLL_LAST = 0.001, 0.02  # seconds between two looks at the kernel's socket tables
+_LAST_PAUSE = 0.02  # seconds between two questions whether a service is ready
+_ASKED_TO_END = frozenset({signal.SIGTERM, signal.SIGKILL, signal.SIGINT})
 
 
 class Service(Process):
-    """A program that is ready to be used; its output is kept, and shown when something goes wrong."""
+    """A program that is ready to be used; its output is kept, and shown when something goes wrong.
 
-    _chunks: collections.deque[str]
-    _size: int
-    _reader: threading.Thread
-    _stopped: bool
-    others: frozenset[int]
+    Attributes:
+        family: which processes are its own.
+        start_again: starts another one as this one was started.
+    """
+
+    family: Family
     start_again: Callable[[], Service]
+
+    def __init__(self, programs: Programs, command: Command, *, family: Family, **options: Any) -> None:
+        self.family = family
+        self.captured = Output()
+        self._is_stopped = False
+        self._pause: Halt | None = None
+        super().__init__(programs, command, **options)
+        family.begin(self)
 
     @property
     def output(self) -> str:
         """What it has written so far to stdout and stderr (the last MiB), while it runs and afterwards."""
-        return "".join(self._chunks.copy())
+        return self.captured.text
 
     def stop(self, timeout: float = STOP_GRACE) -> int:
-        """Ask it to end (SIGTERM), kill it if it has not within ``timeout`` seconds; returns its exit status."""
-        self._stopped = True
-        return super().stop(timeout)
+        """End it and all the processes it has started, so that its ports are free.
+
+        The program itself gets SIGTERM; what is left once it has ended gets one too, and what has not ended within
+        ``timeout`` seconds SIGKILL.
+
+        Returns:
+            Its exit status, as `subprocess.Popen.returncode`.
+        """
+        self._is_stopped = True
+        patience = Patience(timeout)
+        with Held(self.family) as held:
+            held.look()
+            if self.poll() is None:
+                self.terminate()
+                self._wake(held)
+                self._wait_for_program(held, patience)
+            if not held.wait(Patience(0)):
+                held.send(signal.SIGTERM)
+                self._wake(held)
+                if not held.wait(patience) and not held.kill():
+                    raise NetnsError(f"cannot stop {self!r}: some of its processes have not ended after SIGKILL")
+        self.wait_for_output()
+        return self.wait()
+
+    def kill(self) -> None:
+        """End it and all the processes it has started at once, by SIGKILL; they have ended when this returns."""
+        self._is_stopped = True
+        with Held(self.family) as held:
+            if not held.kill():
+                raise NetnsError(f"cannot kill {self!r}: some of its processes have not ended after SIGKILL")
+        self.poll()
+
+    def pause(self) -> Halt:
+        """Have it and all the processes it has started stand still (SIGSTOP): its connections stay, nothing answers.
+
+        Returns:
+            A context manager; at the end of its block the service goes on.
+        """
+        if self._pause is None or not self._pause.is_active:
+            self._pause = halting.pause(self)
+        return self._pause
+
+    def resume(self) -> None:
+        """Have it go on after `pause`; nothing where it does."""
+        if self._pause is not None:
+            self._pause.heal()
 
     def restart(self) -> Service:
         """Stop it if it still runs, and start it anew: the same command and options, ready as before.
@@ -61,38 +106,26 @@ class Service(Process):
         self.stop()
         return self.start_again()
 
+    def send_signal(self, sig: int) -> None:
+        """Signal the program; who sends SIGTERM, SIGINT or SIGKILL wants it to end."""
+        if sig in _ASKED_TO_END:
+            self._is_stopped = True
+        super().send_signal(sig)
+
     @property
     def died(self) -> bool:
         """Whether it ended without having been asked to."""
-        return not self._stopped and self.poll() is not None and not (self.returncode == 0 and self.left_children())
+        return not self._is_stopped and self.poll() is not None and not self.is_daemon()
+
+    def is_daemon(self) -> bool:
+        """Whether it has put itself into the background."""
+        return self.returncode == 0 and bool(self.family.pids())
 
     def __exit__(self, *exception: object) -> None:
         self.stop()
-        self.wait_for_output()
-
-    def left_children(self) -> bool:
-        """Whether it has put itself into the background, as daemons do."""
-        return any(True for pid in _pids() if self.owns(pid))
-
-    def begin_reading(self, stream: IO[bytes]) -> None:
-        self._chunks = collections.deque()
-        self._size = 0
-        self._stopped = False
-        self._reader = threading.Thread(target=self._read, args=(stream,), name="netns-output", daemon=True)
-        self._reader.start()
-
-    def _read(self, stream: IO[bytes]) -> None:
-        decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder("utf-8")("replace"), translate=True)
-        with contextlib.suppress(ValueError, OSError), stream:
-            while chunk := os.read(stream.fileno(), _CHUNK):  # not by lines: a prompt does not end in one
-                text = decoder.decode(chunk)
-                self._chunks.append(text)
-                self._size += len(text)
-                while self._size > OUTPUT_LIMIT:
-                    self._size -= len(self._chunks.popleft())
 
     def lab_closes(self) -> None:
-        self._stopped = True
+        self._is_stopped = True
 
     def close_streams(self) -> None:
         self.wait_for_output()  # the thread that reads closes stdout
@@ -101,165 +134,89 @@ class Service(Process):
                 self.stdin.close()
 
     def wait_for_output(self) -> None:
-        """Wait for the last of the output; a child may hold the pipe open, so not for long."""
-        if self._reader.is_alive():
-            self._reader.join(0.2)
+        """Wait for the last of the output."""
+        self.captured.wait_for_rest()
 
-    def owns(self, pid: int) -> bool:
-        """Whether a process is this one, a descendant, or a descendant that has lost its parent (a daemon)."""
-        spawned = {process.pid for process in self.programs.processes} - {self.pid}
-        view = self.programs.view
-        if view is None:
-            return False
-        while pid != self.pid:
-            parent = _parent(pid)
-            if parent in (0, 1, view.init.pid, os.getpid()):
-                # An orphan. It is ours unless it was here before us; those started beside us have their own PID.
-                return _is_orphan(pid, parent, view) and pid not in spawned and pid not in self.others
-            pid = parent
-        return True
+    def _wake(self, held: Held) -> None:
+        """What stands still does not end."""
+        if self._pause is not None and self._pause.is_active:
+            held.send(signal.SIGCONT)
+            self._pause.heal()
+
+    def _wait_for_program(self, held: Held, patience: Patience) -> None:
+        """The program may end its own children in good order; whom it has meanwhile is remembered."""
+        while self.poll() is None and not patience.is_over():
+            held.look()
+            patience.pause()
 
 
 def start(
-    programs: Programs,
-    command: Command,
-    *,
-    ready: Ready | None,
-    timeout: float,
-    options: dict[str, Any],
+    programs: Programs, command: Command, *, ready: Ready | None, timeout: float, options: dict[str, Any]
 ) -> Service:
     """Start a service and wait until it is ready; see `Namespace.start`."""
-    condition = _condition(ready)
-    start_again = functools.partial(start, programs, command, ready=ready, timeout=timeout, options=dict(options))
-    view = programs.spawner()
+    return start_all([(programs, command)], ready=ready, timeout=timeout, options=options)[0]
+
+
+def start_all(
+    commands: Sequence[tuple[Programs, Command]], *, ready: Ready | None, timeout: float, options: dict[str, Any]
+) -> list[Service]:
+    """Start services, and only then wait until all are ready; see `Lab.start_all`."""
+    started: list[tuple[Service, Condition]] = []
+    try:
+        for programs, command in commands:
+            condition = readiness.condition(programs, ready, options.get("cwd"))
+            service = _begin(programs, command, dict(options))
+            service.start_again = functools.partial(
+                start, programs, command, ready=ready, timeout=timeout, options=options
+            )
+            started.append((service, condition))
+        patience = Patience(timeout, last=_LAST_PAUSE)
+        for service, condition in started:
+            _wait_ready(service, condition, patience, timeout)
+    except BaseException:
+        for service, _ in reversed(started):
+            service.stop()
+        raise
+    return [service for service, _ in started]
+
+
+def _begin(programs: Programs, command: Command, options: dict[str, Any]) -> Service:
+    """Start it, its output being read."""
+    programs.spawner()
     options.setdefault("stdin", subprocess.DEVNULL)
     options.setdefault("start_new_session", True)  # Ctrl-C at the terminal is for pytest
     options.update(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=False, bufsize=0)
-    others = frozenset(pid for pid in _pids() if _is_orphan(pid, _parent(pid), view))
-    service = spawn(programs, command, process_class=Service, **options)
-    assert isinstance(service, Service)
-    service.others = others
-    service.start_again = start_again
+    make = functools.partial(Service, family=Family(programs))
+    service = spawn(programs, command, make=make, **options)
     assert service.stdout is not None
     try:
-        service.begin_reading(service.stdout)
+        service.captured.begin(service.stdout)
     except RuntimeError as error:  # "can't start new thread"
         service.stop()
         service.stdout.close()
         raise NetnsError(f"cannot start service {show_argv(service.args)!r}: {error}") from error
     programs.services.append(service)
-    try:
-        _wait_ready(service, condition, timeout)
-    except BaseException:
-        service.stop()
-        raise
     return service
 
 
-def _condition(ready: Ready | None) -> Callable[[Service], str]:
-    """A function that says what a service still lacks; nothing once it is ready."""
-    if ready is None:
-        return lambda service: ""
-    if isinstance(ready, re.Pattern):
-        pattern = ready
-        return lambda service: "" if pattern.search(service.output) else f"output does not match {pattern.pattern!r}"
-    if callable(ready):
-        function = ready
-        return lambda service: "" if function() else f"{getattr(function, '__name__', function)!s} is not true"
-    protocol, port = values.parse_service_port(ready)
-    return lambda service: _lacks_listener(service, protocol, port)
-
-
-def _lacks_listener(service: Service, protocol: str, port: int) -> str:
-    strangers = []
-    for found in listening.listening(service.programs.network, protocol):
-        if found.port == port:
-            holders = list(listening.holders(found.inode))
-            if any(service.owns(pid) for pid in holders):
-                return ""
-            strangers += holders
-    if strangers:
-        listed = ", ".join(f"{pid} ({_program(pid)})" for pid in strangers)
-        return f"{protocol} port {port} is held by another process, PID {listed}"
-    return f"nothing listens on {protocol} port {port}"
-
-
-def _wait_ready(service: Service, condition: Callable[[Service], str], timeout: float) -> None:
-    deadline = time.monotonic() + timeout
-    pause = threading.Event()
-    delay = _POLL_FIRST
+def _wait_ready(service: Service, condition: Condition, patience: Patience, timeout: float) -> None:
     what = f"{show_argv(service.args)!r} in namespace {service.programs.name!r}"
     while True:
         lack = condition(service)
         if not lack:
+            service.family.started()
             return
-        status = service.poll()
-        if status is not None and (status != 0 or not service.left_children()):
+        if service.poll() is not None and not service.is_daemon():
             service.wait_for_output()
             lack = condition(service)
             if not lack:
+                service.family.started()
                 return
-            how = f"it ended with {_show_status(status)} before it was ready"
-        elif time.monotonic() >= deadline:
+            how = f"it ended with {show_status(service.returncode)} before it was ready"
+        elif patience.is_over():
             how = f"not ready after {timeout:g} s"
         else:
-            pause.wait(delay)
-            delay = min(delay * 1.5, _POLL_LAST)
+            patience.pause()
             continue
         error = NotReadyError(f"cannot start service {what}: {how}: {lack}", output=service.output)
         raise note_lacks(error, service.programs)
-
-
-def wait_listening(programs: Programs, port: int, protocol: str, timeout: float) -> None:
-    """Wait until some socket in the namespace listens; see `Namespace.wait_listening`."""
-    values.parse_port(port)
-    values.parse_protocol(protocol)
-    deadline = time.monotonic() + timeout
-    pause = threading.Event()
-    delay = _POLL_FIRST
-    while True:
-        found = listening.listening(programs.network, protocol)
-        if any(listener.port == port for listener in found):
-            return
-        if time.monotonic() >= deadline:
-            others = ", ".join(str(number) for number in sorted({listener.port for listener in found})) or "none"
-            raise NotReadyError(
-                f"cannot use {protocol} port {port} in namespace {programs.name!r}: nothing listens on it "
-                f"after {timeout:g} s; {protocol} ports that are listened on: {others}"
-            )
-        pause.wait(delay)
-        delay = min(delay * 1.5, _POLL_LAST)
-
-
-def _pids() -> list[int]:
-    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
-
-
-def _parent(pid: int) -> int:
-    """A process's parent; 0 where it has ended."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stat:
-            return int(stat.read().rpartition(")")[2].split()[1])
-    except OSError:
-        return 0
-
-
-def _is_orphan(pid: int, parent: int, view: View) -> bool:
-    """Whether a process of the namespace has lost its parent: it is the init's then, or anybody's without PID namespace."""
-    return parent == view.init.pid if view.has_pids else parent != os.getpid() and view.contains(pid)
-
-
-def _program(pid: int) -> str:
-    try:
-        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as comm:
-            return comm.read().strip()
-    except OSError:
-        return "ended"
-
-
-def _show_status(status: int) -> str:
-    if status >= 0:
-        return f"exit status {status}"
-    with contextlib.suppress(ValueError):
-        return f"signal {signal.Signals(-status).name}"
-    return f"signal {-status}"

@@ -2,38 +2,106 @@
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+import inspect
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from pytest_netns.errors import CommandError, CommandTimeout, NotReadyError
+from pytest_netns.errors import CommandError, CommandTimeout, NetnsError, NotReadyError
+from pytest_netns.kernel.system.waiting import Patience, sleep
+from pytest_netns.running.readiness import NOT_YET, check_is_function, check_is_result
 
 if TYPE_CHECKING:
     from pytest_netns.running.records import Records
 
-_FIRST_PAUSE, _LAST_PAUSE = 0.001, 0.05  # seconds between two questions
-
 T = TypeVar("T")
 
+RetryOn: TypeAlias = "type[BaseException] | tuple[type[BaseException], ...]"
 
-def until(records: Records, condition: Callable[[], T], timeout: float) -> T:
+_INSTEAD = "write `await lab.wait_until_async(...)`"
+
+
+class _Question:
+    """A condition that is asked again and again.
+
+    Args:
+        records: where commands that failed are kept for the report.
+        retry_on: what the condition may raise while it is not true yet.
+    """
+
+    def __init__(self, records: Records, timeout: float, retry_on: RetryOn) -> None:
+        self.retry_on = retry_on
+        self._records = records
+        self._timeout = timeout
+        self._patience = Patience(timeout)
+
+    def not_yet(self, found: object, failure: BaseException | None) -> float:
+        """The condition was not true; returns the seconds to wait before it is asked again.
+
+        Raises:
+            NotReadyError: the time is over.
+        """
+        if self._patience.is_over():
+            last = f"it gave {found!r}" if failure is None else _show(failure)
+            text = f"cannot go on: the condition is not true after {self._timeout:g} s: {last}"
+            raise NotReadyError(text) from failure
+        if isinstance(failure, CommandError | CommandTimeout):
+            self._records.withdraw_failure(failure)
+        return self._patience.next_pause()
+
+
+def _show(failure: BaseException) -> str:
+    return str(failure) if isinstance(failure, NetnsError) else f"it raised {failure!r}"
+
+
+def until(records: Records, condition: Callable[[], T], timeout: float, retry_on: RetryOn = NOT_YET) -> T:
     """What a condition gives once that is true; see `Lab.wait_until`."""
-    deadline = time.monotonic() + timeout
-    pause = threading.Event()
-    delay = _FIRST_PAUSE
+    check_is_function(condition, _INSTEAD)
+    if _loop_is_running():
+        raise NetnsError(f"cannot wait in a running event loop, which would stand still meanwhile: {_INSTEAD}")
+    question = _Question(records, timeout, retry_on)
     while True:
-        failure: CommandError | CommandTimeout | None = None
+        found, failure = None, None
         try:
             found = condition()
-            if found:
-                return found
-            last = f"it gave {found!r}"
-        except (CommandError, CommandTimeout) as error:
-            failure, last = error, str(error)
-        if time.monotonic() >= deadline:
-            raise NotReadyError(f"cannot go on: the condition is not true after {timeout:g} s: {last}") from failure
-        if failure is not None:
-            records.withdraw_failure(failure)
-        pause.wait(delay)
-        delay = min(delay * 1.5, _LAST_PAUSE)
+        except question.retry_on as error:
+            failure = error
+        check_is_result(found, condition, _INSTEAD)
+        if found:
+            return found
+        sleep(question.not_yet(found, failure))
+
+
+async def until_async(
+    records: Records,
+    condition: Callable[[], T | Awaitable[T]],
+    timeout: float,
+    retry_on: RetryOn = NOT_YET,
+) -> T:
+    """The same for a running event loop; see `Lab.wait_until_async`."""
+    import asyncio
+
+    question = _Question(records, timeout, retry_on)
+    while True:
+        found: T | None = None
+        failure = None
+        try:
+            result = condition()
+            found = await result if inspect.isawaitable(result) else result
+        except question.retry_on as error:
+            failure = error
+        if found:
+            return found
+        await asyncio.sleep(question.not_yet(found, failure))
+
+
+def _loop_is_running() -> bool:
+    if "asyncio" not in sys.modules:
+        return False
+    import asyncio
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import select
 import signal
@@ -16,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_netns import Lab, Namespace, NotReadyError, Service
-from pytest_netns.running.service import OUTPUT_LIMIT
+from pytest_netns import InvalidTopologyError, Lab, Namespace, NotReadyError, Service
+from pytest_netns.running.output import OUTPUT_LIMIT
 
 LISTEN = """
 import signal, socket, sys
@@ -142,6 +143,86 @@ def test_ready_by_function(red: Namespace, tmp_path: Path) -> None:
     assert red.programs.services[-1].returncode == -signal.SIGTERM
 
 
+def test_ready_by_a_command_that_fails_at_first(red: Namespace, tmp_path: Path) -> None:
+    """A command that fails in the function, or a client that finds nobody there, counts as not yet, and not as a failure."""
+    flag = tmp_path / "flag"
+    red.start(["sh", "-c", f"sleep 0.1; touch {flag}; sleep 1000"], ready=lambda: red.run(["test", "-e", flag]))
+    assert not red.programs.lab.records.failures
+
+    def connects() -> bool:
+        red.create_connection(("127.0.0.1", 5000)).close()
+        return True
+
+    red.start(python(LISTEN, "tcp", "127.0.0.1", 5000), ready=connects)
+
+
+def test_ready_by_several(red: Namespace) -> None:
+    """Of several conditions all must hold."""
+    both = f"{sys.executable} -m http.server 80 & exec {sys.executable} -m http.server 81"
+    red.start(both, shell=True, ready=[80, "tcp/81"])
+    with pytest.raises(NotReadyError, match="nothing listens on tcp port 83"):
+        red.start(python(LISTEN, "tcp", "127.0.0.1", 82), ready=[82, 83], timeout=0.5)
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_ready_by_a_file(red: Namespace, tmp_path: Path, as_text: bool) -> None:
+    """A path is one that the service makes, or makes anew: what was there before is no sign."""
+    path = tmp_path / "ready"
+    path.write_text("of an earlier run")
+    ready = str(path) if as_text else path
+    with pytest.raises(NotReadyError, match="was there before the service was started"):
+        red.start(["sleep", "1000"], ready=ready, timeout=0.1)
+    red.start(["sh", "-c", f"sleep 0.1; echo now >{path}; sleep 1000"], ready=ready)
+    assert path.read_text() == "now\n"
+
+
+def test_ready_by_a_unix_socket(red: Namespace, tmp_path: Path) -> None:
+    """A unix socket, as the namespace's programs see it, counts once somebody listens on it."""
+    red.run(["mount", "-t", "tmpfs", "tmpfs", tmp_path])
+    script = """
+        import signal, socket, sys
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(sys.argv[1])
+        if sys.argv[2] == "listens": listener.listen()
+        signal.pause()
+    """
+    with pytest.raises(NotReadyError, match=r"nothing listens on .*silent: Connection refused"):
+        red.start(python(script, tmp_path / "silent", "no"), ready=tmp_path / "silent", timeout=0.3)
+    red.start(python(script, tmp_path / "up", "listens"), ready=tmp_path / "up")
+    assert not (tmp_path / "up").exists(), "it is in the namespace's own files"
+
+
+def test_ready_by_the_port_of_a_program_that_nobody_may_look_into(red: Namespace) -> None:
+    """ssh-agent, gpg-agent and programs that may be executed but not read hide their descriptors; their port counts all the same."""
+    hidden = "import ctypes; ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)"
+    service = red.start(python(f"{hidden}\n{LISTEN}", "tcp", "127.0.0.1", 5000), ready=5000)
+    assert service.poll() is None
+
+
+@pytest.mark.parametrize("given", ["function", "what a function returns"])
+def test_a_coroutine_is_not_ready(red: Namespace, given: str) -> None:
+    """A coroutine is true without ever having run: it is refused, and nothing is left running."""
+
+    async def never() -> bool:
+        return False
+
+    with pytest.raises(InvalidTopologyError, match=r"cannot use .* as condition: nothing would await it"):
+        red.start(["sleep", "1000"], ready=never if given == "function" else lambda never=never: never())
+    assert all(each.poll() is not None for each in red.programs.services)
+
+
+def test_a_frozen_clock_stops_no_wait(red: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a test has stopped Python's clocks, as freezegun does, a wait still ends when its time is over."""
+    monkeypatch.setattr(time, "monotonic", lambda: 0.0)
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    with pytest.raises(NotReadyError, match="not ready after"):
+        red.start(["sleep", "1000"], ready=80, timeout=0.1)
+    with pytest.raises(NotReadyError, match="nothing listens on it"):
+        red.wait_listening(80, timeout=0.1)
+    with pytest.raises(NotReadyError, match="not true after"):
+        red._lab.wait_until(lambda: False, timeout=0.1)
+
+
 # -- not ready -------------------------------------------------------------------------------------
 
 
@@ -150,6 +231,14 @@ def test_dies_early(red: Namespace) -> None:
     with pytest.raises(NotReadyError, match="ended with exit status 3 before it was ready") as caught:
         red.start(["sh", "-c", "echo no such file; exit 3"], ready=80, timeout=100_000)
     assert "no such file" in str(caught.value)
+
+
+def test_the_port_that_was_meant(red: Namespace) -> None:
+    """The error names the ports that are listened on, and the protocol if only that was wrong."""
+    with pytest.raises(NotReadyError, match=r"nothing listens on tcp port 80; tcp ports that are listened on: 5001"):
+        red.start(python(LISTEN, "tcp", "127.0.0.1", 5001), ready=80, timeout=0.5)
+    with pytest.raises(NotReadyError, match=r"but udp port 53 is listened on: write ready='udp/53'"):
+        red.start(python(LISTEN, "udp", "127.0.0.1", 53), ready=53, timeout=0.5)
 
 
 def test_not_ready_in_time(red: Namespace) -> None:
@@ -213,7 +302,7 @@ def test_died(red: Namespace) -> None:
     """A service that ends without having been stopped has died."""
     service = red.start(["sleep", "1000"])
     assert not service.died
-    service.kill()
+    os.kill(service.pid, signal.SIGKILL)
     service.wait()
     assert service.died
 

@@ -7,6 +7,7 @@ import os
 import shlex
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import NamedTuple
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -61,3 +62,60 @@ def _read(pid: int) -> ProcessInfo:
         started = int(file.read().rpartition(")")[2].split()[19]) / _TICKS
     inside = int(status.get("NSpid", str(pid)).split()[-1])
     return ProcessInfo(pid, inside, status["State"][:1], command, started)
+
+
+class ProcessStat(NamedTuple):
+    """What proc_pid_stat(5) tells of a process.
+
+    Attributes:
+        session: PID of the first process of its session.
+        started: clock ticks since the machine was started; with the PID it names a process for good.
+    """
+
+    pid: int
+    state: str
+    parent: int
+    session: int
+    started: int
+
+
+def stat(pid: int) -> ProcessStat | None:
+    """A process's family; None where it has ended and been reaped."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+            fields = file.read().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return ProcessStat(pid, fields[0], int(fields[1]), int(fields[3]), int(fields[19]))
+
+
+def pids() -> list[int]:
+    """The PIDs of all processes."""
+    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+
+
+def children(pid: int) -> list[int]:
+    """The PIDs of a process's children, proc_pid_task_children(5); none where it has ended."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{thread}/children", encoding="utf-8") as file:
+                found += map(int, file.read().split())
+    return found
+
+
+def descendants(pid: int) -> list[int]:
+    """A process's PID, and those of its children, and of theirs."""
+    found = [pid]
+    for each in found:
+        found += children(each)
+    return found
+
+
+def name(pid: int) -> str:
+    """The name of the program a process runs."""
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as comm:
+            return comm.read().strip()
+    except OSError:
+        return "ended"

@@ -1,0 +1,202 @@
+"""Which processes are a service's: the program itself, what it has forked, and daemons that have lost their parent."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from pytest_netns.kernel.system import procfs
+from pytest_netns.kernel.system.waiting import Patience
+
+if TYPE_CHECKING:
+    from pytest_netns.kernel.programs.view import View
+    from pytest_netns.running.process import Process
+    from pytest_netns.running.programs import Programs
+
+_KILL_PATIENCE = 2.0  # seconds SIGKILL gets to take effect
+_STOP_PATIENCE = 1.0  # seconds SIGSTOP gets
+_STILL = "tTZX"  # states of proc_pid_stat(5): stopped, or ended
+
+Identity = tuple[int, int]  # PID and start time: a PID alone may be another process's later on
+
+
+class Family:
+    """The processes of a service.
+
+    A process whose parent has ended is nobody's descendant. It belongs to the service if it is in the session that the
+    service has begun, or if it came up while the service was starting: that is how daemons begin. What other programs
+    leave behind later on is not the service's.
+
+    Args:
+        programs: everything that runs in its namespace.
+    """
+
+    def __init__(self, programs: Programs) -> None:
+        self._programs = programs
+        self._main: Process | None = None
+        self._started = 0
+        self._before = {_identity(pid) for pid in self._orphans()}
+        self._daemons: set[Identity] = set()
+        self._is_starting = True
+        self._is_settled = False
+
+    def begin(self, main: Process) -> None:
+        """The program has been started."""
+        self._main = main
+        found = procfs.stat(main.pid)
+        self._started = 0 if found is None else found.started
+
+    def started(self) -> None:
+        """It is ready: what comes up from now on without a parent is somebody else's, unless it has yet to become a daemon."""
+        self._remember_daemons()
+        self._is_starting = False
+        self._is_settled = bool(self._daemons)
+
+    def pids(self) -> list[int]:
+        """The PIDs of all its processes, the program's own first."""
+        assert self._main is not None
+        if not self._is_starting and not self._is_settled and self._main.poll() == 0:
+            self._remember_daemons()
+            self._is_settled = True
+        found = procfs.descendants(self._main.pid) if self._main.returncode is None else []
+        for orphan in self._orphans():
+            if orphan not in found and self._owns_orphan(orphan):
+                found += procfs.descendants(orphan)
+        return found
+
+    def _remember_daemons(self) -> None:
+        """They are its own for good."""
+        for pid in self._orphans():
+            if self._may_be_daemon(pid):
+                self._daemons.add(_identity(pid))
+
+    def _owns_orphan(self, pid: int) -> bool:
+        assert self._main is not None
+        found = procfs.stat(pid)
+        if found is None or pid == self._main.pid:
+            return False
+        if found.session == self._main.pid or (pid, found.started) in self._daemons:
+            return True
+        return self._is_starting and self._may_be_daemon(pid)
+
+    def _may_be_daemon(self, pid: int) -> bool:
+        """Whether an orphan came up since the service was started, and is in no other program's session."""
+        found = procfs.stat(pid)
+        if found is None or found.started < self._started or (pid, found.started) in self._before:
+            return False
+        others = {process.pid for process in self._programs.processes if process is not self._main}
+        return pid not in others and found.session not in others
+
+    def _orphans(self) -> list[int]:
+        """The processes of the namespace whose parent has ended."""
+        view = self._programs.view
+        if view is None:
+            return []
+        return procfs.children(view.init.pid) if view.has_pids else _orphans_without_init(view)
+
+
+def _orphans_without_init(view: View) -> list[int]:
+    """As far as they are known where there is no PID namespace: those in the network namespace whose parent is not."""
+    found = []
+    for pid in procfs.pids():
+        process = procfs.stat(pid) if pid not in (os.getpid(), view.init.pid) and view.contains(pid) else None
+        if process is not None and process.parent != os.getpid() and not view.contains(process.parent):
+            found.append(pid)
+    return found
+
+
+def _identity(pid: int) -> Identity:
+    found = procfs.stat(pid)
+    return (pid, 0 if found is None else found.started)
+
+
+class Held:
+    """Processes of a family, each by a pidfd: nobody can tell whose they were once their parent has ended (context manager)."""
+
+    def __init__(self, family: Family) -> None:
+        self._family = family
+        self._pidfds: dict[Identity, int] = {}
+
+    def __enter__(self) -> Held:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for pidfd in self._pidfds.values():
+            os.close(pidfd)
+        self._pidfds.clear()
+
+    def look(self) -> list[int]:
+        """Look for more processes; returns a pidfd of each that was not known."""
+        new = []
+        for pid in self._family.pids():
+            identity = _identity(pid)
+            if identity[1] and identity not in self._pidfds:
+                with contextlib.suppress(OSError):
+                    pidfd = os.pidfd_open(pid)
+                    if _identity(pid) != identity:  # it had ended, and the PID is another process's
+                        os.close(pidfd)
+                        continue
+                    self._pidfds[identity] = pidfd
+                    new.append(pidfd)
+        return new
+
+    def send(self, number: int) -> None:
+        """Signal all that are known."""
+        for pidfd in self._pidfds.values():
+            _send(pidfd, number)
+
+    def stop_all(self) -> None:
+        """SIGSTOP to all, and wait until they stand still; again until none is found that is new: it may have forked meanwhile."""
+        patience = Patience(_STOP_PATIENCE, last=0.005)
+        self.send(signal.SIGSTOP)
+        while True:
+            new = self.look()
+            for pidfd in new:
+                _send(pidfd, signal.SIGSTOP)
+            still = all(process is None or process.state in _STILL for process in map(procfs.stat, self._pids()))
+            if (still and not new) or patience.is_over():
+                return
+            if not still:
+                patience.pause()
+
+    def _pids(self) -> list[int]:
+        return [pid for pid, _ in self._pidfds]
+
+    def wait(self, patience: Patience) -> bool:
+        """Whether all end in time; looks for more meanwhile."""
+        while True:
+            self.look()
+            if not any(self._running()):
+                return True
+            if patience.is_over():
+                return False
+            poll = select.poll()
+            for pidfd in self._running():
+                poll.register(pidfd, select.POLLIN)
+            poll.poll(patience.next_pause() * 1000)
+
+    def kill(self) -> bool:
+        """End all at once, and wait until they have ended; whether they have."""
+        patience = Patience(_KILL_PATIENCE, last=0.01)
+        while not patience.is_over():
+            self.stop_all()
+            self.send(signal.SIGKILL)
+            if self.wait(Patience(min(patience.remaining(), 0.05))):
+                return True
+        return False
+
+    def _running(self) -> Iterator[int]:
+        poll = select.poll()
+        for pidfd in self._pidfds.values():
+            poll.register(pidfd, select.POLLIN)
+        ended = {pidfd for pidfd, _ in poll.poll(0)}
+        return (pidfd for pidfd in self._pidfds.values() if pidfd not in ended)
+
+
+def _send(pidfd: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(pidfd, number)
