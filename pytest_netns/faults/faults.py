@@ -87,6 +87,12 @@ class Faults:
         with self._lock:
             self._active.append(fault)
 
+    def begin(self, namespace: str, words: str, undo: Callable[[], None]) -> Undo:
+        """A fault that others carry out has been started; the arguments are those of `Undo`."""
+        fault = Undo(self, namespace, words, undo)
+        self.add(fault)
+        return fault
+
     def add_filter(self, drops: Drops) -> None:
         """A fault drops packets: captures ask it about each, also after it was undone."""
         with self._lock:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_netns import values
 from pytest_netns.errors import InvalidTopologyError, LabClosedError, NetnsError, fails_as
@@ -22,7 +22,10 @@ from pytest_netns.lab.links import LabLinks
 from pytest_netns.lab.namespace import Namespace
 from pytest_netns.lab.notes import Notes
 from pytest_netns.running import ending, resolving
+from pytest_netns.running.process import Command
 from pytest_netns.running.programs import LabPrograms
+from pytest_netns.running.readiness import NOT_YET, Ready, RetryOn
+from pytest_netns.running.service import Service
 from pytest_netns.values import IPAddress
 
 if TYPE_CHECKING:
@@ -61,17 +64,16 @@ class Lab:
         self._closer = 0  # the thread that closes it
         self._gone = threading.Event()
         self._lock = threading.RLock()
-        self.programs = LabPrograms(self._lock)
+        self.faults = Faults()
+        self.programs = LabPrograms(self._lock, self.faults.begin)
         self.links = LabLinks(self._lock)
         self.names = Hosts()
         self._captures: list[Capture] = []
         self._recording: Capture | None = None
         self.notes = Notes()
-        self.faults = Faults()
         self.seeds = Seeds(owner)
         self.notes.add(self.faults)
         self.notes.add(self.seeds)
-        self.notes.add(self.programs)
 
     # -- making ---------------------------------------------------------------------------------------
 
@@ -317,22 +319,73 @@ class Lab:
             self._captures.remove(capture)
             capture.stop()
 
-    def wait_until(self, condition: Callable[[], T], timeout: float = 5) -> T:
+    def start_all(
+        self,
+        commands: Mapping[Namespace, Command],
+        *,
+        ready: Ready | None = None,
+        timeout: float = 10,
+        **options: Any,
+    ) -> dict[Namespace, Service]:
+        """Start a service in each of several namespaces, and only then wait until all are ready.
+
+        For clusters none of whose members is ready alone::
+
+            members = lab.start_all({each: ["etcd", "--name", each.name] for each in lab}, ready=2379)
+
+        Args:
+            commands: what to run in which namespace.
+            ready: what each of them is waited for, as for `Namespace.start`.
+            timeout: seconds for all together.
+            options: of `subprocess.Popen`, for each.
+
+        Returns:
+            The services, by namespace.
+
+        Raises:
+            NotReadyError: one ended first, or was not ready in time; the others have been stopped.
+        """
+        from pytest_netns.running import service
+
+        for namespace in commands:
+            self.check_member(namespace)
+        pairs = [(namespace.programs, command) for namespace, command in commands.items()]
+        started = service.start_all(pairs, ready=ready, timeout=timeout, options=options)
+        return dict(zip(commands, started, strict=True))
+
+    def wait_until(self, condition: Callable[[], T], timeout: float = 5, *, retry_on: RetryOn = NOT_YET) -> T:
         """Ask again and again until a condition is true; returns what it gave::
 
             lab.wait_until(lambda: "lease" in server.output)
             lab.wait_until(lambda: red.run("curl -sf http://blue/"))
 
         Args:
-            condition: called without arguments; a command that fails in it (`CommandError`) counts as not yet.
+            condition: called without arguments.
             timeout: seconds.
+            retry_on: the exceptions that count as not yet, one or several: a command that fails or takes too long, and what
+                sockets raise, unless said otherwise. Anything else it raises is raised here.
 
         Raises:
-            NotReadyError: it was not true in time; shows what it gave last, or the command that failed.
+            NotReadyError: it was not true in time; shows what it gave last, or the command that failed with what that wrote.
+            NetnsError: an event loop is running in this thread, and would stand still; see `wait_until_async`.
         """
         from pytest_netns.running import waiting
 
-        return waiting.until(self.programs.records, condition, timeout)
+        return waiting.until(self.programs.records, condition, timeout, retry_on)
+
+    async def wait_until_async(
+        self, condition: Callable[[], T | Awaitable[T]], timeout: float = 5, *, retry_on: RetryOn = NOT_YET
+    ) -> T:
+        """As `wait_until`, for asyncio: the event loop goes on between two questions.
+
+        Args:
+            condition: a function, or a coroutine function, which is awaited.
+            timeout: seconds.
+            retry_on: as for `wait_until`.
+        """
+        from pytest_netns.running import waiting
+
+        return await waiting.until_async(self.programs.records, condition, timeout, retry_on)
 
     def draw(self, format: str = "text") -> str:
         """A drawing of the network as it is now.

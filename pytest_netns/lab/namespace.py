@@ -384,8 +384,13 @@ class Namespace:
 
         Args:
             command: as in `run`.
-            ready: a port (``80``, ``"tcp/80"``, ``"udp/53"``) that the service itself must listen on, a compiled pattern
-                that its output must match, or a function that must return something true; None for at once.
+            ready: what to wait for; None for nothing; of a list, for all of it:
+
+                - a port (``80``, ``"tcp/80"``, ``"udp/53"``) that the service itself must listen on;
+                - a path (a `Path`, or text with a ``/`` at its start): a unix socket that somebody listens on, or a file that
+                  is made, or made anew, as programs here see it;
+                - a compiled pattern that its output must match;
+                - a function that must return something true; a command that fails in it counts as not yet.
             timeout: seconds to wait.
             options: of `subprocess.Popen`, except the output ones.
 

@@ -19,10 +19,9 @@ from pytest_netns.running.records import Records
 
 if TYPE_CHECKING:
     from pytest_netns.running.calls import Call
-    from pytest_netns.running.halting import Halt
+    from pytest_netns.running.halting import BeginFault
     from pytest_netns.running.process import Process
     from pytest_netns.running.service import Service
-    from pytest_netns.values.notes import Note
 
 
 class LabPrograms:
@@ -30,21 +29,21 @@ class LabPrograms:
 
     Args:
         lock: held while an init is made and the files of its namespace are written.
+        begin_fault: called for what is done to programs on purpose, and can be undone.
 
     Attributes:
         members: the programs of each namespace.
-        halts: what stands still in it at the moment.
         gate: shut when the lab is closed.
         records: what the failure report tells of them.
         entered: the namespaces that Python code has got into, by inode, each with the PID given out last at that time.
     """
 
-    def __init__(self, lock: threading.RLock) -> None:
+    def __init__(self, lock: threading.RLock, begin_fault: BeginFault) -> None:
         self.lock = lock
+        self.begin_fault = begin_fault
         self.members: list[Programs] = []
         self.records = Records()
         self.gate = Gate()
-        self.halts: list[Halt] = []
         self.entered: dict[int, int] = {}
 
     def add(self, network: NetworkNamespace, *, owner: object, write_files: Callable[[View], None]) -> Programs:
@@ -52,16 +51,6 @@ class LabPrograms:
         programs = Programs(network, self, owner=owner, write_files=write_files)
         self.members.append(programs)
         return programs
-
-    def heal(self) -> None:
-        """Have everything go on that stands still."""
-        for halt in reversed(self.halts.copy()):
-            halt.heal()
-
-    def notes(self) -> Iterator[Note]:
-        """What stands still, for drawings and reports."""
-        for halt in self.halts.copy():
-            yield from halt.notes()
 
 
 class Programs:

@@ -25,7 +25,13 @@ OneReady: TypeAlias = "int | str | os.PathLike[str] | re.Pattern[str] | Callable
 Ready: TypeAlias = "OneReady | Sequence[OneReady]"
 Condition: TypeAlias = "Callable[[Service], str]"
 
-NOT_YET = (CommandError, CommandTimeout, OSError)  # what a condition may raise while it is not true yet
+RetryOn: TypeAlias = "type[BaseException] | tuple[type[BaseException], ...]"
+
+NOT_YET: tuple[type[BaseException], ...] = (
+    CommandError,
+    CommandTimeout,
+    OSError,
+)  # what a condition may raise while it is not true yet
 _LAST_PAUSE = 0.02  # seconds between two looks at the kernel's socket tables
 
 

@@ -18,7 +18,7 @@ from pytest_netns.running.process import STOP_GRACE, Command, Process, note_lack
 from pytest_netns.running.readiness import Condition, Ready
 
 if TYPE_CHECKING:
-    from pytest_netns.running.halting import Halt
+    from pytest_netns.running.halting import Healable
     from pytest_netns.running.programs import Programs
 
 _LAST_PAUSE = 0.02  # seconds between two questions whether a service is ready
@@ -29,6 +29,8 @@ class Service(Process):
     """A program that is ready to be used; its output is kept, and shown when something goes wrong.
 
     Attributes:
+        captured: what it has written.
+        paused: undoes `pause`, while it is paused.
         family: which processes are its own.
         start_again: starts another one as this one was started.
     """
@@ -40,7 +42,7 @@ class Service(Process):
         self.family = family
         self.captured = Output()
         self._is_stopped = False
-        self._pause: Halt | None = None
+        self.paused: Healable | None = None
         super().__init__(programs, command, **options)
         family.begin(self)
 
@@ -82,20 +84,20 @@ class Service(Process):
                 raise NetnsError(f"cannot kill {self!r}: some of its processes have not ended after SIGKILL")
         self.poll()
 
-    def pause(self) -> Halt:
+    def pause(self) -> Healable:
         """Have it and all the processes it has started stand still (SIGSTOP): its connections stay, nothing answers.
 
         Returns:
             A context manager; at the end of its block the service goes on.
         """
-        if self._pause is None or not self._pause.is_active:
-            self._pause = halting.pause(self)
-        return self._pause
+        if self.paused is None:
+            self.paused = halting.pause(self)
+        return self.paused
 
     def resume(self) -> None:
         """Have it go on after `pause`; nothing where it does."""
-        if self._pause is not None:
-            self._pause.heal()
+        if self.paused is not None:
+            self.paused.heal()
 
     def restart(self) -> Service:
         """Stop it if it still runs, and start it anew: the same command and options, ready as before.
@@ -139,9 +141,9 @@ class Service(Process):
 
     def _wake(self, held: Held) -> None:
         """What stands still does not end."""
-        if self._pause is not None and self._pause.is_active:
+        if self.paused is not None:
             held.send(signal.SIGCONT)
-            self._pause.heal()
+            self.paused.heal()
 
     def _wait_for_program(self, held: Held, patience: Patience) -> None:
         """The program may end its own children in good order; whom it has meanwhile is remembered."""
@@ -170,9 +172,7 @@ def start_all(
                 start, programs, command, ready=ready, timeout=timeout, options=options
             )
             started.append((service, condition))
-        patience = Patience(timeout, last=_LAST_PAUSE)
-        for service, condition in started:
-            _wait_ready(service, condition, patience, timeout)
+        _wait_ready(started, timeout)
     except BaseException:
         for service, _ in reversed(started):
             service.stop()
@@ -199,24 +199,33 @@ def _begin(programs: Programs, command: Command, options: dict[str, Any]) -> Ser
     return service
 
 
-def _wait_ready(service: Service, condition: Condition, patience: Patience, timeout: float) -> None:
-    what = f"{show_argv(service.args)!r} in namespace {service.programs.name!r}"
+def _wait_ready(waiting: Sequence[tuple[Service, Condition]], timeout: float) -> None:
+    """All are asked in turn, so that one that ends is noticed at once."""
+    patience = Patience(timeout, last=_LAST_PAUSE)
     while True:
-        lack = condition(service)
-        if not lack:
-            service.family.started()
+        lacks = [(service, lack) for service, condition in waiting if (lack := _lack(service, condition))]
+        if not lacks:
             return
-        if service.poll() is not None and not service.is_daemon():
-            service.wait_for_output()
-            lack = condition(service)
-            if not lack:
-                service.family.started()
-                return
-            how = f"it ended with {show_status(service.returncode)} before it was ready"
-        elif patience.is_over():
-            how = f"not ready after {timeout:g} s"
-        else:
-            patience.pause()
-            continue
-        error = NotReadyError(f"cannot start service {what}: {how}: {lack}", output=service.output)
-        raise note_lacks(error, service.programs)
+        if patience.is_over():
+            raise _not_ready(*lacks[0], f"not ready after {timeout:g} s")
+        waiting = [(service, condition) for service, condition in waiting if service in dict(lacks)]
+        patience.pause()
+
+
+def _lack(service: Service, condition: Condition) -> str:
+    """What it still lacks; nothing once it is ready."""
+    has_ended = service.poll() is not None and not service.is_daemon()
+    if has_ended:
+        service.wait_for_output()
+    lack = condition(service)
+    if not lack:
+        service.family.started()
+    elif has_ended:
+        raise _not_ready(service, lack, f"it ended with {show_status(service.returncode)} before it was ready")
+    return lack
+
+
+def _not_ready(service: Service, lack: str, how: str) -> NotReadyError:
+    what = f"{show_argv(service.args)!r} in namespace {service.programs.name!r}"
+    error = NotReadyError(f"cannot start service {what}: {how}: {lack}", output=service.output)
+    return note_lacks(error, service.programs)

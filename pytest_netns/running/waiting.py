@@ -5,18 +5,16 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pytest_netns.errors import CommandError, CommandTimeout, NetnsError, NotReadyError
 from pytest_netns.kernel.system.waiting import Patience, sleep
-from pytest_netns.running.readiness import NOT_YET, check_is_function, check_is_result
+from pytest_netns.running.readiness import NOT_YET, RetryOn, check_is_function, check_is_result
 
 if TYPE_CHECKING:
     from pytest_netns.running.records import Records
 
 T = TypeVar("T")
-
-RetryOn: TypeAlias = "type[BaseException] | tuple[type[BaseException], ...]"
 
 _INSTEAD = "write `await lab.wait_until_async(...)`"
 

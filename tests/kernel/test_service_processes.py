@@ -138,11 +138,10 @@ def test_pause_and_resume(red: Namespace) -> None:
     service.resume()
     assert "T" not in states(service)
     red.run(fetch.format(seconds=10))
-    with service.pause() as pause:
-        assert pause.is_active
+    with service.pause():
         assert states(service) == {"T"}
     assert "T" not in states(service)
-    assert not pause.is_active
+    assert service.paused is None
 
 
 def test_a_pause_is_told_and_healed(red: Namespace) -> None:
@@ -151,7 +150,7 @@ def test_a_pause_is_told_and_healed(red: Namespace) -> None:
     service.pause()
     service.pause()
     assert [note.text for note in red._lab.notes.collect()] == ["sleep 1000 is paused"]
-    red._lab.programs.heal()
+    red._lab.heal()
     assert "T" not in states(service)
     assert red._lab.notes.collect() == []
     service.pause()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import select
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_netns import InvalidTopologyError, Lab, Namespace, NotReadyError, Service
+from pytest_netns import InvalidTopologyError, Lab, Namespace, NetnsError, NotReadyError, Service
 from pytest_netns.running.output import OUTPUT_LIMIT
 
 LISTEN = """
@@ -383,3 +384,85 @@ def test_wait_until_in_vain(red: Namespace) -> None:
     assert len(red.programs.lab.records.failures) == 1
     with pytest.raises(ZeroDivisionError):
         red._lab.wait_until(lambda: 1 // 0)
+
+
+def test_wait_until_retries_on(red: Namespace) -> None:
+    """What clients raise counts as not yet: sockets' errors by themselves, others where they are named; the last one is shown."""
+    red.start(f"sleep 0.1; exec {sys.executable} -m http.server 80", shell=True)
+    red._lab.wait_until(lambda: red.create_connection(("127.0.0.1", 80)).close() or True)
+    with pytest.raises(NotReadyError, match=r"it raised ZeroDivisionError") as caught:
+        red._lab.wait_until(lambda: 1 // 0, timeout=0.02, retry_on=ZeroDivisionError)
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    with pytest.raises(ConnectionRefusedError):
+        red._lab.wait_until(lambda: red.create_connection(("127.0.0.1", 81)), retry_on=ZeroDivisionError)
+
+
+def test_wait_until_takes_no_coroutine(red: Namespace) -> None:
+    """A coroutine function as condition, and waiting where an event loop would stand still, are errors that say what to write."""
+
+    async def never() -> bool:
+        return False
+
+    with pytest.raises(InvalidTopologyError, match=r"write `await lab.wait_until_async"):
+        red._lab.wait_until(never)
+
+    async def waits() -> None:
+        red._lab.wait_until(lambda: True)
+
+    with pytest.raises(NetnsError, match=r"cannot wait in a running event loop.*write `await lab.wait_until_async"):
+        asyncio.run(waits())
+
+
+def test_wait_until_in_a_running_loop(red: Namespace) -> None:
+    """`wait_until_async` lets the loop make the condition true, awaits coroutines, and fails as `wait_until` does."""
+
+    async def main() -> None:
+        lab, done = red._lab, asyncio.Event()
+        asyncio.get_running_loop().call_later(0.05, done.set)
+        assert await lab.wait_until_async(done.is_set) is True
+        assert (await lab.wait_until_async(lambda: red.call_async(lambda: "found"))) == "found"
+        with pytest.raises(NotReadyError, match="exit status 3"):
+            await lab.wait_until_async(lambda: red.run("exit 3", shell=True), timeout=0.05)
+        with pytest.raises(NotReadyError, match="it gave 0"):
+            await lab.wait_until_async(lambda: asyncio.sleep(0, 0), timeout=0.02)
+
+    asyncio.run(main())
+
+
+# -- several at once ---------------------------------------------------------------------------------
+
+MEMBER = """
+import signal, socket, sys, time
+own, *peers = sys.argv[1:]
+listener = socket.create_server((own, 7000))
+for peer in peers:
+    while True:
+        try:
+            socket.create_connection((peer, 7000), 1).close()
+            break
+        except OSError:
+            time.sleep(0.01)
+print("all are there", flush=True)
+signal.pause()
+"""
+
+
+def test_start_all(netns_lan: Lab) -> None:
+    """Members that are ready only once all others are there become ready, each in its own namespace."""
+    addresses = {"red": "192.168.15.1", "blue": "192.168.15.2"}
+    commands = {netns_lan[name]: python(MEMBER, own, *addresses.values()) for name, own in addresses.items()}
+    members = netns_lan.start_all(commands, ready=re.compile("all are there"))
+    assert [(each.name, service.namespace, service.poll()) for each, service in members.items()] == [
+        ("red", netns_lan["red"], None),
+        ("blue", netns_lan["blue"], None),
+    ]
+
+
+def test_start_all_in_vain(netns_lan: Lab) -> None:
+    """If one of them does not come up, none is left."""
+    red, blue = netns_lan["red"], netns_lan["blue"]
+    with pytest.raises(
+        NotReadyError, match="cannot start service 'false' in namespace 'blue': it ended with exit status 1"
+    ):
+        netns_lan.start_all({red: "sleep 1000", blue: "false"}, ready=80)
+    assert [each.poll() for each in red.programs.services] == [-signal.SIGTERM]

@@ -76,7 +76,7 @@ def test_changes_since_set_up(run) -> None:
         "- host: nft ip mine input: tcp dport 22 counter drop",
     ]
     started, ended = sorted(line for line in changed if "http.server" in line)
-    assert ended == "- blue: process python3 -m http.server 80, ended with exit status -15"
+    assert ended == "- blue: process python3 -m http.server 80, ended with signal 15 (SIGTERM)"
     assert started.startswith("+ red: process ")
     assert started.endswith("python3 -m http.server 82")
 
@@ -210,7 +210,7 @@ def test_never_a_reason_for_failure(run) -> None:
             "*while :; do sleep*",
             "*_ test_init_killed _*",
             "*netns: network when the test failed*",
-            "- red: process sh -c *, ended with exit status -9",
+            "- red: process sh -c *, ended with signal 9 (SIGKILL)",
             "*_ test_lab_closed _*",
             "*netns: output of sh -c *",
             "here",
