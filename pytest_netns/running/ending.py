@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from pytest_netns.errors import NetnsError, fails_as
-from pytest_netns.kernel.programs import inits, sweeping
+from pytest_netns.kernel.programs import inits, supervision, sweeping
 from pytest_netns.running import calls, multiprocess, process
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def end_processes(lab: LabPrograms, errors: list[Exception]) -> None:
 
 def kill_processes(lab: LabPrograms) -> None:
     """Where ending them in good order failed half-way: leave no init, no thread, no descriptor of a view."""
+    supervision.forget_lost()
     for programs in lab.members:
         if programs.view is not None:
             programs.view.discard()

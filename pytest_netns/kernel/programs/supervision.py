@@ -191,13 +191,12 @@ class Supervisor:
     def _dead(self) -> NetnsError:
         """What to raise where it has died: how, and what it has written."""
         who = "" if self._watchdog is None else f" (PID {self._watchdog[0]})"
-        status = None if self._watchdog is not None else self._starter.poll()
+        how = "has died"
         if self.is_alive():
             how = f"does not answer within {_START_TIMEOUT:g} s"
-        elif status:
-            how = f"has ended at its start with exit status {status}"
-        else:
-            how = "has died"
+        elif self._watchdog is None:  # it has closed its end, so it is about to end
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                how = f"has ended at its start with exit status {self._starter.wait(_END_TIMEOUT)}"
         written = os.pread(self._words, program.MAX_MESSAGE, 0).decode(errors="replace").strip()
         return NetnsError(
             f"cannot start processes: the supervisor process{who} {how}{f': {written}' if written else ''}; "

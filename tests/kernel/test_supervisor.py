@@ -1,0 +1,137 @@
+"""The supervisor: whose process it is, what interrupts a request to it, and what is told when it cannot start."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pytest_netns import Lab, NetnsError
+from pytest_netns.kernel.programs import supervision
+from tests.faults.trial import children
+
+
+class Interrupted(BaseException):
+    """What a signal handler may raise anywhere."""
+
+
+def eventually(condition: Callable[[], object], what: str) -> None:
+    """Wait until a condition is true."""
+    deadline, pause = time.monotonic() + 10, threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, what
+        pause.wait(0.005)
+
+
+def inits() -> list[int]:
+    """The PIDs of all inits of this process."""
+    (supervisor,) = children(supervision.supervisor().pid)
+    return children(supervisor)
+
+
+@pytest.mark.parametrize("when", ["before the answer is read", "after the answer has been read"])
+def test_an_answer_that_was_lost_is_never_anothers(netns: Lab, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    """An exception while pytest waits for an init: every later program runs in its own namespace, the lost init is ended."""
+    red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
+    supervision.supervisor().wait_ready()
+    before = set(inits())
+    recv_fds = socket.recv_fds
+
+    def interrupted(sock: socket.socket, size: int, most: int, flags: int = 0) -> object:
+        monkeypatch.undo()
+        if when.startswith("after"):
+            for descriptor in recv_fds(sock, size, most, flags)[1]:
+                os.close(descriptor)
+        raise Interrupted
+
+    monkeypatch.setattr(socket, "recv_fds", interrupted)
+    with pytest.raises(Interrupted):
+        red.run("true")
+    for namespace in (blue, red):
+        there = namespace.run(["sh", "-c", "readlink /proc/self/ns/net; hostname"]).stdout.split()
+        assert there == [f"net:[{namespace.programs.inode}]", namespace.name]
+    eventually(lambda: len(set(inits()) - before) == 2, "the init that was lost has ended")
+
+
+def test_a_closed_lab_leaves_no_init_that_was_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no other request follows, the lost init ends with its lab, and keeps no namespace alive."""
+    supervision.supervisor().wait_ready()
+    before = set(inits())
+
+    def interrupted(*arguments: object) -> object:
+        monkeypatch.undo()
+        raise Interrupted
+
+    with Lab() as lab:
+        red = lab.add_namespace("red")
+        monkeypatch.setattr(socket, "recv_fds", interrupted)
+        with pytest.raises(Interrupted):
+            red.run("true")
+        eventually(lambda: set(inits()) - before, "the init is made all the same")
+    eventually(lambda: not set(inits()) - before, "the init that was lost has ended")
+
+
+WAITS = """
+import os
+from pytest_netns import Lab
+
+with Lab() as lab:
+    lab.add_namespace("red").run("true")
+    for _ in range(2):
+        if os.fork() == 0:
+            os._exit(0)
+    ended = 0
+    while True:
+        try:
+            os.wait()
+        except ChildProcessError:
+            break
+        ended += 1
+    assert lab["red"].run("hostname").stdout == "red\\n"
+print(ended)
+"""
+
+
+def test_waiting_for_all_children_ends() -> None:
+    """A program that waits for all of its children, as servers that fork do, finds its own only."""
+    done = subprocess.run([sys.executable, "-c", WAITS], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "2\n", done.stderr
+
+
+def start_with(monkeypatch: pytest.MonkeyPatch, directory: Path, script: str) -> None:
+    """Have the next supervisor started by a shell script."""
+    python = directory / "python"
+    python.write_text(f"#!/bin/sh\n{script}\n")
+    python.chmod(0o755)
+    supervision.close()
+    monkeypatch.setattr(sys, "executable", str(python))
+
+
+def test_what_a_supervisor_wrote_before_it_died_is_told(
+    netns: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A supervisor that cannot start, such as for a library that is not found: the error has its exit status and its words."""
+    start_with(monkeypatch, tmp_path, "echo 'libpython3.so: cannot open shared object file' >&2; exit 127")
+    with pytest.raises(NetnsError, match=r"exit status 127: libpython3\.so: cannot open shared object file"):
+        netns.add_namespace("red").run("true")
+    monkeypatch.undo()
+    assert netns["red"].run("hostname").stdout == "red\n"
+
+
+def test_environment_of_the_supervisor(netns: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gets what the system's loader needs to find Python's libraries, and no variable that is meant for pytest's Python."""
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/nowhere")
+    monkeypatch.setenv("PYTHONSTARTUP", "/nowhere")
+    monkeypatch.setenv("COVERAGE_PROCESS_START", "/nowhere")
+    start_with(monkeypatch, tmp_path, f'env >{tmp_path}/environment; exec {sys.executable} "$@"')
+    assert netns.add_namespace("red").run("hostname").stdout == "red\n"
+    names = {line.partition("=")[0] for line in (tmp_path / "environment").read_text().splitlines()}
+    assert names - {"PWD", "SHLVL", "_", "OLDPWD"} == {"LD_LIBRARY_PATH"}
+    supervision.close()  # the next one is started by Python itself
