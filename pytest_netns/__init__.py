@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pytest_netns.faults import partitions
     from pytest_netns.faults.cuts import Cut
     from pytest_netns.faults.nemesis import Nemesis, NemesisEvent
+    from pytest_netns.lab.gateways import Masquerade, PortForward
     from pytest_netns.lab.interface import Bridge, Interface, VethPair
     from pytest_netns.lab.lab import Lab
     from pytest_netns.lab.namespace import Namespace
@@ -47,6 +48,7 @@ _NAMES = {
     "faults.cuts": "Cut",
     "faults.nemesis": "Nemesis NemesisEvent",
     "errors": "CallTimeout CommandError CommandTimeout InvalidTopologyError KernelError LabClosedError NetnsError NotReadyError RulesetError UnavailableError",
+    "lab.gateways": "Masquerade PortForward",
     "lab.interface": "Bridge Interface VethPair",
     "lab.lab": "Lab",
     "lab.namespace": "Namespace",
@@ -73,6 +75,7 @@ __all__ = [
     "LTE",
     "Lab",
     "LabClosedError",
+    "Masquerade",
     "MasqueradeSpec",
     "Namespace",
     "NamespaceSpec",
@@ -80,6 +83,7 @@ __all__ = [
     "NemesisEvent",
     "NetnsError",
     "NotReadyError",
+    "PortForward",
     "PortForwardSpec",
     "PortSpec",
     "Process",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pytest_netns.errors import UnavailableError, show_argv, show_status
 from pytest_netns.explaining import changes, networks, snapshot
 from pytest_netns.explaining.state import LabState, NamespaceState, ServiceState
-from pytest_netns.kernel.netlink import conntrack, rtroutes
+from pytest_netns.kernel.netlink import rtroutes
 from pytest_netns.kernel.system import procfs
 from pytest_netns.lab.routing import Neighbour
 
@@ -167,8 +167,9 @@ def _add_rules(look: _Look, before: snapshot.Snapshot | None, *, whole: bool) ->
 
 
 def _tracked(namespace: Namespace) -> tuple[str, ...]:
-    connections, more = conntrack.tracked_connections(namespace._kernel, _SHOWN_CONNECTIONS)
-    return (*map(str, connections), *([f"and {more} more"] if more else []))
+    connections = namespace.rules.tracked_connections()
+    more = len(connections) - _SHOWN_CONNECTIONS
+    return (*map(str, connections[:_SHOWN_CONNECTIONS]), *([f"and {more} more"] if more > 0 else []))
 
 
 def services(lab: Lab) -> Iterator[ServiceState]:

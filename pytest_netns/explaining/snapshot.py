@@ -7,11 +7,10 @@ nothing. Processes and neighbours tell by their own clocks whether they are newe
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from pytest_netns.kernel.netlink import listening, rtaddresses, rtlinks, rtroutes
-from pytest_netns.kernel.nft import nftables
 from pytest_netns.values.notes import Note
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ def _moment(namespace: Namespace, notes: tuple[Note, ...]) -> Moment:
         dict(namespace._settings),
         processes,
         listening_sockets(namespace) if processes else None,
-        read_ruleset(namespace) if namespace.programs.view is not None or namespace._given_rules else "",
+        read_ruleset(namespace) if namespace.programs.view is not None or namespace.rules.given else "",
     )
 
 
@@ -88,7 +87,7 @@ def listening_sockets(namespace: Namespace) -> tuple[str, ...]:
 
 def read_ruleset(namespace: Namespace) -> str:
     """The nft ruleset as text; nft is not asked where there never was a rule."""
-    return namespace.ruleset() if nftables.has_rules(namespace._kernel) else ""
+    return namespace.ruleset() if namespace.rules.any_ever() else ""
 
 
 def read_tables(namespace: Namespace) -> Tables:
@@ -99,12 +98,6 @@ def read_tables(namespace: Namespace) -> Tables:
 def notes_by_namespace(lab: Lab) -> dict[str, tuple[Note, ...]]:
     """What components and faults say of each namespace."""
     found: dict[str, tuple[Note, ...]] = {}
-    for note in (*_nat_notes(lab), *lab.notes.collect()):
+    for note in lab.notes.collect():
         found[note.namespace] = (*found.get(note.namespace, ()), note)
     return found
-
-
-def _nat_notes(lab: Lab) -> Iterator[Note]:
-    for namespace in lab:
-        for rule in (*namespace._masquerades, *namespace._port_forwards):
-            yield Note(namespace.name, str(rule))

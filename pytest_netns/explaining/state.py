@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pytest_netns.parts.gateway.nat import TABLE
+from pytest_netns.parts.gateway.nftext import TABLE
 from pytest_netns.parts.namespace import FORWARDING
 
 _COUNTS = re.compile(r" packets \d+ bytes \d+| expires \w+")
@@ -103,7 +103,7 @@ def rules(ruleset: str) -> list[str]:
             found.append(" ".join(place))
         elif line and place:
             found.append(f"{' '.join(place)}: {_COUNTS.sub('', line)}")
-    return [rule for rule in found if not rule.startswith(TABLE)]
+    return [rule for rule in found if not rule.startswith(f"inet {TABLE}")]
 
 
 def changes(before: Mapping[str, NamespaceState], after: Mapping[str, NamespaceState]) -> list[str]:

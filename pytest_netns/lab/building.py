@@ -90,10 +90,7 @@ def _route(lab: Lab, plan: Topology) -> None:
     masquerades, port_forwards = _by_namespace(plan.masquerades), _by_namespace(plan.port_forwards)
     for name in dict.fromkeys([*masquerades, *port_forwards]):
         namespace = lab[name]
-        namespace._add_nat(
-            [namespace._masquerade(rule.source, rule.out) for rule in masquerades.get(name, [])],
-            [namespace._port_forward(rule.port, rule.to, rule.protocol) for rule in port_forwards.get(name, [])],
-        )
+        namespace.gateway.add([*masquerades.get(name, []), *port_forwards.get(name, [])])
 
 
 def _by_namespace(parts: Iterable[Part]) -> dict[str, list[Part]]:

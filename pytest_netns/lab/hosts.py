@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address
 
 from pytest_netns import values
@@ -94,6 +94,7 @@ class Hosts:
         self._version = 0
         self._held = False
         self._lock = threading.RLock()
+        self._watchers: list[Callable[[], None]] = []
 
     def set_hostname(self, name: str, hostname: str) -> None:
         """Have a namespace's programs see this host name, which leads to it."""
@@ -133,6 +134,26 @@ class Hosts:
         with self._lock:
             self._stale.update(self._members[name] for name in namespaces)
         self._spread()
+        self._tell()
+
+    def watch(self, watcher: Callable[[], None]) -> None:
+        """Have somebody told when addresses may have changed."""
+        if watcher not in self._watchers:
+            self._watchers.append(watcher)
+
+    def best_addresses(self, viewer: str, name: str) -> list[IPAddress]:
+        """By which addresses to reach a namespace from another one: one of each family, read from the kernel."""
+        for each in (viewer, name):
+            if each not in self._members:
+                listing = values.suggest(each, self._members)
+                raise InvalidTopologyError(f"cannot find namespace {each!r} in this lab: {listing}")
+        own, other = (global_addresses(self._members[each].kernel) for each in (viewer, name))
+        return best_addresses(own, other)
+
+    def _tell(self) -> None:
+        if not self._held:
+            for watcher in self._watchers:
+                watcher()
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -143,6 +164,7 @@ class Hosts:
         finally:
             self._held = False
         self._spread()
+        self._tell()
 
     def write(self, name: str, view: View) -> None:
         """Bring the files of a namespace, as this view shows them, up to date; costs next to nothing where they are."""
@@ -232,6 +254,7 @@ class Hosts:
         return tuple(dict.fromkeys((member.hostname, *full, *(() if taken else (short,)), name)))
 
     def _read_stale(self) -> None:
+        version = self._version
         for member in self._readers:
             if member.view is not None and (member.written < 0 or member.view.addresses_changed()):
                 self._stale.add(member)
@@ -241,3 +264,5 @@ class Hosts:
             if member.addresses != found:
                 member.addresses = found
                 self._version += 1
+        if self._version != version:
+            self._tell()

@@ -7,24 +7,27 @@ import errno
 import os
 import socket as sockets
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from pytest_netns import values
 from pytest_netns.errors import InvalidTopologyError, KernelError, fails_as
 from pytest_netns.kernel.netlink import rtroutes
 from pytest_netns.kernel.netlink.socket import NetlinkSocket
-from pytest_netns.kernel.nft import nftables
 from pytest_netns.kernel.programs.view import View
 from pytest_netns.kernel.spaces import interface_settings, sysctls
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
 from pytest_netns.kernel.system import diagnosis, interrupts
 from pytest_netns.lab import files, hosts, routing
 from pytest_netns.lab.files import Files
+from pytest_netns.lab.gateways import Gateway, Masquerade, PortForward
 from pytest_netns.lab.interface import Interface, handle
 from pytest_netns.lab.links import LabLinks, Link
 from pytest_netns.lab.routing import Neighbour, Route
-from pytest_netns.parts.gateway import nat
+from pytest_netns.lab.rules import Rules
+from pytest_netns.parts.gateway.forward import PortForwardSpec
+from pytest_netns.parts.gateway.masquerade import MasqueradeSpec
+from pytest_netns.parts.gateway.nftext import Translation
 from pytest_netns.running import calls, entering, process, readiness, resolving, service
 from pytest_netns.running.process import Command, Process
 from pytest_netns.running.programs import LabPrograms
@@ -40,6 +43,8 @@ if TYPE_CHECKING:
     from pytest_netns.running.ports import Answer
 
 T = TypeVar("T")
+# Where a port forward leads: an address or namespace, and ports.
+Target: TypeAlias = "str | IPAddress | values.Target | Namespace"
 
 
 class Namespace:
@@ -50,6 +55,8 @@ class Namespace:
         programs: everything that runs in it.
         files: the directories and files that it has for itself.
         links: its interfaces, as the plugin itself knows them.
+        rules: its rules for packets that pass, as they are in the kernel.
+        gateway: makes them.
     """
 
     def __init__(self, lab: Lab, kernel: NetworkNamespace, programs: LabPrograms, links: LabLinks) -> None:
@@ -58,9 +65,9 @@ class Namespace:
         self.files = Files(kernel.name)
         self.programs = programs.add(kernel, owner=self, write_files=self._write_files)
         self.links = links.add(kernel, owner=self, changed=lambda: lab.names.changed(self.name))
-        self._masquerades: list[nat.Masquerade] = []
-        self._port_forwards: list[nat.PortForward] = []
-        self._given_rules = False
+        self.rules = Rules(self.links, self._become_router)
+        self.gateway = Gateway(self.rules, self.links, lab.names)
+        self._is_router = self._leads_from_loopback = False
         self._settings: dict[str, str] = {}
 
     @property
@@ -228,78 +235,98 @@ class Namespace:
 
     # -- NAT ------------------------------------------------------------------------------------------
 
-    def masquerade(self, source: str | IPNetwork, out: Interface | str | None = None) -> None:
+    def masquerade(self, source: str | IPNetwork, out: Interface | str | None = None) -> Masquerade:
         """Give packets from a network this namespace's own address on their way out, and forward them.
+
+        What it is not: the NAT of a home router. It keeps source ports where it can, but lets in whatever nobody asked
+        for, as far as this namespace itself; such a packet takes the port, and the peer's hole punching fails. `nat`
+        is for that, with the behaviour of real devices (docs/gateways.md).
 
         Args:
             source: the network behind this gateway, such as ``"192.168.15.0/24"``; IPv4 or IPv6.
             out: the interface they leave by; any where left out.
-        """
-        self._add_nat([self._masquerade(source, out)], [])
 
-    def forward_port(self, port: int, to: str | IPAddress | values.Target, protocol: str = "tcp") -> None:
+        Returns:
+            A handle with ``packets``, ``bytes`` and ``remove()``; the same network and interface again is no change.
+        """
+        network = values.parse_network(source, "masquerade source")
+        return self.gateway.masquerade(MasqueradeSpec(self.name, network, out=self._name_of(out)))
+
+    def forward_port(
+        self,
+        port: int | str | range | values.PortRange,
+        to: Target | Sequence[Target],
+        protocol: str | Iterable[str] = "tcp",
+        *,
+        source: str | IPNetwork | IPAddress | None = None,
+        address: str | IPAddress | None = None,
+    ) -> PortForward:
         """Lead connections to a port of this namespace to another address (DNAT), and forward them.
 
-        Reachable from outside, from this namespace, and from inside through the outer address (hairpin).
+        Reachable from outside, from this namespace, and from inside through the outer address (hairpin). Where a target
+        is given by name and its addresses change, the forward leads to the new ones.
 
         Args:
-            port: 1 to 65535, of any of this namespace's addresses.
+            port: 1 to 65535, of any of this namespace's addresses; or a range: ``"5000-5010"``, ``range(5000, 5011)``.
             to: ``"192.168.15.2:80"``, ``"[fd00::2]:80"`` or ``"blue:80"``; without a port, the same port.
-            protocol: ``"tcp"`` or ``"udp"``.
+                ``"blue:6000-6010"`` shifts a range of the same length. Of several, connections take turns.
+            protocol: ``"tcp"``, ``"udp"``, or both: ``("tcp", "udp")``.
+            source: only for clients in this network.
+            address: only at this one of the namespace's addresses.
+
+        Returns:
+            A handle with ``packets``, ``bytes`` and ``remove()``.
+
+        Raises:
+            InvalidTopologyError: the port is forwarded already, or the ranges are of different lengths; names both.
         """
-        self._add_nat([], [self._port_forward(port, to, protocol)])
+        several = to if isinstance(to, Sequence) and not isinstance(to, str) else (to,)
+        targets = [self._name_of_member(each) for each in several]
+        spec = PortForwardSpec(self.name, port, targets, protocol=protocol, source=source, address=address)
+        return self.gateway.forward_port(spec)
 
-    def _masquerade(self, source: str | IPNetwork, out: Interface | str | None) -> nat.Masquerade:
-        interface = None if out is None else self.link_of(out).name
-        return nat.Masquerade(values.parse_network(source, "masquerade source"), interface)
-
-    def _port_forward(self, port: int, to: str | IPAddress | values.Target, protocol: str) -> nat.PortForward:
-        values.parse_port(port)
-        values.parse_protocol(protocol)
-        target = values.parse_target(to)
-        for known in self._port_forwards:
-            if (known.port, known.protocol) == (port, protocol):
-                raise InvalidTopologyError(
-                    f"cannot forward {protocol} port {port} of namespace {self.name!r} to {target}: "
-                    f"it is forwarded to {known.targets[0]} port {known.target_port} already"
-                )
-        addresses = routing.addresses_of(self, target.host) if isinstance(target.host, str) else (target.host,)
-        return nat.PortForward(port, addresses, target.port or port, protocol)
-
-    def nft(self, text: str) -> str:
+    def nft(self, text: str, *, forget_connections: bool = True) -> str:
         """Apply any nft ruleset text, nft(8), in one transaction; returns what nft prints.
+
+        The program nft does it, since some texts crash it.
+
+        Args:
+            text: such as ``"table inet mine { ... }"`` or ``"list ruleset"``.
+            forget_connections: where the text changes rules that translate addresses, have them hold for the tracked
+                connections too, except for established TCP connections; False leaves all as they are. Nothing is
+                forgotten where the text changes no such rules.
 
         Raises:
             RulesetError: with nft's message and its position.
         """
-        self._given_rules = True
-        output = nftables.apply(self._kernel, text)
-        self._forget_tracked_connections()
-        return output
+        return self.rules.apply_text(text, forget_connections=forget_connections)
 
     def ruleset(self) -> str:
         """The whole nft ruleset as text."""
-        return nftables.apply(self._kernel, "list ruleset")
+        return self.rules.ruleset()
 
-    def _add_nat(self, new_masquerades: Sequence[nat.Masquerade], new_forwards: Sequence[nat.PortForward]) -> None:
-        """Add rules in one transaction; those that are there already are no change."""
-        masquerades = list(dict.fromkeys([*self._masquerades, *new_masquerades]))
-        port_forwards = [*self._port_forwards, *new_forwards]
-        if (masquerades, port_forwards) == (self._masquerades, self._port_forwards):
-            return
-        nftables.apply(self._kernel, nat.ruleset(masquerades, port_forwards))
-        first = not self._masquerades and not self._port_forwards
-        self._masquerades, self._port_forwards = masquerades, port_forwards
-        if first:
+    def forget_connections(self) -> None:
+        """Forget all tracked connections and the mappings of NAT, as a router does that is switched off and on."""
+        self.rules.forget_connections()
+
+    def _become_router(self, translations: Sequence[Translation]) -> None:
+        """Make what rules need: forwarding, and packets from 127.0.0.0/8 that may leave."""
+        if not self._is_router:
             self.enable_forwarding()
-        self._forget_tracked_connections()
-        if port_forwards:
-            # So that 127.0.0.1:PORT leads there too: packets from 127.0.0.0/8 may leave, and are masqueraded.
+            self._lab.notes.add(self.rules)
+            self._is_router = True
+        if not self._leads_from_loopback and any(each.from_loopback for each in translations):
             self._write_sysctls({"net.ipv4.conf.all.route_localnet": 1})
+            self._leads_from_loopback = True
 
-    def _forget_tracked_connections(self) -> None:
-        with contextlib.suppress(KernelError):  # a kernel without conntrack netlink: only flows that exist are affected
-            nftables.flush_tracked_connections(self._kernel)
+    def _name_of(self, interface: Interface | str | None) -> str | None:
+        return None if interface is None else self.link_of(interface).name
+
+    def _name_of_member(self, target: Target) -> str | IPAddress | values.Target:
+        if isinstance(target, Namespace):
+            self._lab.check_member(target)
+            return target.name
+        return target
 
     # -- faults ---------------------------------------------------------------------------------------
 
@@ -332,7 +359,7 @@ class Namespace:
 
         values.parse_protocol(protocol)
         place = values.parse_target(target)
-        if place.port is None:
+        if not isinstance(place.port, int):
             raise InvalidTopologyError(f"cannot probe {str(place)!r}: it needs a port, such as '{place.host}:443'")
         addresses = routing.addresses_of(self, place.host) if isinstance(place.host, str) else (place.host,)
         return ports.probe(self._kernel, addresses, place.port, protocol, timeout)

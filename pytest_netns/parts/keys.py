@@ -106,6 +106,19 @@ def _lenient(kind: Kind | None, value: object) -> object:
         return value
 
 
+def check_values(part: Part) -> None:
+    """Refuse a part with a value that could not be parsed.
+
+    Raises:
+        InvalidTopologyError: the first such value, with the valid ones.
+    """
+    for name, key in part.keys().items():
+        held = getattr(part, name)
+        if key.kind is not None and (held is not None or key.default is REQUIRED):
+            for value in held if key.many else (held,):
+                key.kind.parse(value)
+
+
 def as_many(value: object) -> tuple[Any, ...]:
     """One value or several, as a tuple; None is none."""
     if value is None:
@@ -199,6 +212,16 @@ TARGET = _text(values.parse_target, "192.168.15.2:80", "[fd00::2]:80", "blue:80"
 MAC = _text(values.parse_mac, "02:00:00:00:00:01", pattern="[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
 NFT = _text(_parse_nft, "table inet mine { }")
 PROTOCOL = Kind(values.parse_protocol, {"enum": list(values.PROTOCOLS), "examples": ["tcp"]})
+PORTS = Kind(
+    values.parse_ports,
+    {
+        "anyOf": [
+            {"type": "integer", "minimum": 1, "maximum": 65535},
+            {"type": "string", "pattern": "^[0-9]{1,5}(-[0-9]{1,5})?$"},
+        ],
+        "examples": [80, "5000-5010"],
+    },
+)
 PORT = _whole(values.parse_port, 1, 65535, 80)
 MTU = _whole(values.parse_mtu, values.MIN_MTU, values.MAX_MTU, 1500)
 METRIC = _whole(_parse_metric, 0, MAX_METRIC, 100)

@@ -22,7 +22,7 @@ from pytest_netns.topology.check import find_problems
 from pytest_netns.topology.plan import Plan, PlannedInterface, default_routes, make_plan, resolve
 from pytest_netns.topology.segments import names_of, segments_of
 from pytest_netns.topology.tables import Tables
-from pytest_netns.values import IPNetwork, parse_service_port
+from pytest_netns.values import IPNetwork, Ports, Target, parse_service_ports
 
 __all__ = [
     "BridgeSpec",
@@ -134,7 +134,7 @@ class Topology(Tables):
         subnet: str | IPNetwork | None = DEFAULT_SUBNET,
         subnet6: str | IPNetwork | None = None,
         masquerade: bool = False,
-        forward: Mapping[int | str, str] | None = None,
+        forward: Mapping[int | str | range | Ports, str | Target | Iterable[str | Target]] | None = None,
     ) -> Topology:
         """The picture in one line: namespaces on a bridge ``v-net-0`` in ``host``, which is their gateway.
 
@@ -143,13 +143,14 @@ class Topology(Tables):
             subnet: their IPv4 network, in which the host is .254; None for none.
             subnet6: their IPv6 network; None for none.
             masquerade: whether their packets leave the host under the host's address.
-            forward: the host's ports, such as ``8080`` or ``"udp/53"``, and where they lead, such as ``"blue:80"``.
+            forward: the host's ports, such as ``8080``, ``"udp/53"`` or ``"5000-5010"``, and where they lead, such as
+                ``"blue:80"``.
         """
         problems: list[str] = []
         forwards: list[PortForwardSpec] = []
         for key, to in (forward or {}).items():
             try:
-                protocol, port = parse_service_port(key)
+                protocol, port = parse_service_ports(key)
             except InvalidTopologyError as error:
                 problems.append(f"forward: {error}")
             else:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pytest_netns.errors import InvalidTopologyError
+from pytest_netns.parts.gateway import forward
+from pytest_netns.parts.gateway.forward import PortForwardSpec
 from pytest_netns.parts.links.bridge import BridgeSpec
 from pytest_netns.parts.routes import RouteSpec
 from pytest_netns.topology.plan import PlannedInterface, default_routes, is_default, resolve, version_of
 from pytest_netns.topology.rules import Checked, Problem
-from pytest_netns.values import IPAddress, parse_choice
+from pytest_netns.values import IPAddress, Target, parse_choice
 
 
 def check_gateways(checked: Checked) -> Iterator[Problem]:
@@ -127,29 +129,43 @@ def check_masquerades(checked: Checked) -> Iterator[Problem]:
 
 def check_port_forwards(checked: Checked) -> Iterator[Problem]:
     """No port is forwarded twice, and what it leads to has an address of a family in common."""
-    seen: dict[object, str] = {}
+    seen: dict[str, forward.PortIndex[str]] = {}
     for path, each in checked.sound("port_forwards"):
-        key = (each.namespace, each.port, each.protocol)
-        if key in seen:
+        index = seen.setdefault(each.namespace, forward.PortIndex())
+        for _, other in index.conflicting(each):
             yield (
                 f"{path}.port",
-                f"cannot forward {each.protocol} port {each.port} of {each.namespace!r} twice: {seen[key]} does",
+                f"cannot forward {'+'.join(each.protocol)} port {each.port} of {each.namespace!r} twice: {other} does",
             )
-        seen.setdefault(key, path)
-        host = each.to.host
-        if not checked.certain(each.namespace) or (isinstance(host, str) and not checked.certain(host)):
-            continue
-        families = _families(checked, host) if isinstance(host, str) else {host.version}
-        if not families & _families(checked, each.namespace):
-            here = " or ".join(f"IPv{version}" for version in sorted(families)) or "any"
-            yield (
-                f"{path}.to",
-                (
-                    f"cannot use {str(each.to)!r} as target: {host!r} has no address"
-                    if not families
-                    else f"cannot use {str(each.to)!r} as target: {each.namespace!r} has no {here} address to forward it from"
-                ),
-            )
+            break
+        index.add(each, path)
+        yield from ((f"{path}.{key}", mistake) for key, mistake in forward.mistakes(each))
+        for target in each.to:
+            yield from _target(checked, path, each, target)
+        if each.address is not None and checked.certain(each.namespace):
+            networks = checked.plan.networks_of(each.namespace)
+            if not any(held.reaches(each.address) for held in checked.plan.of(each.namespace)):
+                yield (
+                    f"{path}.address",
+                    f"cannot use '{each.address}' here: {each.namespace!r} is not on its network; {networks}",
+                )
+
+
+def _target(checked: Checked, path: str, each: PortForwardSpec, target: Target) -> Iterator[Problem]:
+    host = target.host
+    if not checked.certain(each.namespace) or (isinstance(host, str) and not checked.certain(host)):
+        return
+    families = _families(checked, host) if isinstance(host, str) else {host.version}
+    if not families & _families(checked, each.namespace):
+        here = " or ".join(f"IPv{version}" for version in sorted(families)) or "any"
+        yield (
+            f"{path}.to",
+            (
+                f"cannot use {str(target)!r} as target: {host!r} has no address"
+                if not families
+                else f"cannot use {str(target)!r} as target: {each.namespace!r} has no {here} address to forward it from"
+            ),
+        )
 
 
 def _families(checked: Checked, namespace: str) -> set[int]:

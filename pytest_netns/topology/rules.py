@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from pytest_netns.errors import InvalidTopologyError
+from pytest_netns.parts.keys import as_many
 from pytest_netns.parts.links.bridge import BridgeSpec
 from pytest_netns.parts.links.ends import InterfaceSpec
 from pytest_netns.topology.plan import Plan
@@ -75,13 +76,13 @@ def check_references(checked: Checked) -> Iterator[Problem]:
     ):
         for path, part in checked.sound(table):
             for key in keys:
-                value = getattr(part, key)
-                name = value.host if isinstance(value, Target) else value
-                if isinstance(name, str) and name not in checked.known:
-                    try:
-                        parse_choice(name, checked.known, "namespace")
-                    except InvalidTopologyError as error:
-                        yield f"{path}.{key}", str(error)
+                for value in as_many(getattr(part, key)):
+                    name = value.host if isinstance(value, Target) else value
+                    if isinstance(name, str) and name not in checked.known:
+                        try:
+                            parse_choice(name, checked.known, "namespace")
+                        except InvalidTopologyError as error:
+                            yield f"{path}.{key}", str(error)
 
 
 def check_names(checked: Checked) -> Iterator[Problem]:

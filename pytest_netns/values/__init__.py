@@ -36,7 +36,14 @@ from pytest_netns.values.names import (
     parse_sysctl_value,
 )
 from pytest_netns.values.paths import parse_files, parse_path, parse_private
-from pytest_netns.values.targets import Target, parse_gateway, parse_port, parse_service_port, parse_target
+from pytest_netns.values.ports import PortRange, Ports, as_range, parse_port, parse_ports
+from pytest_netns.values.targets import (
+    Target,
+    parse_gateway,
+    parse_service_port,
+    parse_service_ports,
+    parse_target,
+)
 
 __all__ = [
     "HOSTNAME_PATTERN",
@@ -53,7 +60,10 @@ __all__ = [
     "RESERVED_INTERFACE_NAMES",
     "SUGGESTED",
     "SYSCTL_PATTERN",
+    "PortRange",
+    "Ports",
     "Target",
+    "as_range",
     "parse_address",
     "parse_choice",
     "parse_destination",
@@ -70,8 +80,10 @@ __all__ = [
     "parse_name",
     "parse_network",
     "parse_port",
+    "parse_ports",
     "parse_protocol",
     "parse_service_port",
+    "parse_service_ports",
     "parse_sysctl_name",
     "parse_sysctl_value",
     "parse_target",

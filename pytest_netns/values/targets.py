@@ -10,6 +10,7 @@ from pytest_netns.errors import InvalidTopologyError
 from pytest_netns.values.addresses import IPAddress
 from pytest_netns.values.choices import PROTOCOLS
 from pytest_netns.values.names import NAME_PATTERN
+from pytest_netns.values.ports import Ports, parse_port, parse_ports
 
 
 @dataclass(frozen=True)
@@ -18,22 +19,15 @@ class Target:
 
     Attributes:
         host: an IP address, or the name of a namespace.
-        port: 1 to 65535; None where the text named none.
+        port: 1 to 65535, or a range; None where the text named none.
     """
 
     host: IPAddress | str
-    port: int | None
+    port: Ports | None
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if isinstance(self.host, ipaddress.IPv6Address) else str(self.host)
         return host if self.port is None else f"{host}:{self.port}"
-
-
-def parse_port(value: object, what: str = "port") -> int:
-    """A port number, 1 to 65535."""
-    if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 65535:
-        return value
-    raise InvalidTopologyError(f"cannot use {value!r} as {what}: a port is a whole number from 1 to 65535")
 
 
 def parse_service_port(value: object) -> tuple[str, int]:
@@ -50,6 +44,21 @@ def parse_service_port(value: object) -> tuple[str, int]:
     return protocol or "tcp", parse_port(int(number))
 
 
+def parse_service_ports(value: object) -> tuple[tuple[str, ...], Ports]:
+    """Ports and their protocols, tcp where none is named: ``8080``, ``"udp/53"``, ``"tcp+udp/5000-5010"``.
+
+    Returns:
+        Protocols and ports, such as ``(("tcp", "udp"), PortRange(5000, 5010))``.
+    """
+    protocols, slash, ports = value.rpartition("/") if isinstance(value, str) else ("", "", value)
+    named = tuple(protocols.split("+")) if slash else ("tcp",)
+    if any(each not in PROTOCOLS for each in named):
+        raise InvalidTopologyError(
+            f"cannot use {value!r} as port: write 8080, 'udp/53', '5000-5010' or 'tcp+udp/5000-5010'"
+        )
+    return named, parse_ports(ports)
+
+
 def parse_gateway(value: object) -> IPAddress | str:
     """A gateway: an address such as ``"192.168.15.5"``, or the name of a namespace."""
     try:
@@ -64,7 +73,7 @@ def parse_gateway(value: object) -> IPAddress | str:
 
 
 def parse_target(value: object) -> Target:
-    """Where to forward to: ``"192.168.15.2:80"``, ``"[fd00::2]:80"``, ``"blue:80"``; the port may be left out."""
+    """Where to forward to: ``"192.168.15.2:80"``, ``"[fd00::2]:80"``, ``"blue:80"``, ``"blue:6000-6010"``, ``"blue"``."""
     if isinstance(value, Target):
         return parse_target(str(value))
     if isinstance(value, ipaddress.IPv4Address | ipaddress.IPv6Address):
@@ -73,9 +82,12 @@ def parse_target(value: object) -> Target:
     if not isinstance(value, str) or not value:
         raise InvalidTopologyError(f"cannot use {value!r} as target: {valid}")
     host, port = _split_port(value)
-    if port is not None and not (_is_number(port) and 1 <= int(port) <= 65535):
-        raise InvalidTopologyError(f"cannot use {value!r} as target: {port!r} is not a port from 1 to 65535; {valid}")
-    number = None if port is None else int(port)
+    try:
+        number = None if port is None else parse_ports(port)
+    except InvalidTopologyError:
+        raise InvalidTopologyError(
+            f"cannot use {value!r} as target: {port!r} is not a port from 1 to 65535, nor a range of ports; {valid}"
+        ) from None
     try:
         return Target(ipaddress.ip_address(host), number)
     except ValueError:

@@ -218,7 +218,7 @@ def test_our_rules_leave_the_users_alone(picture: Lab) -> None:
     host.masquerade("fd00:15::/64")
     assert "table inet mine" in host.ruleset()
     assert "8080" in host.ruleset()
-    assert host.ruleset().count("masquerade") == 4
+    assert host.ruleset().count(" masquerade comment") == 4
 
 
 @pytest.mark.parametrize(

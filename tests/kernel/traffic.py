@@ -36,6 +36,7 @@ def listen(
     """A socket that takes connections (or datagrams) on every address, of both families unless told."""
     server = namespace.socket(family, kind)
     server.settimeout(PATIENCE)
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that had connections a moment ago
     server.bind(("", port))
     if kind == socket.SOCK_STREAM:
         server.listen()

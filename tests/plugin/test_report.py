@@ -67,7 +67,7 @@ def test_changes_since_set_up(run) -> None:
     assert sorted(line for line in changed if "http.server" not in line) == [
         "+ blue: forwarding",
         "+ host: nft ip mine input: tcp dport 23 drop",
-        "+ host: tcp 8080 → 192.168.15.2:81",
+        "+ host: tcp 8080 → blue:81",
         "+ outside: eth0 has 192.168.1.9/24",
         "+ outside: nft ip theirs",
         "+ red: neighbour 192.168.15.77 dev veth-red does not answer",

@@ -275,4 +275,4 @@ def test_fields_hold_parsed_values() -> None:
     route = RouteSpec("red", "10.0.0.0/8", via="10.1.0.1")
     assert (route.destination, route.via) == (ip_network("10.0.0.0/8"), ip_address("10.1.0.1"))
     assert RouteSpec("red", "default", via="gw").destination == "default"
-    assert PortForwardSpec("host", 80, "blue:8080").to.host == "blue"
+    assert PortForwardSpec("host", 80, "blue:8080").to[0].host == "blue"

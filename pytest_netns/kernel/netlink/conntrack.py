@@ -1,18 +1,26 @@
-"""The connections a namespace's NAT keeps track of: read from the kernel's table, ctnetlink."""
+"""The connections a namespace keeps track of for NAT and firewalls: the kernel's table, ctnetlink."""
 
 from __future__ import annotations
 
-import struct
-from dataclasses import dataclass
-from typing import Any
+import errno
+import ipaddress
+from dataclasses import dataclass, field
 
-from pytest_netns.kernel.netlink import messages
+from pytest_netns.errors import KernelError
+from pytest_netns.kernel.netlink import wire
 from pytest_netns.kernel.netlink.request import Request
-from pytest_netns.kernel.netlink.socket import NETLINK_NETFILTER, NetlinkSocket
-from pytest_netns.kernel.spaces import sysctls
-from pytest_netns.kernel.spaces.netns import NetworkNamespace
+from pytest_netns.kernel.netlink.socket import NetlinkSocket
 
-_NFNL_SUBSYS_CTNETLINK, _IPCTNL_MSG_CT_GET = 1, 1
+_NFNL_SUBSYS_CTNETLINK = 1
+_IPCTNL_MSG_CT_GET, _IPCTNL_MSG_CT_DELETE, _IPCTNL_MSG_CT_GET_STATS = 1, 2, 5
+_HEADER = bytes(4)  # struct nfgenmsg
+_HEADER_SIZE = len(_HEADER)
+# linux/netfilter/nfnetlink_conntrack.h
+_CTA_TUPLE_ORIG, _CTA_TUPLE_REPLY, _CTA_PROTOINFO, _CTA_ZONE = 1, 2, 4, 18
+_CTA_STATS_GLOBAL_ENTRIES = 1
+_CTA_TUPLE_IP, _CTA_TUPLE_PROTO = 1, 2
+_CTA_PROTO_NUM, _CTA_PROTO_SRC_PORT, _CTA_PROTO_DST_PORT = 1, 2, 3
+_CTA_PROTOINFO_TCP, _CTA_PROTOINFO_TCP_STATE = 1, 1
 _PROTOCOLS = {1: "icmp", 6: "tcp", 17: "udp", 58: "icmpv6", 132: "sctp"}
 _TCP_STATES = [
     "none",
@@ -26,6 +34,7 @@ _TCP_STATES = [
     "close",
     "syn-sent2",
 ]
+_TCP_NOT_OPEN = ("none", "syn-sent", "syn-sent2", "time-wait", "close")
 
 
 @dataclass(frozen=True)
@@ -43,65 +52,104 @@ class Direction:
 
 @dataclass(frozen=True)
 class TrackedConnection:
-    """A connection as it was begun, and as its replies are expected: where NAT is at work the two differ."""
+    """A connection as it was begun, and as its replies are expected: where NAT is at work the two differ.
+
+    Attributes:
+        protocol: ``"tcp"``, ``"udp"``, ``"icmp"``, ``"icmpv6"``, ``"sctp"``, or a number.
+        state: TCP's; empty for others.
+        key: by which the kernel finds it.
+    """
 
     protocol: str
     state: str
     original: Direction
     reply: Direction
+    key: bytes = field(default=b"", repr=False, compare=False)
+
+    @property
+    def is_established(self) -> bool:
+        """Whether it is a TCP connection whose both ends count on it."""
+        return self.protocol == "tcp" and self.state not in _TCP_NOT_OPEN
+
+    @property
+    def has_other_source(self) -> bool:
+        """Whether its source address or port is translated (SNAT)."""
+        told = (self.original.source, self.original.source_port)
+        return told != (self.reply.destination, self.reply.destination_port)
+
+    @property
+    def has_other_destination(self) -> bool:
+        """Whether its destination address or port is translated (DNAT)."""
+        told = (self.original.destination, self.original.destination_port)
+        return told != (self.reply.source, self.reply.source_port)
 
     def __str__(self) -> str:
         return " ".join(filter(None, (self.protocol, self.state, f"{self.original},", "replies", str(self.reply))))
 
 
-def tracked_connections(namespace: NetworkNamespace, at_most: int) -> tuple[list[TrackedConnection], int]:
-    """The connections tracked in a namespace, IPv4 and IPv6.
+def count(netlink: NetlinkSocket) -> int:
+    """How many connections are tracked in the socket's namespace."""
+    request = Request(("count tracked connections",), _type(_IPCTNL_MSG_CT_GET_STATS), _HEADER)
+    return netlink.get(request, _parse_count)
 
-    Args:
-        at_most: how many to tell; each takes about 0.5 ms to decode.
 
-    Returns:
-        The connections, and how many more there are.
+def tracked(netlink: NetlinkSocket) -> list[TrackedConnection]:
+    """All connections tracked in the socket's namespace, IPv4 and IPv6.
 
     Raises:
         KernelError: this kernel does not tell of them.
     """
-    with namespace.entered():
-        # A dump walks the table of the whole machine, 8 ms even where this namespace has nothing in it.
-        if _count_here() == "0":
-            return [], 0
-        netlink = NetlinkSocket(namespace.name, NETLINK_NETFILTER)
-    try:
-        kind = _NFNL_SUBSYS_CTNETLINK << 8 | _IPCTNL_MSG_CT_GET
-        request = Request(("list tracked connections",), kind, struct.pack("=BBH", 0, 0, 0))
-        found = netlink.dump(request, bytes)
-    finally:
-        netlink.close()
-    return [parse(body) for body in found[:at_most]], max(len(found) - at_most, 0)
+    # A dump walks the table of the whole machine, 8 ms even where this namespace has nothing in it.
+    if not count(netlink):
+        return []
+    return netlink.dump(Request(("list tracked connections",), _type(_IPCTNL_MSG_CT_GET), _HEADER), parse)
 
 
-def _count_here() -> str:
+def forget(netlink: NetlinkSocket, connection: TrackedConnection) -> None:
+    """Forget one connection, so that the rules of now hold for its next packet; nothing if it has ended meanwhile."""
+    request = Request(("forget tracked connection",), _type(_IPCTNL_MSG_CT_DELETE), connection.key)
     try:
-        return sysctls.read("netfilter/nf_conntrack_count")
-    except FileNotFoundError:  # the kernel tracks none
-        return "0"
+        netlink.request(request)
+    except KernelError as error:
+        if error.errno != errno.ENOENT:
+            raise
+
+
+def forget_all(netlink: NetlinkSocket) -> None:
+    """Forget all connections tracked in the socket's namespace."""
+    netlink.request(Request(("forget tracked connections",), _type(_IPCTNL_MSG_CT_DELETE), _HEADER))
 
 
 def parse(body: bytes) -> TrackedConnection:
     """An IPCTNL_MSG_CT_NEW message."""
-    found = messages.read("connection", body)
-    state = found.get("protoinfo", {}).get("tcp", {}).get("state")
-    named = "" if state is None else _TCP_STATES[state] if state < len(_TCP_STATES) else str(state)
-    original, reply = found["tuple_orig"], found["tuple_reply"]
-    number = original["proto"]["num"]
-    return TrackedConnection(_PROTOCOLS.get(number, str(number)), named, _direction(original), _direction(reply))
+    attributes = wire.attributes(body, _HEADER_SIZE)
+    number, original = _direction(attributes[_CTA_TUPLE_ORIG])
+    _, reply = _direction(attributes[_CTA_TUPLE_REPLY])
+    tcp = wire.attributes(wire.attributes(attributes.get(_CTA_PROTOINFO, b"")).get(_CTA_PROTOINFO_TCP, b""))
+    state = tcp.get(_CTA_PROTOINFO_TCP_STATE)
+    named = "" if state is None else _TCP_STATES[state[0]] if state[0] < len(_TCP_STATES) else str(state[0])
+    key = body[:_HEADER_SIZE] + wire.attribute(_CTA_TUPLE_ORIG | wire.NLA_F_NESTED, attributes[_CTA_TUPLE_ORIG])
+    if _CTA_ZONE in attributes:
+        key += wire.attribute(_CTA_ZONE, attributes[_CTA_ZONE])
+    return TrackedConnection(_PROTOCOLS.get(number, str(number)), named, original, reply, key)
 
 
-def _direction(found: dict[str, dict[str, Any]]) -> Direction:
-    address, protocol = found["ip"], found["proto"]
-    version = "v4" if "v4_src" in address else "v6"
-    ports = protocol.get("src_port", 0), protocol.get("dst_port", 0)
-    return Direction(address[f"{version}_src"], address[f"{version}_dst"], *ports)
+def _direction(data: bytes) -> tuple[int, Direction]:
+    parts = wire.attributes(data)
+    # Source is 1 (IPv4) or 3 (IPv6), destination 2 or 4.
+    addresses = wire.attributes(parts[_CTA_TUPLE_IP])
+    source, destination = (ipaddress.ip_address(addresses[number]) for number in sorted(addresses)[:2])
+    protocol = wire.attributes(parts[_CTA_TUPLE_PROTO])
+    ports = [int.from_bytes(protocol.get(number, b""), "big") for number in (_CTA_PROTO_SRC_PORT, _CTA_PROTO_DST_PORT)]
+    return protocol[_CTA_PROTO_NUM][0], Direction(str(source), str(destination), *ports)
+
+
+def _parse_count(body: bytes) -> int:
+    return int.from_bytes(wire.attributes(body, _HEADER_SIZE)[_CTA_STATS_GLOBAL_ENTRIES], "big")
+
+
+def _type(message: int) -> int:
+    return _NFNL_SUBSYS_CTNETLINK << 8 | message
 
 
 def _endpoint(address: str, port: int) -> str:

@@ -2,74 +2,113 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import importlib.util
+import os
+import signal
 import socket
-import struct
 import sys
 import threading
+from collections.abc import Iterator
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, Protocol
 
-from pytest_netns.errors import KernelError, RulesetError, UnavailableError
-from pytest_netns.kernel.netlink import wire
-from pytest_netns.kernel.netlink.request import Request
-from pytest_netns.kernel.netlink.socket import NETLINK_NETFILTER, NetlinkSocket
+from pytest_netns.errors import RulesetError, UnavailableError
 from pytest_netns.kernel.nft import bindings
-from pytest_netns.kernel.spaces.netns import NetworkNamespace
 from pytest_netns.kernel.system import diagnosis
 
-_NFNL_SUBSYS_CTNETLINK, _IPCTNL_MSG_CT_DELETE = 1, 2
-_NFNL_SUBSYS_NFTABLES, _NFT_MSG_GETGEN = 10, 16
-_NFGENMSG_SIZE, _NFTA_GEN_ID, _FIRST_GENERATION = 4, 1, 1
+_NETLINK_NETFILTER = 12
+FEATURE = "NAT and nft rulesets"
 
 _lock = threading.Lock()  # libnftables keeps state in global variables
 
 
-def apply(namespace: NetworkNamespace, text: str) -> str:
-    """Have nft carry out a text in a namespace; returns its output.
+class Place(Protocol):
+    """A network namespace that a thread can be inside for the time of a block."""
+
+    name: str
+
+    def entered(self) -> contextlib.AbstractContextManager[object]:
+        """The calling thread is inside for the time of the block."""
+        ...
+
+
+class Nft:
+    """libnftables for one namespace; making it takes as long as three rules, so it is kept where many follow.
+
+    Args:
+        place: the namespace; its rules are changed whatever thread uses this later.
+
+    Raises:
+        UnavailableError: the bindings or libnftables are not installed, or the kernel has no nftables.
+    """
+
+    def __init__(self, place: Place) -> None:
+        module = load()
+        self._name = place.name
+        with _lock, place.entered(), _closed_on_exec():
+            self._context: Any = module.Nftables()  # bound to the namespace it is made in
+
+    def apply(self, text: str) -> str:
+        """Have nft carry out a text of ours in one transaction; returns its output.
+
+        A text that a user wrote is for `command.apply`: libnftables does not survive every text.
+
+        Raises:
+            RulesetError: nft refused it; nothing of it was applied.
+        """
+        with _lock, _without_signals():
+            status, output, error = self._context.cmd(text)
+        if status != 0:
+            raise RulesetError(text, error, namespace=self._name)
+        return str(output)
+
+    def close(self) -> None:
+        """Let go of the namespace; idempotent."""
+        self._context = None  # the last reference: the bindings free it
+
+
+def apply(place: Place, text: str) -> str:
+    """Have nft carry out one text of ours in a namespace; returns its output.
 
     Raises:
         RulesetError: nft refused it; nothing of it was applied.
         UnavailableError: the bindings or libnftables are not installed.
     """
-    module = load()
-    with _lock, namespace.entered():
-        nft: Any = module.Nftables()  # bound to the namespace it is made in
-        status, output, error = nft.cmd(text)
-    if status != 0:
-        raise RulesetError(text, error, namespace=namespace.name)
-    return str(output)
-
-
-def flush_tracked_connections(namespace: NetworkNamespace) -> None:
-    """Forget all tracked connections, so that changed rules hold for flows that exist already."""
-    with namespace.entered():
-        netlink = NetlinkSocket(namespace.name, NETLINK_NETFILTER)
+    nft = Nft(place)
     try:
-        kind = _NFNL_SUBSYS_CTNETLINK << 8 | _IPCTNL_MSG_CT_DELETE
-        netlink.request(Request(("flush tracked connections",), kind, struct.pack("=BBH", 0, 0, 0)))
+        return nft.apply(text)
     finally:
-        netlink.close()
+        nft.close()
 
 
-def has_rules(namespace: NetworkNamespace) -> bool:
-    """Whether a namespace has ever had nft rules; a tenth of what asking for them takes."""
-    with namespace.entered():
-        netlink = NetlinkSocket(namespace.name, NETLINK_NETFILTER)
+@contextlib.contextmanager
+def _without_signals() -> Iterator[None]:
+    """No signal interrupts this thread: libnftables takes EINTR for a refusal, and has sent half of its messages."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
-        kind = _NFNL_SUBSYS_NFTABLES << 8 | _NFT_MSG_GETGEN
-        request = Request(("read the generation of the nft ruleset",), kind, struct.pack("=BBH", 0, 0, 0))
-        return netlink.get(request, _parse_generation) > _FIRST_GENERATION
-    except KernelError:  # a kernel without nftables
-        return False
+        yield
     finally:
-        netlink.close()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _parse_generation(body: bytes) -> int:
-    return int.from_bytes(wire.attributes(body, _NFGENMSG_SIZE)[_NFTA_GEN_ID], "big")
+@contextlib.contextmanager
+def _closed_on_exec() -> Iterator[None]:
+    """The socket that libnftables opens meanwhile is not inherited by programs: it would keep the namespace alive."""
+    before = _descriptors()
+    yield
+    for fd in _descriptors() - before:
+        with contextlib.suppress(OSError):  # of another thread, closed already
+            os.set_inheritable(fd, False)
+
+
+def _descriptors() -> set[int]:
+    try:
+        return {int(name) for name in os.listdir("/proc/self/fd")}
+    except OSError:  # no /proc
+        return set()
 
 
 @functools.cache
@@ -85,17 +124,17 @@ def load() -> ModuleType:
         _open_library_once(module)
         module.Nftables()
     except (ImportError, OSError) as error:
-        raise UnavailableError("NAT and nft rulesets", str(error), bindings.REMEDY) from error
+        raise UnavailableError(FEATURE, str(error), bindings.REMEDY) from error
     return module
 
 
 def _check_kernel() -> None:
     """Where the kernel does not know netfilter's sockets libnftables would end the process with exit(3)."""
     try:
-        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER).close()
+        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER).close()
     except OSError as error:
         cause, remedy = diagnosis.explain("nft", error.errno or 0)
-        raise UnavailableError("NAT and nft rulesets", cause, remedy) from error
+        raise UnavailableError(FEATURE, cause, remedy) from error
 
 
 def _import_bindings() -> ModuleType:

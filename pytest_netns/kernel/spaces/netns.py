@@ -127,6 +127,11 @@ class NetworkNamespace:
             except OSError as error:
                 raise KernelError("enter namespace", error.errno or errno.EIO, namespace=self.name) from error
 
+    def open_netlink(self, protocol: int) -> NetlinkSocket:
+        """Another netlink socket that belongs to it, for a protocol other than routing; its user closes it."""
+        with self.entered():
+            return NetlinkSocket(self.name, protocol)
+
     def close(self) -> None:
         """Let go of the namespace; the kernel frees it unless something else holds it. Idempotent."""
         _open.discard(self)

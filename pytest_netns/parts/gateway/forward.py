@@ -1,35 +1,235 @@
-"""A port that leads elsewhere; pure."""
+"""Ports that lead elsewhere (DNAT); pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar, Generic, TypeVar
 
 from pytest_netns.parts import keys
-from pytest_netns.parts.keys import REQUIRED, Part, one
-from pytest_netns.values import IPAddress, Target
+from pytest_netns.parts.gateway.nftext import (
+    COUNTED,
+    FORWARDS,
+    Flow,
+    RuleText,
+    family,
+    network,
+    numbered_map,
+    of_family,
+    shifted_map,
+)
+from pytest_netns.parts.keys import REQUIRED, Part, many, one
+from pytest_netns.values import IPAddress, IPNetwork, PortRange, Ports, Target, as_range
 from pytest_netns.values.notes import Note
+
+T = TypeVar("T")
+_BUCKET_BITS = 4  # ports that are looked at together
 
 
 @dataclass(frozen=True, init=False)
 class PortForwardSpec(Part):
-    """A port of a namespace that leads elsewhere.
+    """A port of a namespace, or several in a row, that lead elsewhere.
 
     Attributes:
         namespace: whose port it is.
-        port: its number.
-        to: where it leads: an address or namespace, and a port (None for the same number).
-        protocol: ``"tcp"`` or ``"udp"``.
+        port: its number, or a range.
+        to: where it leads: addresses or namespaces, and their ports (None for the same ones). Several take turns.
+        protocol: ``"tcp"``, ``"udp"``, or both.
+        source: only for clients in this network; None for all.
+        address: only at this address of the namespace; None for all.
     """
 
     namespace: str = field(metadata=one("namespace", keys.NAMESPACE, "The namespace whose port it is.", REQUIRED))
-    port: int = field(metadata=one("port", keys.PORT, "The port's number.", REQUIRED))
-    to: Target = field(metadata=one("to", keys.TARGET, "Where it leads: 'ADDRESS:PORT' or 'NAMESPACE:PORT'.", REQUIRED))
-    protocol: str = field(metadata=one("protocol", keys.PROTOCOL, "'tcp' unless given.", "tcp"))
+    port: Ports = field(metadata=one("port", keys.PORTS, "The port's number, or a range: '5000-5010'.", REQUIRED))
+    to: tuple[Target, ...] = field(
+        metadata=many(
+            "to", keys.TARGET, "Where it leads: 'ADDRESS:PORT' or 'NAMESPACE:PORT'; several take turns.", REQUIRED
+        )
+    )
+    protocol: tuple[str, ...] = field(
+        metadata=many("protocol", keys.PROTOCOL, "'tcp' unless given; may be both.", ("tcp",))
+    )
+    source: IPNetwork | None = field(metadata=one("source", keys.NETWORK, "Only for clients in this network."))
+    address: IPAddress | None = field(metadata=one("address", keys.ADDRESS, "Only at this address of the namespace."))
 
-    def __init__(self, namespace: str, port: int, to: str | Target | IPAddress, *, protocol: str = "tcp") -> None:
-        self._fill(namespace=namespace, port=port, to=to, protocol=protocol)
+    def __init__(
+        self,
+        namespace: str,
+        port: int | str | Ports | range,
+        to: str | Target | IPAddress | Iterable[str | Target | IPAddress],
+        *,
+        protocol: str | Iterable[str] = "tcp",
+        source: str | IPNetwork | IPAddress | None = None,
+        address: str | IPAddress | None = None,
+    ) -> None:
+        self._fill(namespace=namespace, port=port, to=to, protocol=protocol, source=source, address=address)
 
     def notes(self) -> Iterator[Note]:
         """Where the port leads."""
-        yield Note(self.namespace, f"{self.protocol} {self.port} → {self.to}")
+        yield Note(self.namespace, words(self))
+
+
+def words(spec: PortForwardSpec) -> str:
+    """What a drawing says of a port forward: ``tcp 8080 → blue:80``."""
+    text = f"{'+'.join(spec.protocol)} {spec.port}"
+    text += f" at {spec.address}" if spec.address is not None else ""
+    text += f" from {network(spec.source)}" if spec.source is not None else ""
+    return f"{text} → {', '.join(map(str, spec.to))}"
+
+
+def mistakes(spec: PortForwardSpec) -> Iterator[tuple[str, str]]:
+    """What is wrong with a port forward by itself: each with the key it is about."""
+    ports = as_range(spec.port)
+    if not spec.to:
+        yield "to", "is missing; write 'ADDRESS:PORT' or 'NAMESPACE:PORT'"
+    if not spec.protocol:
+        yield "protocol", "is missing; write 'tcp', 'udp' or both"
+    for target in spec.to:
+        if spec.to.count(target) > 1:
+            yield "to", f"cannot forward port {spec.port} to {str(target)!r} twice: each target gets its turn anyway"
+            return
+        size = ports.size if target.port is None else as_range(target.port).size
+        if size != ports.size:
+            yield (
+                "to",
+                f"cannot forward ports {ports} to {str(target)!r}: {_count(ports.size)} to {_count(size)}; write a range as long as {ports}",
+            )
+            return
+    firsts = {_first(target, ports) for target in spec.to}
+    if ports.size > 1 and len(firsts) > 1:
+        listing = " and ".join(repr(str(target)) for target in spec.to)
+        yield "to", f"cannot forward ports {ports} to {listing} in turn: their ranges differ; give all the same one"
+    versions = {value.version for value in (spec.source, spec.address) if value is not None}
+    if len(versions) > 1:
+        yield "source", f"cannot use '{spec.source}' with address '{spec.address}': they are of different families"
+
+
+def conflicts(a: PortForwardSpec, b: PortForwardSpec) -> bool:
+    """Whether a connection could be meant by both port forwards."""
+    return (
+        not set(a.protocol).isdisjoint(b.protocol)
+        and as_range(a.port).overlaps(as_range(b.port))
+        and (a.address is None or b.address is None or a.address == b.address)
+        and (a.source is None or b.source is None or a.source.overlaps(b.source))
+    )
+
+
+def contradiction(spec: PortForwardSpec, other: PortForwardSpec) -> str:
+    """What to say of two port forwards of which a connection could mean either; names both."""
+    plural = "s" if as_range(spec.port).size > 1 else ""
+    return (
+        f"cannot forward {'+'.join(spec.protocol)} port{plural} {spec.port} of namespace {spec.namespace!r} to "
+        f"{', '.join(map(str, spec.to))}: it is forwarded to {', '.join(map(str, other.to))} already ({words(other)})"
+    )
+
+
+class PortIndex(Generic[T]):
+    """Port forwards of a namespace by their ports, so that finding one costs the same with 1 and with 1,000."""
+
+    def __init__(self) -> None:
+        self._found: dict[int, list[tuple[PortForwardSpec, T]]] = {}
+
+    def add(self, spec: PortForwardSpec, value: T) -> None:
+        """Remember a port forward, and what belongs to it."""
+        for bucket in _buckets(spec):
+            self._found.setdefault(bucket, []).append((spec, value))
+
+    def conflicting(self, spec: PortForwardSpec) -> Iterator[tuple[PortForwardSpec, T]]:
+        """Those that could mean the same connection."""
+        for bucket in _buckets(spec):
+            yield from (each for each in self._found.get(bucket, ()) if conflicts(spec, each[0]))
+
+
+def _buckets(spec: PortForwardSpec) -> range:
+    ports = as_range(spec.port)
+    return range(ports.first >> _BUCKET_BITS, (ports.last >> _BUCKET_BITS) + 1)
+
+
+@dataclass(frozen=True)
+class PortForwarding:
+    """Connections to ports of this namespace lead to other addresses.
+
+    Attributes:
+        spec: what the user wrote.
+        addresses: those of each of its targets, at most one of each family.
+    """
+
+    spec: PortForwardSpec
+    addresses: tuple[tuple[IPAddress, ...], ...]
+    from_loopback: ClassVar[bool] = True
+
+    @property
+    def words(self) -> str:
+        """What a drawing says of it."""
+        return words(self.spec)
+
+    @property
+    def for_datagrams(self) -> bool:
+        """Whether it is for UDP."""
+        return "udp" in self.spec.protocol
+
+    def rules(self) -> Iterator[RuleText]:
+        """For each family and protocol one that translates, and one that counts."""
+        ports = as_range(self.spec.port)
+        for version in (4, 6):
+            wanted = {value.version for value in (self.spec.source, self.spec.address) if value is not None}
+            targets = [
+                (address, _first(target, ports))
+                for target, addresses in zip(self.spec.to, self.addresses, strict=True)
+                for address in addresses
+                if address.version == version
+            ]
+            if not targets or not wanted <= {version}:
+                continue
+            for protocol in self.spec.protocol:
+                match = f"{of_family(version)} {protocol} dport {ports}{self._limits(version, '')}"
+                yield RuleText(FORWARDS, f"{match} {_dnat(version, protocol, ports, targets)}")
+                counted = (
+                    f"meta l4proto {protocol} ct original proto-dst {ports}{self._limits(version, 'ct original ')}"
+                )
+                yield RuleText(COUNTED, f"{of_family(version)} {counted} ct status dnat counter")
+
+    def _limits(self, version: int, of: str) -> str:
+        ip = family(version)
+        text = f" {of}{ip} saddr {network(self.spec.source)}" if self.spec.source is not None else ""
+        return text + (f" {of}{ip} daddr {self.spec.address}" if self.spec.address is not None else "")
+
+    def concerns(self, flow: Flow) -> bool:
+        """Whether a tracked connection leads to one of the ports."""
+        ports = as_range(self.spec.port)
+        return (
+            flow.to_gateway
+            and flow.protocol in self.spec.protocol
+            and ports.first <= flow.port <= ports.last
+            and (self.spec.source is None or flow.source in self.spec.source)
+            and (self.spec.address is None or flow.destination == self.spec.address)
+        )
+
+
+def _dnat(version: int, protocol: str, ports: PortRange, targets: Sequence[tuple[IPAddress, int]]) -> str:
+    ip = family(version)
+    firsts = {first for _, first in targets}
+    if len(firsts) > 1:  # of a single port, to several addresses
+        pairs = numbered_map(f"{address} . {first}" for address, first in targets)
+        return f"dnat {ip} addr . port to numgen inc mod {len(targets)} map {pairs}"
+    address = _bracketed(targets[0][0])
+    if len(targets) > 1:
+        address = f"numgen inc mod {len(targets)} map {numbered_map(each for each, _ in targets)}"
+    (first,) = firsts
+    if first == ports.first:
+        return f"dnat {ip} to {address if len(targets) > 1 else targets[0][0]}"
+    if ports.size == 1:
+        return f"dnat {ip} to {address}:{first}"
+    return f"dnat {ip} to {address} : {protocol} dport map {shifted_map(ports, first)}"
+
+
+def _bracketed(address: IPAddress) -> str:
+    return f"[{address}]" if address.version == 6 else str(address)
+
+
+def _first(target: Target, ports: PortRange) -> int:
+    return ports.first if target.port is None else as_range(target.port).first
+
+
+def _count(size: int) -> str:
+    return "1 port" if size == 1 else f"{size} ports"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from pytest_netns.parts import keys
+from pytest_netns.parts.gateway.nftext import COUNTED, MASQUERADES, Flow, RuleText, family, network, out_by
 from pytest_netns.parts.keys import REQUIRED, Part, one
 from pytest_netns.values import IPAddress, IPNetwork
 from pytest_netns.values.notes import Note
@@ -32,4 +34,37 @@ class MasqueradeSpec(Part):
 
     def notes(self) -> Iterator[Note]:
         """Whom it hides."""
-        yield Note(self.namespace, f"masquerade {self.source}" + (f" out {self.out}" if self.out else ""))
+        yield Note(self.namespace, Masquerading(self.source, self.out).words)
+
+
+@dataclass(frozen=True)
+class Masquerading:
+    """Packets from a source network leave with the address of the interface they leave by.
+
+    Attributes:
+        source: the network behind the gateway.
+        out: the interface they leave by; None for any.
+    """
+
+    source: IPNetwork
+    out: str | None = None
+    for_datagrams: ClassVar[bool] = True
+    from_loopback: ClassVar[bool] = False
+
+    @property
+    def words(self) -> str:
+        """What a drawing says of it."""
+        return f"masquerade {self.source}" + (f" out {self.out}" if self.out else "")
+
+    def rules(self) -> Iterator[RuleText]:
+        """One that translates, and one that counts."""
+        ip, source = family(self.source.version), network(self.source)
+        yield RuleText(MASQUERADES, f"{out_by(self.out)}{ip} saddr {source} {ip} daddr != {source} masquerade")
+        yield RuleText(
+            COUNTED,
+            f"{out_by(self.out)}ct original {ip} saddr {source} ct original {ip} daddr != {source} ct status snat counter",
+        )
+
+    def concerns(self, flow: Flow) -> bool:
+        """Whether a tracked connection comes from the network and leaves it."""
+        return flow.source in self.source and flow.destination not in self.source and not flow.to_gateway

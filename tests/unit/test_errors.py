@@ -1,9 +1,8 @@
-"""The nft text of NAT rules, and what errors say."""
+"""What errors say."""
 
 from __future__ import annotations
 
 import errno
-import ipaddress
 import os
 import pickle
 import subprocess
@@ -22,34 +21,6 @@ from pytest_netns.errors import (
     UnavailableError,
     show_output,
 )
-from pytest_netns.parts.gateway import nat
-
-LAN = ipaddress.ip_network("192.168.15.0/24")
-
-
-def test_no_rules_make_an_empty_table() -> None:
-    """Without rules the table has no chains, and what it had is flushed."""
-    text = nat.ruleset([], [])
-    assert "flush table inet netns" in text
-    assert "chain" not in text
-
-
-def test_masquerade_as_text() -> None:
-    """A masquerade names its interface, its source, and spares what stays inside; for IPv6 with ip6."""
-    text = nat.ruleset([nat.Masquerade(LAN, "eth0"), nat.Masquerade(ipaddress.ip_network("fd00::/64"))], [])
-    assert '    oifname "eth0" ip saddr 192.168.15.0/24 ip daddr != 192.168.15.0/24 masquerade\n' in text
-    assert "    ip6 saddr fd00::/64 ip6 daddr != fd00::/64 masquerade\n" in text
-    assert "dnat" not in text
-
-
-def test_port_forward_as_text() -> None:
-    """A forward is a rule for each of its addresses, for packets from outside and for the namespace's own."""
-    targets = (ipaddress.ip_address("192.168.15.2"), ipaddress.ip_address("fd00::2"))
-    text = nat.ruleset([], [nat.PortForward(8080, targets, 80, "udp")])
-    four = "meta nfproto ipv4 fib daddr type local udp dport 8080"
-    six = "meta nfproto ipv6 fib daddr type local udp dport 8080"
-    assert text.count(four) == text.count(six) == 2
-    assert text.count("dnat ip to 192.168.15.2:80") == text.count("dnat ip6 to [fd00::2]:80") == 2
 
 
 def test_kernel_error() -> None:

@@ -1,0 +1,161 @@
+"""The nft rules that the kernel holds: which of them there are, by their comments, and what they have counted; nf_tables over netlink.
+
+nft reads a whole ruleset for each of these questions; the kernel answers them alone.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pytest_netns.kernel.netlink import wire
+from pytest_netns.kernel.netlink.request import Request
+from pytest_netns.kernel.netlink.socket import NetlinkSocket
+
+_NFNL_SUBSYS_NFTABLES = 10
+_NFT_MSG_GETCHAIN, _NFT_MSG_GETRULE, _NFT_MSG_GETGEN = 4, 7, 16
+_NFGENMSG_SIZE = 4
+_NFPROTO_UNSPEC, _NFPROTO_INET = 0, 1
+# linux/netfilter/nf_tables.h
+_NFTA_GEN_ID = 1
+_NFTA_CHAIN_TABLE, _NFTA_CHAIN_TYPE = 1, 7
+_NFTA_RULE_TABLE, _NFTA_RULE_CHAIN, _NFTA_RULE_HANDLE = 1, 2, 3
+_NFTA_RULE_EXPRESSIONS, _NFTA_RULE_POSITION, _NFTA_RULE_USERDATA = 4, 6, 7
+_NFTA_EXPR_NAME, _NFTA_EXPR_DATA = 1, 2
+_NFTA_COUNTER_BYTES, _NFTA_COUNTER_PACKETS = 1, 2
+_UDATA_COMMENT = 0  # libnftnl's: type and length in a byte each
+_FIRST_GENERATION = 1
+
+
+@dataclass(frozen=True)
+class KernelRule:
+    """A rule as the kernel holds it.
+
+    Attributes:
+        table, chain: where it is.
+        handle: its number in the table; another rule never gets it.
+        comment: empty for none.
+        packets, bytes: of its counter; 0 where it has none.
+    """
+
+    table: str
+    chain: str
+    handle: int
+    comment: str
+    packets: int
+    bytes: int
+
+
+def generation(netlink: NetlinkSocket) -> int:
+    """A number that grows with every change of the namespace's ruleset, by whomever; a tenth of what reading it takes."""
+    request = Request(("read the generation of the nft ruleset",), _type(_NFT_MSG_GETGEN), _header(_NFPROTO_UNSPEC))
+    return netlink.get(request, _parse_generation)
+
+
+def has_rules(netlink: NetlinkSocket) -> bool:
+    """Whether a namespace has ever had nft rules."""
+    return generation(netlink) > _FIRST_GENERATION
+
+
+def rules(netlink: NetlinkSocket, table: str) -> list[KernelRule]:
+    """The rules of a table of the family inet, in order; none where there is no such table."""
+    body = _header(_NFPROTO_INET) + wire.text(_NFTA_RULE_TABLE, table)
+    return netlink.dump(Request(("list nft rules of table", table), _type(_NFT_MSG_GETRULE), body), parse)
+
+
+def counted(netlink: NetlinkSocket, rule: KernelRule) -> KernelRule:
+    """The same rule with its counts as they are now.
+
+    Raises:
+        KernelError: ENOENT where it is not there any more.
+    """
+    body = _header(_NFPROTO_INET) + wire.text(_NFTA_RULE_TABLE, rule.table) + wire.text(_NFTA_RULE_CHAIN, rule.chain)
+    body += wire.attribute(_NFTA_RULE_HANDLE, rule.handle.to_bytes(8, "big"))
+    return netlink.get(Request(("read nft rule", rule.comment), _type(_NFT_MSG_GETRULE), body), parse)
+
+
+def translations(netlink: NetlinkSocket) -> frozenset[bytes]:
+    """All rules of tables that translate addresses, undecoded: two of these differ where rules for new connections have changed."""
+    chains = Request(("list nft chains",), _type(_NFT_MSG_GETCHAIN), _header(_NFPROTO_UNSPEC))
+    tables = set(netlink.dump(chains, _parse_nat_table))
+    if not tables:
+        return frozenset()
+    everything = Request(("list nft rules",), _type(_NFT_MSG_GETRULE), _header(_NFPROTO_UNSPEC))
+    return frozenset(body for table, body in netlink.dump(everything, _parse_place) if table in tables)
+
+
+def parse(body: bytes) -> KernelRule:
+    """An NFT_MSG_NEWRULE message."""
+    attributes = wire.attributes(body, _NFGENMSG_SIZE)
+    packets, octets = _counts(attributes.get(_NFTA_RULE_EXPRESSIONS, b""))
+    return KernelRule(
+        wire.read_text(attributes[_NFTA_RULE_TABLE]),
+        wire.read_text(attributes[_NFTA_RULE_CHAIN]),
+        int.from_bytes(attributes[_NFTA_RULE_HANDLE], "big"),
+        _comment(attributes.get(_NFTA_RULE_USERDATA, b"")),
+        packets,
+        octets,
+    )
+
+
+def _counts(expressions: bytes) -> tuple[int, int]:
+    """Packets and bytes of a rule's counters."""
+    packets = octets = 0
+    for element in _items(expressions):
+        expression = wire.attributes(element)
+        if wire.read_text(expression.get(_NFTA_EXPR_NAME, b"")) == "counter":
+            counter = wire.attributes(expression[_NFTA_EXPR_DATA])
+            packets += int.from_bytes(counter[_NFTA_COUNTER_PACKETS], "big")
+            octets += int.from_bytes(counter[_NFTA_COUNTER_BYTES], "big")
+    return packets, octets
+
+
+def _items(data: bytes) -> Iterator[bytes]:
+    """The elements of a list of attributes, all of one type."""
+    offset = 0
+    while offset + 4 <= len(data):
+        (length,) = struct.unpack_from("=H", data, offset)
+        if length < 4:
+            return
+        yield data[offset + 4 : offset + length]
+        offset += length + 3 & ~3
+
+
+def _comment(userdata: bytes) -> str:
+    offset = 0
+    while offset + 2 <= len(userdata):
+        kind, length = userdata[offset : offset + 2]
+        if kind == _UDATA_COMMENT:
+            return wire.read_text(userdata[offset + 2 : offset + 2 + length])
+        offset += 2 + length
+    return ""
+
+
+def _parse_generation(body: bytes) -> int:
+    return int.from_bytes(wire.attributes(body, _NFGENMSG_SIZE)[_NFTA_GEN_ID], "big")
+
+
+def _parse_nat_table(body: bytes) -> tuple[int, bytes] | None:
+    """Family and name of the table of a chain of type nat; None for other chains."""
+    attributes = wire.attributes(body, _NFGENMSG_SIZE)
+    is_nat = wire.read_text(attributes.get(_NFTA_CHAIN_TYPE, b"")) == "nat"
+    return (body[0], attributes[_NFTA_CHAIN_TABLE]) if is_nat else None
+
+
+def _parse_place(body: bytes) -> tuple[tuple[int, bytes], bytes]:
+    """The table of a rule, and the rule without what changes by itself: its counts, and who comes before it."""
+    attributes = wire.attributes(body, _NFGENMSG_SIZE)
+    attributes.pop(_NFTA_RULE_POSITION, None)
+    expressions = b"".join(
+        each for each in _items(attributes.pop(_NFTA_RULE_EXPRESSIONS, b"")) if b"counter\0" not in each[:16]
+    )
+    return (body[0], attributes[_NFTA_RULE_TABLE]), b"".join(attributes.values()) + expressions
+
+
+def _header(family: int) -> bytes:
+    return struct.pack("=BBH", family, 0, 0)  # struct nfgenmsg
+
+
+def _type(message: int) -> int:
+    return _NFNL_SUBSYS_NFTABLES << 8 | message

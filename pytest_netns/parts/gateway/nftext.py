@@ -1,0 +1,153 @@
+"""What all rules of a gateway have in common: where they are in nft's tables, and how they are written; pure.
+
+Address translation is in the table ``inet netns``, what it counts in ``inet netns_counters``: rules of type nat see only
+the first packet of a connection, and the kernel checks a whole table with each rule that is added to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple, Protocol
+
+from pytest_netns.values import IPAddress, IPNetwork, PortRange
+
+TABLE, COUNTERS = "netns", "netns_counters"
+TABLES = (TABLE, COUNTERS)
+# The chains that rules are added to, and their tables; the first that translates a connection decides.
+FORWARDS, MAPPINGS, SNATS, MASQUERADES, COUNTED = "forwards", "mappings", "snats", "masquerades", "counted"
+TABLE_OF = {FORWARDS: TABLE, MAPPINGS: TABLE, SNATS: TABLE, MASQUERADES: TABLE, COUNTED: COUNTERS}
+FRAME_COMMENT = "netns"  # of the rules that lead to those chains
+FRAME_RULES = 9
+_MAX_COMMENT = 127  # bytes, NFTNL_UDATA_COMMENT_MAXLEN
+
+
+class RuleText(NamedTuple):
+    """A rule in nft's language, and the chain it belongs to."""
+
+    chain: str
+    text: str
+
+
+class Flow(NamedTuple):
+    """A tracked connection, as far as rules for new connections go.
+
+    Attributes:
+        port: of the destination; 0 where the protocol has none.
+        to_gateway: whether its destination is an address of the gateway itself.
+        has_other_source, has_other_destination: what is translated already.
+    """
+
+    protocol: str
+    source: IPAddress
+    destination: IPAddress
+    port: int
+    to_gateway: bool
+    has_other_source: bool
+    has_other_destination: bool
+
+
+class Translation(Protocol):
+    """A rule that translates addresses or ports of new connections.
+
+    Attributes:
+        words: what a drawing says of it.
+        from_loopback: whether it is for connections to 127.0.0.1 too.
+        for_datagrams: whether it translates more than TCP, whose established connections stay as they are.
+    """
+
+    @property
+    def words(self) -> str: ...
+
+    @property
+    def for_datagrams(self) -> bool: ...
+
+    @property
+    def from_loopback(self) -> bool: ...
+
+    def rules(self) -> Iterable[RuleText]:
+        """The nft rules it is made of."""
+        ...
+
+    def concerns(self, flow: Flow) -> bool:
+        """Whether a connection that is tracked already would be translated in another way with this rule, or without."""
+        ...
+
+
+def frame() -> str:
+    """The nft text of the two tables with their base chains, and no rules of users' in them."""
+    comment = f'comment "{FRAME_COMMENT}"'
+    # A client in the target's own network would get the answer straight from the target, and refuse it. Which clients
+    # those are is seen by the packet leaving where it came from, so the interface is noted on the way in.
+    return f"""table inet {TABLE} {{
+  set hairpin {{ type ifname . ifname; size 4096; flags dynamic; }}
+  chain {FORWARDS} {{ }}
+  chain {MAPPINGS} {{ }}
+  chain {SNATS} {{ }}
+  chain {MASQUERADES} {{ }}
+  chain prerouting {{
+    type nat hook prerouting priority -100; policy accept;
+    update @hairpin {{ iifname . iifname }} fib daddr type local jump {FORWARDS} {comment}
+    jump {MAPPINGS} {comment}
+  }}
+  chain output {{
+    type nat hook output priority -100; policy accept;
+    fib daddr type local jump {FORWARDS} {comment}
+    jump {MAPPINGS} {comment}
+  }}
+  chain postrouting {{
+    type nat hook postrouting priority 100; policy accept;
+    ct status dnat iifname . oifname @hairpin masquerade {comment}
+    ct status dnat ip saddr 127.0.0.0/8 masquerade {comment}
+    jump {SNATS} {comment}
+    jump {MASQUERADES} {comment}
+  }}
+}}
+table inet {COUNTERS} {{
+  chain {COUNTED} {{ }}
+  chain postrouting {{
+    type filter hook postrouting priority 110; policy accept;
+    ct direction original ct status snat,dnat jump {COUNTED} {comment}
+  }}
+}}
+"""
+
+
+def comment(identity: str, words: str) -> str:
+    """A rule's comment: the identity by which it is found again, and words for who reads the ruleset."""
+    text = f"{identity}: {words}".replace('"', "'").encode()[:_MAX_COMMENT].decode(errors="ignore")
+    return f'comment "{text}"'
+
+
+def identity_of(comment: str) -> str:
+    """The identity in a rule's comment."""
+    return comment.partition(":")[0]
+
+
+def family(version: int) -> str:
+    """nft's word for an IP version."""
+    return "ip" if version == 4 else "ip6"
+
+
+def of_family(version: int) -> str:
+    """A match of one IP version."""
+    return f"meta nfproto ipv{version}"
+
+
+def numbered_map(data: Iterable[object]) -> str:
+    """An anonymous map from 0, 1, 2 ..."""
+    return "{ " + ", ".join(f"{number} : {each}" for number, each in enumerate(data)) + " }"
+
+
+def shifted_map(ports: PortRange, first: int) -> str:
+    """An anonymous map from ports to as many from another one on."""
+    return "{ " + ", ".join(f"{ports.first + n} : {first + n}" for n in range(ports.size)) + " }"
+
+
+def out_by(interface: str | None) -> str:
+    """A match of the interface that packets leave by; empty for any."""
+    return f'oifname "{interface}" ' if interface is not None else ""
+
+
+def network(value: IPNetwork) -> str:
+    """A network, or its one address, as nft writes it."""
+    return str(value.network_address) if value.num_addresses == 1 else str(value)

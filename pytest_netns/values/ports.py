@@ -1,0 +1,75 @@
+"""Port numbers, and ranges of them: ``80``, ``"5000-5010"``, ``range(5000, 5011)``; pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from pytest_netns.errors import InvalidTopologyError
+
+MIN_PORT, MAX_PORT = 1, 65535
+_DIGITS = 20  # far more than a port has, and few enough for int()
+
+
+@dataclass(frozen=True, order=True)
+class PortRange:
+    """Ports from the first to the last, both included; as text ``"5000-5010"``."""
+
+    first: int
+    last: int
+
+    @property
+    def size(self) -> int:
+        """How many ports it has."""
+        return self.last - self.first + 1
+
+    def overlaps(self, other: PortRange) -> bool:
+        """Whether they have a port in common."""
+        return self.first <= other.last and other.first <= self.last
+
+    def __str__(self) -> str:
+        return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
+
+
+Ports: TypeAlias = int | PortRange
+
+
+def parse_port(value: object, what: str = "port") -> int:
+    """A port number, 1 to 65535."""
+    if isinstance(value, int) and not isinstance(value, bool) and MIN_PORT <= value <= MAX_PORT:
+        return value
+    raise InvalidTopologyError(
+        f"cannot use {value!r} as {what}: a port is a whole number from {MIN_PORT} to {MAX_PORT}"
+    )
+
+
+def parse_ports(value: object, what: str = "port") -> Ports:
+    """A port, or several in a row: ``80``, ``"80"``, ``"5000-5010"``, ``range(5000, 5011)`` or a pair (first, last)."""
+    if isinstance(value, PortRange):
+        first, last = value.first, value.last
+    elif isinstance(value, range) and value.step == 1 and len(value):
+        first, last = value[0], value[-1]
+    elif isinstance(value, tuple | list) and len(value) == 2 and all(type(each) is int for each in value):
+        first, last = value
+    elif (
+        isinstance(value, str)
+        and value.isascii()
+        and all(part.isdigit() and len(part) < _DIGITS for part in value.split("-", 1))
+    ):
+        first, last = (int(part) for part in (value.split("-", 1) * 2)[:2])
+    elif isinstance(value, int):
+        return parse_port(value, what)
+    else:
+        raise InvalidTopologyError(
+            f"cannot use {value!r} as {what}: write a port from 1 to 65535, or a range such as '5000-5010'"
+        )
+    if not MIN_PORT <= first <= last <= MAX_PORT:
+        raise InvalidTopologyError(
+            f"cannot use {value!r} as {what}: ports are from {MIN_PORT} to {MAX_PORT}, and a range starts with the lower one"
+        )
+    return first if first == last else PortRange(first, last)
+
+
+def as_range(ports: Ports) -> PortRange:
+    """A port as the range of that one."""
+    return PortRange(ports, ports) if isinstance(ports, int) else ports
