@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pytest_netns.topology import Topology
     from pytest_netns.values.notes import Note
 
+USUAL_MTU = 1500  # Ethernet's, which a drawing does not name
 _TRIED = 20  # namespaces of an island as its first
 # Kinds that a drawing does not name: a cable's ends, and what every namespace has.
 _PLAIN_KINDS = ("", "veth", "loopback")
@@ -114,7 +115,9 @@ class Sketch:
             here = (each.namespace, each.name)
             kind = "bridge" if each.peer is None else "veth"
             interfaces[each.namespace].append(
-                SketchInterface(each.name, addresses, kind, each.bridge, notes=tuple(notes.get(here, ())))
+                SketchInterface(
+                    each.name, addresses, kind, each.bridge, notes=(*_mtu_note(each.mtu), *notes.get(here, ()))
+                )
             )
             if each.peer is not None and each.peer not in connections:
                 connections[here] = each.peer
@@ -134,14 +137,15 @@ class Sketch:
                 if each.kind == "loopback" and each.is_up:
                     continue
                 # Link-local addresses are on every interface, so they tell nothing.
-                addresses = tuple(address for address in each.addresses if not address.startswith("fe80:"))
+                addresses = tuple(str(address) for address in each.addresses if not address.is_link_local)
+                notes = (*_mtu_note(each.mtu), *each.notes)
                 interfaces.append(
-                    SketchInterface(each.name, addresses, each.kind, each.bridge or None, each.is_up, each.notes)
+                    SketchInterface(each.name, addresses, each.kind, each.bridge or None, each.is_up, notes)
                 )
                 here = (state.name, each.name)
                 if each.peer is not None and each.peer not in connections:
                     connections[here] = each.peer
-            routes = (route for route in state.routes if " via " in route)
+            routes = (route.text for route in state.routes if route.is_drawn)
             notes = (*[FORWARDING] * state.forwarding, *routes, *state.notes)
             namespaces.append(SketchNamespace(state.name, tuple(interfaces), notes))
         there = {(each.name, held.name) for each in namespaces for held in each.interfaces}
@@ -220,6 +224,10 @@ class Sketch:
         for name, far in distance.items():
             layers[far].append(name)
         return layers
+
+
+def _mtu_note(mtu: int | None) -> list[str]:
+    return [f"MTU {mtu}"] if mtu not in (None, USUAL_MTU) else []
 
 
 def _by_place(notes: Iterable[Note]) -> dict[Place, list[str]]:

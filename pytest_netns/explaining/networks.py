@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from pytest_netns.explaining.snapshot import Tables, notes_by_namespace, read_tables
-from pytest_netns.explaining.state import InterfaceState, NamespaceState
-from pytest_netns.kernel.netlink import rtaddresses, rtlinks, rtroutes
+from pytest_netns.explaining.state import InterfaceState, NamespaceState, RouteState
+from pytest_netns.kernel.netlink import rtaddresses, rtdetails, rtlinks, rtroutes
 from pytest_netns.kernel.netlink.rtlinks import LinkInfo
+from pytest_netns.values import IPInterface
 from pytest_netns.values.notes import Note
 
 if TYPE_CHECKING:
@@ -28,10 +29,10 @@ def decode(
     """What the messages say."""
     links = [rtlinks.parse_link(body) for body in tables[0]]
     names = {link.index: link.name for link in links}
-    addresses: dict[int, list[str]] = {}
+    addresses: dict[int, list[IPInterface]] = {}
     for body in tables[1]:
         index, address = rtaddresses.parse_address(body)
-        addresses.setdefault(index, []).append(str(address))
+        addresses.setdefault(index, []).append(address)
     interfaces = tuple(
         InterfaceState(
             link.name,
@@ -49,16 +50,24 @@ def decode(
             link.tx_bytes,
             link.rx_dropped + link.tx_dropped,
             link.index,
-            texts(notes, link.name),
+            (*texts(notes, link.name), *rtdetails.link_words(body)),
         )
-        for link in links
+        for link, body in zip(links, tables[0], strict=True)
     )
-    routes = []
-    for info in (rtroutes.parse_route(body) for body in tables[2]):
+    routes = tuple(_routes(tables[2], names))
+    return NamespaceState(name, interfaces, routes, notes=texts(notes, ""))
+
+
+def _routes(messages: Iterable[bytes], names: Mapping[int, str]) -> Iterator[RouteState]:
+    for body in messages:
+        info = rtroutes.parse_route(body)
         if info is not None:
             via = f" via {info.via}" if info.via is not None else ""
-            routes.append(f"{info.destination or 'default'}{via} dev {names.get(info.index, '')}")
-    return NamespaceState(name, interfaces, tuple(routes), notes=texts(notes, ""))
+            text = f"{info.destination or 'default'}{via} dev {names.get(info.index, '')}"
+            local = info.destination is not None and info.destination.is_link_local
+            yield RouteState(text, info.via is not None, local)
+        elif refusing := rtdetails.refusing_route(body):
+            yield RouteState(refusing, is_drawn=True)
 
 
 def texts(notes: Iterable[Note], interface: str) -> tuple[str, ...]:

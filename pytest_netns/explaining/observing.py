@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_netns.errors import UnavailableError, show_argv, show_status
 from pytest_netns.explaining import changes, networks, snapshot
-from pytest_netns.explaining.state import LabState, NamespaceState, ServiceState
-from pytest_netns.kernel.netlink import rtroutes
+from pytest_netns.explaining.state import LabState, NamespaceState, NeighbourState, ServiceState
+from pytest_netns.kernel.netlink import rtdetails, rtroutes
 from pytest_netns.kernel.system import procfs
 from pytest_netns.lab.routing import Neighbour
 
@@ -139,7 +139,9 @@ def _add_processes(look: _Look, running: list[ProcessInfo], before: snapshot.Sna
         begun += [f"neighbour {each.address} dev {each.interface} does not answer" for each in silent]
     look.note(
         processes=tuple(map(str, running)),
-        neighbours=tuple(map(str, neighbours)),
+        neighbours=tuple(
+            NeighbourState(str(each), entry.is_silent) for each, entry in zip(neighbours, entries, strict=True)
+        ),
         listening=listening or (),
         begun=tuple(begun),
         unknown=look.state.unknown | ({"listening"} if listening is None else set()),
@@ -157,13 +159,19 @@ def _add_rules(look: _Look, before: snapshot.Snapshot | None, *, whole: bool) ->
     settings = look("settings", lambda each: {name: each.sysctl(name) for name in names}, None)
     ruleset = look("nft ruleset", snapshot.read_ruleset, None)
     tracked = look("tracked connections", _tracked, ()) if whole else ()
+    policy = look("routing rules", _policy, ())
     missing = {kind for kind, found in (("settings", settings), ("rules", ruleset)) if found is None}
     look.note(
+        policy=tuple(policy),
         settings=changes.show_settings(settings or {}),
         ruleset=ruleset or "",
         tracked=tracked,
         unknown=look.state.unknown | missing,
     )
+
+
+def _policy(namespace: Namespace) -> list[str]:
+    return namespace.programs.network.netlink.dump(rtdetails.dump_rules(), rtdetails.parse_rule)
 
 
 def _tracked(namespace: Namespace) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from pytest_netns.drawing import Sketch, draw
 from pytest_netns.errors import showing
-from pytest_netns.explaining.state import InterfaceState, LabState, NamespaceState
+from pytest_netns.explaining.state import InterfaceState, LabState, NamespaceState, dropping
 from pytest_netns.packets.dissect import Packet, digest
 
 LINES = 15  # of a service's output, and the like, in the short form
@@ -74,13 +74,13 @@ def _show(namespace: NamespaceState, whole: bool) -> Iterator[str]:
     parts: dict[str, list[str]] = {}
     if whole:
         parts["interfaces"] = [_show_interface(each) for each in namespace.interfaces]
-        parts["routes"] = list(namespace.routes)
-        parts["neighbours"] = list(namespace.neighbours)
+        parts["routes"] = [each.text for each in namespace.routes]
+        parts["neighbours"] = [each.text for each in namespace.neighbours]
     else:
         parts["without carrier"] = [each.name for each in namespace.interfaces if each.is_up and not each.has_carrier]
-        parts["neighbours that do not answer"] = [
-            line for line in namespace.neighbours if line.endswith(("failed", "incomplete"))
-        ]
+        parts["neighbours that do not answer"] = [each.text for each in namespace.neighbours if each.is_silent]
+        parts["nft rules that drop"] = dropping(namespace.ruleset)
+    parts["routing rules"] = list(namespace.policy)
     parts["listening"] = list(namespace.listening)
     parts["processes"] = list(namespace.processes)
     if whole:
@@ -103,7 +103,15 @@ def _show_interface(interface: InterfaceState) -> str:
     )
     peer = f"peer {interface.peer[1]} in {interface.peer[0]}" if interface.peer else ""
     plugged = f"in bridge {interface.bridge}" if interface.bridge else ""
-    parts = [*interface.addresses, interface.mac, f"MTU {interface.mtu}", plugged, peer, counters]
+    parts = [
+        *map(str, interface.addresses),
+        interface.mac,
+        f"MTU {interface.mtu}",
+        plugged,
+        peer,
+        *interface.notes,
+        counters,
+    ]
     return f"{interface.name} ({interface.kind}, {state}) " + ", ".join(filter(None, parts))
 
 

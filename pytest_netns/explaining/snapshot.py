@@ -71,7 +71,7 @@ def _moment(namespace: Namespace, notes: tuple[Note, ...]) -> Moment:
     return Moment(
         # Where there is only a loopback interface the kernel may be freeing the namespaces of the test before, and lets
         # nobody read meanwhile.
-        read_tables(namespace) if namespace.links.made else None,
+        read_tables(namespace) if namespace.links.made or namespace.programs.view is not None else None,
         notes,
         dict(namespace._settings),
         processes,

@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pytest_netns.parts.gateway.nftext import TABLE
 from pytest_netns.parts.namespace import FORWARDING
+from pytest_netns.values import IPInterface
 
+OWN_TABLE = f"inet {TABLE}"
+_DROPS = re.compile(r"\b(drop|reject)\b")
 _COUNTS = re.compile(r" packets \d+ bytes \d+| expires \w+")
 
 
@@ -18,10 +22,11 @@ class InterfaceState:
 
     Attributes:
         kind: ``"veth"``, ``"bridge"``, ``"loopback"`` ...
+        addresses: with prefix length.
         bridge: the bridge it is plugged into, in the same namespace; empty for none.
         has_carrier: whether it can carry packets: it is up, and so is its peer.
         peer: namespace and name of the other end, where it is known.
-        notes: what components and faults say of it, such as ``"delay 20 ms"``.
+        notes: what components and faults say of it, such as ``"delay 20 ms"``, and what the kernel does to its packets.
     """
 
     name: str
@@ -30,7 +35,7 @@ class InterfaceState:
     mtu: int
     is_up: bool
     has_carrier: bool
-    addresses: tuple[str, ...] = ()
+    addresses: tuple[IPInterface, ...] = ()
     bridge: str = ""
     peer: tuple[str, str] | None = None
     received: int = 0
@@ -42,11 +47,38 @@ class InterfaceState:
     notes: tuple[str, ...] = ()
 
 
+class RouteState(NamedTuple):
+    """A route at one moment.
+
+    Attributes:
+        text: as ip-route(8) shows it.
+        is_drawn: whether a drawing has to say it, since the interfaces' addresses do not: it leads to a gateway, or nowhere.
+        is_link_local: whether the kernel has made it by itself, for link-local addresses.
+    """
+
+    text: str
+    is_drawn: bool = False
+    is_link_local: bool = False
+
+
+class NeighbourState(NamedTuple):
+    """An entry of the neighbour table at one moment.
+
+    Attributes:
+        text: as ip-neighbour(8) shows it.
+        is_silent: whether it has been asked for and does not answer.
+    """
+
+    text: str
+    is_silent: bool = False
+
+
 @dataclass(frozen=True)
 class NamespaceState:
     """A namespace at one moment; what is text is shown as it is.
 
     Attributes:
+        policy: routing rules that not every namespace has.
         forwarding: whether it is a router.
         notes: what components and faults say of it: masquerades, port forwards, what is cut.
         settings: the sysctls that have been written, with their values.
@@ -57,8 +89,9 @@ class NamespaceState:
 
     name: str
     interfaces: tuple[InterfaceState, ...] = ()
-    routes: tuple[str, ...] = ()
-    neighbours: tuple[str, ...] = ()
+    routes: tuple[RouteState, ...] = ()
+    policy: tuple[str, ...] = ()
+    neighbours: tuple[NeighbourState, ...] = ()
     listening: tuple[str, ...] = ()
     processes: tuple[str, ...] = ()
     ruleset: str = ""
@@ -77,18 +110,24 @@ class NamespaceState:
             plugged = f" in bridge {interface.bridge}" if interface.bridge else ""
             interfaces.append(f"interface {interface.name}{plugged}, MTU {interface.mtu}")
             interfaces.append(f"{interface.name} is {'up' if interface.is_up else 'down'}")
-            interfaces += [f"{interface.name} has {address}" for address in interface.addresses]
+            # The kernel adds link-local ones by itself, a moment after an interface has come up.
+            own = [address for address in interface.addresses if not address.is_link_local]
+            interfaces += [f"{interface.name} has {address}" for address in own]
             interfaces += [f"{interface.name} {note}" for note in interface.notes]
         facts = {
-            # The kernel adds link-local ones by itself, a moment after an interface has come up.
-            "interfaces": [fact for fact in interfaces if " fe80:" not in fact],
-            "routes": [f"route {route}" for route in self.routes if not route.startswith("fe80:")],
+            "interfaces": interfaces,
+            "routes": [f"route {route.text}" for route in self.routes if not route.is_link_local],
             "notes": [FORWARDING] * self.forwarding + list(self.notes),
             "settings": list(self.settings),
             "rules": [f"nft {rule}" for rule in rules(self.ruleset)],
             "listening": [f"listening {each}" for each in self.listening],
         }
         return {kind: found for kind, found in facts.items() if kind not in self.unknown}
+
+
+def dropping(ruleset: str) -> list[str]:
+    """Of the lines of an nft ruleset those that may drop packets."""
+    return [rule for rule in rules(ruleset) if _DROPS.search(rule)]
 
 
 def rules(ruleset: str) -> list[str]:
@@ -100,10 +139,11 @@ def rules(ruleset: str) -> list[str]:
             place.pop()
         elif line.endswith(" {"):
             place.append(line.removesuffix(" {").removeprefix("table ").removeprefix("chain "))
-            found.append(" ".join(place))
-        elif line and place:
+            if place[0] != OWN_TABLE:
+                found.append(" ".join(place))
+        elif line and place and place[0] != OWN_TABLE:
             found.append(f"{' '.join(place)}: {_COUNTS.sub('', line)}")
-    return [rule for rule in found if not rule.startswith(f"inet {TABLE}")]
+    return found
 
 
 def changes(before: Mapping[str, NamespaceState], after: Mapping[str, NamespaceState]) -> list[str]:

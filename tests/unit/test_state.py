@@ -3,23 +3,40 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import ip_interface
 
-from pytest_netns.explaining.state import InterfaceState, NamespaceState, changes, rules
+from pytest_netns.explaining.state import (
+    InterfaceState,
+    NamespaceState,
+    NeighbourState,
+    RouteState,
+    changes,
+    dropping,
+    rules,
+)
 
-ETH = InterfaceState("eth0", "veth", "02:00:00:00:00:01", 1500, True, True, ("10.0.0.1/24",))
-RED = NamespaceState("red", (ETH,), ("10.0.0.0/24 dev eth0",))
+ETH = InterfaceState("eth0", "veth", "02:00:00:00:00:01", 1500, True, True, (ip_interface("10.0.0.1/24"),))
+CONNECTED = RouteState("10.0.0.0/24 dev eth0")
+RED = NamespaceState("red", (ETH,), (CONNECTED,))
 
 
 def test_nothing_changed() -> None:
     """Counters, carrier, neighbours and the kernel's own link-local addresses are not changes of the set-up."""
-    busy = replace(ETH, received=9, has_carrier=False, addresses=(*ETH.addresses, "fe80::1/64"))
-    now = replace(RED, interfaces=(busy,), neighbours=("10.0.0.2",), routes=(*RED.routes, "fe80::/64 dev eth0"))
+    busy = replace(ETH, received=9, has_carrier=False, addresses=(*ETH.addresses, ip_interface("fe80::1/64")))
+    now = replace(
+        RED,
+        interfaces=(busy,),
+        neighbours=(NeighbourState("10.0.0.2"),),
+        routes=(*RED.routes, RouteState("fe80::/64 dev eth0", is_link_local=True)),
+    )
     assert changes({"red": RED}, {"red": now}) == []
 
 
 def test_what_is_gone_and_what_is_new() -> None:
     """Each fact that is gone or new is a line that names the namespace."""
-    now = replace(RED, interfaces=(replace(ETH, is_up=False, mtu=900, addresses=("10.0.0.7/24",)),), routes=())
+    now = replace(
+        RED, interfaces=(replace(ETH, is_up=False, mtu=900, addresses=(ip_interface("10.0.0.7/24"),)),), routes=()
+    )
     assert changes({"red": RED}, {"red": now}) == [
         "- red: interface eth0, MTU 1500",
         "- red: eth0 is up",
@@ -65,6 +82,18 @@ def test_own_rules_are_no_rules() -> None:
     ]
 
 
+def test_what_drops() -> None:
+    """Of all rules those are told that may be why a packet does not arrive."""
+    text = (
+        ruleset("dport 22")
+        + "table ip t {\n\tchain c {\n\t\ttype filter hook input priority 0; policy drop;\n\t\taccept\n\t}\n}\n"
+    )
+    assert dropping(text) == [
+        "ip mine input: tcp dport 22 counter drop",
+        "ip t c: type filter hook input priority 0; policy drop;",
+    ]
+
+
 def test_what_is_not_known_has_not_changed() -> None:
     """What was asked for at one of the moments only tells nothing."""
     before = replace(RED, unknown=frozenset({"listening"}))
@@ -74,7 +103,9 @@ def test_what_is_not_known_has_not_changed() -> None:
 
 def test_namespaces_come_and_go() -> None:
     """A namespace that was added since, and one that is gone, are told by their names."""
-    assert changes({"old": NamespaceState("old")}, {"new": NamespaceState("new", routes=("default dev lo",))}) == [
+    assert changes(
+        {"old": NamespaceState("old")}, {"new": NamespaceState("new", routes=(RouteState("default dev lo"),))}
+    ) == [
         "- old: the namespace",
         "+ new: the namespace",
     ]
