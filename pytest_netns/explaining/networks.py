@@ -27,7 +27,8 @@ def decode(
     peer: Callable[[LinkInfo], tuple[str, str] | None] = lambda _: None,
 ) -> NamespaceState:
     """What the messages say."""
-    links = [rtlinks.parse_link(body) for body in tables[0]]
+    dumped = map(rtlinks.parse_link, tables[0])
+    links = [link for link in dumped if not link.name.startswith(rtlinks.HIDDEN)]
     names = {link.index: link.name for link in links}
     addresses: dict[int, list[IPInterface]] = {}
     for body in tables[1]:

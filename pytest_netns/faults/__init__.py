@@ -1,1 +1,1 @@
-"""What a test does to a network on purpose: impairments, cuts, partitions, schedules of faults; knows components, no handles."""
+"""What a test does to a network on purpose, to see what its software makes of it."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, TypeVar
 
-from pytest_netns.lab import connecting, routing
+from pytest_netns.lab import routing
 from pytest_netns.lab.connecting import End
+from pytest_netns.lab.interface import join
 from pytest_netns.parts.gateway.forward import PortForwardSpec
 from pytest_netns.parts.gateway.masquerade import MasqueradeSpec
 from pytest_netns.parts.links.ends import InterfaceSpec
@@ -67,16 +68,17 @@ def _connect(lab: Lab, plan: Topology) -> None:
             side = bridge_side_name(port.namespace, taken)
             taken.add(side)
             inside = lab[port.namespace].links
-            connecting.connect(
+            join(
                 End(home.links, side, mtu=port.mtu),
                 End(inside, _named(port), port.addresses, port.mtu, port.mac),
+                (port.impairment, port.impairment),
                 bridge=bridge.link,
             )
         if spec.ports:
             home.links.settle(bridge.link)
     for veth in plan.veths:
         a, b = (End(lab[end.namespace].links, _named(end), end.addresses, end.mtu, end.mac) for end in veth.ends)
-        connecting.connect(a, b)
+        join(a, b, (veth.ends[0].impairment, veth.ends[1].impairment))
 
 
 def _route(lab: Lab, plan: Topology) -> None:

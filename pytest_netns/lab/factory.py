@@ -20,12 +20,16 @@ _NAMES_IN_ID = 4
 class LabFactory:
     """Makes labs that live as long as their block: for fixtures of module or session scope.
 
+    Args:
+        engine: see `Lab`.
+
     Attributes:
         labs: those that are open.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, engine: str = "auto") -> None:
         self.labs: list[Lab] = []
+        self._engine = engine
 
     @contextlib.contextmanager
     def lab(self, topology: Topology | str | None = None, *, owner: str = "netns_factory") -> Iterator[Lab]:
@@ -35,7 +39,7 @@ class LabFactory:
             topology: what to build at once: a Topology, or the name of a picture (``"pair"``, ``"lan"``, ``"nat"``).
             owner: named in reports.
         """
-        with open_lab(owner) as lab:
+        with open_lab(owner, engine=self._engine) as lab:
             if topology is not None:
                 lab.build(_picture(topology) if isinstance(topology, str) else topology)
             self.labs.append(lab)
@@ -46,17 +50,18 @@ class LabFactory:
 
 
 @contextlib.contextmanager
-def open_lab(owner: str, *, recorded: bool = False) -> Iterator[Lab]:
+def open_lab(owner: str, *, recorded: bool = False, engine: str = "auto") -> Iterator[Lab]:
     """A lab that is closed at the end, with every block of it that the thread is still in left first.
 
     Args:
         owner: named in reports.
         recorded: whether its packets are captured from the start.
+        engine: see `Lab`.
     """
     from pytest_netns.lab.lab import Lab
     from pytest_netns.running import entering
 
-    lab = Lab(owner)
+    lab = Lab(owner, engine=engine)
     if recorded:
         lab.record()
     depth = entering.depth()

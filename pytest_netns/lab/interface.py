@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pytest_netns import values
-from pytest_netns.errors import InvalidTopologyError
+from pytest_netns.errors import InvalidTopologyError, NetnsError
 from pytest_netns.kernel.netlink import rtlinks
 from pytest_netns.lab import connecting
 from pytest_netns.lab.connecting import End
 from pytest_netns.lab.links import Link
+from pytest_netns.parts.impairment import Impairment, given_impairment, parse_impairment
 from pytest_netns.values import IPInterface
 
 if TYPE_CHECKING:
+    from pytest_netns.faults.impair import InForce, Target
     from pytest_netns.lab.namespace import Namespace
 
 #: An address with prefix length, or several; None for none.
@@ -78,6 +80,8 @@ class Interface:
     @mtu.setter
     def mtu(self, value: int) -> None:
         self._link.home.change(rtlinks.set_link(self.index, self.name, mtu=values.parse_mtu(value)))
+        if self.namespace.lab.has_impairments:
+            self.namespace.lab.impairments.renew(self._target())
 
     @property
     def is_up(self) -> bool:
@@ -122,7 +126,41 @@ class Interface:
 
     def delete(self) -> None:
         """Delete the interface; of a veth pair, both ends."""
+        impaired = [each for each in (self, self.peer) if each] if self.namespace.lab.has_impairments else []
         self._link.home.delete(self._link)
+        for each in impaired:
+            each.heal()
+
+    # -- impairment --------------------------------------------------------------------------------
+
+    @property
+    def impairment(self) -> Impairment | None:
+        """What happens to the packets that this interface sends; None for nothing."""
+        return self.namespace.lab.impairments.of(self._target())
+
+    def impair(self, impairment: Impairment | str | None = None, **values: Any) -> InForce:
+        """Impair what this interface sends, from now on; what it receives is its peer's to send.
+
+        Again to change it; `heal` ends it, or the end of the block with ``with interface.impair(...):``.
+
+        Args:
+            impairment: an `Impairment`, or the name of a ready one such as ``"LTE"``.
+            values: instead, those of an `Impairment`: ``delay="50ms"``, ``loss="1%"``, ``rate="10mbit"`` ...
+
+        Raises:
+            InvalidTopologyError: a wrong value; names the valid forms.
+            UnavailableError: this machine has no way to do it.
+        """
+        return _impair((self,), impairment, values)
+
+    def heal(self) -> None:
+        """End the impairment of what this interface sends; nothing where there is none."""
+        self.namespace.lab.impairments.set(self._target(), None)
+
+    def _target(self) -> Target:
+        from pytest_netns.faults.impair import Target
+
+        return Target(self._link.home.network, self.index, self.name)
 
     def _read(self) -> rtlinks.LinkInfo:
         return self._link.home.read(self._link)
@@ -153,6 +191,33 @@ class VethPair(Sequence[Interface]):
         """Delete both ends."""
         self.a.delete()
 
+    @property
+    def impairment(self) -> Impairment | None:
+        """What happens to packets in each direction; None for nothing.
+
+        Raises:
+            NetnsError: the directions differ: ask the ends.
+        """
+        first, second = self.a.impairment, self.b.impairment
+        if first != second:
+            raise NetnsError(
+                f"cannot tell one impairment of {self!r}: {self.a.name} sends with {first}, {self.b.name} with {second}; "
+                "ask its ends a and b"
+            )
+        return first
+
+    def impair(self, impairment: Impairment | str | None = None, **values: Any) -> InForce:
+        """Impair the cable in each direction, from now on; see `Interface.impair`.
+
+        A delay of 50 ms makes a round trip take 100 ms.
+        """
+        return _impair((self.a, self.b), impairment, values)
+
+    def heal(self) -> None:
+        """End the impairment in both directions."""
+        for end in self:
+            end.heal()
+
     def __getitem__(self, index: int) -> Interface:  # type: ignore[override]
         return self._ends[index]
 
@@ -179,6 +244,7 @@ class Bridge(Interface):
         *,
         mtu: int | None = None,
         mac: str | None = None,
+        impairment: Impairment | str | None = None,
     ) -> Interface:
         """Join a namespace to the bridge by a veth pair.
 
@@ -188,19 +254,54 @@ class Bridge(Interface):
             name: the interface's name in that namespace; default ``veth-NAMESPACE``.
             mtu: in bytes, for both ends; default that given to the bridge.
             mac: the MAC address inside the namespace.
+            impairment: of the cable, in each direction.
 
         Returns:
             The interface inside the namespace.
         """
         self.namespace.lab.check_member(namespace)
         mtu = self._link.port_mtu if mtu is None else mtu
-        _, inside = connecting.connect(
+        _, inside = join(
             End(self._link.home, mtu=mtu),
             End(namespace.links, name, parse_addresses(address), mtu, mac),
+            (impairment, impairment),
             bridge=self._link,
         )
         self._link.home.settle(self._link)  # a bridge has a carrier once one of its ports has
-        return handle(inside)
+        return inside
+
+
+def join(
+    a: End,
+    b: End,
+    impairments: tuple[Impairment | str | None, Impairment | str | None] = (None, None),
+    *,
+    bridge: Link | None = None,
+) -> VethPair:
+    """Make a veth pair; see `connecting.connect`.
+
+    Args:
+        impairments: of what each end sends. A wrong one leaves nothing behind.
+    """
+    if not any(impairments):
+        return VethPair(*map(handle, connecting.connect(a, b, bridge=bridge)))
+    parsed = [None if each is None else parse_impairment(each) for each in impairments]
+    pair = VethPair(*map(handle, connecting.connect(a, b, bridge=bridge)))
+    try:
+        for end, each in zip(pair, parsed, strict=True):
+            if each is not None:
+                end.impair(each)
+    except BaseException:
+        pair.delete()
+        raise
+    return pair
+
+
+def _impair(ends: tuple[Interface, ...], impairment: object, values: dict[str, Any]) -> InForce:
+    from pytest_netns.faults.impair import InForce
+
+    given = given_impairment(impairment, values)
+    return InForce(ends[0].namespace.lab.impairments, tuple(each._target() for each in ends), given)
 
 
 def handle(link: Link, kind: str = "") -> Interface:

@@ -17,10 +17,11 @@ from pytest_netns.kernel.spaces.netns import NetworkNamespace
 from pytest_netns.lab import connecting
 from pytest_netns.lab.connecting import End
 from pytest_netns.lab.hosts import Hosts
-from pytest_netns.lab.interface import AddressArgument, Bridge, VethPair, handle, parse_addresses
+from pytest_netns.lab.interface import AddressArgument, Bridge, VethPair, handle, join, parse_addresses
 from pytest_netns.lab.links import LabLinks
 from pytest_netns.lab.namespace import Namespace
 from pytest_netns.lab.notes import Notes
+from pytest_netns.parts.impairment import ENGINES, Impairment
 from pytest_netns.running import ending, resolving
 from pytest_netns.running.process import Command
 from pytest_netns.running.programs import LabPrograms
@@ -30,6 +31,7 @@ from pytest_netns.values import IPAddress
 
 if TYPE_CHECKING:
     from pytest_netns.faults.cuts import Cut
+    from pytest_netns.faults.impair import Impairments
     from pytest_netns.faults.nemesis import FaultStarter, Nemesis
     from pytest_netns.packets.capture import Capture
     from pytest_netns.topology import Topology
@@ -45,6 +47,7 @@ class Lab:
 
     Args:
         owner: who it belongs to, such as the test's node id; named in reports.
+        engine: what impairs links: ``"netem"`` of the kernel, the ``"userspace"`` wire, or ``"auto"``: netem where there is one.
 
     Attributes:
         names: which name leads where, for everything that runs in its namespaces.
@@ -55,8 +58,10 @@ class Lab:
         seeds: of random numbers, drawn from ``--netns-seed``.
     """
 
-    def __init__(self, owner: str = "") -> None:
+    def __init__(self, owner: str = "", *, engine: str = "auto") -> None:
         self.owner = owner
+        self._engine = values.parse_choice(engine, ENGINES, "engine of impairments")
+        self._impairments: Impairments | None = None
         self._namespaces: dict[str, Namespace] = {}
         self._built: list[Topology] = []
         self._undo: list[Callable[[], None]] = []
@@ -146,6 +151,7 @@ class Lab:
         addresses: tuple[AddressArgument, AddressArgument] = (None, None),
         names: tuple[str | None, str | None] = (None, None),
         mtu: int | None = None,
+        impairment: Impairment | str | None = None,
     ) -> VethPair:
         """Join two namespaces by a cable: a veth pair with one end in each, both up.
 
@@ -154,6 +160,7 @@ class Lab:
             addresses: one for each end, with prefix length; each may be several, or None.
             names: of the interfaces; default ``veth-NAMESPACE``.
             mtu: in bytes, for both ends.
+            impairment: what happens to packets in each direction, see `VethPair.impair`.
         """
         if len(addresses) != 2 or len(names) != 2:
             raise InvalidTopologyError("cannot add veth pair: addresses and names take two items, one for each end")
@@ -164,8 +171,7 @@ class Lab:
             End(namespace.links, name, own, mtu)
             for namespace, name, own in zip((red, blue), names, parsed, strict=True)
         )
-        ends = connecting.connect(a, b)
-        return VethPair(*map(handle, ends))
+        return join(a, b, (impairment, impairment))
 
     def add_bridge(
         self, name: str, address: AddressArgument = None, *, namespace: Namespace | None = None, mtu: int | None = None
@@ -353,6 +359,24 @@ class Lab:
         pairs = [(namespace.programs, command) for namespace, command in commands.items()]
         started = service.start_all(pairs, ready=ready, timeout=timeout, options=options)
         return dict(zip(commands, started, strict=True))
+
+    @property
+    def has_impairments(self) -> bool:
+        """Whether any link has been impaired."""
+        return self._impairments is not None
+
+    @property
+    def impairments(self) -> Impairments:
+        """The impaired links, and what impairs them."""
+        with self._lock:
+            self._check_open()
+            if self._impairments is None:
+                from pytest_netns.faults.impair import Impairments
+
+                self._impairments = Impairments(self.owner, self._engine, self.seeds.draw)
+                self._undo.append(self._impairments.close)
+                self.notes.add(self._impairments)
+            return self._impairments
 
     def wait_until(self, condition: Callable[[], T], timeout: float = 5, *, retry_on: RetryOn = NOT_YET) -> T:
         """Ask again and again until a condition is true; returns what it gave::

@@ -114,8 +114,9 @@ class Links:
     # -- what there is --------------------------------------------------------------------------------
 
     def infos(self) -> list[LinkInfo]:
-        """All interfaces, as they are now."""
-        found = self.netlink.dump(rtlinks.dump_links(), rtlinks.parse_link)
+        """All interfaces, as they are now, but the hidden ones of impaired links."""
+        dumped = self.netlink.dump(rtlinks.dump_links(), rtlinks.parse_link)
+        found = [info for info in dumped if not info.name.startswith(rtlinks.HIDDEN)]
         self._known = {info.index: self._seen(info.index, info.name) for info in found}
         self._names = {info.name for info in found}
         self._used = frozenset(self._known)

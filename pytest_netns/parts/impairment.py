@@ -21,6 +21,7 @@ from pytest_netns.values.quantities import (
     show_time,
 )
 
+ENGINES = ("auto", "netem", "userspace")
 DEFAULT_LIMIT = 1000  # packets, as tc-netem(8)
 
 _PARSERS: Final[dict[str, Callable[[Any, str], Any]]] = {

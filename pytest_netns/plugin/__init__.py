@@ -313,8 +313,9 @@ def netns() -> Iterator[Lab]:
 
     node, parameter = _asking.node, getattr(_asking, "param", None)
     # A parameter may have a wider scope: no single test's report would show those packets.
-    recorded = _asking.scope == "function" and node.config.stash[RUN].settings.pcap != "off"
-    with factory.open_lab(node.nodeid, recorded=recorded) as lab:
+    settings = node.config.stash[RUN].settings
+    recorded = _asking.scope == "function" and settings.pcap != "off"
+    with factory.open_lab(node.nodeid, recorded=recorded, engine=settings.impairments) as lab:
         node.stash[LAB] = lab
         factory.build_parameter(lab, parameter, node.path, node.config.rootpath)
         asked = node.stash.get(marker.MARKER, None)

@@ -12,6 +12,7 @@ MODES = ("auto", "root", "rootless")
 UNAVAILABLE = ("skip", "fail")
 LEAKS = ("warn", "error")
 PCAP = ("failed", "all", "off")
+ENGINES = ("auto", "netem", "userspace")
 
 _OPTIONS = {
     "netns_mode": (MODES, "auto", "how to get network namespaces: with privilege, in a user namespace, or as it fits"),
@@ -21,6 +22,11 @@ _OPTIONS = {
         "what becomes of tests this machine cannot run (default: fail in CI, else skip)",
     ),
     "netns_pcap": (PCAP, "failed", "of which tests to keep all packets, in .netns-pcap/TEST.pcapng below the root"),
+    "netns_impairments": (
+        ENGINES,
+        "auto",
+        "what impairs links: netem of the kernel, the user-space wire, or netem where the kernel has it",
+    ),
     "netns_leaks": (LEAKS, "warn", "what becomes of a namespace that something keeps alive after its test"),
 }
 
@@ -35,6 +41,7 @@ class Settings(NamedTuple):
     pause: bool
     whole: bool
     seed: int | None
+    impairments: str = "auto"
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -77,6 +84,7 @@ def parse(config: pytest.Config) -> Settings:
         pause,
         config.get_verbosity() >= 2,
         _seed(config),
+        found["netns_impairments"],
     )
 
 

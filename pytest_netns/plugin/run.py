@@ -53,7 +53,7 @@ class Run:
         """What the fixture ``netns_factory`` gives."""
         from pytest_netns.lab.factory import LabFactory
 
-        return LabFactory()
+        return LabFactory(engine=self.settings.impairments)
 
     # -- mode ---------------------------------------------------------------------------------------
 
@@ -140,7 +140,8 @@ class Run:
             mode = "root" if privileges.is_privileged() else "rootless, if every selected test uses netns"
         missing = f"; NAT is not available: {bindings.REMEDY}" if bindings.find() is None else ""
         seed = "" if self.settings.seed is None else f"; seed {self.settings.seed}"
-        return f"netns: mode {mode}{missing}{seed}"
+        engine = "" if self.settings.impairments == "auto" else f"; impairments by {self.settings.impairments}"
+        return f"netns: mode {mode}{missing}{engine}{seed}"
 
     def seed(self) -> int:
         """The seed of the run's random numbers, for the workers of xdist."""

@@ -65,14 +65,13 @@ def _classes() -> dict[str, Any]:
     from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
     from pyroute2.netlink.rtnl.ndmsg import ndmsg
     from pyroute2.netlink.rtnl.rtmsg import rtmsg
-    from pyroute2.netlink.rtnl.tcmsg import tcmsg
 
     return {
         "link": ifinfmsg,
         "rule": fibmsg,
         "route": rtmsg,
         "neighbour": ndmsg,
-        "queue": tcmsg,
+        "queue": _queue_class(),
         "connection": nfct_msg,
         "wireguard": wgmsg,
     }
@@ -129,7 +128,50 @@ def _class_of(class_: Any, type_: str, given: Mapping[str, Any], fields: Mapping
 def _queue_options(kind: str) -> Any:
     from pyroute2.netlink.rtnl.tcmsg import plugins
 
-    return plugins[kind].options
+    return _newer_queue_options().get(kind) or plugins[kind].options
+
+
+@functools.cache
+def _queue_class() -> Any:
+    from pyroute2.netlink.rtnl.tcmsg import tcmsg
+
+    class Queue(tcmsg):  # type: ignore[misc]
+        @staticmethod
+        def get_options(message: Any, *args: Any, **kwargs: Any) -> Any:
+            newer = _newer_queue_options().get(message.get_attr("TCA_KIND"))
+            return newer or tcmsg.get_options(message, *args, **kwargs)
+
+    return Queue
+
+
+@functools.cache
+def _newer_queue_options() -> dict[str, Any]:
+    """Options of queueing disciplines with the attributes of linux/pkt_sched.h that pyroute2 does not know."""
+    from pyroute2.netlink.rtnl.tcmsg import sched_netem, sched_tbf
+
+    class Netem(sched_netem.options):  # type: ignore[misc]
+        nla_map = (
+            *sched_netem.options.nla_map,
+            ("TCA_NETEM_ECN", "uint32"),
+            ("TCA_NETEM_RATE64", "uint64"),
+            ("TCA_NETEM_PAD", "none"),
+            ("TCA_NETEM_LATENCY64", "int64"),
+            ("TCA_NETEM_JITTER64", "int64"),
+            ("TCA_NETEM_SLOT", "none"),
+            ("TCA_NETEM_SLOT_DIST", "none"),
+            ("TCA_NETEM_PRNG_SEED", "uint64"),
+        )
+
+    class Tbf(sched_tbf.options):  # type: ignore[misc]
+        nla_map = (
+            *sched_tbf.options.nla_map,
+            ("TCA_TBF_RATE64", "uint64"),
+            ("TCA_TBF_PRATE64", "uint64"),
+            ("TCA_TBF_BURST", "uint32"),
+            ("TCA_TBF_PBURST", "uint32"),
+        )
+
+    return {"netem": Netem, "tbf": Tbf}
 
 
 # -- reading ---------------------------------------------------------------------------------------

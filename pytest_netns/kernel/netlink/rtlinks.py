@@ -12,6 +12,9 @@ from pytest_netns.kernel.netlink import wire
 from pytest_netns.kernel.netlink.request import Request
 from pytest_netns.kernel.netlink.wire import NLM_F_CREATE, NLM_F_EXCL, attribute, nested, text, u32
 
+# What the names of interfaces begin with that lead to the user-space wire; users cannot give a name with "~".
+HIDDEN = "wire~"
+
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
 RTM_GETNETCONF = 82
 
@@ -21,6 +24,7 @@ _IFINFO = struct.Struct("=BxHiII")  # family, device type, index, flags, change 
 
 (_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO) = (1, 3, 4, 5, 10, 18)
 (_IFLA_STATS64, _IFLA_AF_SPEC, _IFLA_NET_NS_FD, _IFLA_LINK_NETNSID) = (23, 26, 28, 37)
+_IFLA_GSO_MAX_SEGS = 40
 _IFLA_INFO_KIND, _IFLA_INFO_DATA = 1, 2
 _VETH_INFO_PEER = 1
 _IFLA_BR_STP_STATE = 5
@@ -86,6 +90,11 @@ def set_link(
     if mtu is not None or mac is not None:
         words = ("set MTU of" if mtu is not None else "set MAC address of", name)
     return Request(words, RTM_NEWLINK, _ifinfo(index, up=up) + _link_attributes(mtu=mtu, mac=mac))
+
+
+def without_segmentation(index: int, name: str) -> Request:
+    """Have all packets cut to the MTU's size before they reach an interface; the name only serves the error message."""
+    return Request(("set segments of", name), RTM_NEWLINK, _ifinfo(index) + u32(_IFLA_GSO_MAX_SEGS, 1))
 
 
 def set_ipv4_settings(index: int, name: str, settings: Mapping[int, int]) -> Request:

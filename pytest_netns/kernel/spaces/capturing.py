@@ -16,6 +16,7 @@ import sys
 import threading
 from typing import NamedTuple
 
+from pytest_netns.kernel.netlink import rtlinks
 from pytest_netns.kernel.spaces import capture_threads
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
 
@@ -173,6 +174,8 @@ class CaptureSocket:
 
     def _keep(self, data: bytes, ancillary: list[tuple[int, int, bytes]], address: tuple[str, int, int, int]) -> None:
         name, _, packet_type, hardware = address[:4]
+        if name.startswith(rtlinks.HIDDEN):
+            return  # on its way to the user-space wire; seen again when the impaired interface sends it
         sent = packet_type == socket.PACKET_OUTGOING
         if sent and hardware == _ARPHRD_LOOPBACK:
             return  # the loopback interface receives it too

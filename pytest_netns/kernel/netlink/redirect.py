@@ -1,0 +1,114 @@
+"""Leading what an interface is about to send to another one: a rule of nftables' egress hook, Linux 5.18.
+
+The table has an owner (NFT_TABLE_F_OWNER): the netlink socket that made it. No other program can change it, "nft flush
+ruleset" spares it, and the kernel removes it when the last descriptor of that socket is closed.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Iterator
+
+from pytest_netns.errors import KernelError
+from pytest_netns.kernel.netlink import wire
+from pytest_netns.kernel.netlink.socket import NETLINK_NETFILTER
+from pytest_netns.kernel.netlink.wire import NLM_F_ACK, NLM_F_CREATE, attribute, nested, text
+
+# Of frames that may pass. A handle's major number ffff belongs to no queueing discipline that sorts by priority, and the
+# kernel resets a packet's priority on its way over a veth pair.
+PASS_PRIORITY = 0xFFFF6E74
+TABLE = "netns-impaired"
+
+_BATCH_BEGIN, _BATCH_END = 0x10, 0x11  # linux/netfilter/nfnetlink.h
+_SUBSYSTEM = 10 << 8  # NFNL_SUBSYS_NFTABLES
+_NEW_TABLE, _DELETE_TABLE, _NEW_CHAIN, _NEW_RULE = _SUBSYSTEM, _SUBSYSTEM | 2, _SUBSYSTEM | 3, _SUBSYSTEM | 6
+_FAMILY, _EGRESS, _ACCEPT, _OWNER = 5, 1, 1, 2  # NFPROTO_NETDEV, NF_NETDEV_EGRESS, NF_ACCEPT, NFT_TABLE_F_OWNER
+_APPEND = 0x800  # NLM_F_APPEND
+_REGISTER = 1
+_RECEIVE_SIZE = 1 << 15
+
+
+def lead_away(owner: socket.socket, interface: str, target: int, namespace: str) -> None:
+    """Lead all frames that an interface is about to send, except those of `PASS_PRIORITY`, to another interface.
+
+    Args:
+        owner: a netlink socket of nftables in the interface's namespace, on which nothing else is asked.
+        interface: its name.
+        target: index of the interface frames go to, in the same namespace.
+        namespace: its name, for errors.
+
+    Raises:
+        KernelError: the kernel refused: EOPNOTSUPP or ENOENT where it lacks a part of this.
+    """
+    parts = [
+        wire.message(kind, flags, number, body) for number, (kind, flags, body) in enumerate(_batch(interface, target))
+    ]
+    try:
+        owner.send(b"".join(parts))
+        waited = {1, 2, 3, 4}
+        while waited:
+            for reply in wire.messages(owner.recv(_RECEIVE_SIZE)):
+                code, words = wire.read_error(reply.body, reply.flags)
+                if code:
+                    raise KernelError(f"redirect {interface}", code, namespace=namespace, kernel_message=words)
+                waited.discard(reply.sequence)
+    except OSError as error:
+        if isinstance(error, KernelError):
+            raise
+        raise KernelError(f"redirect {interface}", error.errno or 0, namespace=namespace) from error
+
+
+def no_longer(interface: str) -> bytes:
+    """What the owner is to send to end that; the kernel answers once it is done."""
+    batch = struct.pack("!BBH", 0, 0, _SUBSYSTEM >> 8)
+    table = struct.pack("!BBH", _FAMILY, 0, 0) + text(1, _table(interface))
+    parts = [(_BATCH_BEGIN, 0, batch), (_DELETE_TABLE, NLM_F_ACK, table), (_BATCH_END, 0, batch)]
+    return b"".join(wire.message(kind, flags, 0, body) for kind, flags, body in parts)
+
+
+def open_owner() -> socket.socket:
+    """A netlink socket for `lead_away`, of the namespace the calling thread is in."""
+    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
+
+
+def _batch(interface: str, target: int) -> Iterator[tuple[int, int, bytes]]:
+    """The messages of one transaction: type, flags, body."""
+    table = _table(interface)
+    header = struct.pack("!BBH", _FAMILY, 0, 0)
+    batch = struct.pack("!BBH", 0, 0, _SUBSYSTEM >> 8)
+    flags = NLM_F_CREATE | NLM_F_ACK
+    hook = nested(4, _be32(1, _EGRESS), _be32(2, 0), text(3, interface))  # NFTA_CHAIN_HOOK: hook, priority, device
+    chain = text(1, table) + text(3, "egress") + hook + text(7, "filter")
+    yield _BATCH_BEGIN, 0, batch
+    yield _NEW_TABLE, flags, header + text(1, table) + _be32(2, _OWNER)
+    yield _NEW_CHAIN, flags, header + chain
+    for rule in (
+        # meta priority PASS_PRIORITY accept
+        [
+            _expression("meta", _be32(1, _REGISTER), _be32(2, 2)),
+            _expression(
+                "cmp", _be32(1, _REGISTER), _be32(2, 0), nested(3, attribute(1, struct.pack("=I", PASS_PRIORITY)))
+            ),
+            _expression("immediate", _be32(1, 0), nested(2, nested(2, _be32(1, _ACCEPT)))),
+        ],
+        # fwd to TARGET
+        [
+            _expression("immediate", _be32(1, _REGISTER), nested(2, attribute(1, struct.pack("=I", target)))),
+            _expression("fwd", _be32(1, _REGISTER)),
+        ],
+    ):
+        yield _NEW_RULE, flags | _APPEND, header + text(1, table) + text(2, "egress") + nested(4, *rule)
+    yield _BATCH_END, 0, batch
+
+
+def _expression(name: str, *attributes: bytes) -> bytes:
+    return nested(1, text(1, name), nested(2, *attributes))
+
+
+def _be32(kind: int, value: int) -> bytes:
+    return attribute(kind, struct.pack("!I", value))
+
+
+def _table(interface: str) -> str:
+    return f"{TABLE}-{interface}"

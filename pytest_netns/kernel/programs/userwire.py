@@ -1,0 +1,195 @@
+"""The user-space wire: ``python -I -S userwire.py FD`` passes the frames of impaired links on, late, or not at all.
+
+Frames that an impaired interface is about to send are led here by a rule of the kernel (kernel/netlink/redirect.py), and
+are sent by the same interface once their time has come. This process holds the netlink socket that owns the rule: when
+it ends, however that happens, the rule is gone and the link is a perfect one again.
+
+Standard library only, and run outside of the package, see supervisor.py.
+
+Protocol, over a SOCK_SEQPACKET pair: each request is a JSON object with a number ``n``, ``do``, and the ``id`` of a link's
+direction; the answer is an object with the same number, and ``error`` where it failed.
+
+=========  =====================================================================================================
+add        takes frames from now on; with three descriptors: where they come from, where they go, the rule's owner
+change     from now on: ``values`` and ``seed``
+remove     what waits is sent at once; ``rule`` and ``pair`` are netlink messages, in hexadecimal, that delete the rule
+           and the hidden veth pair
+=========  =====================================================================================================
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from typing import Any
+
+if __name__ == "__main__":
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+    from impairing import Decisions  # type: ignore[import-not-found]
+    from ring import Ring  # type: ignore[import-not-found]
+else:
+    from pytest_netns.kernel.programs.impairing import Decisions
+    from pytest_netns.kernel.programs.ring import Ring
+
+MAX_MESSAGE = 4096
+DESCRIPTORS = 3
+_AT_ONCE = 64  # frames read from one ring before those that are due are sent
+
+
+class Direction:
+    """What one interface sends.
+
+    Attributes:
+        waiting: how many of its frames are on their way.
+    """
+
+    def __init__(self, ring: Ring, send: socket.socket, owner: socket.socket, decisions: Decisions) -> None:
+        self.ring = ring
+        self.decisions = decisions
+        self.waiting = 0
+        self._send = send
+        self._owner = owner
+
+    def send(self, frame: bytes) -> None:
+        """Have the interface send a frame; where it is down or gone the frame is lost."""
+        with contextlib.suppress(OSError):
+            self._send.send(frame, socket.MSG_DONTWAIT)
+
+    def let_go(self, delete_rule: bytes) -> None:
+        """Remove the rule that leads frames here, by a message of netlink."""
+        self._owner.send(delete_rule)
+        self._owner.recv(MAX_MESSAGE)
+
+    def close(self) -> None:
+        """Let go of all descriptors."""
+        self.ring.close()
+        self._send.close()
+        self._owner.close()
+
+
+class Wire:
+    """All directions, and the frames that are on their way."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._poll = select.epoll()
+        self._poll.register(control.fileno(), select.EPOLLIN)
+        self._directions: dict[int, Direction] = {}
+        self._by_descriptor: dict[int, int] = {}
+        self._heap: list[tuple[float, int, int, bytes]] = []  # when it is due, in what order, whose, the frame
+        self._order = 0
+        self._netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+        self._netlink_lock = threading.Lock()
+
+    def serve(self) -> None:
+        """Pass frames on until pytest closes its end."""
+        while True:
+            wait = max(self._heap[0][0] - time.monotonic(), 0) if self._heap else None
+            # epoll itself waits for whole milliseconds.
+            select.select([self._poll], [], [], wait)
+            for descriptor, _ in self._poll.poll(0):
+                if descriptor != self._control.fileno():
+                    self._take(self._by_descriptor[descriptor], _AT_ONCE)
+                elif not self._answer():
+                    return
+            self._send_due(time.monotonic())
+
+    def _take(self, number: int, most: int) -> int:
+        """Decide about frames that have arrived; returns how many."""
+        direction = self._directions[number]
+        decisions = direction.decisions
+        frames = direction.ring.frames(most)
+        now = time.monotonic()
+        for age, frame in frames:
+            for _ in range(decisions.copies()):
+                if direction.waiting >= decisions.limit:
+                    break
+                due = decisions.arrival(now - age, len(frame))
+                self._order += 1
+                direction.waiting += 1
+                heapq.heappush(self._heap, (due, self._order, number, decisions.contents(frame)))
+        return len(frames)
+
+    def _send_due(self, now: float) -> None:
+        heap = self._heap
+        while heap and heap[0][0] <= now:
+            _, _, number, frame = heapq.heappop(heap)
+            direction = self._directions[number]
+            direction.waiting -= 1
+            direction.send(frame)
+
+    # -- requests ----------------------------------------------------------------------------------
+
+    def _answer(self) -> bool:
+        """Do what pytest asks for; False where it has gone."""
+        data, descriptors, _, _ = socket.recv_fds(self._control, MAX_MESSAGE, DESCRIPTORS)
+        if not data:
+            return False
+        request = json.loads(data)
+        answer = {"n": request["n"]}
+        try:
+            getattr(self, f"_{request['do']}")(request, descriptors)
+        except Exception as error:  # it is pytest's to tell; the other links go on
+            answer["error"] = f"{request['do']}: {type(error).__name__}: {error}"
+        self._control.send(json.dumps(answer).encode())
+        return True
+
+    def _add(self, request: dict[str, Any], descriptors: list[int]) -> None:
+        receive, send, owner = (socket.socket(fileno=descriptor) for descriptor in descriptors)
+        ring = Ring(receive, request["mtu"])
+        direction = Direction(ring, send, owner, Decisions(request["seed"], **request["values"]))
+        self._directions[request["id"]] = direction
+        self._by_descriptor[receive.fileno()] = request["id"]
+        self._poll.register(receive.fileno(), select.EPOLLIN)
+
+    def _change(self, request: dict[str, Any], descriptors: list[int]) -> None:
+        self._directions[request["id"]].decisions = Decisions(request["seed"], **request["values"])
+
+    def _remove(self, request: dict[str, Any], descriptors: list[int]) -> None:
+        number = request["id"]
+        direction = self._directions[number]
+        direction.let_go(bytes.fromhex(request["rule"]))
+        direction.decisions = Decisions("", limit=sys.maxsize)
+        while self._take(number, _AT_ONCE):  # what came before the rule was gone
+            pass
+        own = sorted(item for item in self._heap if item[2] == number)
+        self._heap = [item for item in self._heap if item[2] != number]
+        heapq.heapify(self._heap)
+        for *_, frame in own:
+            direction.send(frame)
+        descriptor = next(each for each, owner in self._by_descriptor.items() if owner == number)
+        self._poll.unregister(descriptor)
+        del self._by_descriptor[descriptor], self._directions[number]
+        # The kernel takes its time for this, 30 ms or more, which frames of others need not wait for.
+        threading.Thread(target=self._discard, args=(direction, bytes.fromhex(request["pair"]))).start()
+
+    def _discard(self, direction: Direction, delete_pair: bytes) -> None:
+        with self._netlink_lock:
+            self._netlink.send(delete_pair)
+            self._netlink.recv(MAX_MESSAGE)
+        direction.close()
+
+
+def main(arguments: list[str]) -> None:
+    """Argument: the descriptor of the control socket."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for pytest
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    with contextlib.suppress(OSError), open("/proc/self/timerslack_ns", "w", encoding="utf-8") as slack:
+        slack.write("1")  # wake up when a frame is due, not up to 50 us later
+    with socket.socket(fileno=int(arguments[0])) as control:
+        Wire(control).serve()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,1 @@
+"""Queueing disciplines of the kernel's traffic control, as the values the kernel takes; pure."""

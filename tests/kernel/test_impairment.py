@@ -1,0 +1,478 @@
+"""Impaired links: what is asked for happens to real packets, and nothing else does. On either engine, by the option."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import signal
+import socket
+import struct
+import time
+from collections.abc import Iterator
+
+import pytest
+from traffic import connection, listen, reaches
+
+from pytest_netns import (
+    LTE,
+    BridgeSpec,
+    Impairment,
+    InvalidTopologyError,
+    Lab,
+    Namespace,
+    NetnsError,
+    PortSpec,
+    Topology,
+    UnavailableError,
+    VethEnd,
+    VethPair,
+    VethSpec,
+)
+
+A, B = "192.168.15.1", "192.168.15.2"
+PORT = 5000
+
+
+@pytest.fixture
+def cable(netns: Lab) -> VethPair:
+    """Red and blue joined by a cable; each has learned the other's MAC address."""
+    red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
+    pair = netns.add_veth(red, blue, addresses=(f"{A}/24", f"{B}/24"))
+    assert reaches(red, B)
+    return pair
+
+
+def engine_of(lab: Lab) -> str:
+    """What impairs links, as the drawing says it."""
+    found = re.search(r"\((netem|user-space wire)\)", lab.draw())
+    assert found is not None
+    return found[1]
+
+
+def round_trip(namespace: Namespace, address: str) -> float:
+    """Milliseconds that the second of two echo requests takes: the first may wait for ARP."""
+    output = namespace.run(["ping", "-c2", "-i0.2", address]).stdout
+    return float(re.findall(r"time=([\d.]+) ms", output)[-1])
+
+
+def numbers(cable: VethPair, count: int, size: int = 100) -> list[int]:
+    """Send so many numbered datagrams from a to b; the numbers that arrive, in their order.
+
+    A last datagram goes by once the impairment is healed, so that it is known when all have arrived.
+    """
+    sender, receiver = cable.a.namespace, cable.b.namespace
+    with (
+        listen(receiver, PORT, socket.SOCK_DGRAM) as server,
+        sender.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
+    ):
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
+        for number in range(count):
+            client.sendto(struct.pack("!I", number).ljust(size, b"."), (B, PORT))
+        return list(_arrived(server))
+
+
+def _arrived(server: socket.socket) -> Iterator[int]:
+    """The numbers that arrive until nothing has for half a second."""
+    server.settimeout(0.5)
+    while True:
+        try:
+            yield struct.unpack_from("!I", server.recv(1 << 16))[0]
+        except TimeoutError:
+            return
+
+
+# -- what happens to packets -----------------------------------------------------------------------
+
+
+def test_a_cable_is_slow_in_each_direction(cable: VethPair) -> None:
+    """No packet arrives before its delay is over: a round trip takes twice that."""
+    cable.impair(delay="50ms")
+    assert round_trip(cable.a.namespace, B) >= 100
+    assert round_trip(cable.b.namespace, A) >= 100
+
+
+def test_an_interface_impairs_what_it_sends(cable: VethPair) -> None:
+    """Not what it receives."""
+    cable.a.impair(loss="100%")
+    assert numbers(cable, 5) == []
+    back = VethPair(cable.b, cable.a)
+    with (
+        listen(cable.a.namespace, PORT, socket.SOCK_DGRAM) as server,
+        back.a.namespace.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
+    ):
+        client.sendto(b"\0\0\0\7", (A, PORT))
+        assert list(_arrived(server)) == [7]
+    assert cable.a.impairment == Impairment(loss=1)
+    assert cable.b.impairment is None
+
+
+def test_loss(cable: VethPair) -> None:
+    """Some packets arrive, some do not, and those that do are in order."""
+    cable.impair(loss="50%")
+    arrived = numbers(cable, 200)
+    assert 0 < len(arrived) < 200
+    assert arrived == sorted(arrived)
+
+
+def test_duplicates(cable: VethPair) -> None:
+    """Each packet arrives twice."""
+    cable.impair(duplicate="100%")
+    assert sorted(numbers(cable, 20)) == sorted([*range(20), *range(20)])
+
+
+def test_reordering(cable: VethPair) -> None:
+    """Packets that do not wait overtake those that do; none is lost."""
+    cable.impair(delay="50ms", reorder="50%")
+    arrived = numbers(cable, 100)
+    assert sorted(arrived) == list(range(100))
+    assert arrived != sorted(arrived)
+
+
+def test_jitter(cable: VethPair) -> None:
+    """Delays differ, so packets overtake each other; none is lost, none is earlier than the least delay."""
+    cable.impair(delay="50ms", jitter="20ms")
+    arrived = numbers(cable, 100)
+    assert sorted(arrived) == list(range(100))
+    assert arrived != sorted(arrived)
+    assert round_trip(cable.a.namespace, B) >= 60
+
+
+def test_wrong_bits(netns: Lab, cable: VethPair) -> None:
+    """A packet with a wrong bit arrives at the interface, and its checksum gives it away."""
+    with netns.capture() as packets:
+        cable.a.impair(corrupt="100%")
+        assert numbers(cable, 50) == []
+    received = [each for each in packets if each.namespace == "blue" and not each.sent]
+    assert len(received) >= 50
+
+
+def test_rate(cable: VethPair) -> None:
+    """What is sent at once arrives no faster than the rate allows."""
+    cable.impair(rate="1mbit")
+    began = time.monotonic()
+    assert numbers(cable, 50, size=1400) == list(range(50))
+    assert time.monotonic() - began >= (50 - 3) * 1442 * 8 / 1e6
+
+
+def test_a_full_queue_loses(cable: VethPair) -> None:
+    """Of packets sent at once, no more than fit wait; the others are lost."""
+    cable.impair(delay="300ms", limit=5)
+    assert 1 <= len(numbers(cable, 50)) <= 6
+
+
+def test_large_transfers_arrive_whole(cable: VethPair) -> None:
+    """What the kernel sends in large pieces (TSO, GSO) arrives as it was, packet by packet."""
+    cable.impair(delay="2ms", limit=10_000)
+    data = os.urandom(1 << 20)
+    with listen(cable.b.namespace, PORT) as server, connection(cable.a.namespace, B, PORT, server) as (near, far, _):
+        sent = 0
+        received = b""
+        near.setblocking(False)
+        while len(received) < len(data):
+            try:
+                sent += near.send(data[sent : sent + (1 << 16)]) if sent < len(data) else 0
+            except BlockingIOError:
+                pass
+            if sent == len(data) or sent - len(received) > 1 << 16:
+                received += far.recv(1 << 16)
+    assert received == data
+
+
+@pytest.mark.parametrize("mtu", [1500, 9000])
+def test_frames_of_all_sizes(netns: Lab, cable: VethPair, mtu: int) -> None:
+    """The MTU may be any, and may change while the link is impaired."""
+    cable.impair(delay="1ms")
+    for end in cable:
+        end.mtu = mtu
+    assert cable.a.namespace.run(["ping", "-c1", "-W2", "-Mdo", f"-s{mtu - 28}", B]).returncode == 0
+
+
+def test_vlan_tags_and_unknown_protocols(netns: Lab, cable: VethPair) -> None:
+    """A frame arrives as it was sent, whatever is in it."""
+    cable.impair(delay="1ms")
+    frames = [
+        bytes.fromhex("ffffffffffff020000000001") + struct.pack("!HHH", 0x8100, 7, 0x88B5) + bytes(50),
+        bytes.fromhex("ffffffffffff020000000001") + struct.pack("!H", 0x88B5) + bytes(range(60)),
+    ]
+    ports = [each.namespace.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) for each in cable]
+    with ports[0] as out, ports[1] as into:
+        out.bind((cable.a.name, 0))
+        into.bind((cable.b.name, 0x88B5))
+        into.settimeout(5)
+        into.setsockopt(263, 8, 1)  # PACKET_AUXDATA: the kernel takes the tag out of the frame
+        for frame in frames:
+            out.send(frame)
+        out.send(frames[1])
+        data, _, _, _ = into.recvmsg(2000, 100)
+        # The tagged one is for an interface of that VLAN; only the others are of the protocol asked for.
+        assert data == frames[1]
+    with netns.capture() as packets:
+        with cable.a.namespace.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as out:
+            out.bind((cable.a.name, 0))
+            out.send(frames[0])
+        packets.wait(lambda each: each.namespace == "blue" and b"\x88\xb5" in each.data)
+
+
+# -- putting in, changing, taking out ---------------------------------------------------------------
+
+
+def identity(cable: VethPair) -> list[object]:
+    """What must not change when a link is impaired."""
+    return [
+        (each.name, each.index, each.mac, each.mtu, each.is_up, each.addresses, each.namespace.routes())
+        for each in cable
+    ] + [list(each.namespace.interfaces) for each in cable]
+
+
+def test_nothing_else_changes(netns: Lab, cable: VethPair) -> None:
+    """Names, numbers, MAC addresses, addresses, routes and an open connection live through it all."""
+    before = identity(cable)
+    with listen(cable.b.namespace, PORT) as server, connection(cable.a.namespace, B, PORT, server) as (near, far, _):
+        for change in (
+            lambda: cable.impair(delay="20ms", loss="10%"),
+            lambda: cable.impair(rate="10mbit"),
+            cable.heal,
+            lambda: cable.impair(LTE),
+            cable.heal,
+        ):
+            change()
+            near.sendall(b"there")
+            assert far.recv(5, socket.MSG_WAITALL) == b"there"
+            far.sendall(b"back")
+            assert near.recv(4, socket.MSG_WAITALL) == b"back"
+            assert identity(cable) == before
+
+
+def test_what_is_read_is_what_was_given(cable: VethPair) -> None:
+    """impairment is the value in force; of a cable only where both directions agree."""
+    assert cable.impairment is None
+    cable.impair("LTE")
+    assert cable.impairment == cable.a.impairment == LTE
+    cable.b.impair(delay="1s")
+    with pytest.raises(NetnsError, match="ask its ends"):
+        _ = cable.impairment
+    cable.heal()
+    assert cable.impairment is None
+
+
+def test_healing_ends_it(cable: VethPair) -> None:
+    """After heal() every packet arrives; healing again is no error."""
+    cable.impair(loss="100%")
+    assert not reaches(cable.a.namespace, B)
+    cable.heal()
+    cable.heal()
+    assert numbers(cable, 50) == list(range(50))
+
+
+def test_a_block_ends_it(cable: VethPair) -> None:
+    """At the end of the block what was before is back, also where the block fails."""
+    cable.impair(delay="1ms")
+    with pytest.raises(ZeroDivisionError), cable.impair(loss="100%"):
+        assert not reaches(cable.a.namespace, B)
+        raise ZeroDivisionError
+    assert cable.impairment == Impairment(delay="1ms")
+    with cable.a.impair(LTE):
+        assert cable.a.impairment == LTE
+    assert cable.a.impairment == Impairment(delay="1ms")
+
+
+def test_wrong_values_change_nothing(netns: Lab, cable: VethPair) -> None:
+    """A mistake leaves what was in force, and no interface."""
+    cable.impair(delay="1ms")
+    with pytest.raises(InvalidTopologyError, match="cannot use '3 bananas' as delay"):
+        cable.impair(delay="3 bananas")
+    assert cable.impairment == Impairment(delay="1ms")
+    with pytest.raises(InvalidTopologyError, match="did you mean 'LTE'"):
+        netns.add_veth(cable.a.namespace, cable.b.namespace, impairment="LTEX")
+    assert list(cable.a.namespace.interfaces) == ["lo", "veth-red"]
+
+
+def test_an_impaired_cable_can_be_deleted(netns: Lab, cable: VethPair) -> None:
+    """Another one in its place is a perfect one, and can be impaired."""
+    red, blue = cable.a.namespace, cable.b.namespace
+    cable.impair(loss="100%")
+    cable.delete()
+    again = netns.add_veth(red, blue, addresses=(f"{A}/24", f"{B}/24"))
+    assert again.impairment is None
+    assert reaches(red, B)
+    again.impair(delay="20ms")
+    assert round_trip(red, B) >= 40
+
+
+# -- from the start --------------------------------------------------------------------------------
+
+
+def test_bridges_and_cables_that_are_impaired_from_the_start(netns: Lab) -> None:
+    """attach() and add_veth() take an impairment, of the cable in each direction."""
+    red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
+    bridge = netns.add_bridge("v-net-0", "192.168.15.5/24")
+    port = bridge.attach(red, f"{A}/24", impairment=Impairment(delay="20ms"))
+    assert port.peer is not None
+    assert port.impairment == port.peer.impairment == Impairment(delay="20ms")
+    bridge.attach(blue, f"{B}/24")
+    assert round_trip(red, B) >= 40
+    pair = netns.add_veth(red, blue, impairment=LTE)
+    assert pair.impairment == LTE
+
+
+def test_a_topology(netns: Lab) -> None:
+    """Cables, ends and ports of a topology are impaired as it says, and the drawings agree."""
+    topology = Topology(
+        veths=[
+            VethSpec([VethEnd("a", address="10.0.0.1/24"), VethEnd("b", address="10.0.0.2/24")], impairment="DSL"),
+            VethSpec([VethEnd("a", name="one-way", impairment={"loss": 1}), VethEnd("b", name="back")]),
+        ],
+        bridges=[
+            BridgeSpec("br", subnet="10.1.0.0/24", ports=[PortSpec("a", name="port", impairment={"delay": 0.02})])
+        ],
+    )
+    netns.build(topology)
+    a, b = netns["a"].interfaces, netns["b"].interfaces
+    assert a["veth-a"].impairment == b["veth-b"].impairment == Impairment(delay="25ms", rate="1.5mbit")
+    assert a["one-way"].impairment == Impairment(loss=1)
+    assert b["back"].impairment is None
+    assert a["port"].impairment == Impairment(delay=0.02)
+    assert round_trip(netns["a"], "10.0.0.2") >= 50
+    for drawing in (topology.draw(), netns.draw()):
+        assert "sends: delay 25ms, rate 1.5mbit" in drawing
+        assert "one-way  sends: loss 100%" in drawing
+
+
+# -- what others see -------------------------------------------------------------------------------
+
+
+def test_packets_are_captured_once(netns: Lab, cable: VethPair) -> None:
+    """As with netem, the sender's capture shows a packet when it leaves the link, and shows no lost ones."""
+    cable.impair(delay="5ms")
+    with netns.capture() as packets:
+        assert reaches(cable.a.namespace, B)
+    assert [each.namespace for each in packets if each.protocol == "icmp"] == ["red", "blue", "blue", "red"]
+    cable.impair(loss="100%")
+    with netns.capture() as packets:
+        assert not reaches(cable.a.namespace, B)
+    assert not [each for each in packets if each.protocol == "icmp"]
+
+
+def test_the_same_seed_loses_the_same_packets(netns: Lab, cable: VethPair) -> None:
+    """With a seed, the same packets of the same sequence are lost again; with another one, others are."""
+    cable.a.impair(loss="50%", seed=7)
+    if engine_of(netns) == "netem" and tuple(map(int, os.uname().release.split(".")[:2])) < (6, 6):
+        pytest.skip("netem has a seed from Linux 6.6 on")
+    first = numbers(cable, 100)
+    cable.a.impair(loss="50%", seed=7)
+    assert numbers(cable, 100) == first
+    cable.a.impair(loss="50%", seed=8)
+    assert numbers(cable, 100) != first
+
+
+def test_labs_of_one_seed_lose_the_same_packets() -> None:
+    """An impairment without a seed draws it from the run's, so that a run can be had again."""
+    found = []
+    for seed in (1, 1, 2):
+        with Lab("test", engine="userspace", seed=seed) as lab:
+            red, blue = lab.add_namespace("red"), lab.add_namespace("blue")
+            pair = lab.add_veth(red, blue, addresses=(f"{A}/24", f"{B}/24"))
+            assert reaches(red, B)
+            pair.a.impair(loss="50%")
+            assert f"--netns-seed={seed}" in "".join(note.text for note in lab.notes.collect())
+            found.append(numbers(pair, 100))
+    assert found[0] == found[1] != found[2]
+
+
+# -- engines ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def wired() -> Iterator[VethPair]:
+    """A cable impaired by the user-space wire, whatever the kernel has."""
+    with Lab("test", engine="userspace") as lab:
+        red, blue = lab.add_namespace("red"), lab.add_namespace("blue")
+        pair = lab.add_veth(red, blue, addresses=(f"{A}/24", f"{B}/24"))
+        assert reaches(red, B)
+        pair.impair(delay="20ms")
+        yield pair
+
+
+def wire_processes() -> list[int]:
+    """The PIDs of the user-space wires of this process."""
+    found = []
+    for name in os.listdir("/proc"):
+        try:
+            with open(f"/proc/{name}/cmdline", "rb") as cmdline, open(f"/proc/{name}/stat", encoding="utf-8") as stat:
+                parent = int(stat.read().rpartition(")")[2].split()[1])
+                if b"userwire.py" in cmdline.read() and parent == os.getpid():
+                    found.append(int(name))
+        except (OSError, ValueError):
+            continue
+    return found
+
+
+def test_one_process_for_a_lab(wired: VethPair) -> None:
+    """However many links are impaired there is one helper, and none once the lab is closed."""
+    assert len(wire_processes()) == 1
+    lab = wired.a.namespace.lab
+    lab.add_veth(wired.a.namespace, wired.b.namespace, impairment=LTE)
+    assert len(wire_processes()) == 1
+    lab.close()
+    assert wire_processes() == []
+
+
+def test_flushing_the_ruleset_does_not_heal(wired: VethPair) -> None:
+    """A firewall that starts with "flush ruleset" leaves the link impaired."""
+    wired.a.namespace.nft("flush ruleset")
+    assert round_trip(wired.a.namespace, B) >= 40
+
+
+def test_a_killed_wire_is_told(wired: VethPair) -> None:
+    """Without its helper a link is a perfect one again, and drawing and the next change say so; then there is a new one."""
+    lab = wired.a.namespace.lab
+    (pid,) = wire_processes()
+    os.kill(pid, signal.SIGKILL)
+    lab.wait_until(lambda: "NOT in force: the user-space wire" in lab.draw())
+    assert numbers(wired, 20) == list(range(20))
+    wired.impair(loss="100%")
+    assert numbers(wired, 20) == []
+    wired.heal()
+    assert numbers(wired, 20) == list(range(20))
+
+
+def test_an_engine_that_is_not_there(cable: VethPair) -> None:
+    """Asked for netem, a kernel without it says so, with the command that loads it."""
+    with Lab("test", engine="netem") as lab:
+        red, blue = lab.add_namespace("red"), lab.add_namespace("blue")
+        pair = lab.add_veth(red, blue)
+        try:
+            pair.impair(delay="1ms")
+        except UnavailableError as error:
+            assert error.remedy.startswith("sudo modprobe -a sch_netem sch_tbf")
+            assert pair.impairment is None
+            assert list(red.interfaces) == ["lo", "veth-red"]
+        else:
+            assert engine_of(lab) == "netem"
+
+
+def test_the_wire_needs_ethernet(wired: VethPair) -> None:
+    """An interface without Ethernet frames is refused, with what would do."""
+    red = wired.a.namespace
+    try:
+        red.run("ip tuntap add dev tun0 mode tun")
+    except NetnsError as error:
+        pytest.skip(f"no tun here: {error}".splitlines()[0])
+    with pytest.raises(UnavailableError, match="tun0 in namespace 'red' has no Ethernet frames"):
+        red.interfaces["tun0"].impair(delay="1ms")
+
+
+def test_a_closed_lab(cable: VethPair) -> None:
+    """Nothing can be impaired once the lab is closed."""
+    cable.a.namespace.lab.close()
+    with pytest.raises(NetnsError, match="closed"):
+        cable.impair(delay="1ms")
+
+
+def test_errno_of_a_missing_interface(cable: VethPair) -> None:
+    """An interface that a program has deleted is told as the kernel does."""
+    cable.a.namespace.run("ip link delete veth-red")
+    with pytest.raises(OSError) as caught:
+        cable.a.impair(delay="1ms")
+    assert caught.value.errno == errno.ENODEV
