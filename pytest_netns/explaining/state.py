@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from pytest_netns.parts.gateway.nftext import TABLE
+from pytest_netns.parts.impairment import TABLE as IMPAIRED
 from pytest_netns.parts.namespace import FORWARDING
 from pytest_netns.values import IPInterface
 
 OWN_TABLE = f"inet {TABLE}"
 _DROPS = re.compile(r"\b(drop|reject)\b")
+_COMMENT = re.compile(r"(?<= \{) # .*")
 _COUNTS = re.compile(r" packets \d+ bytes \d+| expires \w+")
 
 
@@ -137,13 +139,13 @@ def rules(ruleset: str) -> list[str]:
     for line in map(str.strip, ruleset.splitlines()):
         if line == "}":
             place.pop()
-        elif line.endswith(" {"):
+        elif (line := _COMMENT.sub("", line)).endswith(" {"):
             place.append(line.removesuffix(" {").removeprefix("table ").removeprefix("chain "))
             if place[0] != OWN_TABLE:
                 found.append(" ".join(place))
         elif line and place and place[0] != OWN_TABLE:
             found.append(f"{' '.join(place)}: {_COUNTS.sub('', line)}")
-    return found
+    return [rule for rule in found if not rule.startswith(f"netdev {IMPAIRED}")]
 
 
 def changes(before: Mapping[str, NamespaceState], after: Mapping[str, NamespaceState]) -> list[str]:

@@ -21,7 +21,7 @@ import threading
 import time
 from typing import Any
 
-from pytest_netns.errors import KernelError, NetnsError, UnavailableError, fails_as
+from pytest_netns.errors import KernelError, NetnsError, UnavailableError
 from pytest_netns.faults.impair import Target, values_of
 from pytest_netns.kernel.netlink import redirect, rtlinks, wire
 from pytest_netns.kernel.netlink.wire import NLM_F_ACK
@@ -29,7 +29,7 @@ from pytest_netns.kernel.programs import ring, userwire
 from pytest_netns.kernel.programs.view import View
 from pytest_netns.kernel.spaces import carrier, destruction
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
-from pytest_netns.parts.impairment import Impairment
+from pytest_netns.parts.impairment import TABLE, Impairment
 
 _FIRST_INDEX = 1 << 20  # of the hidden interfaces, far from those of others
 _SMALL_MTU = 68  # a hidden interface gets no IPv6 address, and sends nothing by itself
@@ -53,28 +53,44 @@ class UserWire:
     def __init__(self, owner: str) -> None:
         self._owner = owner
         self._helper: _Helper | None = None
-        self._ids: dict[tuple[int, int], int] = {}
+        self._numbers: dict[Target, int] = {}
+        self._asked: dict[Target, dict[str, Any]] = {}
         self._next = 0
 
     def apply(self, target: Target, impairment: Impairment, seed: str) -> None:
         """See `Engine`."""
-        values = values_of(impairment)
-        known = self._ids.get(target.key)
-        if known is not None and self._helper is not None and self._helper.problem() == "":
-            self._helper.request("change", known, values=values, seed=seed)
-            return
+        asked: dict[str, Any] = {"values": values_of(impairment), "seed": seed}
+        if self._helper is not None and self._helper.problem():
+            self._start_again()
         if self._helper is None:
             self._helper = _Helper(self._owner)
-        number = self._next
-        self._next += 1
-        self._put_in(self._helper, target, number, values, seed)
-        self._ids[target.key] = number
+        if target in self._numbers:
+            self._helper.request("change", self._numbers[target], **asked)
+        else:
+            self._add(self._helper, target, asked)
+        self._asked[target] = asked
 
     def remove(self, target: Target) -> None:
         """See `Engine`."""
-        known = self._ids.pop(target.key, None)
-        if known is not None and self._helper is not None:
-            _take_out(self._helper, target, known)
+        self._asked.pop(target, None)
+        number = self._numbers.pop(target, None)
+        if number is not None and self._helper is not None:
+            _take_out(self._helper, target, number)
+
+    def _add(self, helper: _Helper, target: Target, asked: dict[str, Any]) -> None:
+        number = self._next
+        self._next += 1
+        _put_in(helper, target, number, asked)
+        self._numbers[target] = number
+
+    def _start_again(self) -> None:
+        """The helper was killed: another one takes over."""
+        asked = self._asked
+        self.close()
+        self._helper = _Helper(self._owner)
+        for target, each in asked.items():
+            self._add(self._helper, target, each)
+        self._asked = asked
 
     def problem(self) -> str:
         """See `Engine`."""
@@ -83,39 +99,9 @@ class UserWire:
     def close(self) -> None:
         """See `Engine`."""
         helper, self._helper = self._helper, None
-        self._ids.clear()
+        self._numbers, self._asked = {}, {}
         if helper is not None:
             helper.close()
-
-    @fails_as("impair link")
-    def _put_in(self, helper: _Helper, target: Target, number: int, values: dict[str, Any], seed: str) -> None:
-        """Have the helper pass on what an interface sends."""
-        mtu = _mtu_of(target)
-        _add_pair(target.network, helper.network, number)
-        try:
-            with contextlib.ExitStack() as stack:
-                with helper.network.entered():
-                    receive = stack.enter_context(_packet_socket(_name(number), mtu))
-                with target.network.entered():
-                    send = stack.enter_context(_packet_socket(target.name))
-                    owner = stack.enter_context(redirect.open_owner())
-                send.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, redirect.PASS_PRIORITY - (1 << 32))
-                descriptors = [receive.fileno(), send.fileno(), owner.fileno()]
-                helper.request("add", number, descriptors, mtu=mtu, values=values, seed=seed)
-                # From here on frames go to the helper, which is ready for them, and keeps the rule alive.
-                redirect.lead_away(owner, target.name, _FIRST_INDEX + number, target.network.name)
-        except BaseException as failure:
-            with contextlib.suppress(NetnsError):
-                _take_out(helper, target, number)
-            if isinstance(failure, KernelError) and failure.errno in (
-                errno.ENOENT,
-                errno.EOPNOTSUPP,
-                errno.EAFNOSUPPORT,
-                errno.EPROTONOSUPPORT,
-            ):
-                cause = f"this kernel has no netem, and cannot lead frames to the user-space wire ({failure.strerror})"
-                raise UnavailableError(_FEATURE, cause, _REMEDY) from failure
-            raise
 
 
 class _Helper:
@@ -223,6 +209,10 @@ def _name(number: int) -> str:
     return f"{rtlinks.HIDDEN}{number}"
 
 
+def _table(target: Target) -> str:
+    return f"{TABLE}-{target.index}"
+
+
 def _mtu_of(target: Target) -> int:
     """The MTU of an interface, which has to be an Ethernet one."""
     info = target.network.netlink.get(rtlinks.get_link(target.index, target.name), rtlinks.parse_link)
@@ -246,12 +236,42 @@ def _add_pair(network: NetworkNamespace, there: NetworkNamespace, number: int) -
         carrier.settle(each.netlink, name)
 
 
+def _put_in(helper: _Helper, target: Target, number: int, asked: dict[str, Any]) -> None:
+    """Have the helper pass on what an interface sends."""
+    mtu = _mtu_of(target)
+    _add_pair(target.network, helper.network, number)
+    try:
+        with contextlib.ExitStack() as stack:
+            with helper.network.entered():
+                receive = stack.enter_context(_packet_socket(_name(number), mtu))
+            with target.network.entered():
+                send = stack.enter_context(_packet_socket(target.name))
+                owner = stack.enter_context(redirect.open_owner())
+            send.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, redirect.PASS_PRIORITY - (1 << 32))
+            descriptors = [receive.fileno(), send.fileno(), owner.fileno()]
+            helper.request("add", number, descriptors, mtu=mtu, **asked)
+            # From here on frames go to the helper, which is ready for them, and keeps the rule alive.
+            redirect.lead_away(owner, _table(target), target.name, _FIRST_INDEX + number, target.network.name)
+    except BaseException as failure:
+        with contextlib.suppress(NetnsError):
+            _take_out(helper, target, number)
+        if isinstance(failure, KernelError) and failure.errno in (
+            errno.ENOENT,
+            errno.EOPNOTSUPP,
+            errno.EAFNOSUPPORT,
+            errno.EPROTONOSUPPORT,
+        ):
+            cause = f"this kernel has no netem, and cannot lead frames to the user-space wire ({failure.strerror})"
+            raise UnavailableError(_FEATURE, cause, _REMEDY) from failure
+        raise
+
+
 def _take_out(helper: _Helper, target: Target, number: int) -> None:
     """Have frames go the straight way again."""
     delete = rtlinks.delete_link(_FIRST_INDEX + number, _name(number))
     try:
         pair = wire.message(delete.type, NLM_F_ACK, 0, delete.body)
-        helper.request("remove", number, rule=redirect.no_longer(target.name).hex(), pair=pair.hex())
+        helper.request("remove", number, rule=redirect.no_longer(_table(target)).hex(), pair=pair.hex())
     except NetnsError:  # it has died, or has never heard of it: there is no rule
         with contextlib.suppress(KernelError):
             helper.network.netlink.request(delete)

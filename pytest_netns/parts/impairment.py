@@ -22,6 +22,7 @@ from pytest_netns.values.quantities import (
 )
 
 ENGINES = ("auto", "netem", "userspace")
+TABLE = "netns-impaired"  # beginning of the names of nft tables that lead to the user-space wire
 DEFAULT_LIMIT = 1000  # packets, as tc-netem(8)
 
 _PARSERS: Final[dict[str, Callable[[Any, str], Any]]] = {

@@ -18,7 +18,6 @@ from pytest_netns.kernel.netlink.wire import NLM_F_ACK, NLM_F_CREATE, attribute,
 # Of frames that may pass. A handle's major number ffff belongs to no queueing discipline that sorts by priority, and the
 # kernel resets a packet's priority on its way over a veth pair.
 PASS_PRIORITY = 0xFFFF6E74
-TABLE = "netns-impaired"
 
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11  # linux/netfilter/nfnetlink.h
 _SUBSYSTEM = 10 << 8  # NFNL_SUBSYS_NFTABLES
@@ -29,11 +28,12 @@ _REGISTER = 1
 _RECEIVE_SIZE = 1 << 15
 
 
-def lead_away(owner: socket.socket, interface: str, target: int, namespace: str) -> None:
+def lead_away(owner: socket.socket, table: str, interface: str, target: int, namespace: str) -> None:
     """Lead all frames that an interface is about to send, except those of `PASS_PRIORITY`, to another interface.
 
     Args:
         owner: a netlink socket of nftables in the interface's namespace, on which nothing else is asked.
+        table: the name of the nft table to make.
         interface: its name.
         target: index of the interface frames go to, in the same namespace.
         namespace: its name, for errors.
@@ -42,7 +42,8 @@ def lead_away(owner: socket.socket, interface: str, target: int, namespace: str)
         KernelError: the kernel refused: EOPNOTSUPP or ENOENT where it lacks a part of this.
     """
     parts = [
-        wire.message(kind, flags, number, body) for number, (kind, flags, body) in enumerate(_batch(interface, target))
+        wire.message(kind, flags, number, body)
+        for number, (kind, flags, body) in enumerate(_batch(table, interface, target))
     ]
     try:
         owner.send(b"".join(parts))
@@ -59,11 +60,11 @@ def lead_away(owner: socket.socket, interface: str, target: int, namespace: str)
         raise KernelError(f"redirect {interface}", error.errno or 0, namespace=namespace) from error
 
 
-def no_longer(interface: str) -> bytes:
+def no_longer(table: str) -> bytes:
     """What the owner is to send to end that; the kernel answers once it is done."""
     batch = struct.pack("!BBH", 0, 0, _SUBSYSTEM >> 8)
-    table = struct.pack("!BBH", _FAMILY, 0, 0) + text(1, _table(interface))
-    parts = [(_BATCH_BEGIN, 0, batch), (_DELETE_TABLE, NLM_F_ACK, table), (_BATCH_END, 0, batch)]
+    delete = struct.pack("!BBH", _FAMILY, 0, 0) + text(1, table)
+    parts = [(_BATCH_BEGIN, 0, batch), (_DELETE_TABLE, NLM_F_ACK, delete), (_BATCH_END, 0, batch)]
     return b"".join(wire.message(kind, flags, 0, body) for kind, flags, body in parts)
 
 
@@ -72,9 +73,8 @@ def open_owner() -> socket.socket:
     return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
 
 
-def _batch(interface: str, target: int) -> Iterator[tuple[int, int, bytes]]:
+def _batch(table: str, interface: str, target: int) -> Iterator[tuple[int, int, bytes]]:
     """The messages of one transaction: type, flags, body."""
-    table = _table(interface)
     header = struct.pack("!BBH", _FAMILY, 0, 0)
     batch = struct.pack("!BBH", 0, 0, _SUBSYSTEM >> 8)
     flags = NLM_F_CREATE | NLM_F_ACK
@@ -108,7 +108,3 @@ def _expression(name: str, *attributes: bytes) -> bytes:
 
 def _be32(kind: int, value: int) -> bytes:
     return attribute(kind, struct.pack("!I", value))
-
-
-def _table(interface: str) -> str:
-    return f"{TABLE}-{interface}"
