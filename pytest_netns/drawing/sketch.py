@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from pytest_netns.parts.namespace import FORWARDING
 
 if TYPE_CHECKING:
-    from pytest_netns.explaining.state import NamespaceState
+    from pytest_netns.drawing.state import NamespaceState
     from pytest_netns.topology import Topology
     from pytest_netns.values.notes import Note
 

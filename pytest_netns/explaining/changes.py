@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from pytest_netns.drawing.state import NamespaceState
 from pytest_netns.errors import show_argv, show_status
-from pytest_netns.explaining import networks
 from pytest_netns.explaining.snapshot import Moment, Snapshot
-from pytest_netns.explaining.state import NamespaceState, changes
+from pytest_netns.explaining.state import changes
+from pytest_netns.lab import states
+from pytest_netns.lab.settings import FORWARDING
 
-FORWARDING = "net.ipv4.ip_forward"
 
-
-def differences(since: Snapshot, states: Sequence[NamespaceState]) -> Iterator[str]:
+def differences(since: Snapshot, now: Sequence[NamespaceState]) -> Iterator[str]:
     """What is gone (``-``) and what is new (``+``), a line for each."""
-    after = {state.name: state for state in states}
+    after = {state.name: state for state in now}
     before = {
         name: _state(name, moment, after.get(name, NamespaceState(name))) for name, moment in since.namespaces.items()
     }
@@ -29,7 +29,7 @@ def _state(name: str, moment: Moment, now: NamespaceState) -> NamespaceState:
     loopback = tuple(each for each in now.interfaces if each.name == "lo")
     network = NamespaceState(name, loopback)
     if moment.tables is not None:
-        network = networks.decode(name, moment.tables, moment.notes)
+        network = states.decode(name, moment.tables, moment.notes)
     return NamespaceState(
         name,
         network.interfaces,
@@ -37,7 +37,7 @@ def _state(name: str, moment: Moment, now: NamespaceState) -> NamespaceState:
         listening=moment.listening or (),
         ruleset=moment.ruleset,
         forwarding=moment.settings.get(FORWARDING) == "1",
-        notes=networks.texts(moment.notes, ""),
+        notes=states.texts(moment.notes, ""),
         settings=show_settings(moment.settings),
         unknown=frozenset() if moment.listening is not None else frozenset({"listening"}),
     )

@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pytest_netns.drawing.state import NamespaceState, NeighbourState
 from pytest_netns.errors import UnavailableError, show_argv, show_status
-from pytest_netns.explaining import changes, networks, snapshot
-from pytest_netns.explaining.state import LabState, NamespaceState, NeighbourState, ServiceState
+from pytest_netns.explaining import changes, snapshot
+from pytest_netns.explaining.state import LabState, ServiceState
 from pytest_netns.kernel.netlink import rtdetails, rtroutes
 from pytest_netns.kernel.system import procfs
+from pytest_netns.lab import states
 from pytest_netns.lab.routing import Neighbour
 
 if TYPE_CHECKING:
@@ -84,14 +86,14 @@ def observe(lab: Lab, before: snapshot.Snapshot | None = None, *, whole: bool = 
         before: for what has changed since then.
         whole: everything there is to know, and more time for it.
     """
-    notes = {} if lab.closed else snapshot.notes_by_namespace(lab)
+    notes = {} if lab.closed else lab.notes.by_namespace()
     looks = [] if lab.closed else _look_at_all(lab, before, whole, notes)
-    states = [each.result() for each in looks]
+    found = [each.result() for each in looks]
     changed: tuple[str, ...] = ()
-    if before is not None and states:
-        changed = tuple(changes.differences(before, states))
+    if before is not None and found:
+        changed = tuple(changes.differences(before, found))
     failures = tuple(str(error) for error in lab.programs.records.failures)
-    return LabState(tuple(states), changed, tuple(services(lab)), failures, networks.texts(notes.get("", ()), ""))
+    return LabState(tuple(found), changed, tuple(services(lab)), failures, states.texts(notes.get("", ()), ""))
 
 
 def _look_at_all(
@@ -103,7 +105,7 @@ def _look_at_all(
     for look in looks:
         nothing = replace(look.state, unknown=frozenset({"interfaces", "routes", "notes"}))
         own = notes.get(look.state.name, ())
-        look.state = look("interfaces", functools.partial(networks.network, notes=own), nothing)
+        look.state = look("interfaces", functools.partial(states.network, notes=own), nothing)
     for look, running in zip(looks, _running(lab, looks, deadline), strict=True):
         _add_processes(look, running, before)
     for look in looks:
@@ -149,13 +151,13 @@ def _add_processes(look: _Look, running: list[ProcessInfo], before: snapshot.Sna
 
 
 def _neighbours(namespace: Namespace) -> list[NeighbourInfo]:
-    return namespace._netlink.dump(rtroutes.dump_neighbours(), rtroutes.parse_neighbour)
+    return namespace.programs.network.netlink.dump(rtroutes.dump_neighbours(), rtroutes.parse_neighbour)
 
 
 def _add_rules(look: _Look, before: snapshot.Snapshot | None, *, whole: bool) -> None:
     """Settings and nft rules; tracked connections only where they are shown."""
     moment = None if before is None else before.namespaces.get(look.state.name)
-    names = {**look.namespace._settings, **(moment.settings if moment is not None else {})}
+    names = {**look.namespace.settings.written, **(moment.settings if moment is not None else {})}
     settings = look("settings", lambda each: {name: each.sysctl(name) for name in names}, None)
     ruleset = look("nft ruleset", snapshot.read_ruleset, None)
     tracked = look("tracked connections", _tracked, ()) if whole else ()

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Protocol
 
 from pytest_netns.drawing import Sketch, draw
+from pytest_netns.drawing.state import InterfaceState, NamespaceState
 from pytest_netns.errors import showing
-from pytest_netns.explaining.state import InterfaceState, LabState, NamespaceState, dropping
+from pytest_netns.explaining.state import LabState, dropping
 from pytest_netns.packets.dissect import Packet, digest
 
 LINES = 15  # of a service's output, and the like, in the short form

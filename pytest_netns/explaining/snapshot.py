@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_netns.kernel.netlink import listening, rtaddresses, rtlinks, rtroutes
+from pytest_netns.kernel.netlink import listening
 from pytest_netns.values.notes import Note
 
 if TYPE_CHECKING:
     from pytest_netns.lab.lab import Lab
+    from pytest_netns.lab.links import Tables
     from pytest_netns.lab.namespace import Namespace
     from pytest_netns.running.process import Process
-
-_DUMPS = (rtlinks.dump_links, rtaddresses.dump_addresses, rtroutes.dump_routes)
-
-Tables: TypeAlias = tuple[list[bytes], ...]
 
 
 class Moment(NamedTuple):
@@ -57,7 +54,7 @@ class Snapshot(NamedTuple):
 
 def snapshot(lab: Lab) -> Snapshot:
     """Remember a lab as it is now: about 0.1 ms for each namespace with interfaces, 0.3 ms for one with programs."""
-    notes = notes_by_namespace(lab)
+    notes = lab.notes.by_namespace()
     return Snapshot(clock(), {each.name: _moment(each, notes.get(each.name, ())) for each in lab})
 
 
@@ -71,9 +68,9 @@ def _moment(namespace: Namespace, notes: tuple[Note, ...]) -> Moment:
     return Moment(
         # Where there is only a loopback interface the kernel may be freeing the namespaces of the test before, and lets
         # nobody read meanwhile.
-        read_tables(namespace) if namespace.links.made or namespace.programs.view is not None else None,
+        namespace.links.tables() if namespace.links.made or namespace.programs.view is not None else None,
         notes,
-        dict(namespace._settings),
+        dict(namespace.settings.written),
         processes,
         listening_sockets(namespace) if processes else None,
         read_ruleset(namespace) if namespace.programs.view is not None or namespace.rules.given else "",
@@ -82,22 +79,9 @@ def _moment(namespace: Namespace, notes: tuple[Note, ...]) -> Moment:
 
 def listening_sockets(namespace: Namespace) -> tuple[str, ...]:
     """The sockets that listen, as text."""
-    return tuple(map(str, listening.listening(namespace._kernel, "tcp", "udp")))
+    return tuple(map(str, listening.listening(namespace.programs.network, "tcp", "udp")))
 
 
 def read_ruleset(namespace: Namespace) -> str:
     """The nft ruleset as text; nft is not asked where there never was a rule."""
     return namespace.ruleset() if namespace.rules.any_ever() else ""
-
-
-def read_tables(namespace: Namespace) -> Tables:
-    """The kernel's messages about interfaces, addresses and routes, undecoded; about 0.1 ms."""
-    return tuple(namespace._netlink.dump(dump(), bytes) for dump in _DUMPS)
-
-
-def notes_by_namespace(lab: Lab) -> dict[str, tuple[Note, ...]]:
-    """What components and faults say of each namespace."""
-    found: dict[str, tuple[Note, ...]] = {}
-    for note in lab.notes.collect():
-        found[note.namespace] = (*found.get(note.namespace, ()), note)
-    return found

@@ -1,16 +1,15 @@
-"""What a lab looked like at one moment, as plain values, and how two moments differ."""
+"""How two moments of a network differ, and what else a report tells of a lab, as plain values; pure."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
+from pytest_netns.drawing.state import NamespaceState
 from pytest_netns.parts.gateway.nftext import TABLE
 from pytest_netns.parts.impairment import TABLE as IMPAIRED
 from pytest_netns.parts.namespace import FORWARDING
-from pytest_netns.values import IPInterface
 
 OWN_TABLE = f"inet {TABLE}"
 _DROPS = re.compile(r"\b(drop|reject)\b")
@@ -18,113 +17,26 @@ _COMMENT = re.compile(r"(?<= \{) # .*")
 _COUNTS = re.compile(r" packets \d+ bytes \d+| expires \w+")
 
 
-@dataclass(frozen=True)
-class InterfaceState:
-    """An interface at one moment.
-
-    Attributes:
-        kind: ``"veth"``, ``"bridge"``, ``"loopback"`` ...
-        addresses: with prefix length.
-        bridge: the bridge it is plugged into, in the same namespace; empty for none.
-        has_carrier: whether it can carry packets: it is up, and so is its peer.
-        peer: namespace and name of the other end, where it is known.
-        notes: what components and faults say of it, such as ``"delay 20 ms"``, and what the kernel does to its packets.
-    """
-
-    name: str
-    kind: str
-    mac: str
-    mtu: int
-    is_up: bool
-    has_carrier: bool
-    addresses: tuple[IPInterface, ...] = ()
-    bridge: str = ""
-    peer: tuple[str, str] | None = None
-    received: int = 0
-    sent: int = 0
-    received_bytes: int = 0
-    sent_bytes: int = 0
-    dropped: int = 0
-    index: int = 0
-    notes: tuple[str, ...] = ()
-
-
-class RouteState(NamedTuple):
-    """A route at one moment.
-
-    Attributes:
-        text: as ip-route(8) shows it.
-        is_drawn: whether a drawing has to say it, since the interfaces' addresses do not: it leads to a gateway, or nowhere.
-        is_link_local: whether the kernel has made it by itself, for link-local addresses.
-    """
-
-    text: str
-    is_drawn: bool = False
-    is_link_local: bool = False
-
-
-class NeighbourState(NamedTuple):
-    """An entry of the neighbour table at one moment.
-
-    Attributes:
-        text: as ip-neighbour(8) shows it.
-        is_silent: whether it has been asked for and does not answer.
-    """
-
-    text: str
-    is_silent: bool = False
-
-
-@dataclass(frozen=True)
-class NamespaceState:
-    """A namespace at one moment; what is text is shown as it is.
-
-    Attributes:
-        policy: routing rules that not every namespace has.
-        forwarding: whether it is a router.
-        notes: what components and faults say of it: masquerades, port forwards, what is cut.
-        settings: the sysctls that have been written, with their values.
-        begun: what has begun since set-up: processes, neighbours that do not answer.
-        unknown: the kinds of facts that were not asked for.
-        problems: what could not be found out, and why.
-    """
-
-    name: str
-    interfaces: tuple[InterfaceState, ...] = ()
-    routes: tuple[RouteState, ...] = ()
-    policy: tuple[str, ...] = ()
-    neighbours: tuple[NeighbourState, ...] = ()
-    listening: tuple[str, ...] = ()
-    processes: tuple[str, ...] = ()
-    ruleset: str = ""
-    tracked: tuple[str, ...] = ()
-    forwarding: bool = False
-    notes: tuple[str, ...] = ()
-    settings: tuple[str, ...] = ()
-    begun: tuple[str, ...] = ()
-    unknown: frozenset[str] = frozenset()
-    problems: tuple[str, ...] = ()
-
-    def facts(self) -> dict[str, list[str]]:
-        """What set-up decides and a test may change, by kind."""
-        interfaces = []
-        for interface in self.interfaces:
-            plugged = f" in bridge {interface.bridge}" if interface.bridge else ""
-            interfaces.append(f"interface {interface.name}{plugged}, MTU {interface.mtu}")
-            interfaces.append(f"{interface.name} is {'up' if interface.is_up else 'down'}")
-            # The kernel adds link-local ones by itself, a moment after an interface has come up.
-            own = [address for address in interface.addresses if not address.is_link_local]
-            interfaces += [f"{interface.name} has {address}" for address in own]
-            interfaces += [f"{interface.name} {note}" for note in interface.notes]
-        facts = {
-            "interfaces": interfaces,
-            "routes": [f"route {route.text}" for route in self.routes if not route.is_link_local],
-            "notes": [FORWARDING] * self.forwarding + list(self.notes),
-            "settings": list(self.settings),
-            "rules": [f"nft {rule}" for rule in rules(self.ruleset)],
-            "listening": [f"listening {each}" for each in self.listening],
-        }
-        return {kind: found for kind, found in facts.items() if kind not in self.unknown}
+def facts(state: NamespaceState) -> dict[str, list[str]]:
+    """What set-up decides and a test may change, by kind."""
+    interfaces = []
+    for interface in state.interfaces:
+        plugged = f" in bridge {interface.bridge}" if interface.bridge else ""
+        interfaces.append(f"interface {interface.name}{plugged}, MTU {interface.mtu}")
+        interfaces.append(f"{interface.name} is {'up' if interface.is_up else 'down'}")
+        # The kernel adds link-local ones by itself, a moment after an interface has come up.
+        own = [address for address in interface.addresses if not address.is_link_local]
+        interfaces += [f"{interface.name} has {address}" for address in own]
+        interfaces += [f"{interface.name} {note}" for note in interface.notes]
+    facts = {
+        "interfaces": interfaces,
+        "routes": [f"route {route.text}" for route in state.routes if not route.is_link_local],
+        "notes": [FORWARDING] * state.forwarding + list(state.notes),
+        "settings": list(state.settings),
+        "rules": [f"nft {rule}" for rule in rules(state.ruleset)],
+        "listening": [f"listening {each}" for each in state.listening],
+    }
+    return {kind: found for kind, found in facts.items() if kind not in state.unknown}
 
 
 def dropping(ruleset: str) -> list[str]:
@@ -155,7 +67,7 @@ def changes(before: Mapping[str, NamespaceState], after: Mapping[str, NamespaceS
         if name not in before:  # all it holds is new: that is what the drawing shows
             lines.append(f"+ {name}: the namespace")
             continue
-        new, old = now.facts(), before[name].facts()
+        new, old = facts(now), facts(before[name])
         kinds = [kind for kind in new if kind in old]
         lines += [f"- {name}: {fact}" for kind in kinds for fact in old[kind] if fact not in new[kind]]
         lines += [f"+ {name}: {fact}" for kind in kinds for fact in new[kind] if fact not in old[kind]]

@@ -192,7 +192,7 @@ class Lab:
         bridge = connecting.add_bridge(place.links, name, addresses, mtu)
         # The bridge module may hand what crosses a bridge to nft; NAT would then happen in the wrong place.
         with contextlib.suppress(NetnsError):  # the module is not loaded
-            place._write_sysctls(_NO_BRIDGE_FILTERS)
+            place.settings.write(_NO_BRIDGE_FILTERS)
         made = handle(bridge, "bridge")
         assert isinstance(made, Bridge)
         return made
@@ -419,10 +419,10 @@ class Lab:
             format: ``"text"``, ``"mermaid"`` or ``"svg"``.
         """
         from pytest_netns.drawing import Sketch, draw
-        from pytest_netns.explaining import networks
+        from pytest_netns.lab import states
 
         self._check_open()
-        return draw(Sketch.from_states(networks.networks(self)), format)
+        return draw(Sketch.from_states(states.networks(self)), format)
 
     def __getitem__(self, name: str) -> Namespace:
         try:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
 import socket as sockets
 import subprocess
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from pytest_netns import values
-from pytest_netns.errors import InvalidTopologyError, KernelError, fails_as
+from pytest_netns.errors import InvalidTopologyError, fails_as
 from pytest_netns.kernel.netlink import rtroutes
 from pytest_netns.kernel.netlink.socket import NetlinkSocket
 from pytest_netns.kernel.programs.view import View
-from pytest_netns.kernel.spaces import interface_settings, sysctls
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
-from pytest_netns.kernel.system import diagnosis, interrupts
+from pytest_netns.kernel.system import interrupts
 from pytest_netns.lab import files, hosts, routing
 from pytest_netns.lab.files import Files
 from pytest_netns.lab.gateways import Gateway, Masquerade, PortForward
@@ -25,6 +22,7 @@ from pytest_netns.lab.interface import Interface, handle
 from pytest_netns.lab.links import LabLinks, Link
 from pytest_netns.lab.routing import Neighbour, Route
 from pytest_netns.lab.rules import Rules
+from pytest_netns.lab.settings import Settings
 from pytest_netns.parts.gateway.forward import PortForwardSpec
 from pytest_netns.parts.gateway.masquerade import MasqueradeSpec
 from pytest_netns.parts.gateway.nftext import Translation
@@ -57,6 +55,7 @@ class Namespace:
         links: its interfaces, as the plugin itself knows them.
         rules: its rules for packets that pass, as they are in the kernel.
         gateway: makes them.
+        settings: its sysctls.
     """
 
     def __init__(self, lab: Lab, kernel: NetworkNamespace, programs: LabPrograms, links: LabLinks) -> None:
@@ -68,7 +67,7 @@ class Namespace:
         self.rules = Rules(self.links, self._become_router)
         self.gateway = Gateway(self.rules, self.links, lab.names)
         self._is_router = self._leads_from_loopback = False
-        self._settings: dict[str, str] = {}
+        self.settings = Settings(kernel.name, lambda: self.programs.network)
 
     @property
     def lab(self) -> Lab:
@@ -151,14 +150,7 @@ class Namespace:
 
         Where /proc/sys is read-only only IPv4 can be forwarded; the end of the run then says what is missing.
         """
-        try:
-            self._write_sysctls({"net.ipv4.ip_forward": 1, "net.ipv6.conf.all.forwarding": 1})
-        except KernelError as error:
-            if error.errno != errno.EROFS or self._kernel.interface_settings.read(interface_settings.FORWARDING) != "1":
-                raise
-            cause, remedy = diagnosis.explain("sysctl", errno.EROFS)
-            interface_settings.note_refused(f"forwarding of IPv6: {cause}; remedy: {remedy}")
-        self._settings["net.ipv4.ip_forward"] = "1"
+        self.settings.enable_forwarding()
 
     def sysctl(self, name: str, value: str | int | None = None) -> str:
         """Read a kernel setting of this namespace, or write it.
@@ -170,30 +162,7 @@ class Namespace:
         Returns:
             The setting's value, after the change if there is one.
         """
-        if value is not None:
-            self._write_sysctls({name: value})
-        with self._kernel.entered(), self._sysctl_errors(f"read sysctl {name}"):
-            key = _sysctl_key(name)
-            found = self._kernel.interface_settings.read(key) or sysctls.read(key)
-        if value is not None:
-            self._settings[name] = found
-        return found
-
-    def _write_sysctls(self, settings: Mapping[str, str | int]) -> None:
-        with self._kernel.entered():
-            for name, value in settings.items():
-                with self._sysctl_errors(f"set sysctl {name} to {value}"):
-                    self._kernel.write_sysctl(_sysctl_key(name), str(value))
-
-    @contextlib.contextmanager
-    def _sysctl_errors(self, action: str) -> Iterator[None]:
-        try:
-            yield
-        except FileNotFoundError:
-            raise InvalidTopologyError(f"cannot {action}: a network namespace has no setting of that name") from None
-        except OSError as error:
-            _, remedy = diagnosis.explain("sysctl", error.errno or 0)
-            raise KernelError(action, error.errno or 0, namespace=self.name, remedy=remedy) from error
+        return self.settings.read(name) if value is None else self.settings.set(name, value)
 
     # -- files -----------------------------------------------------------------------------------------
 
@@ -316,7 +285,7 @@ class Namespace:
             self._lab.notes.add(self.rules)
             self._is_router = True
         if not self._leads_from_loopback and any(each.from_loopback for each in translations):
-            self._write_sysctls({"net.ipv4.conf.all.route_localnet": 1})
+            self.settings.write({"net.ipv4.conf.all.route_localnet": 1})
             self._leads_from_loopback = True
 
     def _name_of(self, interface: Interface | str | None) -> str | None:
@@ -522,9 +491,3 @@ class Namespace:
 
     def __repr__(self) -> str:
         return f"<Namespace {self.name}>"
-
-
-def _sysctl_key(name: str) -> str:
-    """A setting's path below /proc/sys/net."""
-    path = values.parse_sysctl_name(name).removeprefix("net").lstrip("./")
-    return path if "/" in path else path.replace(".", "/")

@@ -21,6 +21,13 @@ class Notes:
         """Show it no more; idempotent."""
         self._sources = [each for each in self._sources if each is not source]
 
+    def by_namespace(self) -> dict[str, tuple[Note, ...]]:
+        """The same by the name of the namespace; ``""`` for the network as a whole."""
+        found: dict[str, tuple[Note, ...]] = {}
+        for note in self.collect():
+            found[note.namespace] = (*found.get(note.namespace, ()), note)
+        return found
+
     def collect(self) -> list[Note]:
         """The words of all, in the order in which they registered; what one cannot say becomes words too."""
         found: list[Note] = []

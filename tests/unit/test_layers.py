@@ -19,7 +19,7 @@ ROOMS: dict[str, set[str]] = {
     "values": set(),
     "parts": {"values"},
     "topology": {"parts", "values", "drawing"},
-    "drawing": {"topology", "parts", "values", "explaining/state"},
+    "drawing": {"topology", "parts", "values"},
     "kernel": set(),
     "kernel/system": set(),
     "kernel/netlink": {"kernel/system", "values"},
@@ -31,7 +31,7 @@ ROOMS: dict[str, set[str]] = {
     "running": {"kernel", "values", "packets"},
     "faults": {"running", "parts", "values", "packets", "kernel", "machine"},
     "lab": {"faults", "drawing", "running", "topology", "parts", "values", "packets", "kernel", "machine"},
-    "explaining/state": {"parts", "values"},
+    "explaining/state": {"drawing", "parts", "values"},
     "explaining": {"lab", "faults", "running", "topology", "parts", "values", "packets", "drawing", "machine", "kernel"},
     "commands": {"explaining", "lab", "faults", "running", "topology", "drawing", "parts", "values", "machine", "kernel", "__init__"},
     "plugin": {"explaining", "lab", "faults", "running", "topology", "parts", "values", "packets", "machine", "kernel"},
@@ -42,7 +42,6 @@ ROOMS: dict[str, set[str]] = {
 UPWARD: set[tuple[str, str]] = {
     ("kernel/netlink/listening", "kernel/programs"),
     ("kernel/netlink/listening", "kernel/spaces"),
-    ("lab/lab", "explaining"),
 }
 
 # Uses of names with a leading underscore on anything but self, cls or the module's own classes: only ever fewer.

@@ -5,15 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import ip_interface
 
-from pytest_netns.explaining.state import (
-    InterfaceState,
-    NamespaceState,
-    NeighbourState,
-    RouteState,
-    changes,
-    dropping,
-    rules,
-)
+from pytest_netns.drawing.state import InterfaceState, NamespaceState, NeighbourState, RouteState
+from pytest_netns.explaining.state import changes, dropping, rules
 
 ETH = InterfaceState("eth0", "veth", "02:00:00:00:00:01", 1500, True, True, (ip_interface("10.0.0.1/24"),))
 CONNECTED = RouteState("10.0.0.0/24 dev eth0")

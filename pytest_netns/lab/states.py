@@ -7,8 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pytest_netns.explaining.snapshot import Tables, notes_by_namespace, read_tables
-from pytest_netns.explaining.state import InterfaceState, NamespaceState, RouteState
+from pytest_netns.drawing.state import InterfaceState, NamespaceState, RouteState
 from pytest_netns.kernel.netlink import rtaddresses, rtdetails, rtlinks, rtroutes
 from pytest_netns.kernel.netlink.rtlinks import LinkInfo
 from pytest_netns.values import IPInterface
@@ -16,7 +15,7 @@ from pytest_netns.values.notes import Note
 
 if TYPE_CHECKING:
     from pytest_netns.lab.lab import Lab
-    from pytest_netns.lab.links import Links
+    from pytest_netns.lab.links import Links, Tables
     from pytest_netns.lab.namespace import Namespace
 
 
@@ -78,13 +77,13 @@ def texts(notes: Iterable[Note], interface: str) -> tuple[str, ...]:
 
 def network(namespace: Namespace, notes: Iterable[Note]) -> NamespaceState:
     """What a drawing needs: interfaces, addresses and notes of one namespace."""
-    state = decode(namespace.name, read_tables(namespace), notes, partial(_peer, namespace.links))
+    state = decode(namespace.name, namespace.links.tables(), notes, partial(_peer, namespace.links))
     return replace(state, forwarding=namespace.sysctl("net.ipv4.ip_forward") == "1")
 
 
 def networks(lab: Lab) -> tuple[NamespaceState, ...]:
     """What a drawing needs of all namespaces."""
-    notes = notes_by_namespace(lab)
+    notes = lab.notes.by_namespace()
     return tuple(network(each, notes.get(each.name, ())) for each in lab)
 
 

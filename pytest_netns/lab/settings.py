@@ -1,0 +1,85 @@
+"""Settings: the sysctls of one namespace, and which of them have been written. It knows no handle."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Callable, Iterator, Mapping
+
+from pytest_netns import values
+from pytest_netns.errors import InvalidTopologyError, KernelError
+from pytest_netns.kernel.spaces import interface_settings, sysctls
+from pytest_netns.kernel.spaces.netns import NetworkNamespace
+from pytest_netns.kernel.system import diagnosis
+
+FORWARDING = "net.ipv4.ip_forward"
+
+
+class Settings:
+    """The kernel settings of a namespace.
+
+    Args:
+        name: the namespace's, for errors.
+        network: gives the namespace, as long as it is open.
+    """
+
+    __slots__ = ("_name", "_network", "_written")
+
+    def __init__(self, name: str, network: Callable[[], NetworkNamespace]) -> None:
+        self._name = name
+        self._network = network
+        self._written: dict[str, str] = {}
+
+    @property
+    def written(self) -> Mapping[str, str]:
+        """What was asked for here, by name, with the values the kernel had afterwards."""
+        return self._written
+
+    def read(self, name: str) -> str:
+        """A setting's value."""
+        network = self._network()
+        with network.entered(), self._errors(f"read sysctl {name}"):
+            key = _key(name)
+            return network.interface_settings.read(key) or sysctls.read(key)
+
+    def set(self, name: str, value: str | int) -> str:
+        """Write a setting that somebody has asked for; returns its value afterwards."""
+        self.write({name: value})
+        found = self._written[name] = self.read(name)
+        return found
+
+    def write(self, settings: Mapping[str, str | int]) -> None:
+        """Write settings that are part of something else, which is told instead of them."""
+        network = self._network()
+        with network.entered():
+            for name, value in settings.items():
+                with self._errors(f"set sysctl {name} to {value}"):
+                    network.write_sysctl(_key(name), str(value))
+
+    def enable_forwarding(self) -> None:
+        """Forward packets, IPv4 and IPv6; where /proc/sys is read-only only IPv4, and what is missing is noted."""
+        try:
+            self.write({FORWARDING: 1, "net.ipv6.conf.all.forwarding": 1})
+        except KernelError as error:
+            network = self._network()
+            if error.errno != errno.EROFS or network.interface_settings.read(interface_settings.FORWARDING) != "1":
+                raise
+            cause, remedy = diagnosis.explain("sysctl", errno.EROFS)
+            interface_settings.note_refused(f"forwarding of IPv6: {cause}; remedy: {remedy}")
+        self._written[FORWARDING] = "1"
+
+    @contextlib.contextmanager
+    def _errors(self, action: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise InvalidTopologyError(f"cannot {action}: a network namespace has no setting of that name") from None
+        except OSError as error:
+            _, remedy = diagnosis.explain("sysctl", error.errno or 0)
+            raise KernelError(action, error.errno or 0, namespace=self._name, remedy=remedy) from error
+
+
+def _key(name: str) -> str:
+    """A setting's path below /proc/sys/net."""
+    path = values.parse_sysctl_name(name).removeprefix("net").lstrip("./")
+    return path if "/" in path else path.replace(".", "/")
