@@ -6,13 +6,13 @@ import contextlib
 import inspect
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable, Coroutine, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from pytest_netns.errors import CallTimeout, NetnsError
+from pytest_netns.kernel.system.waiting import Patience
 from pytest_netns.running import multiprocess
 
 if TYPE_CHECKING:
@@ -181,13 +181,13 @@ async def call_async(
     return running.outcome()
 
 
-def end_all(running: list[Call], deadline: float, errors: list[Exception]) -> None:
+def end_all(running: list[Call], patience: Patience, errors: list[Exception]) -> None:
     """Cancel coroutines, and report the calls that have not ended when their lab is closed; a thread cannot be killed."""
     stacks = [(unfinished, unfinished.stack()) for unfinished in running if not unfinished.has_ended(0)]
     for unfinished, _ in stacks:
         unfinished.cancel()
     for unfinished, stack in stacks:
-        if not unfinished.has_ended(deadline - time.monotonic()):
+        if not unfinished.has_ended(patience.remaining()):
             errors.append(
                 NetnsError(
                     f"cannot end call of {unfinished.show()} in namespace {unfinished.programs.name!r}: "

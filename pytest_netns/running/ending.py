@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from pytest_netns.errors import NetnsError, fails_as
 from pytest_netns.kernel.programs import inits, supervision, sweeping
+from pytest_netns.kernel.system.waiting import Patience
 from pytest_netns.running import calls, multiprocess, process
 
 if TYPE_CHECKING:
@@ -24,27 +24,28 @@ def end_processes(lab: LabPrograms, errors: list[Exception]) -> None:
     running = [item for item in processes if item.poll() is None]
     for item in running:
         item.lab_closes()
-    deadline = time.monotonic() + STOP_GRACE
+    patience = Patience(STOP_GRACE)
     multiprocess.end(lab.entered)
     asked = sweeping.ask_to_end(lab.entered)
     busy = [view for view in views if running or view.has_processes()]
     for view in busy:
         view.ask_to_end()
     for item in running:
-        item.wait_until(deadline)
+        item.has_ended(patience.remaining())
     for view in busy:
         view.ask_to_end()  # an init that has nobody left ends by itself; ours had to be reaped first
-        inits.wait_ended(view.init.pidfd, deadline - time.monotonic())
+        inits.wait_ended(view.init.pidfd, patience.remaining())
     for view in views:
         view.close()
-    sweeping.end_processes(lab.entered, asked, deadline)
+    if not sweeping.end_processes(lab.entered, asked, patience):
+        errors.append(NetnsError("cannot end the processes that were started inside: they go on starting others"))
     process.end_all(processes, errors)
     for view in views:
         try:
             view.wait_ended(wait=view in busy)
         except NetnsError as error:
             errors.append(error)
-    calls.end_all([item for programs in lab.members for item in programs.calls], deadline, errors)
+    calls.end_all([item for programs in lab.members for item in programs.calls], patience, errors)
 
 
 def kill_processes(lab: LabPrograms) -> None:

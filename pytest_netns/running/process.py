@@ -7,7 +7,6 @@ import os
 import shlex
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -20,6 +19,7 @@ from pytest_netns.errors import (
     fails_as,
     show_argv,
 )
+from pytest_netns.kernel.programs import inits
 from pytest_netns.kernel.system import privileges
 
 if TYPE_CHECKING:
@@ -54,16 +54,20 @@ class Process(subprocess.Popen[Any]):
         """Ask it to end (SIGTERM), kill it if it has not within ``timeout`` seconds; returns its exit status."""
         if self.poll() is None:
             self.terminate()
-            try:
-                self.wait(timeout)
-            except subprocess.TimeoutExpired:
+            if not self.has_ended(timeout):
                 self.kill()
         return self.wait()
 
-    def wait_until(self, deadline: float) -> None:
-        """Wait for its end, up to a time on the monotonic clock."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.wait(max(deadline - time.monotonic(), 0))
+    def has_ended(self, timeout: float) -> bool:
+        """Whether it ends within so many seconds, whatever a test does to Python's clocks."""
+        if self.poll() is None:
+            with contextlib.suppress(ProcessLookupError):  # another thread has reaped it
+                pidfd = os.pidfd_open(self.pid)
+                try:
+                    inits.wait_ended(pidfd, timeout)
+                finally:
+                    os.close(pidfd)
+        return self.poll() is not None
 
     def lab_closes(self) -> None:
         """Called before it is asked to end since its lab is closed."""
@@ -236,8 +240,6 @@ def _current_directory() -> str:
 def end_all(processes: Sequence[Process], errors: list[Exception]) -> None:
     """Reap processes that have been killed."""
     for process in processes:
-        try:
-            process.wait(STOP_GRACE)
-        except subprocess.TimeoutExpired:
+        if not process.has_ended(STOP_GRACE):
             errors.append(NetnsError(f"cannot end {process!r}: it has not ended after SIGKILL"))
         process.close_streams()

@@ -35,7 +35,7 @@ class LabPrograms:
         members: the programs of each namespace.
         gate: shut when the lab is closed.
         records: what the failure report tells of them.
-        entered: the namespaces that Python code has got into, by inode, each with the PID given out last at that time.
+        entered: the namespaces that Python code has got into, by inode, each with the time.
     """
 
     def __init__(self, lock: threading.RLock, begin_fault: BeginFault) -> None:
@@ -44,7 +44,7 @@ class LabPrograms:
         self.members: list[Programs] = []
         self.records = Records()
         self.gate = Gate()
-        self.entered: dict[int, int] = {}
+        self.entered: dict[int, sweeping.Beginning] = {}
 
     def add(self, network: NetworkNamespace, *, owner: object, write_files: Callable[[View], None]) -> Programs:
         """Have programs run in one more namespace; the arguments are those of `Programs`."""
@@ -134,7 +134,7 @@ class Programs:
         if self.inode in self.lab.entered:
             return
         with self.in_use():
-            self.lab.entered[self.inode] = sweeping.last_pid()
+            self.lab.entered[self.inode] = sweeping.beginning()
             supervision.supervisor()  # whose watchdog ends what is started inside, should this process die
             resolving.register(self)
 

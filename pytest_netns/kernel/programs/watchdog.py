@@ -10,17 +10,19 @@ hold a descriptor of one.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import select
 import signal
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 REPLACED = b"replaced"  # what pytest says to a watchdog that is to go without ending anything
 CONTROLLER_GRACE = 0.5  # seconds a worker gets for its finalizers when the xdist controller has died
 SWEEP_ROUNDS = 100
 SWEEP_INTERVAL = 10  # milliseconds
+CHASE_ROUNDS = 1000
 
 # A netlink header, a struct rtgenmsg and one attribute, rtnetlink(7): what number has the namespace behind a descriptor?
 _QUESTION = struct.Struct("=IHHII Bxxx HHi")
@@ -128,9 +130,43 @@ def sweep(registry: Registry, program: str, keep: int) -> list[int]:
     return [pid for pid in others(keep) if any(signal_if(pid, each, signal.SIGKILL) for each in (is_inside, is_copy))]
 
 
-def others(keep: int) -> list[int]:
+def others(keep: int) -> Iterator[int]:
     """The PIDs of all processes but this one and another."""
-    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit() and int(entry) not in (os.getpid(), keep)]
+    return (pid for pid in chase() if pid not in (os.getpid(), keep))
+
+
+def chase(pids: Iterable[int] | None = None, last: int = 0) -> Iterator[int]:
+    """PIDs, all by default, and those that have been given out while the caller looked at them, until there are no more.
+
+    So a process that goes on forking and ending is not missed: where it has gone is looked at next.
+
+    Args:
+        pids: where to begin.
+        last: the PID that had been given out last then.
+    """
+    if pids is None:
+        last, pids = last_pid(), all_pids()
+    for _ in range(CHASE_ROUNDS):
+        yield from pids
+        before, last = last, last_pid()
+        if last == before:
+            return
+        pids = range(before + 1, last + 1) if before < last else all_pids()
+
+
+def all_pids() -> list[int]:
+    """The PIDs of all processes."""
+    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+
+
+def last_pid() -> int:
+    """The PID given out last, proc_loadavg(5)."""
+    return int(os.pread(_loadavg(), 200, 0).split()[4])
+
+
+@functools.cache
+def _loadavg() -> int:
+    return os.open("/proc/loadavg", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def signal_if_inside(pid: int, inodes: set[int], number: int) -> bool:

@@ -1,0 +1,115 @@
+"""What Python code has started inside a block is not under the namespace's init; it ends with the lab all the same."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from pytest_netns import Lab
+
+GONE_AFTER = 10  # seconds a process that was killed gets to disappear
+
+# Forks and ends, again and again, deaf to SIGTERM, until a file is gone; each writes its PID there first.
+CHAIN = """
+import os, signal, sys, time
+trace, pause = sys.argv[1], float(sys.argv[2])
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+os.setsid()
+end = time.monotonic() + 30
+while time.monotonic() < end:
+    if os.fork():
+        os._exit(0)
+    descriptor = os.open(trace, os.O_WRONLY | os.O_TRUNC)
+    os.write(descriptor, str(os.getpid()).encode())
+    os.close(descriptor)
+    time.sleep(pause)
+"""
+
+
+def python(script: str, *arguments: object) -> list[str]:
+    """argv of a Python script."""
+    return [sys.executable, "-I", "-S", "-c", textwrap.dedent(script), *map(str, arguments)]
+
+
+def is_alive(command: str) -> bool:
+    """Whether a process with this command line is alive on the machine."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        except OSError:
+            continue
+        if line == command:
+            return True
+    return False
+
+
+def test_a_program_that_starts_another_when_it_is_asked_to_end(tmp_path: Path) -> None:
+    """What comes up in answer to SIGTERM, and what its starter leaves behind, is ended too."""
+    up = tmp_path / "up"
+    with Lab() as lab:
+        with lab.add_namespace("red"):
+            script = f"trap 'sleep 1004 & exit' TERM; touch {up}; while :; do sleep 0.02; done"
+            program = subprocess.Popen(["sh", "-c", script])
+        lab.wait_until(up.exists)
+    assert program.wait(GONE_AFTER) == 0
+    assert not is_alive("sleep 1004")
+
+
+@pytest.mark.parametrize("pause", [0, 0.001, 0.01])
+def test_a_chain_of_processes(tmp_path: Path, pause: float) -> None:
+    """A process that forks and ends before anybody can look at it is caught up with."""
+    trace = tmp_path / "trace"
+    trace.touch()
+    with Lab() as lab:
+        with lab.add_namespace("red"):
+            subprocess.run(python(CHAIN, trace, pause), check=True)
+        lab.wait_until(trace.read_text)
+    last = trace.read_text()
+    for _ in range(20):
+        subprocess.run(["true"], check=True)  # as long as a few of its generations
+    assert trace.read_text() == last
+
+
+def test_a_child_that_has_left_for_a_network_of_its_own(tmp_path: Path) -> None:
+    """Where a program that is inside starts one in another network namespace, that ends with its parent."""
+    up = tmp_path / "up"
+    with Lab() as lab:
+        with lab.add_namespace("red"):
+            script = f"unshare --net sh -c 'touch {up}; exec sleep 1005' & wait"
+            program = subprocess.Popen(["sh", "-c", script])
+        lab.wait_until(up.exists)
+        lab.wait_until(lambda: is_alive("sleep 1005"))
+    program.wait(GONE_AFTER)
+    assert not is_alive("sleep 1005")
+
+
+WRAP = """
+import subprocess
+from pytest_netns import Lab
+
+def next_pid(number):
+    with open("/proc/sys/kernel/ns_last_pid", "w") as file:
+        file.write(str(number))
+
+next_pid(20000)
+with Lab() as lab:
+    with lab.add_namespace("red"):
+        next_pid(25000)
+        program = subprocess.Popen(["sleep", "1000"])
+    next_pid(20500)  # as after many more programs
+    subprocess.run(["true"])
+print("ended with", program.wait(10))
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may say which PID comes next")
+def test_pids_that_have_started_anew() -> None:
+    """In a lab that is open for long the PIDs come round to where they were: what has any PID is found."""
+    inside = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", sys.executable, "-c", WRAP]
+    done = subprocess.run(inside, capture_output=True, text=True, check=True)
+    assert done.stdout == "ended with -15\n"
