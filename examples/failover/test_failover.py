@@ -1,0 +1,65 @@
+"""keepalived on two gateways: when the master is cut off, the address moves, and gratuitous ARP tells the client."""
+
+import pytest
+
+CONFIG = """
+vrrp_instance gateway {{
+  state BACKUP
+  interface eth0
+  version 3
+  virtual_router_id 51
+  priority {priority}
+  advert_int 0.1
+  garp_master_refresh 1
+  virtual_ipaddress {{ 192.168.15.100/24 }}
+}}
+"""
+ADDRESS = "192.168.15.100"
+
+
+@pytest.fixture
+def gateways(netns, tmp_path):
+    """Two gateways that share an address, and a client, on one switch."""
+    switch = netns.add_bridge("switch")
+    for number, name in enumerate(("first", "second", "client"), 1):
+        switch.attach(netns.add_namespace(name), f"192.168.15.{number}/24", name="eth0")
+    for name, priority in (("first", 200), ("second", 100)):
+        home = tmp_path / name
+        home.mkdir()
+        (home / "keepalived.conf").write_text(CONFIG.format(priority=priority))
+        files = ["--use-file", home / "keepalived.conf", "--pid", home / "pid", "--vrrp_pid", home / "vrrp"]
+        netns[name].start(["keepalived", "--vrrp", "--dont-fork", "--log-console", *files])
+    netns.wait_until(lambda: holds(netns, "first"))
+    return netns
+
+
+def holds(lab, name):
+    """Whether a gateway has the shared address."""
+    return any(str(address.ip) == ADDRESS for address in lab[name].interfaces["eth0"].addresses)
+
+
+def announcement(lab, name):
+    """What is true of a packet by which the client learns that a gateway has the address."""
+    mac = lab[name].interfaces["eth0"].mac
+
+    def is_it(packet):
+        here = packet.namespace == "client" and not packet.sent
+        return here and packet.protocol == "arp" and packet.source == ADDRESS and packet.data[6:12].hex(":") == mac
+
+    return is_it
+
+
+def test_the_address_moves_and_comes_back(gateways):
+    client = gateways["client"]
+    client.run(["ping", "-c1", "-W1", ADDRESS])
+
+    with gateways.capture() as packets, gateways["first"].isolate():
+        packets.wait(announcement(gateways, "second"), timeout=20)
+        assert holds(gateways, "second")
+        client.run(["ping", "-c1", "-W1", ADDRESS])
+
+    with gateways.capture() as packets:
+        gateways.wait_until(lambda: not holds(gateways, "second"), timeout=20)  # the first one has the higher priority
+        # It never knew that it was cut off: only what it announces every second puts the client right.
+        packets.wait(announcement(gateways, "first"), timeout=20)
+    client.run(["ping", "-c1", "-W1", ADDRESS])
