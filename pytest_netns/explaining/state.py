@@ -7,11 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pytest_netns.drawing.state import NamespaceState
-from pytest_netns.parts.gateway.nftext import TABLE
-from pytest_netns.parts.impairment import TABLE as IMPAIRED
 from pytest_netns.parts.namespace import FORWARDING
 
-OWN_TABLE = f"inet {TABLE}"
+_OWN_TABLE = re.compile(r"\w+ netns([_-].*)?")  # told as notes
 _DROPS = re.compile(r"\b(drop|reject)\b")
 _COMMENT = re.compile(r"(?<= \{) # .*")
 _COUNTS = re.compile(r" packets \d+ bytes \d+| expires \w+")
@@ -53,11 +51,11 @@ def rules(ruleset: str) -> list[str]:
             place.pop()
         elif (line := _COMMENT.sub("", line)).endswith(" {"):
             place.append(line.removesuffix(" {").removeprefix("table ").removeprefix("chain "))
-            if place[0] != OWN_TABLE:
+            if not _OWN_TABLE.fullmatch(place[0]):
                 found.append(" ".join(place))
-        elif line and place and place[0] != OWN_TABLE:
+        elif line and place and not _OWN_TABLE.fullmatch(place[0]):
             found.append(f"{' '.join(place)}: {_COUNTS.sub('', line)}")
-    return [rule for rule in found if not rule.startswith(f"netdev {IMPAIRED}")]
+    return found
 
 
 def changes(before: Mapping[str, NamespaceState], after: Mapping[str, NamespaceState]) -> list[str]:
