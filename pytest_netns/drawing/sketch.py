@@ -146,7 +146,8 @@ class Sketch:
                 if each.peer is not None and each.peer not in connections:
                     connections[here] = each.peer
             routes = (route.text for route in state.routes if route.is_drawn)
-            notes = (*[FORWARDING] * state.forwarding, *routes, *state.notes)
+            rules = (f"rule {rule}" for rule in state.policy)
+            notes = (*[FORWARDING] * state.forwarding, *routes, *rules, *state.notes)
             namespaces.append(SketchNamespace(state.name, tuple(interfaces), notes))
         there = {(each.name, held.name) for each in namespaces for held in each.interfaces}
         joined = ((a, b) for a, b in connections.items() if b in there)

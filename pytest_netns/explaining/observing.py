@@ -12,13 +12,13 @@ from pytest_netns.drawing.state import NamespaceState, NeighbourState
 from pytest_netns.errors import UnavailableError, show_argv, show_status
 from pytest_netns.explaining import changes, snapshot
 from pytest_netns.explaining.state import LabState, ServiceState
-from pytest_netns.kernel.netlink import rtdetails, rtroutes
+from pytest_netns.kernel.netlink import rtneighbours
 from pytest_netns.kernel.system import procfs
 from pytest_netns.lab import states
 from pytest_netns.lab.routing import Neighbour
 
 if TYPE_CHECKING:
-    from pytest_netns.kernel.netlink.rtroutes import NeighbourInfo
+    from pytest_netns.kernel.netlink.rtneighbours import NeighbourInfo
     from pytest_netns.kernel.system.procfs import ProcessInfo
     from pytest_netns.lab.lab import Lab
     from pytest_netns.lab.namespace import Namespace
@@ -136,7 +136,7 @@ def _add_processes(look: _Look, running: list[ProcessInfo], before: snapshot.Sna
         silent = [
             each
             for each, entry in zip(neighbours, entries, strict=True)
-            if entry.is_silent and entry.age + rtroutes.AGE_ERROR < age
+            if entry.is_silent and entry.age + rtneighbours.AGE_ERROR < age
         ]
         begun += [f"neighbour {each.address} dev {each.interface} does not answer" for each in silent]
     look.note(
@@ -151,7 +151,8 @@ def _add_processes(look: _Look, running: list[ProcessInfo], before: snapshot.Sna
 
 
 def _neighbours(namespace: Namespace) -> list[NeighbourInfo]:
-    return namespace.programs.network.netlink.dump(rtroutes.dump_neighbours(), rtroutes.parse_neighbour)
+    netlink = namespace.programs.network.netlink
+    return netlink.dump(rtneighbours.dump_neighbours(), rtneighbours.parse_neighbour)
 
 
 def _add_rules(look: _Look, before: snapshot.Snapshot | None, *, whole: bool) -> None:
@@ -161,10 +162,8 @@ def _add_rules(look: _Look, before: snapshot.Snapshot | None, *, whole: bool) ->
     settings = look("settings", lambda each: {name: each.sysctl(name) for name in names}, None)
     ruleset = look("nft ruleset", snapshot.read_ruleset, None)
     tracked = look("tracked connections", _tracked, ()) if whole else ()
-    policy = look("routing rules", _policy, ())
     missing = {kind for kind, found in (("settings", settings), ("rules", ruleset)) if found is None}
     look.note(
-        policy=tuple(policy),
         settings=changes.show_settings(settings or {}),
         ruleset=ruleset or "",
         tracked=tracked,
@@ -172,12 +171,8 @@ def _add_rules(look: _Look, before: snapshot.Snapshot | None, *, whole: bool) ->
     )
 
 
-def _policy(namespace: Namespace) -> list[str]:
-    return namespace.programs.network.netlink.dump(rtdetails.dump_rules(), rtdetails.parse_rule)
-
-
 def _tracked(namespace: Namespace) -> tuple[str, ...]:
-    connections = namespace.rules.tracked_connections()
+    connections = namespace.packet_rules.tracked_connections()
     more = len(connections) - _SHOWN_CONNECTIONS
     return (*map(str, connections[:_SHOWN_CONNECTIONS]), *([f"and {more} more"] if more > 0 else []))
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, TypeVar
 
-from pytest_netns.lab import routing
+from pytest_netns.kernel.netlink.rtroutes import RouteInfo, add_route
 from pytest_netns.lab.connecting import End
 from pytest_netns.lab.interface import join
+from pytest_netns.lab.routes import Rest, additions
 from pytest_netns.parts.gateway.forward import PortForwardSpec
 from pytest_netns.parts.gateway.masquerade import MasqueradeSpec
 from pytest_netns.parts.links.ends import InterfaceSpec
@@ -76,6 +77,7 @@ def _connect(lab: Lab, plan: Topology) -> None:
             )
         if spec.ports:
             home.links.settle(bridge.link)
+            home.links.wait_link_local(bridge.link)
     for veth in plan.veths:
         a, b = (End(lab[end.namespace].links, _named(end), end.addresses, end.mtu, end.mac) for end in veth.ends)
         join(a, b, (veth.ends[0].impairment, veth.ends[1].impairment))
@@ -85,10 +87,12 @@ def _route(lab: Lab, plan: Topology) -> None:
     """Add each namespace's routes in one send, and its NAT rules in one transaction."""
     for name, routes in _by_namespace(plan.routes).items():
         namespace = lab[name]
-        requests = [
-            routing.route_request(namespace, route.destination, route.via, route.dev, route.metric) for route in routes
-        ]
-        namespace._netlink.request(*requests)
+        found: list[RouteInfo] = []
+        for route in routes:
+            index = 0 if route.dev is None else namespace.links.find(route.dev).index
+            gateways = [] if route.via is None else [route.via]
+            found += additions(namespace.links, route.destination, gateways, index, Rest(route.metric))
+        namespace.links.change(*map(add_route, found))
     masquerades, port_forwards = _by_namespace(plan.masquerades), _by_namespace(plan.port_forwards)
     for name in dict.fromkeys([*masquerades, *port_forwards]):
         namespace = lab[name]

@@ -53,6 +53,8 @@ def connect(a: End, b: End, *, bridge: Link | None = None) -> tuple[Link, Link]:
         link.home.settle(link)
     for link, end in zip(ends, (a, b), strict=True):
         link.home.wait_usable(link, end.addresses)
+        if link is ends[1] or bridge is None:  # nobody talks to a bridge's port itself
+            link.home.wait_link_local(link)
     return ends
 
 
@@ -92,7 +94,10 @@ def _again_if_taken(members: Sequence[Links], make: Callable[[], T]) -> T:
 
 def _make_pair(a: End, b: End, bridge: Link | None) -> tuple[Link, Link]:
     names = _names(a, b, plugged=bridge is not None)
-    own, peer = (Link(end.links, end.links.next_index(), name) for end, name in zip((a, b), names, strict=True))
+    own, peer = (
+        Link(end.links, end.links.next_index(), name, end.mac or naming.derived_mac(end.links.name, name))
+        for end, name in zip((a, b), names, strict=True)
+    )
     pair = rtlinks.add_veth(
         own.name,
         own.index,
@@ -101,8 +106,8 @@ def _make_pair(a: End, b: End, bridge: Link | None) -> tuple[Link, Link]:
         b.links.network.fd,
         mtu=a.mtu,
         peer_mtu=b.mtu,
-        mac=a.mac or naming.derived_mac(a.links.name, own.name),
-        peer_mac=b.mac or naming.derived_mac(b.links.name, peer.name),
+        mac=own.mac,
+        peer_mac=peer.mac,
         bridge=0 if bridge is None else bridge.index,
     )
     first = [pair, *_settings(own, a.addresses)]
@@ -113,8 +118,9 @@ def _make_pair(a: End, b: End, bridge: Link | None) -> tuple[Link, Link]:
 
 def _make_bridge(end: End) -> Link:
     links, name = end.links, _name(end, partial(naming.default_interface_name, end.links.name), set())
-    bridge = Link(links, links.next_index(), name, end.mtu)
-    first = [rtlinks.add_bridge(name, bridge.index, mac=naming.derived_mac(links.name, name))]
+    bridge = Link(links, links.next_index(), name, naming.derived_mac(links.name, name))
+    bridge.port_mtu = end.mtu
+    first = [rtlinks.add_bridge(name, bridge.index, mac=bridge.mac)]
     if end.mtu is not None:  # one given with the bridge itself would give way to that of its first port
         first.append(rtlinks.set_link(bridge.index, name, mtu=end.mtu))
     _make(bridge, [(links, [*first, *_settings(bridge, end.addresses)])])

@@ -104,12 +104,12 @@ class Interface:
         return [address for index, address in self._link.home.addresses() if index == self.index]
 
     def up(self) -> None:
-        """Switch it on."""
-        self._link.home.up(self._link)
+        """Switch it on; static routes and IPv6 addresses that `down` took are there again."""
+        self._link.home.switches.up(self._link)
 
     def down(self) -> None:
-        """Switch it off; its routes and IPv6 addresses go with that."""
-        self._link.home.down(self._link)
+        """Switch it off, as ``ip link set down``: its routes and IPv6 addresses go with that, until `up`."""
+        self._link.home.switches.down(self._link)
 
     def add_address(self, address: str | IPInterface) -> None:
         """Add an address, usable at once.
@@ -268,6 +268,7 @@ class Bridge(Interface):
             bridge=self._link,
         )
         self._link.home.settle(self._link)  # a bridge has a carrier once one of its ports has
+        self._link.home.wait_link_local(self._link)
         return inside
 
 

@@ -134,7 +134,7 @@ class Lab:
             def undo() -> None:
                 watched.closed = time.monotonic()
                 resolving.unregister(namespace.programs)
-                namespace.rules.close()
+                namespace.packet_rules.close()
                 kernel.close()
 
             self._undo.append(undo)

@@ -9,9 +9,10 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Set
+from ipaddress import IPv6Address
 from typing import Any, TypeAlias
 
-from pytest_netns.errors import KernelError
+from pytest_netns.errors import InvalidTopologyError, KernelError
 from pytest_netns.kernel.netlink import rtaddresses, rtlinks, rtnsid, rtroutes
 from pytest_netns.kernel.netlink.request import Request
 from pytest_netns.kernel.netlink.rtlinks import LinkInfo
@@ -19,7 +20,8 @@ from pytest_netns.kernel.netlink.socket import NetlinkSocket
 from pytest_netns.kernel.spaces import carrier
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
 from pytest_netns.lab import hosts
-from pytest_netns.values import IPInterface, parse_choice
+from pytest_netns.lab.switching import Switches
+from pytest_netns.values import IPAddress, IPInterface, naming, parse_choice
 
 FIRST_INDEX = 101  # numbers we give; the kernel's own, for interfaces programs make, start at 2
 _DUMPS = (rtlinks.dump_links, rtaddresses.dump_addresses, rtroutes.dump_routes)
@@ -35,17 +37,19 @@ class Link:
         home: the interfaces of the namespace it is in.
         index: its number there.
         name: its name when it was last seen.
+        mac: its MAC address when it was last read; empty if it never was.
         port_mtu: of a bridge, the MTU its ports get unless they are given one.
         handle: what users have for it; nothing is asked of it.
     """
 
-    __slots__ = ("handle", "home", "index", "name", "port_mtu")
+    __slots__ = ("handle", "home", "index", "mac", "name", "port_mtu")
 
-    def __init__(self, home: Links, index: int, name: str, port_mtu: int | None = None) -> None:
+    def __init__(self, home: Links, index: int, name: str, mac: str = "") -> None:
         self.home = home
         self.index = index
         self.name = name
-        self.port_mtu = port_mtu
+        self.mac = mac
+        self.port_mtu: int | None = None
         self.handle: Any = None
 
     def __repr__(self) -> str:
@@ -72,6 +76,10 @@ class LabLinks:
         self.members.append(links)
         return links
 
+    def named(self, name: str) -> Links | None:
+        """The interfaces of the namespace of that name; None where there is none."""
+        return next((links for links in self.members if links.name == name), None)
+
 
 class Links:
     """The interfaces of a namespace.
@@ -85,6 +93,7 @@ class Links:
     Attributes:
         name: the namespace's.
         made: whether any interface was made here.
+        switches: the interfaces that are switched off.
     """
 
     def __init__(self, network: NetworkNamespace, lab: LabLinks, *, owner: object, changed: Callable[[], None]) -> None:
@@ -99,6 +108,7 @@ class Links:
         self._used: frozenset[int] = frozenset()
         self._next_index = FIRST_INDEX
         self._nsids: dict[int, Links] = {}
+        self.switches = Switches(self)
 
     def tables(self) -> Tables:
         """The kernel's messages about interfaces, addresses and routes, undecoded; about 0.1 ms."""
@@ -118,6 +128,11 @@ class Links:
     def netlink(self) -> NetlinkSocket:
         """The namespace's netlink socket."""
         return self.network.netlink
+
+    def check_same_lab(self, other: Links) -> None:
+        """Refuse what is in another lab."""
+        if other.lab is not self.lab:
+            raise InvalidTopologyError(f"cannot use namespace {other.name!r} in this lab: it belongs to another lab")
 
     # -- what there is --------------------------------------------------------------------------------
 
@@ -150,7 +165,7 @@ class Links:
     def read(self, link: Link) -> LinkInfo:
         """An interface, as it is now."""
         info = self.netlink.get(rtlinks.get_link(link.index, link.name), rtlinks.parse_link)
-        link.name = info.name
+        link.name, link.mac = info.name, info.mac
         return info
 
     def index_names(self) -> dict[int, str]:
@@ -236,18 +251,6 @@ class Links:
         """Have the kernel carry out requests, in order."""
         self.netlink.request(*requests)
 
-    def up(self, link: Link) -> None:
-        """Switch an interface on; it can be used at once."""
-        self.change(rtlinks.set_link(link.index, link.name, up=True))
-        for end in (link, self.peer(link)):
-            if end is not None:
-                end.home.settle(end)
-
-    def down(self, link: Link) -> None:
-        """Switch an interface off."""
-        self.change(rtlinks.set_link(link.index, link.name, up=False))
-        self.changed()
-
     def delete(self, link: Link) -> None:
         """Delete an interface; of a veth pair, both ends."""
         peer = self.peer(link)
@@ -283,15 +286,32 @@ class Links:
 
         The kernel adds their local routes from a work queue, a moment after it has answered; what arrives before is lost.
         """
-        deadline = time.monotonic() + _USABLE_DEADLINE
         for address in addresses:
             if address.version == 6:
-                while not self._is_local(link, address) and time.monotonic() < deadline:
-                    os.sched_yield()
+                self._wait_local(link, address.ip)
 
-    def _is_local(self, link: Link, address: IPInterface) -> bool:
-        index = link.index if address.ip.is_link_local else 0
+    def wait_link_local(self, link: Link) -> None:
+        """The same for the link-local address that the kernel adds to an interface that has just got a carrier."""
+        address = naming.link_local_address(link.mac)
+        if not self._is_local(link, address) and self._has_address(link, address):
+            self._wait_local(link, address)
+
+    def _wait_local(self, link: Link, address: IPAddress) -> None:
+        deadline = time.monotonic() + _USABLE_DEADLINE
+        while not self._is_local(link, address) and time.monotonic() < deadline:
+            os.sched_yield()
+
+    def _is_local(self, link: Link, address: IPAddress) -> bool:
+        index = link.index if address.is_link_local else 0
         try:
-            return self.netlink.get(rtroutes.find_route(address.ip, index), rtroutes.parse_is_local)
+            return self.netlink.get(rtroutes.find_route(address, index), rtroutes.parse_is_local)
         except KernelError:  # no route at all yet
             return False
+
+    def _has_address(self, link: Link, address: IPv6Address) -> bool:
+        """Whether it is there, usable or not; there is none where IPv6 is switched off, or the MTU is below its 1280."""
+        try:
+            self.netlink.get(rtaddresses.find_address(link.index, address), bytes)
+        except KernelError:
+            return False
+        return True

@@ -5,22 +5,21 @@ from __future__ import annotations
 import os
 import socket as sockets
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from pytest_netns import values
 from pytest_netns.errors import InvalidTopologyError, fails_as
-from pytest_netns.kernel.netlink import rtroutes
 from pytest_netns.kernel.netlink.socket import NetlinkSocket
 from pytest_netns.kernel.programs.view import View
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
 from pytest_netns.kernel.system import interrupts
-from pytest_netns.lab import files, hosts, routing
+from pytest_netns.lab import files, hosts, routes
 from pytest_netns.lab.files import Files
 from pytest_netns.lab.gateways import Gateway, Masquerade, PortForward
-from pytest_netns.lab.interface import Interface, handle
-from pytest_netns.lab.links import LabLinks, Link
-from pytest_netns.lab.routing import Neighbour, Route
+from pytest_netns.lab.interface import Interface
+from pytest_netns.lab.links import LabLinks
+from pytest_netns.lab.network import Network
 from pytest_netns.lab.rules import Rules
 from pytest_netns.lab.settings import Settings
 from pytest_netns.parts.gateway.forward import PortForwardSpec
@@ -45,7 +44,7 @@ T = TypeVar("T")
 Target: TypeAlias = "str | IPAddress | values.Target | Namespace"
 
 
-class Namespace:
+class Namespace(Network):
     """An isolated network of a lab; made by `Lab.add_namespace`.
 
     Attributes:
@@ -53,7 +52,7 @@ class Namespace:
         programs: everything that runs in it.
         files: the directories and files that it has for itself.
         links: its interfaces, as the plugin itself knows them.
-        rules: its rules for packets that pass, as they are in the kernel.
+        packet_rules: its rules for packets that pass, as they are in the kernel.
         gateway: makes them.
         settings: its sysctls.
     """
@@ -64,8 +63,8 @@ class Namespace:
         self.files = Files(kernel.name)
         self.programs = programs.add(kernel, owner=self, write_files=self._write_files)
         self.links = links.add(kernel, owner=self, changed=lambda: lab.names.changed(self.name))
-        self.rules = Rules(self.links, self._become_router)
-        self.gateway = Gateway(self.rules, self.links, lab.names)
+        self.packet_rules = Rules(self.links, self._become_router)
+        self.gateway = Gateway(self.packet_rules, self.links, lab.names)
         self._is_router = self._leads_from_loopback = False
         self.settings = Settings(kernel.name, lambda: self.programs.network)
 
@@ -90,60 +89,7 @@ class Namespace:
         views = [each.view for each in self._lab.programs.members if each.view is not None]
         return files.path_of(self.programs.network.fd, views)
 
-    # -- interfaces, routes, neighbours -------------------------------------------------------------
-
-    @property
-    def interfaces(self) -> Mapping[str, Interface]:
-        """All interfaces by name, as they are now."""
-        return {info.name: handle(self.links.link(info.index), info.kind) for info in self.links.infos()}
-
-    def add_route(
-        self,
-        destination: str | IPNetwork,
-        *,
-        via: str | IPAddress | Namespace | None = None,
-        dev: Interface | str | None = None,
-        metric: int | None = None,
-    ) -> None:
-        """Add a route.
-
-        Args:
-            destination: a network such as ``"192.168.1.0/24"``, or ``"default"``.
-            via: the gateway: an address, or a namespace (or its name) that shares a network with this one.
-            dev: the interface packets leave by; found by the gateway where left out.
-            metric: of several routes to a destination, the one with the lowest is used.
-
-        Raises:
-            InvalidTopologyError: a value that cannot be part of a route.
-            KernelError: the kernel refused, such as for a gateway that is not on any connected network.
-        """
-        self._netlink.request(routing.route_request(self, destination, via, dev, metric))
-
-    def add_default_route(
-        self, via: str | IPAddress | Namespace | None = None, *, dev: Interface | str | None = None
-    ) -> None:
-        """Send what no other route covers to a gateway; see `add_route`."""
-        self.add_route("default", via=via, dev=dev)
-
-    def routes(self) -> list[Route]:
-        """The main routing table, IPv4 and IPv6, as it is now."""
-        hosts = self.links.index_names()
-        zero: dict[int, IPNetwork] = {
-            sockets.AF_INET: values.parse_network("0.0.0.0/0"),
-            sockets.AF_INET6: values.parse_network("::/0"),
-        }
-        return [
-            Route(route.destination or zero[route.family], route.via, hosts.get(route.index, ""), route.metric)
-            for route in self._netlink.dump(rtroutes.dump_routes(), rtroutes.parse_route)
-        ]
-
-    def neighbours(self) -> list[Neighbour]:
-        """The neighbour table, IPv4 and IPv6, as it is now."""
-        hosts = self.links.index_names()
-        return [
-            Neighbour(entry.address, entry.mac, hosts.get(entry.index, ""), entry.state)
-            for entry in self._netlink.dump(rtroutes.dump_neighbours(), rtroutes.parse_neighbour)
-        ]
+    # -- settings -------------------------------------------------------------------------------------
 
     def enable_forwarding(self) -> None:
         """Make this namespace a router, for IPv4 and IPv6.
@@ -268,21 +214,21 @@ class Namespace:
         Raises:
             RulesetError: with nft's message and its position.
         """
-        return self.rules.apply_text(text, forget_connections=forget_connections)
+        return self.packet_rules.apply_text(text, forget_connections=forget_connections)
 
     def ruleset(self) -> str:
         """The whole nft ruleset as text."""
-        return self.rules.ruleset()
+        return self.packet_rules.ruleset()
 
     def forget_connections(self) -> None:
         """Forget all tracked connections and the mappings of NAT, as a router does that is switched off and on."""
-        self.rules.forget_connections()
+        self.packet_rules.forget_connections()
 
     def _become_router(self, translations: Sequence[Translation]) -> None:
         """Make what rules need: forwarding, and packets from 127.0.0.0/8 that may leave."""
         if not self._is_router:
             self.enable_forwarding()
-            self._lab.notes.add(self.rules)
+            self._lab.notes.add(self.packet_rules)
             self._is_router = True
         if not self._leads_from_loopback and any(each.from_loopback for each in translations):
             self.settings.write({"net.ipv4.conf.all.route_localnet": 1})
@@ -330,7 +276,7 @@ class Namespace:
         place = values.parse_target(target)
         if not isinstance(place.port, int):
             raise InvalidTopologyError(f"cannot probe {str(place)!r}: it needs a port, such as '{place.host}:443'")
-        addresses = routing.addresses_of(self, place.host) if isinstance(place.host, str) else (place.host,)
+        addresses = routes.addresses_of(self.links, place.host) if isinstance(place.host, str) else (place.host,)
         return ports.probe(self._kernel, addresses, place.port, protocol, timeout)
 
     # -- running things -------------------------------------------------------------------------------
@@ -480,14 +426,6 @@ class Namespace:
     @property
     def _netlink(self) -> NetlinkSocket:
         return self._kernel.netlink
-
-    def link_of(self, interface: Interface | str) -> Link:
-        """An interface of this namespace, given as such or by name, as the plugin itself knows it."""
-        if isinstance(interface, str):
-            return self.links.find(interface)
-        if interface.link.home is not self.links:
-            raise InvalidTopologyError(f"cannot use {interface!r} in namespace {self.name!r}: it is in another one")
-        return interface.link
 
     def __repr__(self) -> str:
         return f"<Namespace {self.name}>"

@@ -1,48 +1,146 @@
-"""Routes and neighbours: as a namespace's kernel tables show them, and what a route is made of."""
+"""Routes, rules and neighbours as a namespace's kernel tables show them."""
 
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address
-from typing import TYPE_CHECKING
+from ipaddress import ip_network
+from typing import Final
 
-from pytest_netns import values
-from pytest_netns.errors import InvalidTopologyError
-from pytest_netns.kernel.netlink import rtroutes
-from pytest_netns.kernel.netlink.request import Request
-from pytest_netns.lab import hosts
+from pytest_netns.kernel.netlink.rtroutes import RT_TABLE_LOCAL, RT_TABLE_MAIN, RouteInfo
+from pytest_netns.kernel.netlink.rtrules import RuleInfo
 from pytest_netns.values import IPAddress, IPNetwork
 
-if TYPE_CHECKING:
-    from pytest_netns.lab.interface import Interface
-    from pytest_netns.lab.namespace import Namespace
+# The numbers of linux/rtnetlink.h and linux/fib_rules.h, by what iproute2 calls them.
+TYPES: Final = {
+    "unicast": 1,
+    "local": 2,
+    "broadcast": 3,
+    "anycast": 4,
+    "multicast": 5,
+    "blackhole": 6,
+    "unreachable": 7,
+    "prohibit": 8,
+    "throw": 9,
+}
+TABLES: Final = {"local": RT_TABLE_LOCAL, "main": RT_TABLE_MAIN, "default": 253}
+_PROTOCOLS = {
+    0: "unspec", 1: "redirect", 2: "kernel", 3: "boot", 4: "static", 8: "gated", 9: "ra", 11: "zebra", 12: "bird", 16: "dhcp",
+    18: "keepalived", 42: "babel", 186: "bgp", 187: "isis", 188: "ospf", 189: "rip", 192: "eigrp",
+}  # fmt: skip
+_SCOPES = {0: "global", 200: "site", 253: "link", 254: "host", 255: "nowhere"}
+_ACTIONS = {1: "lookup", 2: "goto", 3: "nop", 6: "blackhole", 7: "unreachable", 8: "prohibit"}
+_TYPE_NAMES = {number: name for name, number in TYPES.items()}
+_TABLE_NAMES = {number: name for name, number in TABLES.items()}
+_OF_THE_KERNEL = ("local", "broadcast", "anycast", "multicast")
+_ZERO: dict[int, IPNetwork] = {socket.AF_INET: ip_network("0.0.0.0/0"), socket.AF_INET6: ip_network("::/0")}
+_OWN_RULES = {(0, RT_TABLE_LOCAL), (32766, RT_TABLE_MAIN), (32767, 253)}
+
+
+@dataclass(frozen=True)
+class NextHop:
+    """One of the ways of a route.
+
+    Attributes:
+        via: the gateway; None for a directly connected network.
+        interface: the name of the interface packets leave by.
+        weight: of several, the share of each.
+    """
+
+    via: IPAddress | None
+    interface: str
+    weight: int = 1
+
+    def __str__(self) -> str:
+        via = f"via {self.via} " if self.via is not None else ""
+        return f"{via}dev {self.interface}"
 
 
 @dataclass(frozen=True)
 class Route:
-    """A route of the main table.
+    """A route.
 
     Attributes:
         destination: the network; ``0.0.0.0/0`` or ``::/0`` for the default route.
-        via: the gateway; None for a directly connected network.
-        interface: the name of the interface packets leave by.
+        via: the gateway; None for a directly connected network. Of a multipath route, the first one.
+        interface: the name of the interface packets leave by; empty where they leave by none.
         metric: of several routes to a destination, the one with the lowest is used.
+        table: the number of the routing table; 254 is the main one.
+        protocol: who added it: ``"kernel"``, ``"boot"`` (by hand), ``"static"``, ``"ra"``, ``"bgp"`` ...
+        type: ``"unicast"``, ``"blackhole"``, ``"unreachable"``, ``"prohibit"`` ...
+        scope: ``"global"``, or for IPv4 ``"link"`` or ``"host"`` for a directly connected network.
+        source: the address that packets sent from here get; None where the kernel chooses.
+        hops: all ways of a multipath route; of others the one, or none.
     """
 
     destination: IPNetwork
     via: IPAddress | None
     interface: str
     metric: int = 0
+    table: int = RT_TABLE_MAIN
+    protocol: str = "boot"
+    type: str = "unicast"
+    scope: str = "global"
+    source: IPAddress | None = None
+    hops: tuple[NextHop, ...] = ()
 
     @property
     def is_default(self) -> bool:
         """Whether it is the default route."""
         return self.destination.prefixlen == 0
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether it follows from an interface's addresses: the network is directly connected."""
+        return self.type == "unicast" and self.table == RT_TABLE_MAIN and all(hop.via is None for hop in self.hops)
+
     def __str__(self) -> str:
-        via = f" via {self.via}" if self.via is not None else ""
-        return f"{'default' if self.is_default else self.destination}{via} dev {self.interface}"
+        words = [self.type] if self.type != "unicast" else []
+        words.append("default" if self.is_default else str(self.destination))
+        if len(self.hops) > 1:
+            words += [f"nexthop {hop}" + (f" weight {hop.weight}" if hop.weight > 1 else "") for hop in self.hops]
+        elif self.type == "unicast":
+            words.append(str(NextHop(self.via, self.interface)))
+        if self.source is not None and self.protocol != "kernel":
+            words.append(f"src {self.source}")
+        if self.table != RT_TABLE_MAIN:
+            words.append(f"table {_TABLE_NAMES.get(self.table, self.table)}")
+        return " ".join(words)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule that says which routing table packets use.
+
+    Attributes:
+        priority: the rule with the lowest is asked first.
+        version: 4 or 6.
+        source, destination: networks that packets are from and to; None for any.
+        incoming, outgoing: the name of the interface they came in by, or are bound to; empty for any.
+        mark: the packets' mark; 0 for any.
+        action: ``"lookup"``, ``"blackhole"``, ``"unreachable"``, ``"prohibit"`` ...
+        table: the number of the routing table; 0 for none.
+    """
+
+    priority: int
+    version: int
+    source: IPNetwork | None = None
+    destination: IPNetwork | None = None
+    incoming: str = ""
+    outgoing: str = ""
+    mark: int = 0
+    action: str = "lookup"
+    table: int = 0
+
+    def __str__(self) -> str:
+        words = [f"{self.priority}: from {self.source or 'all'}"]
+        words += [f"to {self.destination}"] if self.destination is not None else []
+        words += [f"iif {self.incoming}"] if self.incoming else []
+        words += [f"oif {self.outgoing}"] if self.outgoing else []
+        words += [f"fwmark {self.mark:#x}"] if self.mark else []
+        words.append(f"lookup {_TABLE_NAMES.get(self.table, self.table)}" if self.action == "lookup" else self.action)
+        return " ".join(words)
 
 
 @dataclass(frozen=True)
@@ -65,48 +163,47 @@ class Neighbour:
         return f"{self.address} {self.mac or 'unknown'} dev {self.interface} {self.state}"
 
 
-def route_request(
-    namespace: Namespace,
-    destination: str | IPNetwork,
-    via: str | IPAddress | Namespace | None,
-    dev: Interface | str | None,
-    metric: int | None,
-) -> Request:
-    """The request that adds a route; see `Namespace.add_route`."""
-    network = values.parse_destination(destination)
-    gateway = None if via is None else gateway_address(namespace, via)
-    if gateway is None and dev is None:
-        raise InvalidTopologyError(f"cannot add route to {destination}: it needs via=GATEWAY or dev=INTERFACE")
-    if network is not None and gateway is not None and network.version != gateway.version:
-        raise InvalidTopologyError(
-            f"cannot add route to {network} via {gateway}: the gateway is of the other family; "
-            f"write an IPv{network.version} address"
-        )
-    version = network.version if network is not None else gateway.version if gateway is not None else 4
-    family = socket.AF_INET if version == 4 else socket.AF_INET6
-    index = None if dev is None else namespace.link_of(dev).index
-    return rtroutes.add_route(network, family=family, via=gateway, index=index, metric=metric)
+def route_of(info: RouteInfo, names: Mapping[int, str]) -> Route:
+    """A route as the kernel told it, with the names of interfaces by their numbers."""
+    hops = tuple(NextHop(hop.via, names.get(hop.interface, ""), hop.weight) for hop in info.hops)
+    type_ = _TYPE_NAMES.get(info.type, str(info.type))
+    if type_ not in ("unicast", *_OF_THE_KERNEL):  # the kernel has IPv6 ones leave by lo
+        hops = ()
+    first = hops[0] if hops else NextHop(None, "")
+    return Route(
+        info.destination or _ZERO[info.family],
+        first.via,
+        first.interface,
+        info.metric,
+        info.table,
+        _PROTOCOLS.get(info.protocol, str(info.protocol)),
+        type_,
+        _SCOPES.get(info.scope or 0, str(info.scope)),
+        info.source,
+        hops,
+    )
 
 
-def addresses_of(namespace: Namespace, name: str) -> tuple[IPAddress, ...]:
-    """A namespace's addresses as reached from here, at most one of each family; those in a shared network first."""
-    chosen = hosts.best_addresses(namespace.links.own_addresses(), namespace._lab[name].links.own_addresses())
-    if not chosen:
-        raise InvalidTopologyError(f"cannot use namespace {name!r} as a target: it has no address yet")
-    return tuple(chosen)
+def of_table(routes: Sequence[RouteInfo], names: Mapping[int, str], table: int) -> list[Route]:
+    """The routes of a table; of any but that of local addresses, without those."""
+    found = (route_of(info, names) for info in routes if info.table == table)
+    return [route for route in found if table == RT_TABLE_LOCAL or route.type not in _OF_THE_KERNEL]
 
 
-def gateway_address(namespace: Namespace, via: str | IPAddress | Namespace) -> IPAddress:
-    """The address of a gateway, which may be given as a namespace on a shared network."""
-    if not isinstance(via, str | IPv4Address | IPv6Address):
-        namespace._lab.check_member(via)
-        via = via.name
-    if not (isinstance(via, str) and via in namespace._lab):
-        return values.parse_address(via, "gateway")
-    own = {address.network for address in namespace.links.own_addresses()}
-    shared = [address for address in namespace._lab[via].links.own_addresses() if address.network in own]
-    if not shared:
-        raise InvalidTopologyError(
-            f"cannot use namespace {via!r} as a gateway of {namespace.name!r}: they have no network in common"
-        )
-    return shared[0].ip
+def configured(routes: Sequence[RouteInfo], names: Mapping[int, str]) -> Iterator[Route]:
+    """The routes worth showing: of all tables but that of local addresses, the main one first."""
+    for table in sorted({info.table for info in routes} - {RT_TABLE_LOCAL}, key=lambda table: table != RT_TABLE_MAIN):
+        yield from of_table(routes, names, table)
+
+
+def rule_of(info: RuleInfo) -> Rule:
+    """A rule as the kernel told it."""
+    version = 4 if info.family == socket.AF_INET else 6
+    action = _ACTIONS.get(info.action, str(info.action))
+    where = (info.source, info.destination, info.incoming, info.outgoing, info.mark)
+    return Rule(info.priority or 0, version, *where, action, info.table)
+
+
+def is_own(info: RuleInfo) -> bool:
+    """Whether every namespace has this rule from the start."""
+    return (info.priority, info.table) in _OWN_RULES

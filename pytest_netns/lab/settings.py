@@ -79,7 +79,11 @@ class Settings:
             raise KernelError(action, error.errno or 0, namespace=self._name, remedy=remedy) from error
 
 
+_DOTS_AND_SLASHES = str.maketrans("./", "/.")
+
+
 def _key(name: str) -> str:
     """A setting's path below /proc/sys/net."""
-    path = values.parse_sysctl_name(name).removeprefix("net").lstrip("./")
-    return path if "/" in path else path.replace(".", "/")
+    separator, path = values.parse_sysctl_name(name)[3], name[4:]
+    # Where dots separate, a slash stands for a dot in an interface's name, sysctl(8).
+    return path if separator == "/" else path.translate(_DOTS_AND_SLASHES)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from pytest_netns.drawing.state import InterfaceState, NamespaceState, RouteState
-from pytest_netns.kernel.netlink import rtaddresses, rtdetails, rtlinks, rtroutes
+from pytest_netns.kernel.netlink import rtaddresses, rtdetails, rtlinks, rtroutes, rtrules
 from pytest_netns.kernel.netlink.rtlinks import LinkInfo
+from pytest_netns.lab.routing import configured, is_own, rule_of
 from pytest_netns.values import IPInterface
 from pytest_netns.values.notes import Note
 
@@ -54,20 +55,18 @@ def decode(
         )
         for link, body in zip(links, tables[0], strict=True)
     )
-    routes = tuple(_routes(tables[2], names))
-    return NamespaceState(name, interfaces, routes, notes=texts(notes, ""))
+    found = [info for info in map(rtroutes.parse_route, tables[2]) if info is not None]
+    routes = (
+        RouteState(str(route), not route.is_connected, route.destination.is_link_local)
+        for route in configured(found, names)
+    )
+    return NamespaceState(name, interfaces, tuple(routes), notes=texts(notes, ""))
 
 
-def _routes(messages: Iterable[bytes], names: Mapping[int, str]) -> Iterator[RouteState]:
-    for body in messages:
-        info = rtroutes.parse_route(body)
-        if info is not None:
-            via = f" via {info.via}" if info.via is not None else ""
-            text = f"{info.destination or 'default'}{via} dev {names.get(info.index, '')}"
-            local = info.destination is not None and info.destination.is_link_local
-            yield RouteState(text, info.via is not None, local)
-        elif refusing := rtdetails.refusing_route(body):
-            yield RouteState(refusing, is_drawn=True)
+def _policy(links: Links) -> tuple[str, ...]:
+    """The routing rules that not every namespace has."""
+    found = links.netlink.dump(rtrules.dump_rules(), rtrules.parse_rule)
+    return tuple(str(rule_of(info)) for info in found if not is_own(info))
 
 
 def texts(notes: Iterable[Note], interface: str) -> tuple[str, ...]:
@@ -78,7 +77,8 @@ def texts(notes: Iterable[Note], interface: str) -> tuple[str, ...]:
 def network(namespace: Namespace, notes: Iterable[Note]) -> NamespaceState:
     """What a drawing needs: interfaces, addresses and notes of one namespace."""
     state = decode(namespace.name, namespace.links.tables(), notes, partial(_peer, namespace.links))
-    return replace(state, forwarding=namespace.sysctl("net.ipv4.ip_forward") == "1")
+    forwarding = namespace.sysctl("net.ipv4.ip_forward") == "1"
+    return replace(state, forwarding=forwarding, policy=_policy(namespace.links))
 
 
 def networks(lab: Lab) -> tuple[NamespaceState, ...]:

@@ -92,13 +92,16 @@ def _gateway_mistakes(
     checked: Checked, route: RouteSpec, via: IPAddress, interfaces: list[PlannedInterface]
 ) -> Iterator[str]:
     refused = f"cannot use '{via}' as gateway: "
-    if version_of(route) != via.version:
+    zone = getattr(via, "scope_id", None)  # the interface of a link-local gateway, RFC 4007 section 11
+    if version_of(route) != via.version and via.version == 4:
         yield f"{refused}it is IPv{via.version}, and the destination '{route.destination}' is IPv{version_of(route)}"
     elif any(via == own.ip for each in interfaces for own in each.addresses):
         yield f"{refused}it is an address of {route.namespace!r} itself"
     elif via.is_link_local and via.version == 6:
-        if route.dev is None:
-            yield f"{refused}a link-local gateway needs dev, the interface it is behind"
+        if route.dev is None and zone is None:
+            yield f"{refused}a link-local gateway needs dev, the interface it is behind, or a zone such as '{via}%eth0'"
+        elif zone is not None and zone not in {each.name for each in interfaces}:
+            yield f"{refused}{route.namespace!r} has no interface {zone!r}"
     elif not any(each.reaches(via) for each in interfaces if route.dev in (None, each.name)):
         routes = [each for _, each in checked.sound("routes") if each.namespace == route.namespace and each.via is None]
         if not any(not isinstance(each.destination, str) and via in each.destination for each in routes):

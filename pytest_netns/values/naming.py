@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Container
+from ipaddress import IPv6Address
 
 from pytest_netns.values.names import MAX_NAME
 
@@ -34,6 +35,12 @@ def derived_mac(namespace: str, interface: str) -> str:
     Locally administered and unicast, IEEE 802 section 8.4.
     """
     return f"02:{hashlib.sha256(f'{namespace} {interface}'.encode()).digest()[:5].hex(':')}"
+
+
+def link_local_address(mac: str) -> IPv6Address:
+    """The link-local address the kernel gives an interface with a MAC address, RFC 4291 appendix A."""
+    raw = bytes.fromhex(mac.replace(":", ""))
+    return IPv6Address(b"\xfe\x80" + bytes(6) + bytes((raw[0] ^ 2,)) + raw[1:3] + b"\xff\xfe" + raw[3:])
 
 
 def _free_name(namespace: str, ending: str, taken: Container[str]) -> str:

@@ -137,7 +137,11 @@ def test_addresses_twice(netns_pair: Lab) -> None:
     [
         (("10.0.0.0/8", {}), "via=GATEWAY or dev=INTERFACE"),
         (("10.0.0.1/8", {"via": "192.168.15.2"}), "'10.0.0.0/8' would be valid"),
-        (("10.0.0.0/8", {"via": "fd00::1"}), "other family; write an IPv4 address"),
+        (("default", {"via": ["192.168.15.2", "fd00::1"]}), "they are of different families"),
+        (("10.0.0.0/8", {"type": "blackhole", "via": "192.168.15.2"}), "it leads nowhere; leave out via and dev"),
+        (("10.0.0.0/8", {"type": "blackhol"}), "did you mean 'blackhole'"),
+        (("10.0.0.0/8", {"via": "192.168.15.2", "table": "mane"}), "cannot use 'mane' as routing table"),
+        (("10.0.0.0/8", {"via": "192.168.15.2", "source": "192.168.15.1/24"}), "as source of a route"),
         (("fd00::/64", {"via": "192.168.15.2"}), "other family; write an IPv6 address"),
         (("10.0.0.0/8", {"via": "192.168.15.2/24"}), "without prefix length"),
         (("10.0.0.0/8", {"via": "bleu"}), "'bleu'"),

@@ -293,7 +293,11 @@ def test_settings_inherited_from_a_host_are_put_right(
     for key in STARTS_WITH:
         red.sysctl(f"net/{key}", 2 if "rp_filter" in key else 1)
     with red._kernel.entered():
-        missing = sysctls.defaults.__wrapped__().items() - sysctls.defaults().items()
+        missing = {
+            item
+            for item in sysctls.defaults.__wrapped__().items() - sysctls.defaults().items()
+            if item[0] in STARTS_WITH
+        }
         assert missing <= {("ipv6/conf/all/accept_dad", "0")}
         with monkeypatch.context() as patch:
             if not told:
@@ -306,6 +310,29 @@ def test_settings_inherited_from_a_host_are_put_right(
     with red._kernel.entered():
         red._kernel._set_defaults()
     assert red.sysctl("net.ipv4.conf.default.forwarding") == "0"
+
+
+def test_other_settings_inherited_from_a_host_are_put_right(red: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the administrator has changed for the machine's interfaces does not change a namespace's."""
+    changed = {
+        "all/send_redirects": 0,
+        "all/arp_ignore": 1,
+        "default/promote_secondaries": 1,
+        "default/shared_media": 0,
+    }
+    kernels_own = {key: red.sysctl(f"net/ipv4/conf/{key}") for key in changed}
+    for key, value in changed.items():
+        red.sysctl(f"net/ipv4/conf/{key}", value)
+    with red.links.network.entered():
+        wanted = sysctls.defaults.__wrapped__()
+        monkeypatch.setattr(sysctls, "defaults", lambda: wanted)
+    with Lab() as lab:
+        again = lab.add_namespace("again")
+        assert {key: again.sysctl(f"net/ipv4/conf/{key}") for key in changed} == kernels_own
+    with red.links.network.entered():
+        red.links.network._set_defaults()
+    assert {key: red.sysctl(f"net/ipv4/conf/{key}") for key in changed} == kernels_own
+    assert red.sysctl("net.ipv4.conf.lo.promote_secondaries") == "0"
 
 
 def test_settings_where_proc_is_read_only(
@@ -338,6 +365,14 @@ def test_settings_over_netlink_are_those_of_proc(netns: Lab, red: Namespace, blu
     for name, value in expected.items():
         assert red.sysctl(f"net.ipv4.conf.veth-red.{name}") == value
         assert red.sysctl(f"net.ipv4.conf.lo.{name}") == "0"
+
+
+def test_settings_of_an_interface_with_a_dot(netns: Lab, red: Namespace, blue: Namespace) -> None:
+    """A dot in an interface's name is a slash in a setting's, as sysctl(8) writes it; or slashes separate all."""
+    netns.add_veth(red, blue, names=("eth0.7", None))
+    assert red.sysctl("net.ipv4.conf.eth0/7.rp_filter", 2) == "2"
+    assert red.run("sysctl -n net.ipv4.conf.eth0/7.rp_filter").stdout == "2\n"
+    assert red.sysctl("net/ipv4/conf/eth0.7/rp_filter") == "2"
 
 
 def test_forwarding_is_off_until_enabled(red: Namespace) -> None:
@@ -442,4 +477,5 @@ def test_the_first_of_many_refusals_is_told(netns: Lab) -> None:
     routes = [RouteSpec("red", each, via="192.168.15.2") for each in networks]
     with pytest.raises(KernelError, match=r"cannot add route to 10\.0\.0\.0/24 via 192\.168\.15\.2 .*EEXIST"):
         netns.build(Topology(veths=[VethSpec(ends)], routes=routes))
-    assert [str(route) for route in red.routes()] == ["192.168.15.0/24 dev veth-red", "fe80::/64 dev veth-red"]
+    rest = [str(route) for route in red.routes() if route.type != "blackhole"]
+    assert rest == ["192.168.15.0/24 dev veth-red", "fe80::/64 dev veth-red"]

@@ -18,7 +18,7 @@ from pyroute2.netlink.rtnl.ndmsg import ndmsg
 from pyroute2.netlink.rtnl.nsidmsg import nsidmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
-from pytest_netns.kernel.netlink import rtaddresses, rtlinks, rtnsid, rtroutes, wire
+from pytest_netns.kernel.netlink import rtaddresses, rtlinks, rtneighbours, rtnsid, rtroutes, wire
 from pytest_netns.kernel.netlink.request import Request
 
 PAYLOAD = 16  # bytes of a netlink header
@@ -151,9 +151,14 @@ def test_routes(network: Any, via: Any, index: int | None, metric: int | None) -
     if metric is not None:
         message["attrs"].append(["RTA_PRIORITY", metric])
     oracle = encode(message)
-    request = rtroutes.add_route(network, family=socket.AF_INET, via=via, index=index, metric=metric)
+    hops = (rtroutes.Hop(via, index or 0),) if via is not None or index is not None else ()
+    route = rtroutes.RouteInfo(socket.AF_INET, network, hops, metric or 0)
+    request = rtroutes.add_route(route)
     assert request.body == oracle
-    assert rtroutes.parse_route(oracle) == rtroutes.RouteInfo(socket.AF_INET, network, via, index or 0, metric or 0)
+    found = rtroutes.parse_route(oracle)
+    assert found is not None
+    told = {"hops": hops if index else (), "destination": network, "metric": metric or 0, "table": 254, "type": 1}
+    assert {name: getattr(found, name) for name in told} == told
 
 
 def test_neighbours_are_read() -> None:
@@ -162,7 +167,7 @@ def test_neighbours_are_read() -> None:
     message["family"], message["ifindex"], message["state"] = socket.AF_INET, 5, 2
     message["attrs"] = [["NDA_DST", "192.168.15.2"], ["NDA_LLADDR", "02:00:00:00:00:02"]]
     message["attrs"].append(["NDA_CACHEINFO", {"ndm_confirmed": 1, "ndm_used": 2, "ndm_updated": 350, "ndm_refcnt": 4}])
-    assert rtroutes.parse_neighbour(encode(message)) == rtroutes.NeighbourInfo(
+    assert rtneighbours.parse_neighbour(encode(message)) == rtneighbours.NeighbourInfo(
         ipaddress.ip_address("192.168.15.2"), "02:00:00:00:00:02", 5, "reachable", 3.5
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import struct
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from pytest_netns.kernel.netlink import wire
@@ -15,9 +16,9 @@ IPInterface: TypeAlias = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 ADDRESS_GROUPS = (5, 9)  # RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR
-IFA_F_NODAD = 0x02
+IFA_F_SECONDARY, IFA_F_NODAD, IFA_F_PERMANENT = 0x01, 0x02, 0x80
 _IFADDR = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
-_IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS = 1, 2, 4, 8
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_CACHEINFO, _IFA_FLAGS = 1, 2, 4, 6, 8
 
 
 def add_address(index: int, name: str, address: IPInterface) -> Request:
@@ -37,12 +38,69 @@ def dump_addresses() -> Request:
     return Request(("list addresses",), RTM_GETADDR, _IFADDR.pack(0, 0, 0, 0, 0))
 
 
+def find_address(index: int, address: ipaddress.IPv6Address) -> Request:
+    """One IPv6 address of an interface."""
+    body = _IFADDR.pack(socket.AF_INET6, 128, 0, 0, index) + attribute(_IFA_ADDRESS, address.packed)
+    return Request(("find address", address), RTM_GETADDR, body)
+
+
+@dataclass(frozen=True)
+class AddressInfo:
+    """An address as the kernel describes it.
+
+    Attributes:
+        link_index: the number of the interface.
+        address: with prefix length; that of one host where it has a peer.
+        peer: the peer's address or network; None for none.
+        flags: IFA_F_ of linux/if_addr.h.
+        scope: how far it is valid, RT_SCOPE_ of linux/rtnetlink.h.
+    """
+
+    link_index: int
+    address: IPInterface
+    peer: IPInterface | None
+    flags: int
+    scope: int
+
+    @property
+    def is_secondary(self) -> bool:
+        """Whether IPv4 has another, primary address in the same network, with which it goes; of IPv6 it means temporary."""
+        return self.address.version == 4 and bool(self.flags & IFA_F_SECONDARY)
+
+    @property
+    def is_static(self) -> bool:
+        """Whether somebody gave it to the interface, rather than the kernel or a router."""
+        return bool(self.flags & IFA_F_PERMANENT) and not self.address.ip.is_link_local
+
+
+def parse_address_info(body: bytes) -> AddressInfo:
+    """An RTM_NEWADDR message."""
+    _, prefix_length, flags, scope, index = _IFADDR.unpack_from(body)
+    attributes = wire.attributes(body, _IFADDR.size)
+    far = attributes.get(_IFA_ADDRESS, b"")
+    own = attributes.get(_IFA_LOCAL) or far
+    if _IFA_FLAGS in attributes:  # the 8 bits of the header are not all
+        flags = wire.read_u32(attributes[_IFA_FLAGS])
+    if far in (own, b""):
+        return AddressInfo(index, ipaddress.ip_interface((own, prefix_length)), None, flags, scope)
+    return AddressInfo(index, ipaddress.ip_interface(own), ipaddress.ip_interface((far, prefix_length)), flags, scope)
+
+
 def parse_address(body: bytes) -> tuple[int, IPInterface]:
     """An RTM_NEWADDR message: interface index and address."""
-    _, prefix_length, _, _, index = _IFADDR.unpack_from(body)
-    attributes = wire.attributes(body, _IFADDR.size)
-    raw = attributes.get(_IFA_LOCAL) or attributes[_IFA_ADDRESS]
-    return index, ipaddress.ip_interface((raw, prefix_length))
+    info = parse_address_info(body)
+    return info.link_index, info.address
+
+
+def again(body: bytes, type_: int) -> Request:
+    """An address that was told, to be added or removed as it was."""
+    words = ("add" if type_ == RTM_NEWADDR else "remove", "address", parse_address_info(body).address)
+    attributes = {name: value for name, value in wire.attributes(body, _IFADDR.size).items() if name != _IFA_CACHEINFO}
+    family, length, _, scope, index = _IFADDR.unpack_from(body)
+    if type_ == RTM_NEWADDR and family == socket.AF_INET6:
+        attributes[_IFA_FLAGS] = struct.pack("=I", IFA_F_NODAD)
+    packed = b"".join(attribute(name, value) for name, value in attributes.items())
+    return Request(words, type_, _IFADDR.pack(family, length, 0, scope, index) + packed, NLM_F_CREATE | NLM_F_EXCL)
 
 
 def _address(index: int, address: IPInterface) -> bytes:

@@ -1,90 +1,156 @@
-"""Routes and neighbours as rtnetlink requests and values: pure, rtnetlink(7)."""
+"""Routes as rtnetlink requests and values: pure, rtnetlink(7)."""
 
 from __future__ import annotations
 
 import ipaddress
 import socket
 import struct
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
-from pytest_netns.kernel.netlink import rtlinks, wire
+from pytest_netns.kernel.netlink import wire
 from pytest_netns.kernel.netlink.request import Request
-from pytest_netns.kernel.netlink.wire import NLM_F_CREATE, NLM_F_EXCL, attribute, u32
+from pytest_netns.kernel.netlink.wire import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, attribute, u32
 
 IPAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 IPNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
-RTM_GETNEIGH = 30
-NUD_STATES = {
-    0x01: "incomplete",
-    0x02: "reachable",
-    0x04: "stale",
-    0x08: "delay",
-    0x10: "probe",
-    0x20: "failed",
-    0x40: "noarp",
-    0x80: "permanent",
-}
+RT_TABLE_MAIN, RT_TABLE_LOCAL = 254, 255
+RTN_UNICAST, RTN_LOCAL = 1, 2
 
 _ROUTE = struct.Struct("=BBBBBBBBI")  # family, dst len, src len, tos, table, protocol, scope, type, flags
-_NEIGHBOUR = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC, _RTA_VIA, _RTA_TABLE = 1, 4, 5, 6, 7, 18, 15
-_RT_TABLE_MAIN, _RTPROT_BOOT, _RTN_UNICAST, _RTN_LOCAL = 254, 3, 1, 2
-_RT_SCOPE_UNIVERSE, _RT_SCOPE_LINK = 0, 253
-_NDA_DST, _NDA_LLADDR, _NDA_CACHEINFO = 1, 2, 3
+_NEXT_HOP = struct.Struct("=HBBi")  # struct rtnexthop: length, flags, weight - 1, interface
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_PREFSRC, _RTA_MULTIPATH = 1, 4, 5, 6, 7, 9
+_RTA_SRC, _RTA_CACHEINFO, _RTA_TABLE, _RTA_MARK, _RTA_VIA = 2, 12, 15, 16, 18
+_RTPROT_BOOT = 3
+_STATIC_PROTOCOLS = (
+    0,
+    3,
+    4,
+    16,
+)  # unspec, boot, static, dhcp: what no kernel and no routing daemon adds again by itself
+_RT_SCOPE_UNIVERSE, _RT_SCOPE_LINK, _RT_SCOPE_HOST, _RT_SCOPE_NOWHERE = 0, 253, 254, 255
+_RTNH_F_ONLINK, _RTM_F_CLONED, _RTM_F_LOOKUP_TABLE = 0x4, 0x200, 0x1000
+
+
+class Hop(NamedTuple):
+    """Where a route leads.
+
+    Attributes:
+        via: the gateway; None for a directly connected network.
+        interface: its number; 0 for none.
+        weight: of several, the share of each.
+    """
+
+    via: IPAddress | None = None
+    interface: int = 0
+    weight: int = 1
 
 
 @dataclass(frozen=True)
 class RouteInfo:
-    """A route of the main table; ``destination`` None is the default route."""
+    """A route.
+
+    Attributes:
+        family: AF_INET or AF_INET6.
+        destination: None for the default route.
+        hops: where it leads; several for a multipath route, none where it leads nowhere.
+        metric: 0 where the kernel has none.
+        table, protocol, type: numbers of linux/rtnetlink.h.
+        scope: likewise; None for what follows from the rest.
+        source: the address that packets sent from here get.
+        onlink: whether the gateways are taken to be on the interface's link, whatever its addresses.
+    """
 
     family: int
     destination: IPNetwork | None
-    via: IPAddress | None
-    index: int
-    metric: int
+    hops: tuple[Hop, ...] = ()
+    metric: int = 0
+    table: int = RT_TABLE_MAIN
+    protocol: int = _RTPROT_BOOT
+    type: int = RTN_UNICAST
+    scope: int | None = None
+    source: IPAddress | None = None
+    onlink: bool = False
 
 
-AGE_ERROR = 0.02  # seconds by which a neighbour may be older than it says: the kernel counts ticks, and tells 1/100 s
+# -- making ----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class NeighbourInfo:
-    """An entry of the neighbour table (ARP or NDP); ``age`` is the time in seconds since its state changed."""
-
-    address: IPAddress
-    mac: str
-    index: int
-    state: str
-    age: float = 0
-
-    @property
-    def is_silent(self) -> bool:
-        """Whether it has been asked for and has not answered."""
-        return self.state in ("incomplete", "failed")
+def add_route(route: RouteInfo) -> Request:
+    """Add a route; one of the same destination, table and metric is an error."""
+    return Request(_words("add", route), RTM_NEWROUTE, _body(route), NLM_F_CREATE | NLM_F_EXCL)
 
 
-def add_route(
-    destination: IPNetwork | None, *, family: int, via: IPAddress | None, index: int | None, metric: int | None
-) -> Request:
-    """A route of the main table; destination None is the default route."""
+def replace_route(route: RouteInfo) -> Request:
+    """Add a route, in place of one of the same destination, table and metric."""
+    return Request(_words("replace", route), RTM_NEWROUTE, _body(route), NLM_F_CREATE | NLM_F_REPLACE)
+
+
+def remove_route(route: RouteInfo) -> Request:
+    """Remove a route; what is left out (protocol and type 0, no hops, metric 0) may be anything."""
+    return Request(_words("remove", route), RTM_DELROUTE, _body(route, scope=_RT_SCOPE_NOWHERE))
+
+
+def _words(verb: str, route: RouteInfo) -> tuple[object, ...]:
+    words: tuple[object, ...] = (
+        (verb, "default route") if route.destination is None else (verb, "route to", route.destination)
+    )
+    for hop in route.hops:
+        if hop.via is not None:
+            words += ("via", hop.via)
+    return words
+
+
+def _body(route: RouteInfo, scope: int | None = None) -> bytes:
+    destination, hops = route.destination, route.hops
+    if scope is None:
+        scope = _scope(route)
     length = 0 if destination is None else destination.prefixlen
-    scope = _RT_SCOPE_LINK if via is None and family == socket.AF_INET else _RT_SCOPE_UNIVERSE
-    body = _ROUTE.pack(family, length, 0, 0, _RT_TABLE_MAIN, _RTPROT_BOOT, scope, _RTN_UNICAST, 0)
+    table = route.table if route.table < 256 else 0
+    flags = _RTNH_F_ONLINK if route.onlink else 0
+    body = _ROUTE.pack(route.family, length, 0, 0, table, route.protocol, scope, route.type, flags)
     if destination is not None:
         body += attribute(_RTA_DST, destination.network_address.packed)
-    if via is not None:
-        body += attribute(_RTA_GATEWAY, via.packed)
-    if index is not None:
-        body += u32(_RTA_OIF, index)
-    if metric is not None:
-        body += u32(_RTA_PRIORITY, metric)
-    words: tuple[object, ...] = ("add default route",) if destination is None else ("add route to", destination)
-    if via is not None:
-        words += ("via", via)
-    return Request(words, RTM_NEWROUTE, body, NLM_F_CREATE | NLM_F_EXCL)
+    if len(hops) == 1:
+        body += _gateway(route.family, hops[0].via)
+        if hops[0].interface:
+            body += u32(_RTA_OIF, hops[0].interface)
+    elif hops:
+        body += attribute(_RTA_MULTIPATH, b"".join(_next_hop(route, hop) for hop in hops))
+    if route.metric:
+        body += u32(_RTA_PRIORITY, route.metric)
+    if route.source is not None:
+        body += attribute(_RTA_PREFSRC, route.source.packed)
+    return body if route.table < 256 else body + u32(_RTA_TABLE, route.table)
+
+
+def _scope(route: RouteInfo) -> int:
+    if route.scope is not None:
+        return route.scope
+    if route.type == RTN_LOCAL:
+        return _RT_SCOPE_HOST
+    connected = route.type == RTN_UNICAST and all(hop.via is None for hop in route.hops)
+    return _RT_SCOPE_LINK if connected and route.family == socket.AF_INET else _RT_SCOPE_UNIVERSE
+
+
+def _gateway(family: int, via: IPAddress | None) -> bytes:
+    if via is None:
+        return b""
+    if family == socket.AF_INET and via.version == 6:  # RFC 5549
+        return attribute(_RTA_VIA, struct.pack("=H", socket.AF_INET6) + via.packed)
+    return attribute(_RTA_GATEWAY, via.packed)
+
+
+def _next_hop(route: RouteInfo, hop: Hop) -> bytes:
+    gateway = _gateway(route.family, hop.via)
+    flags = _RTNH_F_ONLINK if route.onlink else 0
+    return _NEXT_HOP.pack(_NEXT_HOP.size + len(gateway), flags, hop.weight - 1, hop.interface) + gateway
+
+
+# -- reading ---------------------------------------------------------------------------------------
 
 
 def dump_routes() -> Request:
@@ -92,50 +158,88 @@ def dump_routes() -> Request:
     return Request(("list routes",), RTM_GETROUTE, _ROUTE.pack(0, 0, 0, 0, 0, 0, 0, 0, 0))
 
 
-def parse_route(body: bytes) -> RouteInfo | None:
-    """An RTM_NEWROUTE message; None where it is not a unicast route of the main table."""
-    family, length, _, _, table, _, _, type_, _ = _ROUTE.unpack_from(body)
-    if table != _RT_TABLE_MAIN or type_ != _RTN_UNICAST or family not in (socket.AF_INET, socket.AF_INET6):
-        return None
-    attributes = wire.attributes(body, _ROUTE.size)
-    raw = attributes.get(_RTA_DST, bytes(4 if family == socket.AF_INET else 16))
-    gateway = attributes.get(_RTA_GATEWAY) or attributes.get(_RTA_VIA, b"")[2:]
-    return RouteInfo(
-        family=family,
-        destination=ipaddress.ip_network((raw, length)) if length else None,
-        via=ipaddress.ip_address(gateway) if gateway else None,
-        index=wire.read_u32(attributes.get(_RTA_OIF, bytes(4))),
-        metric=wire.read_u32(attributes.get(_RTA_PRIORITY, bytes(4))),
-    )
-
-
-def find_route(address: IPAddress, index: int = 0) -> Request:
+def find_route(address: IPAddress, index: int = 0, *, source: IPAddress | None = None, mark: int = 0) -> Request:
     """The route that packets to an address take, by the interface with an index or by any."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    body = _ROUTE.pack(family, address.max_prefixlen, 0, 0, 0, 0, 0, 0, 0) + attribute(_RTA_DST, address.packed)
+    source_length = 0 if source is None else source.max_prefixlen
+    body = _ROUTE.pack(family, address.max_prefixlen, source_length, 0, 0, 0, 0, 0, _RTM_F_LOOKUP_TABLE)
+    body += attribute(_RTA_DST, address.packed)
+    if source is not None:
+        body += attribute(_RTA_SRC, source.packed)
     if index:
         body += u32(_RTA_OIF, index)
+    if mark:
+        body += u32(_RTA_MARK, mark)
     return Request(("find route to", address), RTM_GETROUTE, body)
 
 
 def parse_is_local(body: bytes) -> bool:
     """Whether an RTM_NEWROUTE message leads to this namespace itself."""
-    return bool(_ROUTE.unpack_from(body)[7] == _RTN_LOCAL)
+    return bool(_ROUTE.unpack_from(body)[7] == RTN_LOCAL)
 
 
-def dump_neighbours() -> Request:
-    """The neighbour tables of both families."""
-    return Request(("list neighbours",), RTM_GETNEIGH, _NEIGHBOUR.pack(0, 0, 0, 0, 0))
+def parse_route(body: bytes) -> RouteInfo | None:
+    """An RTM_NEWROUTE message; None for what the kernel has only found out, such as a path's MTU."""
+    family, flags = body[0], _ROUTE.unpack_from(body)[-1]
+    return None if flags & _RTM_F_CLONED or family not in (socket.AF_INET, socket.AF_INET6) else parse_found(body)
 
 
-def parse_neighbour(body: bytes) -> NeighbourInfo | None:
-    """An RTM_NEWNEIGH message; None for what nobody means by "neighbour" (multicast, bridge forwarding entries)."""
-    family, index, state, _, _ = _NEIGHBOUR.unpack_from(body)
-    attributes = wire.attributes(body, _NEIGHBOUR.size)
-    if family not in (socket.AF_INET, socket.AF_INET6) or state == 0x40 or _NDA_DST not in attributes:
-        return None
-    mac = rtlinks.show_mac(attributes.get(_NDA_LLADDR, b""))
-    # struct nda_cacheinfo: how long ago it was confirmed, used, updated, in 1/100 s
-    updated = struct.unpack_from("=8xI", attributes.get(_NDA_CACHEINFO, bytes(16)))[0] / 100
-    name = NUD_STATES.get(state, "none")
-    return NeighbourInfo(ipaddress.ip_address(attributes[_NDA_DST]), mac, index, name, updated)
+def parse_found(body: bytes) -> RouteInfo:
+    """The answer to `find_route`."""
+    family, length, _, _, table, protocol, scope, type_, flags = _ROUTE.unpack_from(body)
+    attributes = wire.attributes(body, _ROUTE.size)
+    hops = tuple(_hops(attributes.get(_RTA_MULTIPATH, b"")))
+    if not hops and _RTA_OIF in attributes:
+        hops = (Hop(_via(attributes), wire.read_u32(attributes[_RTA_OIF])),)
+    source = attributes.get(_RTA_PREFSRC)
+    return RouteInfo(
+        family=family,
+        destination=_destination(family, length, attributes),
+        hops=hops,
+        metric=wire.read_u32(attributes.get(_RTA_PRIORITY, bytes(4))),
+        table=wire.read_u32(attributes[_RTA_TABLE]) if _RTA_TABLE in attributes else table,
+        protocol=protocol,
+        type=type_,
+        scope=scope,
+        source=None if source is None else ipaddress.ip_address(source),
+        onlink=bool(flags & _RTNH_F_ONLINK),
+    )
+
+
+def _destination(family: int, length: int, attributes: Mapping[int, bytes]) -> IPNetwork | None:
+    raw = attributes.get(_RTA_DST, bytes(4 if family == socket.AF_INET else 16))
+    return ipaddress.ip_network((raw, length)) if length else None
+
+
+def _via(attributes: Mapping[int, bytes]) -> IPAddress | None:
+    gateway = attributes.get(_RTA_GATEWAY) or attributes.get(_RTA_VIA, b"")[2:]
+    return ipaddress.ip_address(gateway) if gateway else None
+
+
+def _hops(data: bytes) -> Iterator[Hop]:
+    offset = 0
+    while offset + _NEXT_HOP.size <= len(data):
+        length, _, more, index = _NEXT_HOP.unpack_from(data, offset)
+        if length < _NEXT_HOP.size:
+            return
+        yield Hop(_via(wire.attributes(data[: offset + length], offset + _NEXT_HOP.size)), index, more + 1)
+        offset += length + 3 & ~3
+
+
+# -- the same again --------------------------------------------------------------------------------
+
+
+def is_static_by(route: RouteInfo, index: int) -> bool:
+    """Whether somebody, rather than the kernel or a routing daemon, added a route, and it goes by an interface."""
+    static = route.table != RT_TABLE_LOCAL and route.protocol in _STATIC_PROTOCOLS
+    return static and any(hop.interface == index for hop in route.hops)
+
+
+def again(body: bytes) -> Request:
+    """A route that was told, to be added as it was."""
+    attributes = wire.attributes(body, _ROUTE.size)
+    attributes.pop(_RTA_CACHEINFO, None)
+    *start, flags = _ROUTE.unpack_from(body)
+    packed = b"".join(attribute(name, value) for name, value in attributes.items())
+    words = ("add route to", _destination(start[0], start[1], attributes) or "default")
+    return Request(words, RTM_NEWROUTE, _ROUTE.pack(*start, flags & _RTNH_F_ONLINK) + packed, NLM_F_CREATE | NLM_F_EXCL)

@@ -32,6 +32,13 @@ def read(key: str) -> str:
         return file.read().strip()
 
 
+# What the kernel itself has for all interfaces, where that is not 0; net/ipv4/devinet.c of Linux.
+_OF_INTERFACES = dict.fromkeys(
+    ["accept_redirects", "secure_redirects", "send_redirects", "shared_media", "arp_evict_nocarrier"], "1"
+) | {"igmpv2_unsolicited_report_interval": "10000", "igmpv3_unsolicited_report_interval": "1000"}
+_OF_LATER_INTERFACES = _OF_INTERFACES | {"accept_source_route": "1"}
+
+
 @functools.cache
 def defaults() -> dict[str, str]:
     """What a namespace is to start with, by key; first called by a thread in a new one."""
@@ -47,10 +54,26 @@ def defaults() -> dict[str, str]:
         # Without duplicate address detection an address is usable at once instead of after 1.6 s.
         "ipv6/conf/default/accept_dad": "0",
     }
+    wanted |= _changed_on_host("all", _OF_INTERFACES)
+    later = _changed_on_host("default", _OF_LATER_INTERFACES)
+    wanted |= later | {key.replace("/default/", "/lo/"): value for key, value in later.items()}
     # The kernel's own value, unless the administrator has new namespaces inherit another: net.core.devconf_inherit_init_net.
     with contextlib.suppress(OSError):
         if read("ipv6/conf/all/accept_dad") != "0":
             wanted["ipv6/conf/all/accept_dad"] = "0"
+    return wanted
+
+
+def _changed_on_host(which: str, own: dict[str, str]) -> dict[str, str]:
+    """The IPv4 settings of interfaces that the machine's administrator has changed: a new namespace has them from there."""
+    directory = f"ipv4/conf/{which}"
+    wanted = {}
+    with contextlib.suppress(OSError):
+        for name in os.listdir(f"{_ROOT}/{directory}"):
+            if name not in ("forwarding", "mc_forwarding", "rp_filter") and read(f"{directory}/{name}") != own.get(
+                name, "0"
+            ):
+                wanted[f"{directory}/{name}"] = own.get(name, "0")
     return wanted
 
 

@@ -1,0 +1,240 @@
+"""From what users write to routes and rules: gateways by name, several gateways, both families."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Sequence
+from dataclasses import replace
+from ipaddress import IPv6Address
+from typing import NamedTuple, TypeAlias
+
+from pytest_netns import values
+from pytest_netns.errors import InvalidTopologyError, KernelError
+from pytest_netns.kernel.netlink import rtroutes
+from pytest_netns.kernel.netlink.rtroutes import Hop, RouteInfo
+from pytest_netns.kernel.netlink.rtrules import RuleInfo
+from pytest_netns.lab import hosts
+from pytest_netns.lab.links import Links
+from pytest_netns.lab.routing import TABLES, TYPES, Route, route_of
+from pytest_netns.parts.keys import METRIC
+from pytest_netns.values import IPAddress, IPNetwork
+
+Via: TypeAlias = str | IPAddress
+
+_FAMILIES: dict[int, int] = {4: socket.AF_INET, 6: socket.AF_INET6}
+_MAX_NUMBER = 2**32 - 1
+_WITHOUT_GATEWAY = ("blackhole", "unreachable", "prohibit", "throw")
+_SAID_BY_A_ROUTE = {
+    errno.EACCES: "a prohibit route",
+    errno.EINVAL: "a blackhole route",
+    errno.EHOSTUNREACH: "an unreachable route",
+}
+
+
+class Rest(NamedTuple):
+    """What else a route may have, as users write it; see `Network.add_route`."""
+
+    metric: int | None = None
+    table: int | str | None = None
+    type: str = "unicast"
+    source: str | IPAddress | None = None
+    onlink: bool = False
+
+
+def additions(
+    links: Links, destination: str | IPNetwork, gateways: Sequence[Via], index: int, rest: Rest
+) -> list[RouteInfo]:
+    """The routes to add: one, or for a default route by names one for each family.
+
+    Args:
+        gateways: addresses, and names of namespaces that share a network with this one.
+        index: the number of the interface packets leave by; 0 for what the gateway says.
+    """
+    values.parse_choice(rest.type, [*_WITHOUT_GATEWAY, "unicast", "local"], "type of a route")
+    network = values.parse_destination(destination)
+    if rest.type in _WITHOUT_GATEWAY:
+        if gateways or index:
+            raise InvalidTopologyError(
+                f"cannot add {rest.type} route to {destination}: it leads nowhere; leave out via and dev"
+            )
+    elif not gateways and not index:
+        raise InvalidTopologyError(f"cannot add route to {destination}: it needs via=GATEWAY or dev=INTERFACE")
+    source = None if rest.source is None else values.parse_address(rest.source, "source of a route")
+    found = []
+    for version, hops in _hops(links, network, gateways, index, source):
+        found.append(
+            RouteInfo(
+                family=_FAMILIES[version],
+                destination=network,
+                hops=hops,
+                metric=METRIC.parse(rest.metric) if rest.metric is not None else 0,
+                table=parse_table(rest.table),
+                type=TYPES[rest.type],
+                source=source,
+                onlink=rest.onlink,
+            )
+        )
+    return found
+
+
+def removals(
+    links: Links,
+    destination: str | IPNetwork,
+    gateways: Sequence[Via],
+    index: int,
+    metric: int | None,
+    table: int | str | None,
+) -> list[RouteInfo]:
+    """The routes to remove, for each family that is meant."""
+    network = values.parse_destination(destination)
+    found = list(_hops(links, network, gateways, index, None))
+    if network is None and not gateways:
+        found = [(version, found[0][1]) for version in _FAMILIES]
+    number = METRIC.parse(metric) if metric is not None else 0
+    where = parse_table(table)
+    return [RouteInfo(_FAMILIES[version], network, hops, number, where, protocol=0, type=0) for version, hops in found]
+
+
+def remove(links: Links, routes: Sequence[RouteInfo]) -> None:
+    """Remove routes; of several families those that there are, and one at least."""
+    failures = []
+    for route in routes:
+        try:
+            links.change(rtroutes.remove_route(route))
+        except KernelError as error:
+            failures.append(error)
+    if len(failures) == len(routes):
+        raise failures[0]
+
+
+def route_to(links: Links, target: Via, source: str | IPAddress | None, mark: int | None) -> Route:
+    """The route that the kernel chooses."""
+    if isinstance(target, str) and links.lab.named(target) is not None:
+        address = addresses_of(links, target)[0]
+    else:
+        address = values.parse_address(target)
+    index = links.find(address.scope_id).index if isinstance(address, IPv6Address) and address.scope_id else 0
+    own = None if source is None else values.parse_address(source, "source of a packet")
+    request = rtroutes.find_route(address, index, source=own, mark=0 if mark is None else parse_mark(mark))
+    try:
+        info = links.netlink.get(request, rtroutes.parse_found)
+    except KernelError as error:
+        if error.errno in _SAID_BY_A_ROUTE and not error.kernel_message:
+            words = f"{_SAID_BY_A_ROUTE[error.errno]} says so"
+            raise KernelError(error.action, error.errno, namespace=links.name, kernel_message=words) from None
+        raise
+    return route_of(info, links.index_names())
+
+
+def rules(
+    source: str | IPNetwork | None,
+    destination: str | IPNetwork | None,
+    incoming: str,
+    mark: int | None,
+    table: int | str | None,
+    priority: int | None,
+) -> list[RuleInfo]:
+    """The rules that are meant: one, or one of each family."""
+    own = None if source is None else values.parse_network(source, "source of a rule")
+    far = None if destination is None else values.parse_network(destination, "destination of a rule")
+    versions = {network.version for network in (own, far) if network is not None} or {4, 6}
+    if own is not None and far is not None and len(versions) > 1:
+        raise InvalidTopologyError(f"cannot use a rule from '{own}' to '{far}': they are of different families")
+    rule = RuleInfo(
+        family=0,
+        priority=None if priority is None else METRIC.parse(priority),
+        table=0 if table is None else parse_table(table),
+        source=own,
+        destination=far,
+        incoming=incoming,
+        mark=0 if mark is None else parse_mark(mark),
+    )
+    return [replace(rule, family=_FAMILIES[version]) for version in sorted(versions)]
+
+
+def parse_table(table: int | str | None) -> int:
+    """The number of a routing table; of the main one for None."""
+    if table is None:
+        return TABLES["main"]
+    if isinstance(table, str) and table in TABLES:
+        return TABLES[table]
+    if isinstance(table, int) and not isinstance(table, bool) and 1 <= table <= _MAX_NUMBER:
+        return table
+    names = ", ".join(map(repr, TABLES))
+    raise InvalidTopologyError(
+        f"cannot use {table!r} as routing table: it is {names}, or a number from 1 to {_MAX_NUMBER}"
+    )
+
+
+def parse_mark(mark: object) -> int:
+    """A mark of packets."""
+    if isinstance(mark, int) and not isinstance(mark, bool) and 1 <= mark <= _MAX_NUMBER:
+        return mark
+    raise InvalidTopologyError(f"cannot use {mark!r} as mark: it is a number from 1 to {_MAX_NUMBER}")
+
+
+def addresses_of(links: Links, name: str) -> tuple[IPAddress, ...]:
+    """Another namespace's addresses as reached from here, at most one of each family; those in a shared network first."""
+    other = links.lab.named(name)
+    chosen = [] if other is None else hosts.best_addresses(links.own_addresses(), other.own_addresses())
+    if not chosen:
+        raise InvalidTopologyError(f"cannot use namespace {name!r} as a target: it has no address yet")
+    return tuple(chosen)
+
+
+def _hops(
+    links: Links, network: IPNetwork | None, gateways: Sequence[Via], index: int, source: IPAddress | None
+) -> list[tuple[int, tuple[Hop, ...]]]:
+    """The ways a route leads, for each family that is meant."""
+    choices = [_gateways(links, each) for each in gateways]
+    versions: list[int] = [4 if source is None else source.version]
+    if network is not None:
+        versions = [network.version]
+    elif choices:
+        versions = [version for version in _FAMILIES if all(version in choice for choice in choices)]
+    if not versions:
+        raise InvalidTopologyError("cannot add one route by several gateways: they are of different families")
+    found: list[tuple[int, tuple[Hop, ...]]] = []
+    for version in versions:
+        ways = [
+            _hop(links, network, version, gateway, choice, index)
+            for gateway, choice in zip(gateways, choices, strict=True)
+        ]
+        found.append((version, tuple(ways) if ways else (Hop(None, index),) if index else ()))
+    return found
+
+
+def _hop(
+    links: Links, network: IPNetwork | None, version: int, gateway: Via, choice: dict[int, IPAddress], index: int
+) -> Hop:
+    address = choice.get(version)
+    if (
+        address is None and version == 4 and links.lab.named(str(gateway)) is None
+    ):  # an IPv6 gateway given as such, RFC 5549
+        address = choice[6]
+    if address is None:
+        raise InvalidTopologyError(
+            f"cannot add route to {network} via {gateway}: the gateway is of the other family; write an IPv{version} address"
+        )
+    if isinstance(address, IPv6Address) and address.scope_id is not None:
+        zone = links.find(address.scope_id).index
+        if index and index != zone:
+            raise InvalidTopologyError(f"cannot add route via {gateway}: dev is another interface than its zone")
+        return Hop(address, zone)
+    return Hop(address, index)
+
+
+def _gateways(links: Links, via: Via) -> dict[int, IPAddress]:
+    """The address of a gateway, by family: of both where it is given as a namespace that shares networks of both."""
+    other = links.lab.named(via) if isinstance(via, str) else None
+    if other is None:
+        address = values.parse_address(via, "gateway")
+        return {address.version: address}
+    own = {address.network for address in links.own_addresses()}
+    shared = [address.ip for address in other.own_addresses() if address.network in own]
+    if not shared:
+        raise InvalidTopologyError(
+            f"cannot use namespace {via!r} as a gateway of {links.name!r}: they have no network in common"
+        )
+    return {address.version: address for address in reversed(shared)}
