@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Self, TypeAlias
 
 from pytest_netns.errors import InvalidTopologyError
+from pytest_netns.kernel.system import threads
 from pytest_netns.values.notes import Note
 
 #: Starts a fault and returns what heals it; may take a `random.Random` to choose with.
@@ -73,7 +74,7 @@ class Nemesis:
 
     def __enter__(self) -> Self:
         self._began = time.monotonic()
-        self._thread.start()
+        threads.start(self._thread, "run a nemesis")
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:

@@ -12,6 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from pytest_netns.errors import CallTimeout, NetnsError
+from pytest_netns.kernel.system import threads
 from pytest_netns.kernel.system.waiting import Patience
 from pytest_netns.running import multiprocess
 
@@ -40,7 +41,7 @@ class Call:
     def start(self, on_end: Callable[[], object] | None = None) -> None:
         """Begin; `on_end` is called on the call's own thread, with the outcome known."""
         self._on_end = on_end
-        self._thread.start()
+        threads.start(self._thread, f"call {self.show()} in namespace {self.programs.name!r}")
 
     def cancel(self) -> bool:
         """Cancel it if it is a coroutine: nothing else can be ended; whether it is one."""

@@ -10,6 +10,8 @@ import os
 import threading
 from typing import IO
 
+from pytest_netns.kernel.system import threads
+
 _CHUNK = 1 << 13
 OUTPUT_LIMIT = 1 << 20  # characters that are kept: the last ones
 _REST = 0.2  # seconds for the last of it; a child may hold the pipe open, so not for long
@@ -27,10 +29,10 @@ class Output:
         """Start reading.
 
         Raises:
-            RuntimeError: "can't start new thread".
+            NetnsError: no thread can be started.
         """
         reader = threading.Thread(target=self._read, args=(stream,), name="netns-output", daemon=True)
-        reader.start()
+        threads.start(reader, "read what a service writes")
         self._reader = reader
 
     @property

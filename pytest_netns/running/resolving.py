@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pytest_netns.kernel.spaces import moving
+from pytest_netns.kernel.system import threads
 
 if TYPE_CHECKING:
     from pytest_netns.running.programs import Programs
@@ -64,7 +65,7 @@ def _ask(programs: Programs, function: Callable[..., Any], *args: Any, **options
             failure.append(error)
 
     helper = threading.Thread(target=work, name=f"netns-names-{programs.name}", daemon=True)
-    helper.start()
+    threads.start(helper, f"look up a name in namespace {programs.name!r}")
     helper.join()
     if failure:
         raise failure.pop()

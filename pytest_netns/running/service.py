@@ -191,10 +191,10 @@ def _begin(programs: Programs, command: Command, options: dict[str, Any]) -> Ser
     assert service.stdout is not None
     try:
         service.captured.begin(service.stdout)
-    except RuntimeError as error:  # "can't start new thread"
+    except NetnsError:
         service.stop()
         service.stdout.close()
-        raise NetnsError(f"cannot start service {show_argv(service.args)!r}: {error}") from error
+        raise
     programs.services.append(service)
     return service
 

@@ -105,3 +105,45 @@ def test_open_files() -> None:
     print(limit - len(before))
     """
     assert int(run(script)) > 5  # so many files does it take, and at each of them it has failed
+
+
+def test_threads() -> None:
+    """No thread can be started: calls, look-ups, programs and services say so and what to raise; nothing is left, and later
+    the same lab works."""
+    script = """
+    def look_up(red):
+        with red:
+            socket.getaddrinfo("red", 80)
+
+    import re, socket
+    from pytest_netns import NetnsError
+
+    threading.stack_size(64 << 20)  # more than there will be room for
+    unlimited = resource.getrlimit(resource.RLIMIT_AS)
+    lab = Lab()
+    red, blue = lab.add_namespace("red"), lab.add_namespace("blue")
+    red.run("true")
+    size = int(re.search(r"VmSize:\\s*([0-9]+)", Path("/proc/self/status").read_text())[1]) << 10
+    resource.setrlimit(resource.RLIMIT_AS, (size + (32 << 20), unlimited[1]))
+    steps = [
+        lambda: red.call(int), lambda: look_up(red), lambda: blue.run("true"), lambda: red.start(["sleep", "1000"]),
+    ]
+    for step in steps:
+        try:
+            step()
+        except NetnsError as error:
+            print(error)
+    resource.setrlimit(resource.RLIMIT_AS, unlimited)
+    print(red.call(int), blue.run("echo later").stdout.strip(), red.run("pgrep sleep", check=False).stdout)
+    lab.close()
+    assert not left(), left()
+    """
+    refused = "no thread can be started (can't start new thread)"
+    remedy = "raise the limit on processes and threads: ulimit -u NUMBER; in a container: --pids-limit NUMBER"
+    actions = (
+        "call int in namespace 'red'",
+        "look up a name in namespace 'red'",
+        "run anything in namespace 'blue'",
+        "read what a service writes",
+    )
+    assert run(script).splitlines() == [*(f"cannot {each}: {refused}; {remedy}" for each in actions), "0 later "]

@@ -128,7 +128,7 @@ class NetlinkSocket:
         found = False
         while True:
             try:
-                self._socket.recv(1, socket.MSG_DONTWAIT | socket.MSG_TRUNC)
+                self._socket.recv(1, socket.MSG_DONTWAIT)  # a byte of it; the rest goes with it
             except BlockingIOError:
                 return found
             except OSError as error:

@@ -22,7 +22,7 @@ from pytest_netns.kernel.netlink.socket import NetlinkSocket
 from pytest_netns.kernel.programs import inits, supervision
 from pytest_netns.kernel.programs.own_files import OwnFiles
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
-from pytest_netns.kernel.system import forking, syscalls
+from pytest_netns.kernel.system import forking, syscalls, threads
 
 _END_TIMEOUT = 5.0  # seconds the kernel gets to end a PID namespace's processes
 
@@ -54,12 +54,10 @@ class View:
         self._addresses: NetlinkSocket | None = None
         self._thread = threading.Thread(target=self._work, name=f"{forking.PREFIX}spawn-{namespace.name}", daemon=True)
         try:
-            self._thread.start()
+            threads.start(self._thread, f"run anything in namespace {namespace.name!r}")
             self.run(lambda: None)
-        except BaseException as error:
+        except BaseException:
             self.discard()
-            if isinstance(error, RuntimeError):  # "can't start new thread"
-                raise NetnsError(f"cannot run anything in namespace {namespace.name!r}: {error}") from error
             raise
 
     @property
