@@ -39,7 +39,7 @@ INIT
 fi
 accelerator=(-accel tcg,thread=multi,tb-size=512 -cpu max)
 [ -z "${KVM:-}" ] || accelerator=(-accel kvm -cpu host)
-parameters="console=ttyS0 quiet panic=-1 mitigations=off MODULES=$kernels/$release/lib/modules SHARE=9p START=$init JOB=$job"
+parameters="console=ttyS0 quiet panic=-1 mitigations=off MODULES=$kernels/$release/lib/modules SHARE=9p START=$init JOB=$job ${PARAMETERS:-}"
 machine=(
     qemu-system-x86_64 "${accelerator[@]}" -smp 2 -m 3G -display none -no-reboot -nic none
     -serial stdio -append "$parameters"

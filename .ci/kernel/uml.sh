@@ -12,4 +12,5 @@ fi
 machine=(
     env "LD_PRELOAD=$shim" linux.uml mem=2G con=null con0=fd:0,fd:1 "uml_dir=$job" umid=uml
     root=/dev/root rootfstype=hostfs rootflags=/ ro "init=$init" "JOB=$job" MODULES=/usr/lib/uml/modules SHARE=hostfs
+    ${PARAMETERS:-}
 )

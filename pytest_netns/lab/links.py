@@ -137,9 +137,8 @@ class Links:
     # -- what there is --------------------------------------------------------------------------------
 
     def infos(self) -> list[LinkInfo]:
-        """All interfaces, as they are now, but the hidden ones of impaired links."""
-        dumped = self.netlink.dump(rtlinks.dump_links(), rtlinks.parse_link)
-        found = [info for info in dumped if not info.name.startswith(rtlinks.HIDDEN)]
+        """All interfaces, as they are now, but those that are not listed."""
+        found = self.netlink.dump(rtlinks.dump_links(), rtlinks.parse_listed_link)
         self._known = {info.index: self._seen(info.index, info.name) for info in found}
         self._names = {info.name for info in found}
         self._used = frozenset(self._known)

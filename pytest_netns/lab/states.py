@@ -27,8 +27,7 @@ def decode(
     peer: Callable[[LinkInfo], tuple[str, str] | None] = lambda _: None,
 ) -> NamespaceState:
     """What the messages say."""
-    dumped = map(rtlinks.parse_link, tables[0])
-    links = [link for link in dumped if not link.name.startswith(rtlinks.HIDDEN)]
+    links = [link for body in tables[0] if (link := rtlinks.parse_listed_link(body)) is not None]
     names = {link.index: link.name for link in links}
     addresses: dict[int, list[IPInterface]] = {}
     for body in tables[1]:

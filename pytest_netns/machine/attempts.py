@@ -10,6 +10,7 @@ import signal
 from collections.abc import Callable, Iterator
 
 from pytest_netns.errors import KernelError, UnavailableError
+from pytest_netns.kernel.system import forking
 
 _MAX_ANSWER = 1 << 16
 
@@ -52,7 +53,7 @@ def step(name: str) -> Iterator[None]:
 def try_in_child(attempt: Callable[[], None]) -> StepError | None:
     """Run an attempt in a forked child; returns the step that failed there, None where all went well."""
     receive, send = os.pipe()
-    pid = os.fork()
+    pid = forking.fork()
     if pid == 0:
         status = 1
         try:

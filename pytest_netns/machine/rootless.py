@@ -7,8 +7,11 @@ too (capabilities(7), user_namespaces(7)). Root keeps all.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+import threading
+import time
 
 from pytest_netns.errors import UnavailableError
 from pytest_netns.kernel.netlink import rtlinks
@@ -26,6 +29,8 @@ KEPT_CAPABILITIES = (
     syscalls.CAP_SYS_CHROOT,  # needed to enter a mount namespace, setns(2)
 )
 FEATURE = "network namespaces without root"
+_LIMITS = (errno.ENOSPC, errno.EUSERS)
+_FREE_DEADLINE = 2.0  # seconds
 UNSHARE = "unshare --user --map-current-user --keep-caps --net"
 
 
@@ -45,10 +50,22 @@ def enter() -> None:
             "set --netns-mode=rootless, so that it is done before anything starts threads; "
             f"or start pytest with: {UNSHARE} {sys.executable} -m pytest",
         )
-    failure = try_in_child(move)
+    failure = try_in_child(move) or _move_when_free()
     if failure is not None:
         raise explain(failure)
-    move()
+
+
+def _move_when_free() -> StepError | None:
+    """`move`, which was tried before: the kernel counts the namespace of that try until it has freed it, a moment later."""
+    deadline = time.monotonic() + _FREE_DEADLINE
+    while True:
+        try:
+            move()
+            return None
+        except StepError as error:
+            if error.step != "user namespace" or error.errno not in _LIMITS or time.monotonic() > deadline:
+                return error
+        threading.Event().wait(0.002)
 
 
 def explain(failure: StepError) -> UnavailableError:

@@ -30,6 +30,18 @@ _VETH_INFO_PEER = 1
 _IFLA_BR_STP_STATE = 5
 _IFLA_INET_CONF = 1
 _NETCONFA_IFINDEX, _NETCONFA_FORWARDING, _NETCONFA_RP_FILTER = 1, 2, 3
+# What a kernel that has tunnels adds to every network namespace, and nobody can delete: net.core.fb_tunnels_only_for_init_net.
+FALLBACK_TUNNELS = {
+    "ipip": "tunl0",
+    "gre": "gre0",
+    "gretap": "gretap0",
+    "erspan": "erspan0",
+    "vti": "ip_vti0",
+    "sit": "sit0",
+    "ip6tnl": "ip6tnl0",
+    "ip6gre": "ip6gre0",
+    "vti6": "ip6_vti0",
+}
 
 
 @dataclass(frozen=True)
@@ -158,6 +170,13 @@ def parse_link(body: bytes) -> LinkInfo:
         rx_dropped=statistics[6],
         tx_dropped=statistics[7],
     )
+
+
+def parse_listed_link(body: bytes) -> LinkInfo | None:
+    """As `parse_link`; None for what is not shown: impaired links' own, and fallback tunnels that nobody has brought up."""
+    link = parse_link(body)
+    unused_tunnel = FALLBACK_TUNNELS.get(link.kind) == link.name and not link.flags & IFF_UP
+    return None if unused_tunnel or link.name.startswith(HIDDEN) else link
 
 
 def _ifinfo(index: int, *, up: bool | None = None) -> bytes:

@@ -8,8 +8,9 @@ import shutil
 import signal
 import subprocess
 
-from pytest_netns.errors import RulesetError, UnavailableError
-from pytest_netns.kernel.nft.nftables import FEATURE, Place, load
+from pytest_netns.errors import UnavailableError
+from pytest_netns.kernel.nft.lacking import FEATURE
+from pytest_netns.kernel.nft.nftables import Nft, Place, load
 
 REMEDY = "sudo apt-get install nftables (Fedora: sudo dnf install nftables)"
 _ADMIN_PATH = "/usr/local/sbin:/usr/sbin:/sbin"  # not in every user's PATH
@@ -22,7 +23,7 @@ def apply(place: Place, text: str) -> str:
 
     Raises:
         RulesetError: nft refused it, or died of it; nothing of it was applied.
-        UnavailableError: nft is not installed, or the kernel has no nftables.
+        UnavailableError: nft is not installed, or the kernel lacks what the text needs.
     """
     load()  # the same refusal, with the same words, for everything that needs nft
     program = _find()
@@ -44,7 +45,11 @@ def apply(place: Place, text: str) -> str:
     if done.returncode < 0:
         errors += f"nft died of it, by {signal.Signals(-done.returncode).name}; write it in another way"
     if done.returncode != 0:
-        raise RulesetError(text, _POSITION.sub(r"line \1, column \2: ", errors), namespace=place.name)
+        nft = Nft(place)
+        try:
+            raise nft.explain(text, _POSITION.sub(r"line \1, column \2: ", errors))
+        finally:
+            nft.close()
     return output
 
 

@@ -16,11 +16,10 @@ from types import ModuleType, SimpleNamespace
 from typing import Any, Protocol
 
 from pytest_netns.errors import RulesetError, UnavailableError
-from pytest_netns.kernel.nft import bindings
+from pytest_netns.kernel.nft import bindings, lacking
 from pytest_netns.kernel.system import diagnosis
 
 _NETLINK_NETFILTER = 12
-FEATURE = "NAT and nft rulesets"
 
 _lock = threading.Lock()  # libnftables keeps state in global variables
 
@@ -58,12 +57,23 @@ class Nft:
 
         Raises:
             RulesetError: nft refused it; nothing of it was applied.
+            UnavailableError: nft refused it because the kernel lacks what it needs.
         """
+        error, output = self._carry_out(text)
+        if error is not None:
+            raise self.explain(text, error)
+        return output
+
+    def explain(self, text: str, error: str) -> RulesetError | UnavailableError:
+        """What nft's refusal of a text, its message, means."""
+        lack = lacking.find(text, error, lambda probe: self._carry_out(probe)[0] or "")
+        return RulesetError(text, error, namespace=self._name) if lack is None else lack
+
+    def _carry_out(self, text: str) -> tuple[str | None, str]:
+        """nft's message where it refused the text, else None, and its output."""
         with _lock, _without_signals():
             status, output, error = self._context.cmd(text)
-        if status != 0:
-            raise RulesetError(text, error, namespace=self._name)
-        return str(output)
+        return str(error) if status != 0 else None, str(output)
 
     def close(self) -> None:
         """Let go of the namespace; idempotent."""
@@ -75,7 +85,7 @@ def apply(place: Place, text: str) -> str:
 
     Raises:
         RulesetError: nft refused it; nothing of it was applied.
-        UnavailableError: the bindings or libnftables are not installed.
+        UnavailableError: the bindings or libnftables are not installed, or the kernel lacks what the text needs.
     """
     nft = Nft(place)
     try:
@@ -124,7 +134,7 @@ def load() -> ModuleType:
         _open_library_once(module)
         module.Nftables()
     except (ImportError, OSError) as error:
-        raise UnavailableError(FEATURE, str(error), bindings.REMEDY) from error
+        raise UnavailableError(lacking.FEATURE, str(error), bindings.REMEDY) from error
     return module
 
 
@@ -134,7 +144,7 @@ def _check_kernel() -> None:
         socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER).close()
     except OSError as error:
         cause, remedy = diagnosis.explain("nft", error.errno or 0)
-        raise UnavailableError(FEATURE, cause, remedy) from error
+        raise UnavailableError(lacking.FEATURE, cause, remedy) from error
 
 
 def _import_bindings() -> ModuleType:

@@ -31,8 +31,8 @@ _ARPHRD_ETHER, _ARPHRD_LOOPBACK = 1, 772
 _SO_RCVBUFFORCE, _SOL_PACKET, _PACKET_STATISTICS, _PACKET_AUXDATA = 33, 263, 6, 8
 _TP_STATUS_VLAN_VALID, _TP_STATUS_VLAN_TPID_VALID = 0x10, 0x40
 _AUXDATA = struct.Struct("=IIIHHHH")  # struct tpacket_auxdata: status, length, kept, mac, net, VLAN tag, its type
-_TIMESPEC = struct.Struct("=qq")
-_ANCILLARY = socket.CMSG_SPACE(_TIMESPEC.size) + socket.CMSG_SPACE(_AUXDATA.size)
+_TIMESPECS = {16: struct.Struct("=qq"), 8: struct.Struct("=ii")}  # by size: on 32-bit machines it is half as large
+_ANCILLARY = socket.CMSG_SPACE(max(_TIMESPECS)) + socket.CMSG_SPACE(_AUXDATA.size)
 _RECORD = struct.Struct(">QHB")  # nanoseconds since 1970, number of the interface, whether sent: sorts by time
 _TAG_AT = 12  # bytes of MAC addresses before a VLAN tag
 
@@ -179,10 +179,10 @@ class CaptureSocket:
         sent = packet_type == socket.PACKET_OUTGOING
         if sent and hardware == _ARPHRD_LOOPBACK:
             return  # the loopback interface receives it too
-        seconds = nanoseconds = 0
+        moment = 0
         for level, kind, value in ancillary:
             if level == socket.SOL_SOCKET and kind == capture_threads.SO_TIMESTAMPNS:
-                seconds, nanoseconds = _TIMESPEC.unpack_from(value)
+                moment = read_timespec(value)
             elif level == _SOL_PACKET and kind == _PACKET_AUXDATA:
                 data = _with_vlan_tag(data, value)
         place = (name, hardware in (_ARPHRD_ETHER, _ARPHRD_LOOPBACK))
@@ -190,7 +190,7 @@ class CaptureSocket:
         if number is None:
             number = self._numbers[place] = len(self._interfaces)
             self._interfaces.append(place)
-        self._add(_RECORD.pack(seconds * 1_000_000_000 + nanoseconds, number, sent) + data)
+        self._add(_RECORD.pack(moment, number, sent) + data)
 
     def _add(self, record: bytes) -> None:
         self._records.append(record)
@@ -204,6 +204,12 @@ class CaptureSocket:
         size = sign * (sys.getsizeof(record) + _SLOT)
         self._bytes += size
         self._room.take(size)
+
+
+def read_timespec(value: bytes) -> int:
+    """A struct timespec as the kernel gives it to this machine's programs, in nanoseconds; time(7), socket(7)."""
+    seconds, nanoseconds = _TIMESPECS[len(value)].unpack(value)
+    return int(seconds * 1_000_000_000 + nanoseconds)
 
 
 def _with_vlan_tag(data: bytes, auxiliary: bytes) -> bytes:

@@ -215,6 +215,12 @@ _ROWS = (
         "start the container with --cap-add NET_RAW",
     ),
     _Row(
+        ("nft tables of family",),
+        (errno.EOPNOTSUPP, errno.EAFNOSUPPORT),
+        "this kernel is built without it",
+        "use a kernel with CONFIG_NF_TABLES_INET, CONFIG_NF_TABLES_IPV4 and CONFIG_NF_TABLES_IPV6",
+    ),
+    _Row(
         ("interface", "qdisc", "nft"),
         (errno.EOPNOTSUPP, errno.ENOENT, errno.ENODEV, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT),
         "this kernel lacks it, or its module is not loaded",

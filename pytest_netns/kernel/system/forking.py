@@ -15,6 +15,13 @@ PREFIX = "netns-"  # of the names of our threads
 _MESSAGE = r".*multi-threaded, use of \w+\(\) may lead to deadlocks"
 
 
+def fork() -> int:
+    """`os.fork`, unwarned, for a child that uses nothing another thread may hold; an xdist worker has several from its start."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return os.fork()
+
+
 def _before() -> None:
     """Decide anew at each fork: whoever runs a test may have replaced the filters since, and other threads may have come."""
     own = sum(thread.name.startswith(PREFIX) for thread in threading.enumerate())
