@@ -13,7 +13,7 @@ from pytest_netns.errors import InvalidTopologyError, fails_as
 from pytest_netns.kernel.netlink.socket import NetlinkSocket
 from pytest_netns.kernel.programs.view import View
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
-from pytest_netns.kernel.system import interrupts
+from pytest_netns.kernel.system import interrupts, ipv6
 from pytest_netns.lab import files, hosts, routes
 from pytest_netns.lab.files import Files
 from pytest_netns.lab.gateways import Gateway, Masquerade, PortForward
@@ -94,7 +94,8 @@ class Namespace(Network):
     def enable_forwarding(self) -> None:
         """Make this namespace a router, for IPv4 and IPv6.
 
-        Where /proc/sys is read-only only IPv4 can be forwarded; the end of the run then says what is missing.
+        Where /proc/sys is read-only, or the kernel has no IPv6, only IPv4 can be forwarded; the end of the run then says
+        what is missing.
         """
         self.settings.enable_forwarding()
 
@@ -389,7 +390,12 @@ class Namespace(Network):
     def socket(self, family: int = sockets.AF_INET, type: int = sockets.SOCK_STREAM, proto: int = 0) -> sockets.socket:
         """A new socket that belongs to this namespace, whatever thread uses it."""
         with self._kernel.entered():
-            return sockets.socket(family, type, proto)
+            try:
+                return sockets.socket(family, type, proto)
+            except OSError:
+                if family == sockets.AF_INET6 and (lack := ipv6.lack()) is not None:
+                    raise lack from None
+                raise
 
     def create_server(self, address: tuple[str, int], **options: Any) -> sockets.socket:
         """A listening TCP socket here, as `socket.create_server` makes it: ``asyncio.start_server(handler, sock=...)``."""

@@ -7,10 +7,10 @@ import errno
 from collections.abc import Callable, Iterator, Mapping
 
 from pytest_netns import values
-from pytest_netns.errors import InvalidTopologyError, KernelError
+from pytest_netns.errors import InvalidTopologyError, KernelError, UnavailableError
 from pytest_netns.kernel.spaces import interface_settings, sysctls
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
-from pytest_netns.kernel.system import diagnosis
+from pytest_netns.kernel.system import diagnosis, ipv6
 
 FORWARDING = "net.ipv4.ip_forward"
 
@@ -57,9 +57,11 @@ class Settings:
                     network.write_sysctl(_key(name), str(value))
 
     def enable_forwarding(self) -> None:
-        """Forward packets, IPv4 and IPv6; where /proc/sys is read-only only IPv4, and what is missing is noted."""
+        """Forward packets, IPv4 and IPv6; only IPv4 where /proc/sys is read-only or IPv6 is missing, which is noted."""
         try:
             self.write({FORWARDING: 1, "net.ipv6.conf.all.forwarding": 1})
+        except UnavailableError as error:
+            interface_settings.note_refused(f"forwarding of IPv6: {error.cause}; remedy: {error.remedy}")
         except KernelError as error:
             network = self._network()
             if error.errno != errno.EROFS or network.interface_settings.read(interface_settings.FORWARDING) != "1":
@@ -73,6 +75,8 @@ class Settings:
         try:
             yield
         except FileNotFoundError:
+            if "ipv6" in action and (lack := ipv6.lack()) is not None:
+                raise lack from None
             raise InvalidTopologyError(f"cannot {action}: a network namespace has no setting of that name") from None
         except OSError as error:
             _, remedy = diagnosis.explain("sysctl", error.errno or 0)

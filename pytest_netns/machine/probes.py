@@ -18,7 +18,7 @@ from pytest_netns.kernel.nft import nftables
 from pytest_netns.kernel.programs import mounts
 from pytest_netns.kernel.spaces import sysctls
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
-from pytest_netns.kernel.system import syscalls
+from pytest_netns.kernel.system import ipv6, syscalls
 from pytest_netns.machine import attempts, probing, rootless
 from pytest_netns.machine.attempts import StepError, step
 from pytest_netns.machine.probing import Probe
@@ -31,6 +31,7 @@ _TCA_KIND, _TCA_OPTIONS, _TCA_TBF_PARMS = 1, 2, 1
 _IFLA_IFNAME, _IFLA_LINK, _IFLA_LINKINFO = 3, 5, 18
 _IFLA_INFO_KIND, _IFLA_INFO_DATA = 1, 2
 _TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
+_FALLBACK_MODULES = {"gretap": "ip_gre"}
 _TIMEOUT = 10  # seconds a program gets
 
 
@@ -143,8 +144,27 @@ def _interfaces() -> Iterator[Probe]:
     for kind, data in with_card.items():
         yield Probe(group, kind, "", partial(_link, kind, data, on_card=True))
     for kind, data in alone.items():
-        yield Probe(group, kind, "", partial(_link, kind, data))
+        attempt = partial(_link, kind, data)
+        yield Probe(group, kind, "", partial(_if_loaded, kind, attempt) if kind in _FALLBACK_MODULES else attempt)
+    yield Probe(group, "IPv6", "IPv4 works; IPv6 addresses, routes and sockets do not", _ipv6)
+    yield Probe(
+        group,
+        "empty namespaces",
+        "programs see those in each namespace beside lo, down; ns.interfaces lists them once they are up",
+        _nothing_but_loopback,
+    )
     yield Probe(group, "tun", "programs that open /dev/net/tun, such as VPNs, do not work", _tun)
+
+
+def _if_loaded(kind: str, attempt: Callable[[], None]) -> None:
+    """Not where it would load a module that adds fallback tunnels to the machine and to all of its namespaces."""
+    module = _FALLBACK_MODULES[kind]
+    if not os.path.exists(f"/sys/module/{module}") and not _fallback_tunnels(NetworkNamespace.create("probe")):
+        cause = (
+            f"module {module} is not loaded, and loading it would add interfaces to this machine, so it was not tried"
+        )
+        raise StepError(f"interface {kind}", 0, cause, f"sudo modprobe {module}")
+    attempt()
 
 
 def _veth() -> None:
@@ -165,6 +185,28 @@ def _link(kind: str, data: bytes = b"", *, on_card: bool = False) -> None:
     flags = wire.NLM_F_CREATE | wire.NLM_F_EXCL
     with step(f"interface {kind}"):
         namespace.netlink.request(Request(("add", kind), rtlinks.RTM_NEWLINK, body, flags))
+
+
+def _ipv6() -> None:
+    lack = ipv6.lack()
+    if lack is not None:
+        raise lack
+
+
+def _nothing_but_loopback() -> None:
+    others = _fallback_tunnels(NetworkNamespace.create("probe"))
+    if others:
+        raise StepError(
+            "empty namespaces",
+            0,
+            f"this kernel adds fallback tunnels to every network namespace: {', '.join(others)}",
+            "sudo sysctl -w net.core.fb_tunnels_only_for_init_net=1",
+        )
+
+
+def _fallback_tunnels(namespace: NetworkNamespace) -> list[str]:
+    links = namespace.netlink.dump(rtlinks.dump_links(), rtlinks.parse_link)
+    return [link.name for link in links if link.name in rtlinks.FALLBACK_TUNNELS.values()]
 
 
 def _tun() -> None:

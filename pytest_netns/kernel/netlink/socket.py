@@ -12,12 +12,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from pytest_netns.errors import KernelError, LabClosedError
+from pytest_netns.errors import KernelError, LabClosedError, UnavailableError
 from pytest_netns.kernel.netlink import wire
 from pytest_netns.kernel.netlink.request import Request
+from pytest_netns.kernel.system import ipv6
 
 NETLINK_ROUTE, NETLINK_SOCK_DIAG, NETLINK_NETFILTER = 0, 4, 12
 _SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 1, 10, 11
+_IPV6 = bytes([socket.AF_INET6])  # how requests about addresses, routes and neighbours begin; rtnetlink(7)
 _RECEIVE_SIZE = 1 << 15  # the kernel sends no larger datagrams, netlink_recvmsg() of Linux
 _ANSWER_SIZE = 1 << 13  # an acknowledgement, or an error with the kernel's words
 _BATCH_BYTES = 1 << 16  # the kernel works a send off in one go; stay under the default send buffer (208 KiB)
@@ -78,6 +80,7 @@ class NetlinkSocket:
 
         Raises:
             KernelError: the first request that was refused; later ones were tried all the same.
+            UnavailableError: the same, of an IPv6 request on a kernel without IPv6.
         """
         with self._lock:
             if len(requests) <= _ALWAYS_FIT:
@@ -149,14 +152,14 @@ class NetlinkSocket:
         if batch:
             yield batch
 
-    def _send_batch(self, batch: Sequence[Request]) -> list[KernelError]:
+    def _send_batch(self, batch: Sequence[Request]) -> list[KernelError | UnavailableError]:
         """Send several requests as one datagram; only the last is acknowledged, errors always are."""
         first = self._sequence + 1
         last = self._sequence = self._sequence + len(batch)
         parts = [wire.message(each.type, each.flags, first + n, each.body) for n, each in enumerate(batch[:-1])]
         parts.append(wire.message(batch[-1].type, batch[-1].flags | wire.NLM_F_ACK, last, batch[-1].body))
         self._send(b"".join(parts), batch[0])
-        failures: list[KernelError] = []
+        failures: list[KernelError | UnavailableError] = []
         while True:
             data = self._receive(_ANSWER_SIZE)
             if wire.acknowledges(data, last):
@@ -201,5 +204,7 @@ class NetlinkSocket:
         except OSError as error:
             raise KernelError("read the kernel's answer", error.errno or errno.EIO, namespace=self.namespace) from error
 
-    def _error(self, request: Request, code: int, words: str) -> KernelError:
+    def _error(self, request: Request, code: int, words: str) -> KernelError | UnavailableError:
+        if code in ipv6.REFUSALS and request.body[:1] == _IPV6 and (lack := ipv6.lack()) is not None:
+            return lack
         return KernelError(request.action, code, namespace=self.namespace, kernel_message=words)

@@ -215,6 +215,12 @@ _ROWS = (
         "start the container with --cap-add NET_RAW",
     ),
     _Row(
+        ("IPv6",),
+        (errno.EAFNOSUPPORT,),
+        "this kernel was started with ipv6.disable=1, or is built without IPv6",
+        "remove ipv6.disable=1 from the kernel's parameters (/etc/default/grub, then sudo update-grub) and reboot",
+    ),
+    _Row(
         ("nft tables of family",),
         (errno.EOPNOTSUPP, errno.EAFNOSUPPORT),
         "this kernel is built without it",
