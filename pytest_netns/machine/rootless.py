@@ -29,6 +29,7 @@ KEPT_CAPABILITIES = (
     syscalls.CAP_SYS_CHROOT,  # needed to enter a mount namespace, setns(2)
 )
 FEATURE = "network namespaces without root"
+_LIMIT = "user/max_user_namespaces"
 _LIMITS = (errno.ENOSPC, errno.EUSERS)
 _FREE_DEADLINE = 2.0  # seconds
 UNSHARE = "unshare --user --map-current-user --keep-caps --net"
@@ -50,21 +51,25 @@ def enter() -> None:
             "set --netns-mode=rootless, so that it is done before anything starts threads; "
             f"or start pytest with: {UNSHARE} {sys.executable} -m pytest",
         )
-    failure = try_in_child(move) or _move_when_free()
+    failure = try_in_child(_move_when_free)
     if failure is not None:
         raise explain(failure)
+    try:
+        _move_when_free()
+    except StepError as error:
+        raise explain(error) from error
 
 
-def _move_when_free() -> StepError | None:
-    """`move`, which was tried before: the kernel counts the namespace of that try until it has freed it, a moment later."""
+def _move_when_free() -> None:
+    """`move`, also right after another process did: the kernel counts namespaces until it has freed them, a moment later."""
     deadline = time.monotonic() + _FREE_DEADLINE
     while True:
         try:
-            move()
-            return None
+            return move()
         except StepError as error:
-            if error.step != "user namespace" or error.errno not in _LIMITS or time.monotonic() > deadline:
-                return error
+            full = error.step == "user namespace" and error.errno in _LIMITS
+            if not full or diagnosis.read_sysctl(_LIMIT) == "0" or time.monotonic() > deadline:
+                raise
         threading.Event().wait(0.002)
 
 

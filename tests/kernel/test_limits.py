@@ -147,3 +147,51 @@ def test_threads() -> None:
         "read what a service writes",
     )
     assert run(script).splitlines() == [*(f"cannot {each}: {refused}; {remedy}" for each in actions), "0 later "]
+
+
+def test_user_namespaces() -> None:
+    """user.max_user_namespaces, all but one in use: mode rootless works again and again; with none left it says so."""
+    script = """
+    from pytest_netns import UnavailableError
+    from pytest_netns.machine import rootless
+
+    def enter():
+        pid = os.fork()
+        if pid:
+            return os.waitpid(pid, 0)[1]
+        try:
+            rootless.enter()
+        except UnavailableError as error:
+            print(error, flush=True)
+        os._exit(0)
+
+    hub = destruction.hub()
+    limit = Path("/proc/sys/user/max_user_namespaces")
+    for most in ("1", "0"):
+        limit.write_text(most)
+        print(most, flush=True)
+        for attempt in range(10 if most == "1" else 1):
+            assert enter() == 0
+    """
+    printed = run(script, "unshare", "--user", "--map-root-user", "--net")
+    assert printed == (
+        "1\n0\ncannot use network namespaces without root: creating a user namespace is refused: "
+        "user.max_user_namespaces is 0 (No space left on device, ENOSPC)\n"
+        "  remedy: sudo sysctl -w user.max_user_namespaces=10000\n"
+    )
+
+
+def test_what_is_tried_in_a_child_draws_no_warning_of_threads() -> None:
+    """Python warns since 3.12 of a fork with threads about, as an xdist worker always has: the plugin's own draws none."""
+    script = """
+    import warnings
+    from pytest_netns.machine import attempts
+
+    warnings.simplefilter("error")
+    end = threading.Event()
+    other = threading.Thread(target=end.wait)
+    other.start()
+    print(attempts.try_in_child(lambda: None))
+    end.set()
+    """
+    assert run(script) == "None\n"

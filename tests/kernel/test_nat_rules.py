@@ -9,8 +9,6 @@ from traffic import connection, listen, peer_of_connection, peer_of_datagram, re
 
 from pytest_netns import InvalidTopologyError, Lab, Namespace, RulesetError
 
-pytestmark = pytest.mark.kernels
-
 SUBNETS = {4: ("192.168.15.", "192.168.1."), 6: ("fd00:15::", "fd00:1::")}
 LENGTH = {4: 24, 6: 64}
 families = pytest.mark.parametrize("version", [4, 6], ids=["IPv4", "IPv6"])

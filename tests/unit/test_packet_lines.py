@@ -6,6 +6,7 @@ import struct
 
 import pytest
 
+from pytest_netns.kernel.spaces.capturing import read_timespec
 from pytest_netns.packets.dissect import Packet, digest
 
 MACS = bytes.fromhex("020000000002 020000000001".replace(" ", ""))
@@ -75,3 +76,9 @@ def test_digest_follows_a_frame() -> None:
 def test_digest_leaves_out_chatter() -> None:
     """What the kernel tells multicast groups by itself would hide what the test has done."""
     assert digest([_packet(0x86DD, _ipv6(58, b"\x85" + bytes(7))), _packet(0x800, _ipv4(2, bytes(8)))], 9) == []
+
+
+@pytest.mark.parametrize("layout", ["=qq", "=ii"], ids=["64-bit", "32-bit"])
+def test_time_stamps_of_the_kernel(layout: str) -> None:
+    """A timespec is read in the size that this machine's kernel gives to its programs."""
+    assert read_timespec(struct.pack(layout, 1_700_000_000, 5)) == 1_700_000_000_000_000_005
