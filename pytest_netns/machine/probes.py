@@ -46,6 +46,13 @@ def everything() -> list[Probe]:
 def _namespaces() -> Iterator[Probe]:
     group = "namespaces"
     yield Probe(group, "user", "only mode root works", rootless.move, base=False)
+    yield Probe(
+        group,
+        "other users",
+        "mode rootless has no other users: servers that become another one, and ns.run(user=...), need root",
+        rootless.try_users,
+        base=False,
+    )
     yield Probe(group, "network", "", probing.try_network, base=False)
     yield Probe(group, "PID", "daemons are found and ended one by one", _pid)
     yield Probe(group, "mount", "no views of their own, see below", _mount)

@@ -53,7 +53,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         session.is_worker = True
         session.inherit(workerinput.get("netns"))
     elif session.settings.mode == "rootless":
-        session.go_rootless()
+        session.go_rootless(with_workers=options.is_controller(config))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -57,15 +57,19 @@ class Run:
 
     # -- mode ---------------------------------------------------------------------------------------
 
-    def go_rootless(self) -> None:
-        """Move this process into a user namespace; a refusal is kept for the tests that need it."""
+    def go_rootless(self, *, with_workers: bool = False) -> None:
+        """Move this process into a user namespace; a refusal is kept for the tests that need it.
+
+        Args:
+            with_workers: whether this is a controller of pytest-xdist, whose workers inherit that.
+        """
         if not _is_linux():
             return
         from pytest_netns.errors import UnavailableError
         from pytest_netns.machine import rootless
 
         try:
-            rootless.enter()
+            rootless.enter(with_workers=with_workers)
         except UnavailableError as error:
             self._checked = True
             self._unavailable = error
@@ -82,6 +86,10 @@ class Run:
 
             self._checked = True
             self._unavailable = UnavailableError(*told)
+        elif self.settings.mode == "rootless" and _is_linux():
+            from pytest_netns.machine import rootless
+
+            rootless.settle()
 
     def choose_mode(self, *, all_use_netns: bool) -> None:
         """In mode auto, once it is known which tests will run: rootless if there is no other way and nobody minds."""

@@ -16,6 +16,7 @@ from pytest_netns.errors import (
     InvalidTopologyError,
     LabClosedError,
     NetnsError,
+    UnavailableError,
     fails_as,
     show_argv,
 )
@@ -117,7 +118,7 @@ def spawn(
     argv = parse_command(command, shell)
     if "universal_newlines" not in options and "encoding" not in options and "errors" not in options:
         options["text"] = text
-    if options.get("user") is not None and not privileges.in_own_user_namespace():
+    if options.get("user") is not None:
         _add_groups(options)
     if cwd is None:
         cwd = _current_directory()  # entering a mount namespace moved the starting thread to /
@@ -154,6 +155,16 @@ def _add_groups(options: dict[str, Any]) -> None:
     try:
         entry = pwd.getpwnam(user) if isinstance(user, str) else pwd.getpwuid(user)
     except KeyError:  # a number nobody has; an unknown name is an error of subprocess
+        entry = None
+    if not privileges.has_other_users():
+        if (user if entry is None else entry.pw_uid) != os.geteuid():
+            raise UnavailableError(
+                "other users",
+                f"this process is in a user namespace that has none, so no program can run as {user!r}",
+                "pytest-netns doctor says what rootless mode needs for that; or run pytest as root",
+            )
+        return
+    if entry is None:
         return
     options.setdefault("group", entry.pw_gid)
     options.setdefault("extra_groups", os.getgrouplist(entry.pw_name, entry.pw_gid))

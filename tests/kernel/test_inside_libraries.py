@@ -231,7 +231,7 @@ def postgres(blue: Namespace, tmp_path: Path) -> Iterator[None]:
     as_user: list[str] = []
     directory = tmp_path / "data"
     directory.mkdir()
-    if os.geteuid() == 0 and privileges.in_own_user_namespace():  # there is nobody else in there to be
+    if os.geteuid() == 0 and not privileges.has_other_users():  # there is nobody else in there to be
         as_user = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
     elif os.geteuid() == 0:
         account = pwd.getpwnam("postgres")

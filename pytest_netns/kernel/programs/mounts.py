@@ -9,6 +9,7 @@ import contextlib
 import errno
 import functools
 import os
+import stat
 from collections.abc import Mapping
 
 if __package__:
@@ -21,6 +22,7 @@ NETNS_DIRECTORY = "/run/netns"  # where ip-netns(8) keeps its names
 # Descriptors that an init keeps open, so that they have a path below /proc as long as it lives:
 FILES_FD = 100  # the directory of this view's own files, which no path leads to
 PEERS_FD = 101  # pytest's /proc/PID/fd, with its descriptors of network namespaces
+_NOBODY = 65534  # whom the kernel shows where an owner is not in the user namespace, user_namespaces(7)
 _ORIGINAL = ".machine"  # where a directory that has been replaced shows what the machine has there
 _NAME_FILES = ("hosts", "resolv.conf", "nsswitch.conf")
 
@@ -185,16 +187,27 @@ def mount_netns_directory(directory: str) -> None:
 
 def replace_directory(path: str, own: str) -> None:
     """Mount an own directory over one of the machine's, with links to all that is there; so more can be made in it."""
-    status = os.stat(path)
-    with contextlib.suppress(OSError):  # an owner who is not mapped in this user namespace
-        os.chown(own, status.st_uid, status.st_gid)
-    os.chmod(own, status.st_mode & 0o7777)
     os.mkdir(f"{own}/{_ORIGINAL}")
     for name in os.listdir(path):
         link = f"{path}/{name}"
         os.symlink(os.readlink(link) if os.path.islink(link) else f"{_ORIGINAL}/{name}", f"{own}/{name}")
+    give_as(os.stat(path), own)
     syscalls.mount(path, f"{own}/{_ORIGINAL}", "", syscalls.MS_BIND | syscalls.MS_REC)
     syscalls.mount(own, path, "", syscalls.MS_BIND | syscalls.MS_REC)
+
+
+def give_as(status: os.stat_result, own: str) -> None:
+    """Give something of our own an owner and mode, if that owner is in this user namespace: others look like nobody."""
+    os.chmod(own, stat.S_IMODE(status.st_mode))
+    give_to(status, own)
+
+
+def give_to(status: os.stat_result, own: str) -> None:
+    """Give something of our own an owner."""
+    for uid, gid in ((status.st_uid, -1), (-1, status.st_gid)):
+        if _NOBODY not in (uid, gid):
+            with contextlib.suppress(OSError):
+                os.chown(own, uid, gid)
 
 
 @functools.cache

@@ -6,9 +6,7 @@ told by its device number.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import stat
 import tempfile
 
 from pytest_netns.kernel.programs import mounts
@@ -26,11 +24,12 @@ def make_private(files: str, path: str) -> None:
     """
     _make_directory(files, path)
     own = _new_directory(files)
-    _as_before(path, own)
+    status = os.stat(path)
     kept = [each for each in _STRANGERS if each.startswith(f"{path}/")]
     for each in kept:
         os.makedirs(own + each.removeprefix(path))
         syscalls.mount(each, own + each.removeprefix(path), "", syscalls.MS_BIND)
+    mounts.give_as(status, own)
     syscalls.mount(own, path, "", syscalls.MS_BIND | syscalls.MS_REC)
 
 
@@ -41,14 +40,12 @@ def write_file(files: str, path: str, content: bytes) -> None:
     if os.path.lexists(path) and not _is_own(files, directory):
         own = f"{_new_directory(files)}/{os.path.basename(path)}"
         _write(own, content)
-        _as_before(path, own)
+        mounts.give_as(os.stat(path), own)
         syscalls.mount(own, path, "", syscalls.MS_BIND)
         return
     _open_up(files, directory)
     _write(path, content)
-    status = os.stat(directory)
-    with contextlib.suppress(OSError):  # an owner who is not mapped in this user namespace
-        os.chown(path, status.st_uid, status.st_gid)
+    mounts.give_to(os.stat(directory), path)
 
 
 def bind(files: str, source: str, target: str, *, read_only: bool) -> None:
@@ -79,9 +76,7 @@ def _make_directory(files: str, path: str) -> None:
     _open_up(files, parent)
     os.mkdir(path)
     os.chmod(path, 0o755)
-    status = os.stat(parent)
-    with contextlib.suppress(OSError):
-        os.chown(path, status.st_uid, status.st_gid)
+    mounts.give_to(os.stat(parent), path)
 
 
 def _open_up(files: str, directory: str) -> None:
@@ -98,14 +93,6 @@ def _new_directory(files: str) -> str:
     own = tempfile.mkdtemp(prefix="own-", dir=files)
     os.chmod(own, 0o755)
     return own
-
-
-def _as_before(path: str, own: str) -> None:
-    """Give something of our own the owner and mode of what it replaces."""
-    status = os.stat(path)
-    with contextlib.suppress(OSError):  # an owner who is not mapped in this user namespace
-        os.chown(own, status.st_uid, status.st_gid)
-    os.chmod(own, stat.S_IMODE(status.st_mode))
 
 
 def _write(path: str, content: bytes) -> None:

@@ -80,8 +80,10 @@ def _changed_on_host(which: str, own: dict[str, str]) -> dict[str, str]:
 def _all_groups() -> str:
     """Every group may ping without privilege; in a user namespace only mapped groups are accepted."""
     with open("/proc/self/gid_map", encoding="utf-8") as gid_map:
-        first, _, count = (int(number) for number in gid_map.readline().split())
-    return f"{first} {min(first + count - 1, 2147483647)}"
+        lines = [[int(number) for number in line.split()] for line in gid_map]
+    # The kernel compares the numbers outside.
+    first, last = min(lines, key=lambda line: line[1]), max(lines, key=lambda line: line[1])
+    return f"{first[0]} {min(last[0] + last[2] - 1, 2147483647)}"
 
 
 @functools.cache

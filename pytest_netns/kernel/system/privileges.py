@@ -21,6 +21,23 @@ def thread_count() -> int:
 
 
 def in_own_user_namespace() -> bool:
-    """Whether this process is in a user namespace with one user only, as rootless mode and unshare(1) make them."""
+    """Whether this process is in a user namespace that rootless mode or unshare(1) has made for it, rather than a container's."""
+    own = os.geteuid()
+    if not any(inside == own and count == 1 for inside, _, count in _uid_map()):
+        return False
+    try:
+        return os.stat("/proc/1/ns/user").st_ino != os.stat("/proc/self/ns/user").st_ino
+    except OSError:  # not ours to look at
+        return True
+
+
+def has_other_users() -> bool:
+    """Whether a program can become another user than this process's."""
+    return sum(count for _, _, count in _uid_map()) > 1
+
+
+def _uid_map() -> list[tuple[int, int, int]]:
+    """First number inside, first number outside, how many: user_namespaces(7)."""
     with open("/proc/self/uid_map", encoding="utf-8") as uid_map:
-        return uid_map.read().split()[2:] == ["1"]
+        numbers = [int(number) for number in uid_map.read().split()]
+    return list(zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True))

@@ -1,0 +1,114 @@
+"""The other users of a rootless run: those of /etc/subuid and /etc/subgid, mapped by newuidmap(1) and newgidmap(1).
+
+Every user and group keeps its number: you are who you were, and number 101 inside is the one that /etc/passwd calls so,
+but owns other files than outside.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pytest_netns.machine.attempts import StepError
+
+STEP = "other users"
+_INSTALL = "sudo apt-get install uidmap"
+_PROGRAMS = {"uid": "newuidmap", "gid": "newgidmap"}
+
+
+class Line(NamedTuple):
+    """A line of a map, user_namespaces(7): so many numbers from the first one inside are those from the second outside."""
+
+    inside: int
+    outside: int
+    numbers: int
+
+
+class Range(NamedTuple):
+    """Numbers that a user may map: the first, and how many."""
+
+    start: int
+    numbers: int
+
+
+def lines_of(own: int, extra: Range) -> list[Line]:
+    """A map that leaves one's own number as it is, and gives the others numbers of a range."""
+    before = min(own, extra.numbers)
+    after = Line(own + 1, extra.start + before, extra.numbers - before)
+    lines = [Line(0, extra.start, before), Line(own, own, 1), after]
+    return [line for line in lines if line.numbers > 0]
+
+
+def parse_ranges(text: str, names: Sequence[str]) -> list[Range]:
+    """A user's ranges in the text of /etc/subuid, subuid(5), where the user is named by name or number."""
+    found = []
+    for line in text.splitlines():
+        fields = line.strip().split(":")
+        if len(fields) == 3 and fields[0] in names and fields[1].isdigit() and fields[2].isdigit():
+            found.append(Range(int(fields[1]), int(fields[2])))
+    return found
+
+
+class Mapper:
+    """A child process that stays outside, and maps users once its parent is in a user namespace of its own.
+
+    Raises:
+        StepError: users cannot be mapped here; says what is missing.
+    """
+
+    def __init__(self) -> None:
+        commands = [_command(kind, own) for kind, own in (("uid", os.geteuid()), ("gid", os.getegid()))]
+        read, self._go = os.pipe()
+        self._child = os.fork()
+        if self._child == 0:
+            status = 1
+            try:
+                os.close(self._go)
+                status = 0 if os.read(read, 1) and _run(commands) else 1
+            finally:
+                os._exit(status)
+        os.close(read)
+
+    def map(self) -> bool:
+        """Map the users of the calling process; whether it worked."""
+        os.write(self._go, b"1")
+        return self._end()
+
+    def cancel(self) -> None:
+        """Do nothing."""
+        self._end()
+
+    def _end(self) -> bool:
+        os.close(self._go)
+        return os.waitpid(self._child, 0)[1] == 0
+
+
+def _command(kind: str, own: int) -> list[str]:
+    program = shutil.which(_PROGRAMS[kind]) or shutil.which(_PROGRAMS[kind], path="/usr/bin:/bin:/usr/sbin:/sbin")
+    if program is None:
+        raise StepError(STEP, 0, f"{_PROGRAMS[kind]} is not installed", _INSTALL)
+    file = f"/etc/sub{kind}"
+    number = os.geteuid()  # who may use a range is a matter of the user for groups too
+    try:
+        name = pwd.getpwuid(number).pw_name
+    except KeyError:
+        name = str(number)
+    try:
+        with open(file, encoding="utf-8", errors="replace") as text:
+            ranges = parse_ranges(text.read(), (name, str(number)))
+    except OSError:
+        ranges = []
+    if not ranges:
+        remedy = f"sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {name}"
+        raise StepError(STEP, 0, f"{file} gives user {name} no numbers for other users", remedy)
+    lines = lines_of(own, max(ranges, key=lambda each: each.numbers))
+    return [program, str(os.getpid()), *(str(number) for line in lines for number in line)]
+
+
+def _run(commands: Sequence[Sequence[str]]) -> bool:
+    quiet = subprocess.DEVNULL
+    return all(subprocess.run(each, stdin=quiet, stdout=quiet, stderr=quiet).returncode == 0 for each in commands)
