@@ -9,12 +9,9 @@ import sys
 import time
 from collections.abc import Callable
 
-from pytest_netns import CommandError, Lab, Namespace, NetnsError
+from pytest_netns import PICTURES, CommandError, Lab, Namespace, NetnsError, become_rootless
 from pytest_netns.kernel.programs import supervision
 from pytest_netns.kernel.spaces import destruction
-from pytest_netns.kernel.system import privileges
-from pytest_netns.machine import rootless
-from pytest_netns.topology import PICTURES
 
 PICTURE = """
    outside 192.168.1.3                         "the internet": nothing here knows 192.168.15.0/24
@@ -43,8 +40,7 @@ http.server.HTTPServer(("", 80), Handler).serve_forever()
 
 def main() -> int:
     """Show the picture; the exit status says whether everything was as it should be."""
-    if not privileges.is_privileged():
-        rootless.enter()
+    become_rootless()
     print(PICTURE)
     started = time.perf_counter()
     lab = Lab("demo")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         CommandTimeout,
         InvalidTopologyError,
         KernelError,
+        LabClosedError,
         NetnsError,
         NotReadyError,
         RulesetError,
@@ -25,14 +26,21 @@ if TYPE_CHECKING:
     from pytest_netns.faults import partitions
     from pytest_netns.faults.cuts import Cut
     from pytest_netns.faults.nemesis import Nemesis, NemesisEvent
+    from pytest_netns.lab.factory import LabFactory
     from pytest_netns.lab.gateways import Masquerade, PortForward
     from pytest_netns.lab.interface import Bridge, Interface, VethPair
     from pytest_netns.lab.lab import Lab
     from pytest_netns.lab.namespace import Namespace
+    from pytest_netns.lab.routing import Neighbour, Route
+    from pytest_netns.machine.rootless import become_rootless
+    from pytest_netns.packets.capture import Capture
+    from pytest_netns.packets.dissect import Packet
     from pytest_netns.parts.impairment import DSL, INTERCONTINENTAL, LTE, SATELLITE, UMTS, WIFI, Impairment
+    from pytest_netns.plugin import NamespaceLeakWarning, ServiceDiedWarning
     from pytest_netns.running.process import Process
     from pytest_netns.running.service import Service
     from pytest_netns.topology import (
+        PICTURES,
         BridgeSpec,
         MasqueradeSpec,
         NamespaceSpec,
@@ -53,13 +61,28 @@ _NAMES = {
     "lab.lab": "Lab",
     "lab.namespace": "Namespace",
     "parts.impairment": "DSL INTERCONTINENTAL Impairment LTE SATELLITE UMTS WIFI",
+    "packets.capture": "Capture",
+    "packets.dissect": "Packet",
+    "lab.routing": "Neighbour Route",
+    "lab.factory": "LabFactory",
+    "machine.rootless": "become_rootless",
+    "plugin": "NamespaceLeakWarning ServiceDiedWarning",
     "running.process": "Process",
     "running.service": "Service",
-    "topology": "BridgeSpec MasqueradeSpec NamespaceSpec PortForwardSpec PortSpec RouteSpec Topology VethEnd VethSpec",
+    "topology": "BridgeSpec MasqueradeSpec NamespaceSpec PICTURES PortForwardSpec PortSpec RouteSpec Topology VethEnd VethSpec",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = [
+    "ServiceDiedWarning",
+    "NamespaceLeakWarning",
+    "become_rootless",
+    "LabFactory",
+    "Neighbour",
+    "Route",
+    "Packet",
+    "Capture",
+    "PICTURES",
     "Bridge",
     "BridgeSpec",
     "CallTimeout",

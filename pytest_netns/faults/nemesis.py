@@ -53,6 +53,8 @@ class Nemesis:
         seed: the seed in use.
     """
 
+    __slots__ = ("_began", "_error", "_least", "_most", "_rng", "_starters", "_stop", "_thread", "history", "seed")
+
     def __init__(self, faults: Sequence[FaultStarter], *, every: float | tuple[float, float], seed: int) -> None:
         self._starters = list(faults)
         if not self._starters:

@@ -27,9 +27,14 @@ class LabFactory:
         labs: those that are open.
     """
 
+    __slots__ = ("_engine", "labs")
+
     def __init__(self, *, engine: str = "auto") -> None:
         self.labs: list[Lab] = []
         self._engine = engine
+
+    def __repr__(self) -> str:
+        return f"<LabFactory with {len(self.labs)} open labs>"
 
     @contextlib.contextmanager
     def lab(self, topology: Topology | str | None = None, *, owner: str = "netns_factory") -> Iterator[Lab]:

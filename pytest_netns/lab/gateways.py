@@ -19,6 +19,8 @@ from pytest_netns.values import IPAddress
 class GatewayRule:
     """Something a namespace does to packets that pass; base of `Masquerade`, `PortForward` and the others."""
 
+    __slots__ = ("_entry", "_rules")
+
     def __init__(self, rules: Rules, entry: Entry) -> None:
         self._rules = rules
         self._entry = entry
@@ -57,6 +59,8 @@ class GatewayRule:
 class Masquerade(GatewayRule):
     """A network hidden behind a router's own address; made by `Namespace.masquerade`."""
 
+    __slots__ = ()
+
 
 class PortForward(GatewayRule):
     """Ports that lead elsewhere; made by `Namespace.forward_port`.
@@ -64,6 +68,8 @@ class PortForward(GatewayRule):
     Attributes:
         spec: what it was asked for as.
     """
+
+    __slots__ = ("spec",)
 
     def __init__(self, rules: Rules, entry: Entry, spec: PortForwardSpec) -> None:
         super().__init__(rules, entry)

@@ -227,6 +227,12 @@ class VethPair(Sequence[Interface]):
     def __iter__(self) -> Iterator[Interface]:
         return iter(self._ends)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, VethPair) and set(self) == set(other)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self))
+
     def __repr__(self) -> str:
         return f"<VethPair {self.a!r} -- {self.b!r}>"
 

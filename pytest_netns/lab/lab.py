@@ -58,6 +58,11 @@ class Lab:
         seeds: of random numbers, drawn from ``--netns-seed``.
     """
 
+    __slots__ = (
+        "__weakref__", "_built", "_captures", "_closed", "_closer", "_engine", "_gone", "_impairments", "_lock", "_namespaces",
+        "_recording", "_undo", "faults", "links", "names", "notes", "owner", "programs", "seeds",
+    )  # fmt: skip
+
     def __init__(self, owner: str = "", *, engine: str = "auto") -> None:
         self.owner = owner
         self._engine = values.parse_choice(engine, ENGINES, "engine of impairments")

@@ -57,8 +57,13 @@ class Namespace(Network):
         settings: its sysctls.
     """
 
+    __slots__ = (
+        "__weakref__", "_is_router", "_lab", "_leads_from_loopback", "_name", "files", "gateway", "links", "programs",
+        "rules", "settings",
+    )  # fmt: skip
+
     def __init__(self, lab: Lab, kernel: NetworkNamespace, programs: LabPrograms, links: LabLinks) -> None:
-        self.name = kernel.name
+        self._name = kernel.name
         self._lab = lab
         self.files = Files(kernel.name)
         self.programs = programs.add(kernel, owner=self, write_files=self._write_files)
@@ -67,6 +72,11 @@ class Namespace(Network):
         self.gateway = Gateway(self.packet_rules, self.links, lab.names)
         self._is_router = self._leads_from_loopback = False
         self.settings = Settings(kernel.name, lambda: self.programs.network)
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self._name
 
     @property
     def lab(self) -> Lab:

@@ -42,6 +42,24 @@ _FREE_DEADLINE = 2.0  # seconds
 UNSHARE = "unshare --user --map-current-user --keep-caps --net"
 
 
+def become_rootless() -> None:
+    """Make this process able to make networks: what ``netns_mode = rootless`` does, for programs without pytest.
+
+    Where the process has the privilege already nothing happens. Otherwise it moves into user and network namespaces of its
+    own, which cannot be undone: it stays the same user, and the machine's own network is out of its reach. It must not have
+    started threads yet::
+
+        become_rootless()
+        with Lab() as lab:
+            ...
+
+    Raises:
+        UnavailableError: with the cause and the command that fixes it.
+    """
+    if not privileges.is_privileged():
+        enter()
+
+
 def enter(*, with_workers: bool = False) -> None:
     """Move this process into user and network namespaces of its own; it cannot be undone.
 

@@ -40,6 +40,10 @@ class Capture(Sequence["Packet"]):
         problem: why packets of some namespaces are missing; empty where none are.
     """
 
+    __slots__ = (
+        "__weakref__", "_by_itself", "_counts", "_drops", "_known", "_problem", "_room", "_sockets",
+    )  # fmt: skip
+
     def __init__(self, *, by_itself: bool = False, drops: Drops | None = None) -> None:
         self._by_itself = by_itself
         self._drops = drops

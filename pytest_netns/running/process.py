@@ -45,6 +45,13 @@ class Process(subprocess.Popen[Any]):
     def __init__(self, programs: Programs, command: Command, **options: Any) -> None:
         self.programs = programs
         super().__init__(command, **options)
+        self._made = True
+
+    def __setattr__(self, name: str, value: object) -> None:
+        # `subprocess.Popen` adds names of its own as it goes on; others are mistakes, which would be silently nothing.
+        if not name.startswith("_") and "_made" in self.__dict__ and not hasattr(self, name):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+        super().__setattr__(name, value)
 
     @property
     def namespace(self) -> Any:

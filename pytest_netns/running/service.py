@@ -35,14 +35,12 @@ class Service(Process):
         start_again: starts another one as this one was started.
     """
 
-    family: Family
-    start_again: Callable[[], Service]
-
     def __init__(self, programs: Programs, command: Command, *, family: Family, **options: Any) -> None:
         self.family = family
         self.captured = Output()
         self._is_stopped = False
         self.paused: Healable | None = None
+        self.start_again: Callable[[], Service] = lambda: self
         super().__init__(programs, command, **options)
         family.begin(self)
 

@@ -15,7 +15,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # a module's path below the package starts with.
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
-    "__init__": {"errors", "lab", "faults", "running", "topology", "parts", "packets", "drawing"},
+    "__init__": {"errors", "lab", "faults", "running", "topology", "parts", "packets", "drawing", "machine", "plugin"},
     "values": set(),
     "parts": {"values"},
     "topology": {"parts", "values", "drawing"},

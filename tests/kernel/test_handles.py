@@ -1,0 +1,104 @@
+"""What users are handed: importable, equal where it is the same, and mistakes in attributes are errors."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+import pytest_netns
+from pytest_netns import PICTURES, Lab, LabFactory
+
+HANDLES: dict[str, Callable[[Lab], object]] = {
+    "lab": lambda lab: lab,
+    "factory": lambda lab: LabFactory(),
+    "namespace": lambda lab: lab["red"],
+    "interface": lambda lab: lab["red"].interfaces["veth-red"],
+    "bridge": lambda lab: lab.add_bridge("br0"),
+    "pair": lambda lab: lab.add_veth(lab["red"], lab["blue"]),
+    "process": lambda lab: lab["red"].popen(["sleep", "600"]),
+    "service": lambda lab: lab["red"].start(["sleep", "600"]),
+    "capture": lambda lab: lab.recording,
+    "masquerade": lambda lab: lab["red"].masquerade("10.0.0.0/24"),
+    "port forward": lambda lab: lab["red"].forward_port(80, to="blue:80"),
+    "cut": lambda lab: lab.cut("red", to="blue"),
+    "nemesis": lambda lab: lab.nemesis([lambda: lab.cut("red", to="blue")], every=1),
+}
+
+
+@pytest.mark.parametrize("kind", HANDLES)
+def test_a_mistake_in_an_attribute_is_an_error(netns_pair: Lab, kind: str) -> None:
+    """What a handle does not have cannot be set: a typing mistake is no silent nothing."""
+    thing = HANDLES[kind](netns_pair)
+    with pytest.raises(AttributeError, match="mut"):
+        thing.mut = 1400  # type: ignore[attr-defined]
+    assert type(thing).__name__ in repr(thing) or kind == "cut"
+    assert "object at 0x" not in repr(thing)
+
+
+@pytest.mark.parametrize(("kind", "name"), [("namespace", "name"), ("interface", "name"), ("interface", "index")])
+def test_what_is_fixed_cannot_be_set(netns_pair: Lab, kind: str, name: str) -> None:
+    """A name that was set would be a lie."""
+    with pytest.raises(AttributeError):
+        setattr(HANDLES[kind](netns_pair), name, "eth9")
+
+
+def test_handles_of_the_same_thing_are_equal(netns: Lab) -> None:
+    """Interfaces of programs too, and both orders of a pair's ends."""
+    red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
+    red.run("ip link add extra type bridge")
+    assert red.interfaces["extra"] == red.interfaces["extra"]
+    assert red.interfaces["extra"] != red.interfaces["lo"]
+    pair = netns.add_veth(red, blue)
+    assert pair == type(pair)(pair.b, pair.a)
+    assert hash(pair) == hash(type(pair)(pair.b, pair.a))
+    assert pair != netns.add_veth(red, blue)
+    assert netns["red"] is red
+
+
+@pytest.mark.parametrize("name", pytest_netns.__all__)
+def test_public_names(name: str) -> None:
+    """Each public name can be imported, and says what it is."""
+    value = getattr(pytest_netns, name)
+    assert not callable(value) or value.__doc__
+
+
+def test_every_handle_is_importable(netns_pair: Lab) -> None:
+    """What a user gets can be named in an annotation."""
+    red = netns_pair["red"]
+    red.run("ping -c1 blue")
+    recording = netns_pair.recording
+    assert recording is not None
+    for each in (recording, recording[0], red.routes()[0], red.neighbours()[0], LabFactory(), PICTURES["lan"]):
+        assert getattr(pytest_netns, type(each).__name__) is type(each)
+
+
+PROGRAM = """
+from pytest_netns import PICTURES, Lab, become_rootless
+become_rootless()
+become_rootless()
+with Lab() as lab:
+    lab.build(PICTURES["pair"])
+    print(lab["red"].run("ping -c1 blue").stdout)
+"""
+
+
+def test_a_program_without_pytest() -> None:
+    """A program makes networks without root and without pytest."""
+    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert " 0% packet loss" in done.stdout
+
+
+def test_a_program_of_an_ordinary_user() -> None:
+    """The same for a user without privilege; root tries as nobody."""
+    import os
+
+    if os.getuid() != 0:
+        pytest.skip("needs root, to become somebody else")
+    options = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"]
+    done = subprocess.run([*options, sys.executable, "-c", PROGRAM], capture_output=True, text=True, cwd="/tmp")
+    assert done.returncode == 0, done.stderr
+    assert " 0% packet loss" in done.stdout
