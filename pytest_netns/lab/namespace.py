@@ -58,8 +58,8 @@ class Namespace(Network):
     """
 
     __slots__ = (
-        "__weakref__", "_is_router", "_lab", "_leads_from_loopback", "_name", "files", "gateway", "links", "programs",
-        "rules", "settings",
+        "__weakref__", "_is_router", "_lab", "_leads_from_loopback", "files", "gateway", "packet_rules", "programs",
+        "settings",
     )  # fmt: skip
 
     def __init__(self, lab: Lab, kernel: NetworkNamespace, programs: LabPrograms, links: LabLinks) -> None:
@@ -72,11 +72,6 @@ class Namespace(Network):
         self.gateway = Gateway(self.packet_rules, self.links, lab.names)
         self._is_router = self._leads_from_loopback = False
         self.settings = Settings(kernel.name, lambda: self.programs.network)
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-        return self._name
 
     @property
     def lab(self) -> Lab:

@@ -22,8 +22,15 @@ Gateways: TypeAlias = "str | IPAddress | Network | Sequence[str | IPAddress | Ne
 class Network:
     """The interfaces, routes, rules and neighbours of a namespace."""
 
-    name: str
+    __slots__ = ("_name", "links")
+
+    _name: str
     links: Links
+
+    @property
+    def name(self) -> str:
+        """The namespace's name."""
+        return self._name
 
     @property
     def interfaces(self) -> Mapping[str, Interface]:
