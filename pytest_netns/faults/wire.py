@@ -38,7 +38,11 @@ _TIMEOUT = 20.0  # seconds; it takes a millisecond, a loaded machine may take lo
 _SIOCETHTOOL, _ETHTOOL_STXCSUM = 0x8946, 0x17
 _ETH_P_ALL = 3
 _FEATURE = "impaired links"
-_REMEDY = "Linux 5.18 or newer with nf_tables (NETFILTER_EGRESS, NFT_FWD_NETDEV), or one with netem: sudo modprobe -a sch_netem sch_tbf"
+_REMEDY = (
+    "a kernel with netem: sudo modprobe -a sch_netem sch_tbf; or Linux 5.18 and newer with nf_tables, "
+    "NETFILTER_EGRESS and NFT_FWD_NETDEV"
+)
+_NOT_SUPPORTED = (errno.ENOENT, errno.EOPNOTSUPP, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)
 
 
 class UserWire:
@@ -239,8 +243,8 @@ def _add_pair(network: NetworkNamespace, there: NetworkNamespace, number: int) -
 def _put_in(helper: _Helper, target: Target, number: int, asked: dict[str, Any]) -> None:
     """Have the helper pass on what an interface sends."""
     mtu = _mtu_of(target)
-    _add_pair(target.network, helper.network, number)
     try:
+        _add_pair(target.network, helper.network, number)
         with contextlib.ExitStack() as stack:
             with helper.network.entered():
                 receive = stack.enter_context(_packet_socket(_name(number), mtu))
@@ -255,13 +259,9 @@ def _put_in(helper: _Helper, target: Target, number: int, asked: dict[str, Any])
     except BaseException as failure:
         with contextlib.suppress(NetnsError):
             _take_out(helper, target, number)
-        if isinstance(failure, KernelError) and failure.errno in (
-            errno.ENOENT,
-            errno.EOPNOTSUPP,
-            errno.EAFNOSUPPORT,
-            errno.EPROTONOSUPPORT,
-        ):
-            cause = f"this kernel has no netem, and cannot lead frames to the user-space wire ({failure.strerror})"
+        if isinstance(failure, OSError) and failure.errno in _NOT_SUPPORTED:
+            words = getattr(failure, "kernel_message", "") or failure.strerror
+            cause = f"frames cannot be led to the user-space wire: {words}"
             raise UnavailableError(_FEATURE, cause, _REMEDY) from failure
         raise
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,13 +37,23 @@ class LabFactory:
         return f"<LabFactory with {len(self.labs)} open labs>"
 
     @contextlib.contextmanager
-    def lab(self, topology: Topology | str | None = None, *, owner: str = "netns_factory") -> Iterator[Lab]:
+    def lab(
+        self, topology: Topology | str | None = None, *, owner: str = "netns_factory", needs: Iterable[str] = ()
+    ) -> Iterator[Lab]:
         """A lab for the time of the block: ``with netns_factory.lab() as lab: yield lab``.
 
         Args:
             topology: what to build at once: a Topology, or the name of a picture (``"pair"``, ``"lan"``, ``"nat"``).
             owner: named in reports.
+            needs: what this machine must have, by the doctor's names, such as ``["tun", "netem", "wireguard"]``.
+
+        Raises:
+            UnavailableError: this machine lacks one; the test is skipped or fails by ``netns_unavailable``.
         """
+        if needs:
+            from pytest_netns.machine.needs import parse_needs, require
+
+            require(parse_needs(needs))
         with open_lab(owner, engine=self._engine) as lab:
             if topology is not None:
                 lab.build(_picture(topology) if isinstance(topology, str) else topology)

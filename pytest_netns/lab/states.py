@@ -27,8 +27,8 @@ def decode(
     peer: Callable[[LinkInfo], tuple[str, str] | None] = lambda _: None,
 ) -> NamespaceState:
     """What the messages say."""
-    links = [link for body in tables[0] if (link := rtlinks.parse_listed_link(body)) is not None]
-    names = {link.index: link.name for link in links}
+    links = [(link, body) for body in tables[0] if (link := rtlinks.parse_listed_link(body)) is not None]
+    names = {link.index: link.name for link, _ in links}
     addresses: dict[int, list[IPInterface]] = {}
     for body in tables[1]:
         index, address = rtaddresses.parse_address(body)
@@ -52,7 +52,7 @@ def decode(
             link.index,
             (*texts(notes, link.name), *rtdetails.link_words(body)),
         )
-        for link, body in zip(links, tables[0], strict=True)
+        for link, body in links
     )
     found = [info for info in map(rtroutes.parse_route, tables[2]) if info is not None]
     routes = (

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from pytest_netns.errors import RulesetError
-from pytest_netns.kernel.netlink import rtlinks, wire
+from pytest_netns.kernel.netlink import redirect, rtlinks, wire
 from pytest_netns.kernel.netlink.request import Request
 from pytest_netns.kernel.nft import nftables
 from pytest_netns.kernel.programs import mounts
@@ -37,7 +37,7 @@ _TIMEOUT = 10  # seconds a program gets
 
 def everything() -> list[Probe]:
     """All probes, in the order in which they are shown."""
-    return [*_namespaces(), *_views(), *_interfaces(), *_nat(), *_cables(), *_programs()]
+    return [*_namespaces(), *_views(), *_interfaces(), *_nat(), *_impairments(), *_programs()]
 
 
 # -- namespaces and views --------------------------------------------------------------------------
@@ -222,7 +222,7 @@ def _tun() -> None:
         fcntl.ioctl(fd, _TUNSETIFF, struct.pack("16sH22x", b"probe0", _IFF_TUN | _IFF_NO_PI))
 
 
-# -- NAT and bad cables ----------------------------------------------------------------------------
+# -- NAT and impaired links ------------------------------------------------------------------------
 
 
 def _nat() -> Iterator[Probe]:
@@ -260,18 +260,26 @@ def _nft(name: str, text: str) -> None:
 _KNOWN = (2, 1, 13, 95, 97)  # libnftables gives text alone: ENOENT, EPERM, EACCES, EOPNOTSUPP, EAFNOSUPPORT
 
 
-def _cables() -> Iterator[Probe]:
+def _impairments() -> Iterator[Probe]:
+    group = "impairment"
     # tc_netem_qopt: latency, limit, loss, gap, duplicate, jitter
-    yield Probe(
-        "bad cables",
-        "netem",
-        "everything but delay, loss, duplicates and reordering works",
-        partial(_qdisc, "netem", struct.pack("=6I", 1, 1000, 0, 0, 0, 0)),
-    )
+    netem = struct.pack("=6I", 1, 1000, 0, 0, 0, 0)
     # tc_tbf_qopt: rate and peak rate (tc_ratespec), limit, buffer, mtu; link layer 1 is Ethernet
     rate = struct.pack("=BBHhHI", 0, 1, 0, 0, 0, 1_000_000)
-    options = wire.attribute(_TCA_TBF_PARMS, rate + bytes(12) + struct.pack("=III", 1_000_000, 1_000_000, 0))
-    yield Probe("bad cables", "tbf", "everything but limits of bandwidth works", partial(_qdisc, "tbf", options))
+    tbf = wire.attribute(_TCA_TBF_PARMS, rate + bytes(12) + struct.pack("=III", 1_000_000, 1_000_000, 0))
+    without = "the user-space wire impairs links"
+    yield Probe(group, "netem", without, partial(_qdisc, "netem", netem))
+    yield Probe(group, "tbf", without, partial(_qdisc, "tbf", tbf))
+    yield Probe(group, "user-space wire", "only netem can impair links", _user_space_wire)
+
+
+def _user_space_wire() -> None:
+    namespace = NetworkNamespace.create("probe")
+    with step("interface veth"):
+        namespace.netlink.request(rtlinks.add_veth("a", _CARD, "b", _CARD_PEER, namespace.fd))
+    syscalls.setns(namespace.fd, syscalls.CLONE_NEWNET)
+    with step("nft user-space wire"), redirect.open_owner() as owner:
+        redirect.lead_away(owner, "probe", "a", _CARD_PEER, "probe")
 
 
 def _qdisc(kind: str, options: bytes) -> None:

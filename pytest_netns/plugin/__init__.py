@@ -9,7 +9,7 @@ import contextlib
 import sys
 import warnings
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -17,6 +17,7 @@ from pytest_netns.plugin import inside, marker, options
 from pytest_netns.plugin.run import Run
 
 if TYPE_CHECKING:
+    from pytest_netns.errors import UnavailableError
     from pytest_netns.explaining.snapshot import Snapshot
     from pytest_netns.lab.factory import LabFactory
     from pytest_netns.lab.lab import Lab
@@ -112,6 +113,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         marker.apply_marker(item)
     if _uses_netns(item):
         _require(item.config)
+        asked = item.stash[marker.MARKER]
+        if asked is not None and asked.needs:
+            from pytest_netns.errors import UnavailableError
+            from pytest_netns.machine import needs
+
+            try:
+                needs.require(asked.needs)
+            except UnavailableError as lacking:
+                _skip_or_fail(item.config.stash[RUN], lacking)
 
 
 def _require(config: pytest.Config) -> None:
@@ -125,6 +135,12 @@ def _require(config: pytest.Config) -> None:
         session.use_seed()
         session.ready = True
         return
+    _skip_or_fail(session, unavailable)
+
+
+def _skip_or_fail(session: Run, unavailable: UnavailableError) -> NoReturn:
+    """End the test that needs what is not available, as the option has it."""
+    session.note_missing(unavailable)
     if session.settings.unavailable == "skip":
         pytest.skip(unavailable.short())
     pytest.fail(str(unavailable), pytrace=False)

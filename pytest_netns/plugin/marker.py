@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 MARKER_HELP = (
     "netns(topology=None, *, enter='host', namespaces=[...], subnet=..., subnet6=..., masquerade=False, "
-    "forward={port: target}): run the test's body inside a network of its own; topology is 'pair', 'lan', 'nat', "
+    "forward={port: target}, needs=[...]): run the test's body inside a network of its own; topology is 'pair', 'lan', 'nat', "
     "a .toml file or a Topology"
 )
 
@@ -29,11 +30,13 @@ class Marker(NamedTuple):
         topology: the name of a picture, a path, a Topology, or None.
         inline: the keyword arguments of the inline form.
         enter: the namespace the test's body runs in; None for none.
+        needs: what this machine must have, by the doctor's names.
     """
 
     topology: Any
     inline: Mapping[str, Any]
     enter: str | None
+    needs: tuple[str, ...] = ()
 
 
 MARKER = pytest.StashKey[Marker | None]()  # of every test
@@ -45,6 +48,7 @@ OUTSIDE = (
 
 
 _INLINE = ("namespaces", "subnet", "subnet6", "masquerade", "forward")
+_OTHERS = ("enter", "needs")
 
 
 def parse_marker(item: pytest.Item) -> Marker | None:
@@ -58,16 +62,29 @@ def parse_marker(item: pytest.Item) -> Marker | None:
     if mark is None:
         return None
     inline = {key: value for key, value in mark.kwargs.items() if key in _INLINE}
-    unknown = sorted(set(mark.kwargs) - {*_INLINE, "enter"})
+    unknown = sorted(set(mark.kwargs) - {*_INLINE, *_OTHERS})
     if unknown:
-        valid = ", ".join([*_INLINE, "enter"])
+        valid = ", ".join([*_INLINE, *_OTHERS])
         raise pytest.UsageError(f"{item.nodeid}: marker netns takes no argument {unknown[0]!r}; valid are: {valid}")
     if len(mark.args) > 1 or (mark.args and inline):
         raise pytest.UsageError(
             f"{item.nodeid}: marker netns takes one topology: the name of a picture, a path or a Topology, "
             f"or the inline form ({', '.join(_INLINE)}), not several"
         )
-    return Marker(mark.args[0] if mark.args else None, inline, mark.kwargs.get("enter", "host"))
+    needs = _parse_needs(item, mark.kwargs.get("needs", ()))
+    return Marker(mark.args[0] if mark.args else None, inline, mark.kwargs.get("enter", "host"), needs)
+
+
+def _parse_needs(item: pytest.Item, given: Any) -> tuple[str, ...]:
+    if not given or sys.platform != "linux":
+        return ()
+    from pytest_netns.errors import InvalidTopologyError
+    from pytest_netns.machine.needs import parse_needs
+
+    try:
+        return parse_needs(given)
+    except (InvalidTopologyError, TypeError) as error:
+        raise pytest.UsageError(f"{item.nodeid}: marker netns: needs: {error}") from error
 
 
 def apply_marker(item: pytest.Item) -> None:

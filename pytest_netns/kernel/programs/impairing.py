@@ -1,12 +1,12 @@
 """What becomes of each packet on an impaired link: when it arrives, how often, how. Pure, and run outside of the package.
 
 The meanings are those of tc-netem(8). Every kind of decision has random numbers of its own, so that with a seed the same
-packets of a sequence are lost whatever else is asked for.
+packets of a sequence are lost whatever else is asked for; and so have the packets that the kernel sends by itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from random import Random
 
 
@@ -36,29 +36,43 @@ class Decisions:
     ) -> None:
         self.limit = limit
         self._delay = delay
-        self._jitter = jitter
         self._second_per_byte = 8 / rate if rate else 0.0
         self._free = 0.0  # when the last packet will have been sent
-        self._loses = _chance(seed, "loss", loss)
-        self._duplicates = _chance(seed, "duplicate", duplicate)
-        self._reorders = _chance(seed, "reorder", reorder)
-        self._corrupts = _chance(seed, "corrupt", corrupt)
-        self._varies = Random(f"{seed}/jitter").random
+        shares = {"loss": loss, "duplicate": duplicate, "reorder": reorder, "corrupt": corrupt}
+        self._chances = (_Chances(seed, jitter, shares), _Chances(f"{seed}/background", jitter, shares))
+
+    def arrivals(self, now: float, frame: bytes, room: int) -> list[tuple[float, bytes]]:
+        """When a frame that is sent now arrives, on the same clock, and what arrives: never, once or twice.
+
+        Args:
+            room: how many fit in the queue at most; the others are lost.
+        """
+        chances = self._chances[is_background(frame)]
+        found = []
+        for _ in range(min(1 + chances.duplicates() - chances.loses(), room)):
+            when = now
+            if self._second_per_byte:
+                when = self._free = max(self._free, now) + len(frame) * self._second_per_byte
+            if not chances.reorders():
+                when += self._delay + chances.vary()
+            found.append((when, chances.contents(frame)))
+        return found
+
+
+class _Chances:
+    """The random numbers for one sequence of packets."""
+
+    def __init__(self, seed: str, jitter: float, shares: Mapping[str, float]) -> None:
+        self.loses, self.duplicates, self.reorders, self._corrupts = (
+            _chance(seed, kind, shares[kind]) for kind in ("loss", "duplicate", "reorder", "corrupt")
+        )
+        self._jitter = jitter
+        self._number = Random(f"{seed}/jitter").random
         self._bits = Random(f"{seed}/bit")
 
-    def copies(self) -> int:
-        """How often the next packet arrives: 0, 1 or 2 times."""
-        return 1 + self._duplicates() - self._loses()
-
-    def arrival(self, now: float, size: int) -> float:
-        """When a packet of so many bytes that is sent now arrives, on the same clock."""
-        if self._second_per_byte:
-            now = self._free = max(self._free, now) + size * self._second_per_byte
-        if self._reorders():
-            return now
-        if self._jitter:
-            return now + self._delay + self._jitter * (2 * self._varies() - 1)
-        return now + self._delay
+    def vary(self) -> float:
+        """By how many seconds the next delay differs."""
+        return self._jitter * (2 * self._number() - 1) if self._jitter else 0.0
 
     def contents(self, frame: bytes) -> bytes:
         """What arrives of a frame: itself, or with one wrong bit."""
@@ -76,3 +90,14 @@ def _chance(seed: str, kind: str, share: float) -> Callable[[], bool]:
         return bool
     draw = Random(f"{seed}/{kind}").random
     return lambda: draw() < share
+
+
+def is_background(frame: bytes) -> bool:
+    """Whether the kernel sends such a frame by itself, at any time: ARP, neighbour and router discovery, multicast groups."""
+    kind = frame[12:14]
+    if kind == b"\x08\x06":
+        return True
+    if kind != b"\x86\xdd":
+        return False
+    # The next header: hop by hop, as multicast listener reports have it, or ICMPv6 of the types of RFC 4861.
+    return frame[20] == 0 or (frame[20] == 58 and 133 <= frame[54] <= 137) if len(frame) > 54 else False

@@ -110,13 +110,10 @@ class Wire:
         frames = direction.ring.frames(most)
         now = time.monotonic()
         for age, frame in frames:
-            for _ in range(decisions.copies()):
-                if direction.waiting >= decisions.limit:
-                    break
-                due = decisions.arrival(now - age, len(frame))
+            for due, arriving in decisions.arrivals(now - age, frame, decisions.limit - direction.waiting):
                 self._order += 1
                 direction.waiting += 1
-                heapq.heappush(self._heap, (due, self._order, number, decisions.contents(frame)))
+                heapq.heappush(self._heap, (due, self._order, number, arriving))
         return len(frames)
 
     def _send_due(self, now: float) -> None:

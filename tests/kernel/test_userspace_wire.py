@@ -1,0 +1,102 @@
+"""The user-space wire: what it is beyond what every engine does."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+from test_impairment import A, B, numbers, round_trip
+from traffic import reaches
+
+from pytest_netns import LTE, Lab, UnavailableError, VethPair
+from pytest_netns.faults import seeds
+
+
+@pytest.fixture
+def wired() -> Iterator[VethPair]:
+    """A cable impaired by the user-space wire, whatever the kernel has."""
+    with Lab("test", engine="userspace") as lab:
+        red, blue = lab.add_namespace("red"), lab.add_namespace("blue")
+        pair = lab.add_veth(red, blue, addresses=(f"{A}/24", f"{B}/24"))
+        assert reaches(red, B)
+        pair.impair(delay="20ms")
+        yield pair
+
+
+def wire_processes() -> list[int]:
+    """The PIDs of the user-space wires of this process."""
+    found = []
+    for name in os.listdir("/proc"):
+        try:
+            with open(f"/proc/{name}/cmdline", "rb") as cmdline, open(f"/proc/{name}/stat", encoding="utf-8") as stat:
+                parent = int(stat.read().rpartition(")")[2].split()[1])
+                if b"userwire.py" in cmdline.read() and parent == os.getpid():
+                    found.append(int(name))
+        except (OSError, ValueError):
+            continue
+    return found
+
+
+def test_one_process_for_a_lab(wired: VethPair) -> None:
+    """However many links are impaired there is one helper, and none once the lab is closed."""
+    assert len(wire_processes()) == 1
+    lab = wired.a.namespace.lab
+    lab.add_veth(wired.a.namespace, wired.b.namespace, impairment=LTE)
+    assert len(wire_processes()) == 1
+    lab.close()
+    assert wire_processes() == []
+
+
+def test_flushing_the_ruleset_does_not_heal(wired: VethPair) -> None:
+    """A firewall that starts with "flush ruleset" leaves the link impaired."""
+    wired.a.namespace.nft("flush ruleset")
+    assert round_trip(wired.a.namespace, B) >= 40
+
+
+def test_a_killed_wire_is_told(wired: VethPair) -> None:
+    """Without its helper a link is a perfect one again, and drawing and the next change say so; then there is a new one."""
+    lab = wired.a.namespace.lab
+    (pid,) = wire_processes()
+    os.kill(pid, signal.SIGKILL)
+    lab.wait_until(lambda: "NOT in force: the user-space wire" in lab.draw())
+    assert numbers(wired, 20) == list(range(20))
+    wired.impair(loss="100%")
+    assert numbers(wired, 20) == []
+    wired.heal()
+    assert numbers(wired, 20) == list(range(20))
+
+
+def test_the_wire_needs_ethernet(wired: VethPair) -> None:
+    """An interface without Ethernet frames is refused, with what would do."""
+    red = wired.a.namespace
+    if not os.access("/dev/net/tun", os.W_OK):
+        pytest.skip("needs root: /dev/net/tun")
+    red.run("ip tuntap add dev tun0 mode tun")
+    with pytest.raises(UnavailableError, match="tun0 in namespace 'red' has no Ethernet frames"):
+        red.interfaces["tun0"].impair(delay="1ms")
+
+
+@pytest.fixture
+def run_seed() -> Iterator[None]:
+    """The run's seed is as before at the end."""
+    before = seeds.run_seed()
+    yield
+    seeds.set_run_seed(before)
+
+
+@pytest.mark.usefixtures("run_seed")
+def test_runs_of_one_seed_lose_the_same_packets() -> None:
+    """An impairment without a seed draws it from the run's, so that a run can be had again; the report tells that."""
+    found = []
+    for seed in (1, 1, 2):
+        seeds.set_run_seed(seed)
+        with Lab("test", engine="userspace") as lab:
+            red, blue = lab.add_namespace("red"), lab.add_namespace("blue")
+            pair = lab.add_veth(red, blue, addresses=(f"{A}/24", f"{B}/24"))
+            assert reaches(red, B)
+            pair.a.impair(loss="50%")
+            assert f"--netns-seed={seed}" in "".join(note.text for note in lab.notes.collect())
+            found.append(numbers(pair, 100))
+    assert found[0] == found[1] != found[2]
