@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pytest_netns.lab.namespace import Namespace
     from pytest_netns.lab.routing import Neighbour, Route
     from pytest_netns.machine.rootless import become_rootless
+    from pytest_netns.machine.uplink import Uplink
     from pytest_netns.packets.capture import Capture
     from pytest_netns.packets.dissect import Packet
     from pytest_netns.parts.impairment import DSL, INTERCONTINENTAL, LTE, SATELLITE, UMTS, WIFI, Impairment
@@ -60,6 +61,7 @@ _NAMES = {
     "lab.interface": "Bridge Interface VethPair",
     "lab.lab": "Lab",
     "lab.namespace": "Namespace",
+    "machine.uplink": "Uplink",
     "parts.impairment": "DSL INTERCONTINENTAL Impairment LTE SATELLITE UMTS WIFI",
     "packets.capture": "Capture",
     "packets.dissect": "Packet",
@@ -117,6 +119,7 @@ __all__ = [
     "Topology",
     "UMTS",
     "UnavailableError",
+    "Uplink",
     "VethEnd",
     "VethPair",
     "VethSpec",

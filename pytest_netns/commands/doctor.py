@@ -91,7 +91,7 @@ def examine() -> Report:
     if ("namespaces", "user") in ok:
         modes.append("rootless")
     works = all(each in ok for each in _MAIN)
-    lines = [*(_line(result, works) for result in results), *_limits(), _xdist()]
+    lines = [*(_line(result, works) for result in results), *_limits(), _xdist(), _slirp4netns()]
     return Report(works, tuple(modes), tuple(lines))
 
 
@@ -148,6 +148,15 @@ def _xdist() -> Line:
             "tests run one after the other",
         )
     return Line("programs", "pytest-xdist", True)
+
+
+def _slirp4netns() -> Line:
+    from pytest_netns.machine import uplink
+
+    if uplink.find_program() is not None:
+        return Line("programs", "slirp4netns", True)
+    remedy, without = "sudo apt-get install slirp4netns", "ns.add_uplink() does not work"
+    return Line("programs", "slirp4netns", False, "it is not installed", remedy, without)
 
 
 # -- showing ---------------------------------------------------------------------------------------

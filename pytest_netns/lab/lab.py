@@ -294,7 +294,7 @@ class Lab:
         self._check_open()
         made = Nemesis(faults, every=every, seed=self.seeds.draw() if seed is None else seed)
         self.notes.add(made)
-        self._undo.append(made.stop)
+        self.at_end(made.stop)
         return made
 
     def _names_of(self, given: Namespace | str | Iterable[Namespace | str]) -> list[str]:
@@ -469,6 +469,11 @@ class Lab:
             self._undo_all()
         finally:
             self._gone.set()
+
+    def at_end(self, undo: Callable[[], None]) -> None:
+        """Have something undone when the lab is closed, before its namespaces are freed."""
+        self._check_open()
+        self._undo.append(undo)
 
     def _undo_all(self) -> None:
         errors: list[Exception] = []

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from pytest_netns.faults.cuts import Cut
     from pytest_netns.lab.lab import Lab
+    from pytest_netns.machine.uplink import Uplink
     from pytest_netns.running.ports import Answer
 
 T = TypeVar("T")
@@ -248,6 +249,41 @@ class Namespace(Network):
             self._lab.check_member(target)
             return target.name
         return target
+
+    # -- the real network -----------------------------------------------------------------------------
+
+    @fails_as("add uplink")
+    def add_uplink(self, name: str = "uplink0", network: str | IPNetwork = "10.0.2.0/24") -> Uplink:
+        """Give this namespace a way to the real network: an interface whose gateway is slirp4netns(1), and a default route.
+
+        The only way out there is. Nothing is configured on the host; nobody outside sees an address of the lab. In rootless mode
+        it takes ``netns_uplink = slirp4netns``, so that the helper starts before pytest moves.
+
+        Args:
+            name: of the interface.
+            network: IPv4, /25 or larger; addresses of it are the namespace's (the 100th), the gateway's (the 2nd) and a name
+                server's (the 3rd), which asks the host's and is used here unless `resolver` is set.
+
+        Raises:
+            UnavailableError: slirp4netns or /dev/net/tun is missing; says what to do.
+        """
+        from pytest_netns.machine.uplink import Uplink
+
+        values.parse_interface_name(name)
+        if name in self.interfaces:
+            raise InvalidTopologyError(
+                f"cannot add uplink {name!r}: namespace {self.name!r} has an interface of that name"
+            )
+        if any(route.is_default and route.destination.version == 4 for route in self.routes()):
+            raise InvalidTopologyError(
+                f"cannot add uplink to namespace {self.name!r}: it has an IPv4 default route already; remove that one first"
+            )
+        made = Uplink(self._kernel, name, network)
+        self._lab.at_end(made.remove)
+        self._lab.names.changed(self.name)
+        if not self.resolver:
+            self.resolver = [made.resolver]
+        return made
 
     # -- faults ---------------------------------------------------------------------------------------
 

@@ -52,7 +52,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     workerinput = getattr(config, "workerinput", None)
     if workerinput is not None:
         session.is_worker = True
-        session.inherit(workerinput.get("netns"))
+        session.inherit(workerinput.get("netns"), workerinput.get("netns_uplink", ""))
     elif session.settings.mode == "rootless":
         session.go_rootless(with_workers=options.is_controller(config))
 
@@ -61,6 +61,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 def pytest_configure_node(node: Any) -> None:
     if node.gateway.spec.popen:  # another machine is another matter
         node.workerinput["netns"] = node.config.stash[RUN].told_workers()
+        node.workerinput["netns_uplink"] = node.config.stash[RUN].uplink_agent()
     node.workerinput["netns_seed"] = node.config.stash[RUN].seed()
 
 

@@ -12,6 +12,7 @@ MODES = ("auto", "root", "rootless")
 UNAVAILABLE = ("skip", "fail")
 LEAKS = ("warn", "error")
 PCAP = ("failed", "all", "off")
+UPLINK = ("off", "slirp4netns")
 ENGINES = ("auto", "netem", "userspace")
 
 _OPTIONS = {
@@ -26,6 +27,11 @@ _OPTIONS = {
         ENGINES,
         "auto",
         "what impairs links: netem of the kernel, the user-space wire, or netem where the kernel has it",
+    ),
+    "netns_uplink": (
+        UPLINK,
+        "off",
+        "in rootless mode, whether ns.add_uplink() can be used: its helper starts before the move",
     ),
     "netns_leaks": (LEAKS, "warn", "what becomes of a namespace that something keeps alive after its test"),
 }
@@ -42,6 +48,7 @@ class Settings(NamedTuple):
     whole: bool
     seed: int | None
     impairments: str = "auto"
+    uplink: str = "off"
 
 
 def add_options(parser: pytest.Parser) -> None:
@@ -85,6 +92,7 @@ def parse(config: pytest.Config) -> Settings:
         config.get_verbosity() >= 2,
         _seed(config),
         found["netns_impairments"],
+        found["netns_uplink"],
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import signal
@@ -68,6 +69,11 @@ class Run:
         from pytest_netns.errors import UnavailableError
         from pytest_netns.machine import rootless
 
+        if self.settings.uplink != "off":
+            from pytest_netns.machine import uplink
+
+            with contextlib.suppress(UnavailableError):  # said where an uplink is asked for
+                uplink.start_agent()
         try:
             rootless.enter(with_workers=with_workers)
         except UnavailableError as error:
@@ -79,8 +85,20 @@ class Run:
         error = self._unavailable
         return None if error is None else [error.feature, error.cause, error.remedy]
 
-    def inherit(self, told: list[str] | None) -> None:
-        """In an xdist worker: what the controller could not do, this process cannot either."""
+    def uplink_agent(self) -> str:
+        """Where the helper of uplinks listens that was started before the move; empty for none."""
+        if self.settings.uplink == "off":
+            return ""
+        from pytest_netns.machine import uplink
+
+        return uplink.agent_path()
+
+    def inherit(self, told: list[str] | None, agent: str) -> None:
+        """In an xdist worker: what the controller could not do, this process cannot either; its helper is used."""
+        if agent:
+            from pytest_netns.machine import uplink
+
+            uplink.use_agent(agent)
         if told is not None:
             from pytest_netns.errors import UnavailableError
 
