@@ -53,8 +53,7 @@ def connect(a: End, b: End, *, bridge: Link | None = None) -> tuple[Link, Link]:
         link.home.settle(link)
     for link, end in zip(ends, (a, b), strict=True):
         link.home.wait_usable(link, end.addresses)
-        if link is ends[1] or bridge is None:  # nobody talks to a bridge's port itself
-            link.home.wait_link_local(link)
+        link.home.wait_link_local(link)
     return ends
 
 

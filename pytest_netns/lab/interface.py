@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from pytest_netns import values
 from pytest_netns.errors import InvalidTopologyError, NetnsError
 from pytest_netns.kernel.netlink import rtlinks
-from pytest_netns.lab import connecting
+from pytest_netns.lab import connecting, switching
 from pytest_netns.lab.connecting import End
 from pytest_netns.lab.links import Link
+from pytest_netns.lab.switching import Together
 from pytest_netns.parts.impairment import Impairment, given_impairment, parse_impairment
 from pytest_netns.values import IPInterface
 
 if TYPE_CHECKING:
     from pytest_netns.faults.impair import InForce, Target
     from pytest_netns.lab.namespace import Namespace
+
+# The numbers of linux/rtnetlink.h.
+SCOPES = {"global": 0, "link": 253, "host": 254}
 
 #: An address with prefix length, or several; None for none.
 AddressArgument: TypeAlias = str | IPInterface | Sequence[str | IPInterface] | None
@@ -65,12 +69,12 @@ class Interface:
 
     @property
     def mac(self) -> str:
-        """MAC address, such as ``"02:00:00:00:00:01"``; may be set."""
+        """MAC address, such as ``"02:00:00:00:00:01"``; may be set, which renews the IPv6 link-local address."""
         return self._read().mac
 
     @mac.setter
     def mac(self, value: str) -> None:
-        self._link.home.change(rtlinks.set_link(self.index, self.name, mac=values.parse_mac(value)))
+        self._link.home.set_mac(self._link, values.parse_mac(value))
 
     @property
     def mtu(self) -> int:
@@ -99,6 +103,11 @@ class Interface:
         return self._read().kind
 
     @property
+    def is_port(self) -> bool:
+        """Whether it is a port of a bridge, or a member of a bond or VRF."""
+        return bool(self._read().master)
+
+    @property
     def addresses(self) -> list[IPInterface]:
         """All addresses with prefix length, IPv6 link-local ones included."""
         return [address for index, address in self._link.home.addresses() if index == self.index]
@@ -111,17 +120,23 @@ class Interface:
         """Switch it off, as ``ip link set down``: its routes and IPv6 addresses go with that, until `up`."""
         self._link.home.switches.down(self._link)
 
-    def add_address(self, address: str | IPInterface) -> None:
+    def add_address(self, address: str | IPInterface, *, scope: str = "global") -> None:
         """Add an address, usable at once.
+
+        Args:
+            address: with prefix length; that of a peer too: ``"10.0.0.1 peer 10.0.0.2/32"``.
+            scope: of IPv4, how far it is valid: ``"global"``, ``"link"`` or ``"host"``.
 
         Raises:
             InvalidTopologyError: no prefix length, or not an address a host can have.
             KernelError: the interface has it already, or is gone.
         """
-        self._link.home.add_address(self._link, values.parse_interface_address(address))
+        parsed = values.parse_interface_address(address)
+        number = SCOPES[values.parse_choice(scope, SCOPES, "scope of an address")]
+        self._link.home.add_address(self._link, parsed, number)
 
     def remove_address(self, address: str | IPInterface) -> None:
-        """Remove an address."""
+        """Remove an address, and no other."""
         self._link.home.remove_address(self._link, values.parse_interface_address(address))
 
     def delete(self) -> None:
@@ -190,6 +205,29 @@ class VethPair(Sequence[Interface]):
     def delete(self) -> None:
         """Delete both ends."""
         self.a.delete()
+
+    def unplug(self) -> Together:
+        """Pull the plug: both ends lose their carrier, until `plug`, the end of a ``with`` block, or ``lab.heal()``.
+
+        One end is switched off for it: the bridge's, or the second. Its static routes and IPv6 addresses are there again
+        once it is plugged in; the other end keeps its own.
+        """
+        kept = self.b if self.a.is_port else self.a
+        return switching.unplug(self.a.namespace.lab.faults, [kept.link])
+
+    def plug(self) -> None:
+        """Plug it in again; nothing where it is not unplugged."""
+        switching.plug([self.a.link])
+
+    def flap(self, times: int, *, down: float, up: float) -> None:
+        """Unplug it and plug it in again, several times; returns after the last time.
+
+        Args:
+            times: how often.
+            down, up: for how many seconds it is unplugged, and then plugged in.
+        """
+        kept = self.b if self.a.is_port else self.a
+        switching.flap(self.a.namespace.lab.faults, [kept.link], times, down, up)
 
     @property
     def impairment(self) -> Impairment | None:

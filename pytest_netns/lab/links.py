@@ -9,7 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Set
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, IPv6Interface, ip_interface
 from typing import Any, TypeAlias
 
 from pytest_netns.errors import InvalidTopologyError, KernelError
@@ -22,9 +22,11 @@ from pytest_netns.kernel.spaces.netns import NetworkNamespace
 from pytest_netns.lab import hosts
 from pytest_netns.lab.switching import Switches
 from pytest_netns.values import IPAddress, IPInterface, naming, parse_choice
+from pytest_netns.values.addresses import IPv4PeerInterface, IPv6PeerInterface
 
 FIRST_INDEX = 101  # numbers we give; the kernel's own, for interfaces programs make, start at 2
 _DUMPS = (rtlinks.dump_links, rtaddresses.dump_addresses, rtroutes.dump_routes)
+_LINK_SCOPE = 253  # RT_SCOPE_LINK
 _USABLE_DEADLINE = 1.0  # seconds; it takes the kernel well under a millisecond unless the machine is overloaded
 
 Tables: TypeAlias = tuple[list[bytes], ...]
@@ -264,17 +266,49 @@ class Links:
         self._known.pop(link.index, None)
         self._names.discard(link.name)
 
-    def add_address(self, link: Link, address: IPInterface) -> None:
+    def add_address(self, link: Link, address: IPInterface, scope: int = 0) -> None:
         """Give an interface an address, usable at once."""
-        self.change(rtaddresses.add_address(link.index, link.name, address))
+        self.change(rtaddresses.add_address(link.index, link.name, address, scope))
         self.changed()
         if address.version == 6 and self.read(link).flags & rtlinks.IFF_UP:
             self.wait_usable(link, [address])
 
     def remove_address(self, link: Link, address: IPInterface) -> None:
-        """Take an address from an interface."""
-        self.change(rtaddresses.remove_address(link.index, link.name, address))
+        """Take an address from an interface, that one alone: with an IPv4 one the kernel takes the others of its network."""
+        before = self._told_addresses(link)
+        if isinstance(address, IPv4PeerInterface | IPv6PeerInterface):
+            address = ip_interface(address.ip)  # as it is told
+        body = before.get(address)
+        self.change(
+            rtaddresses.remove_address(link.index, link.name, address)
+            if body is None
+            else rtaddresses.again(body, rtaddresses.RTM_DELADDR)
+        )
+        after = self._told_addresses(link)
+        lost = [told for each, told in before.items() if each not in after and each != address and each.version == 4]
+        if lost:
+            self.change(*(rtaddresses.again(told, rtaddresses.RTM_NEWADDR) for told in lost))
         self.changed()
+
+    def _told_addresses(self, link: Link) -> dict[IPInterface, bytes]:
+        """The kernel's messages about the addresses of an interface."""
+        found = self.netlink.dump(rtaddresses.dump_addresses(), bytes)
+        told = {rtaddresses.parse_address(body): body for body in found}
+        return {address: body for (index, address), body in told.items() if index == link.index}
+
+    def set_mac(self, link: Link, mac: str) -> None:
+        """Give an interface another MAC address, and the link-local address that follows from it."""
+        before = self.read(link).mac
+        self.change(rtlinks.set_link(link.index, link.name, mac=mac))
+        link.mac = mac
+        old, new = naming.link_local_address(before), naming.link_local_address(mac)
+        if self._has_address(link, old):
+            self.change(
+                rtaddresses.remove_address(link.index, link.name, IPv6Interface((old, 64))),
+                rtaddresses.add_address(link.index, link.name, IPv6Interface((new, 64)), _LINK_SCOPE),
+            )
+            self.wait_link_local(link)
+            self.changed()
 
     def settle(self, link: Link) -> None:
         """Have a carrier an interface has just got take effect at once."""

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from pytest_netns import values
 from pytest_netns.errors import InvalidTopologyError
 from pytest_netns.kernel.netlink import rtneighbours, rtroutes, rtrules
-from pytest_netns.lab import routes
+from pytest_netns.lab import routes, switching
 from pytest_netns.lab.interface import Interface, handle
 from pytest_netns.lab.links import Link, Links
 from pytest_netns.lab.routes import Via
 from pytest_netns.lab.routing import Neighbour, Route, Rule, of_table, rule_of
+from pytest_netns.lab.switching import Together
 from pytest_netns.values import IPAddress, IPNetwork
+
+if TYPE_CHECKING:
+    from pytest_netns.lab.lab import Lab
 
 #: A gateway: an address, or a namespace (or its name) that shares a network; several for a multipath route.
 Gateways: TypeAlias = "str | IPAddress | Network | Sequence[str | IPAddress | Network] | None"
@@ -33,9 +37,28 @@ class Network:
         return self._name
 
     @property
+    def lab(self) -> Lab:
+        """The lab it belongs to."""
+        raise NotImplementedError
+
+    @property
     def interfaces(self) -> Mapping[str, Interface]:
         """All interfaces by name, as they are now."""
         return {info.name: handle(self.links.link(info.index), info.kind) for info in self.links.infos()}
+
+    def unplug(self) -> Together:
+        """Pull the plugs of all cables: they lose their carrier, until `plug`, the end of a ``with`` block, or ``lab.heal()``.
+
+        The far ends are switched off for it, so that everything here stays as it is, as on a machine whose cable is pulled.
+        """
+        return switching.unplug(self.lab.faults, self._cables())
+
+    def plug(self) -> None:
+        """Plug all cables in again that are unplugged."""
+        switching.plug(self._cables())
+
+    def _cables(self) -> list[Link]:
+        return [self.links.link(info.index) for info in self.links.infos() if info.kind == "veth"]
 
     # -- routes ---------------------------------------------------------------------------------------
 

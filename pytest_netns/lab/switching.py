@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pytest_netns.errors import InvalidTopologyError, KernelError
+from pytest_netns.faults.faults import Faults, Healing
 from pytest_netns.kernel.netlink import rtaddresses, rtlinks, rtroutes
 from pytest_netns.kernel.netlink.request import Request
 from pytest_netns.values.notes import Note
 
 if TYPE_CHECKING:
-    from pytest_netns.lab.links import LabLinks, Link, Links
+    from pytest_netns.lab.links import Link, Links
 
 
 class Switches:
@@ -26,7 +27,7 @@ class Switches:
     def __init__(self, links: Links) -> None:
         self._links = links
         self._taken: dict[Link, list[Request]] = {}
-        self.unplugged: set[Link] = set()
+        self.unplugged: dict[Link, Unplugged] = {}
 
     def down(self, link: Link) -> None:
         """Switch an interface off; what that takes is remembered."""
@@ -70,73 +71,88 @@ class Switches:
                 yield rtroutes.again(body)
 
 
-def unplug(ends: Iterable[Link]) -> list[Link]:
-    """Take the carrier from both ends of each cable, by switching off one of them.
+class Unplugged(Healing):
+    """A cable that is unplugged: both ends have lost their carrier, since one of them is switched off.
 
     Args:
-        ends: one of each cable, the one that is not to be switched off.
-
-    Returns:
-        The ends that were switched off; none for a cable that is unplugged already.
+        faults: what is in force in the lab.
+        pulled: the end that is switched off.
+        other: the other one; None where it is in no namespace of the lab.
     """
-    pulled = []
-    for end in ends:
-        other = end.home.peer(end) or end
-        switches = other.home.switches
-        free = other not in switches.unplugged and end not in end.home.switches.unplugged
-        if free and other.home.read(other).flags & rtlinks.IFF_UP:
-            switches.down(other)
-            switches.unplugged.add(other)
-            pulled.append(other)
-    return pulled
 
+    __slots__ = ("_faults", "_other", "_pulled")
 
-def plug(pulled: Iterable[Link]) -> None:
-    """Switch the ends on again by which cables are unplugged."""
-    for link in pulled:
-        switches = link.home.switches
-        if link in switches.unplugged:
-            switches.unplugged.discard(link)
-            switches.up(link)
-
-
-def unplugged(ends: Iterable[Link]) -> list[Link]:
-    """The ends, of these and their peers, by which a cable is unplugged."""
-    both = [each for end in ends for each in (end, end.home.peer(end)) if each is not None]
-    return [each for each in dict.fromkeys(both) if each in each.home.switches.unplugged]
-
-
-def notes(lab: LabLinks) -> Iterator[Note]:
-    """A line for each end of a cable that is unplugged."""
-    for links in lab.members:
-        for link in links.switches.unplugged:
-            peer = links.peer(link)
-            for end in (link, peer):
-                if end is not None:
-                    yield Note(end.home.name, "unplugged", end.name)
-
-
-class Unplugged:
-    """Cables that were just unplugged; as a context manager it plugs them in again at the end of the block."""
-
-    __slots__ = ("_pulled",)
-
-    def __init__(self, pulled: list[Link]) -> None:
+    def __init__(self, faults: Faults, pulled: Link, other: Link | None) -> None:
+        self._faults = faults
         self._pulled = pulled
+        self._other = other
 
-    def __enter__(self) -> None:
-        return None
+    def heal(self) -> None:
+        """Plug it in again; idempotent."""
+        switches = self._pulled.home.switches
+        if switches.unplugged.pop(self._pulled, None) is not None:
+            self._faults.discard(self)
+            switches.up(self._pulled)
 
-    def __exit__(self, *exception: object) -> None:
-        plug(self._pulled)
+    def notes(self) -> Iterator[Note]:
+        """What drawings and reports say of both ends."""
+        for end in (self._pulled, self._other):
+            if end is not None:
+                yield Note(end.home.name, "unplugged", end.name)
 
 
-def flap(ends: list[Link], times: int, down: float, up: float) -> None:
-    """Unplug a cable and plug it in again, several times."""
+class Together(Healing):
+    """Several faults that end together."""
+
+    __slots__ = ("_faults",)
+
+    def __init__(self, faults: Sequence[Healing]) -> None:
+        self._faults = faults
+
+    def heal(self) -> None:
+        """Undo them all; idempotent."""
+        for fault in self._faults:
+            fault.heal()
+
+
+def unplug(faults: Faults, ends: Iterable[Link]) -> Together:
+    """Take the carrier from both ends of cables.
+
+    Args:
+        ends: one of each cable, the one that is not to be switched off: it keeps its routes and addresses.
+    """
+    begun: list[Healing] = []
+    for end in ends:
+        peer = end.home.peer(end)
+        pulled = end if peer is None else peer
+        switches = pulled.home.switches
+        if pulled not in switches.unplugged and end not in end.home.switches.unplugged and _is_up(pulled):
+            switches.down(pulled)
+            fault = switches.unplugged[pulled] = Unplugged(faults, pulled, None if peer is None else end)
+            faults.add(fault)
+            begun.append(fault)
+    return Together(begun)
+
+
+def plug(ends: Iterable[Link]) -> None:
+    """Plug the cables in again that are unplugged."""
+    for end in ends:
+        for link in (end, end.home.peer(end)):
+            fault = None if link is None else link.home.switches.unplugged.get(link)
+            if fault is not None:
+                fault.heal()
+
+
+def flap(faults: Faults, ends: Sequence[Link], times: int, down: float, up: float) -> None:
+    """Unplug cables and plug them in again, several times."""
     for name, value, least in (("times", times, 1), ("down", down, 0), ("up", up, 0)):
         if isinstance(value, bool) or not isinstance(value, int | float) or value < least:
             raise InvalidTopologyError(f"cannot flap a cable with {name}={value!r}: give a number from {least} up")
-    for _ in range(times):
-        with Unplugged(unplug(ends)):
+    for _ in range(int(times)):
+        with unplug(faults, ends):
             time.sleep(down)
         time.sleep(up)
+
+
+def _is_up(link: Link) -> bool:
+    return bool(link.home.read(link).flags & rtlinks.IFF_UP)

@@ -16,14 +16,54 @@ MIN_MTU, MAX_MTU = 68, 65535
 MAC_PATTERN = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 
+class _WithPeer:
+    """An interface's address and that of its peer, as ``"10.0.0.1 peer 10.0.0.2/32"``: its network is the peer's."""
+
+    def __init__(self, text: str) -> None:
+        own, _, far = text.partition(" peer ")
+        peer = ipaddress.ip_interface(far.strip())
+        super().__init__((ipaddress.ip_address(own.strip()).packed, peer.network.prefixlen))  # type: ignore[call-arg]
+        self.peer = peer
+        self.__dict__["network"] = peer.network
+
+    def __str__(self) -> str:
+        return f"{self.ip} peer {self.peer}"  # type: ignore[attr-defined]
+
+    def __reduce__(self) -> tuple[type, tuple[str]]:
+        return type(self), (str(self),)
+
+
+class IPv4PeerInterface(_WithPeer, ipaddress.IPv4Interface):
+    """An IPv4 address of an interface with the address of its peer."""
+
+
+class IPv6PeerInterface(_WithPeer, ipaddress.IPv6Interface):
+    """An IPv6 address of an interface with the address of its peer."""
+
+
+def _parse_with_peer(text: str) -> IPInterface:
+    own, _, far = text.partition(" peer ")
+    try:
+        version = ipaddress.ip_address(own.strip()).version
+        if "/" not in far or ipaddress.ip_interface(far.strip()).version != version:
+            raise ValueError
+    except ValueError:
+        raise InvalidTopologyError(
+            f"cannot use {text!r} as interface address: write the peer with a prefix length, such as '10.0.0.1 peer 10.0.0.2/32'"
+        ) from None
+    return IPv4PeerInterface(text) if version == 4 else IPv6PeerInterface(text)
+
+
 def parse_interface_address(value: object) -> IPInterface:
     """An address with its prefix length, for an interface: ``"192.168.15.1/24"``.
 
-    A prefix length is required, since an address without one reaches nobody; the network's own address and, for IPv4,
+    With a peer it is ``"10.0.0.1 peer 10.0.0.2/32"``. A prefix length is required, since an address without one reaches nobody; the network's own address and, for IPv4,
     its broadcast address are refused (RFC 4291 section 2.6.1 and RFC 919).
     """
     if isinstance(value, ipaddress.IPv4Interface | ipaddress.IPv6Interface):
         address = value
+    elif isinstance(value, str) and " peer " in value:
+        return _parse_with_peer(value)
     else:
         if not isinstance(value, str) or "/" not in value:
             raise InvalidTopologyError(

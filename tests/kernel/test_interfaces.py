@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from traffic import reaches
 
 from pytest_netns import BridgeSpec, InvalidTopologyError, Lab, Namespace, PortSpec, Topology, VethPair
 
@@ -140,3 +143,218 @@ def test_carrier(netns_pair: Lab) -> None:
     assert not here.has_carrier
     there.up()
     assert here.has_carrier
+
+
+# -- addresses -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "told", "shown"),
+    [
+        ("172.16.0.1 peer 172.16.1.0/24", "172.16.0.1/32", "inet 172.16.0.1 peer 172.16.1.0/24 scope global eth0"),
+        ("10.0.0.1 peer 10.0.0.2/32", "10.0.0.1/32", "inet 10.0.0.1 peer 10.0.0.2/32 scope global eth0"),
+        (
+            "2001:db8::1 peer 2001:db8::2/128",
+            "2001:db8::1/128",
+            "inet6 2001:db8::1 peer 2001:db8::2/128 scope global nodad",
+        ),
+    ],
+)
+def test_address_with_a_peer(netns: Lab, red: Namespace, blue: Namespace, given: str, told: str, shown: str) -> None:
+    """An address of a point-to-point link is one's own, its network the peer's; whoever added it, it can be removed."""
+    end, _ = netns.add_veth(red, blue, names=("eth0", "eth0"))
+    for add in (
+        lambda: end.add_address(given),
+        lambda: red.run(["ip", "address", "add", *given.split(), "dev", "eth0"]),
+    ):
+        add()
+        assert [str(each) for each in end.addresses if not each.is_link_local] == [told]
+        lines = red.run("ip address show eth0").stdout.splitlines()
+        assert shown.removesuffix(" nodad") in " ".join(line.strip() for line in lines)
+        end.remove_address(given)
+        assert not [each for each in end.addresses if not each.is_link_local]
+
+
+def test_names_lead_to_addresses_with_peers(netns: Lab, red: Namespace, blue: Namespace) -> None:
+    """Programs find their own namespace and the peer's under its name."""
+    addresses = ("2001:db8::1 peer 2001:db8::2/128", "2001:db8::2 peer 2001:db8::1/128")
+    netns.add_veth(red, blue, addresses=addresses)
+    red.run("ping -c1 -W2 blue")
+    assert red.run("getent hosts red").stdout.split()[0] == "2001:db8::1"
+
+
+@pytest.mark.parametrize("bad", ["10.0.0.1 peer 10.0.0.2", "10.0.0.1 peer fd00::1/64", "x peer 10.0.0.2/32"])
+def test_wrong_addresses_of_peers(netns_pair: Lab, bad: str) -> None:
+    """The peer needs a prefix length, and is of the same family."""
+    with pytest.raises(InvalidTopologyError, match=r"write the peer with a prefix length, such as"):
+        netns_pair["red"].interfaces["veth-red"].add_address(bad)
+
+
+def test_removing_an_address_leaves_the_others(netns_pair: Lab) -> None:
+    """With the first address of a network the kernel takes the others of it; they are there again at once."""
+    eth = netns_pair["red"].interfaces["veth-red"]
+    eth.add_address("192.168.15.77/24")
+    eth.add_address("192.168.15.78/24")
+    eth.add_address("10.9.9.9/32", scope="host")
+    eth.remove_address("192.168.15.1/24")
+    assert sorted(str(each) for each in eth.addresses if each.version == 4) == [
+        "10.9.9.9/32",
+        "192.168.15.77/24",
+        "192.168.15.78/24",
+    ]
+    assert "inet 10.9.9.9/32 scope host veth-red" in netns_pair["red"].run("ip address").stdout
+    for address in eth.addresses:
+        eth.remove_address(address)
+    assert not eth.addresses
+
+
+def tentative(namespace: Namespace) -> list[str]:
+    """The addresses that cannot be used yet (IFA_F_TENTATIVE)."""
+    with namespace, open("/proc/thread-self/net/if_inet6", encoding="ascii") as table:
+        return [line.split()[5] for line in table if int(line.split()[4], 16) & 0x40]
+
+
+def test_link_local_addresses_work_at_once(netns: Lab, red: Namespace, blue: Namespace) -> None:
+    """A link-local address can be sent from as soon as its interface is there, is up again, or has another MAC address."""
+    bridge = netns.add_bridge("br0")
+    for number in range(20):
+        a, b = netns.add_veth(red, blue)
+        port = bridge.attach(red)
+        assert tentative(red) == tentative(blue) == tentative(netns.host) == []
+        a.down()
+        a.up()
+        assert tentative(red) == tentative(blue) == []
+        b.mac = f"02:00:00:00:00:{number:02x}"
+        assert tentative(blue) == []
+        with red.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sender:
+            sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, a.index)
+            sender.sendto(b"one", ("ff02::1", 9999))
+        a.delete()
+        port.delete()
+
+
+def test_another_mac_address_renews_the_link_local_address(netns_pair: Lab) -> None:
+    """The link-local address follows from the MAC address, RFC 4291 appendix A; it answers, the old one is gone."""
+    red, blue = netns_pair["red"], netns_pair["blue"]
+    blue.interfaces["veth-blue"].mac = "02:00:00:00:00:01"
+    found = [str(each) for each in blue.interfaces["veth-blue"].addresses if each.is_link_local]
+    assert found == ["fe80::ff:fe00:1/64"]
+    assert reaches(red, "fe80::ff:fe00:1%veth-red")
+
+
+def test_without_ipv6_nothing_is_waited_for(netns: Lab, red: Namespace, blue: Namespace) -> None:
+    """Where IPv6 is switched off, or the MTU is too small for it, no link-local address is waited for."""
+    red.sysctl("net.ipv6.conf.all.disable_ipv6", 1)
+    red.sysctl("net.ipv6.conf.default.disable_ipv6", 1)
+    started = time.thread_time()
+    for _ in range(5):
+        netns.add_veth(red, blue)
+        netns.add_veth(blue, blue, mtu=1000)
+    assert time.thread_time() - started < 5  # a wait that is in vain takes a second of the processor each
+
+
+# -- switched off and on, unplugged and plugged in ------------------------------------------------
+
+
+def everything(namespace: Namespace) -> list[str]:
+    """Addresses and routes of all tables, as ip(8) lists them, the link-local ones apart."""
+    found: list[str] = []
+    for words in ("address", "route show table all", "-6 route show table all"):
+        found += [line.strip() for line in namespace.run(f"ip {words}").stdout.splitlines() if "fe80" not in line]
+    return sorted(line for line in found if "valid_lft" not in line and "multicast" not in line)
+
+
+@pytest.fixture
+def router(netns: Lab) -> Namespace:
+    """red, with two cables, IPv4 and IPv6, and routes of all sorts."""
+    red, far = netns.add_namespace("red"), netns.add_namespace("far")
+    one = (("10.0.1.2/24", "fd01::2/64"), ("10.0.1.1/24", "fd01::1/64"))
+    two = (("10.0.2.2/24", "fd02::2/64"), ("10.0.2.1/24", "fd02::1/64"))
+    netns.add_veth(red, far, addresses=one, names=("eth0", "eth0"))
+    netns.add_veth(red, far, addresses=two, names=("eth1", "eth1"))
+    red.add_default_route(via="10.0.1.1")
+    red.add_default_route(via="fd01::1")
+    red.add_route("10.8.0.0/16", via=["10.0.1.1", "10.0.2.1"])
+    red.add_route("fd08::/64", via=["fd01::1", "fd02::1"])
+    red.add_route("10.9.0.0/16", via="10.0.1.1", table=101, metric=5, source="10.0.1.2")
+    red.add_route("10.7.0.0/16", dev="eth0")
+    return red
+
+
+def test_switched_off_and_on(router: Namespace) -> None:
+    """What is lost when an interface is switched off is there again when it is switched on."""
+    eth0, before = router.interfaces["eth0"], everything(router)
+    eth0.down()
+    assert len(everything(router)) < len(before)
+    assert not [route for route in router.routes() if route.is_default]
+    eth0.up()
+    assert everything(router) == before
+    assert reaches(router, "fd01::1")
+    eth0.down()
+    router.add_default_route(via="10.0.2.1")  # what was added meanwhile stays
+    eth0.up()
+    assert [str(route.via) for route in router.routes() if route.is_default] == ["10.0.2.1", "fd01::1"]
+
+
+@pytest.mark.parametrize("how", ["cable", "namespace", "block", "heal"])
+def test_unplugged_and_plugged_in(netns_nat: Lab, how: str) -> None:
+    """Without its plug neither end of a cable has a carrier; after it all is as it was, on both sides."""
+    host, outside = netns_nat.host, netns_nat["outside"]
+    outside.add_route("192.168.15.0/24", via="192.168.1.2")
+    host.interfaces["eth0"].add_address("fd00::1/64")
+    cable = VethPair(outside.interfaces["eth0"], host.interfaces["eth0"])
+    before = everything(host), everything(outside)
+    fault = outside.unplug() if how == "namespace" else cable.unplug()
+    assert (cable.a.has_carrier, cable.b.has_carrier) == (False, False)
+    assert netns_nat.draw().count("unplugged") == 2
+    assert not reaches(outside, "192.168.1.2")
+    with pytest.raises(InvalidTopologyError, match=r"its cable is unplugged; call plug\(\)"):
+        (cable.b if not cable.b.is_up else cable.a).up()
+    {"cable": cable.plug, "namespace": outside.plug, "heal": netns_nat.heal, "block": fault.heal}[how]()
+    assert (cable.a.has_carrier, cable.b.has_carrier) == (True, True)
+    assert (everything(host), everything(outside)) == before
+    assert reaches(netns_nat["red"], "192.168.1.3")
+    with cable.unplug():
+        assert not cable.a.has_carrier
+    assert cable.a.has_carrier
+    cable.plug()  # nothing to do
+    assert "unplugged" not in netns_nat.draw()
+
+
+def test_unplugged_namespace_keeps_what_is_its_own(netns_lan: Lab) -> None:
+    """A machine whose cable is pulled keeps its addresses and routes; only the switch's port is off."""
+    red = netns_lan["red"]
+    before = [str(route) for route in red.routes()]
+    with red.unplug():
+        eth = red.interfaces["veth-red"]
+        assert (eth.is_up, eth.has_carrier) == (True, False)
+        assert [str(route) for route in red.routes()] == before
+        assert not reaches(red, "192.168.15.2")
+    assert reaches(red, "192.168.15.2")
+
+
+def test_interface_that_is_off_stays_off(netns_pair: Lab) -> None:
+    """Plugging in switches nothing on that was off before the plug was pulled."""
+    red, blue = netns_pair["red"], netns_pair["blue"]
+    blue.interfaces["veth-blue"].down()
+    with red.unplug():
+        pass
+    assert not blue.interfaces["veth-blue"].is_up
+
+
+def carrier_changes(namespace: Namespace) -> int:
+    """How often an interface has lost or got its carrier."""
+    return int(namespace.run("cat /sys/class/net/veth-red/carrier_changes").stdout)
+
+
+def test_flapping_cable(netns_pair: Lab) -> None:
+    """Each time it is unplugged and plugged in, the carrier goes and comes; wrong numbers are refused."""
+    red, blue = netns_pair["red"], netns_pair["blue"]
+    cable = VethPair(red.interfaces["veth-red"], blue.interfaces["veth-blue"])
+    before = carrier_changes(red)
+    cable.flap(3, down=0.01, up=0.01)
+    assert carrier_changes(red) == before + 6
+    assert cable.a.has_carrier
+    for wrong in ({"times": 0, "down": 1, "up": 1}, {"times": 1, "down": -1, "up": 1}):
+        with pytest.raises(InvalidTopologyError, match="cannot flap a cable with"):
+            cable.flap(**wrong)

@@ -11,6 +11,7 @@ from typing import TypeAlias
 from pytest_netns.kernel.netlink import wire
 from pytest_netns.kernel.netlink.request import Request
 from pytest_netns.kernel.netlink.wire import NLM_F_CREATE, NLM_F_EXCL, attribute, u32
+from pytest_netns.values.addresses import IPv4PeerInterface, IPv6PeerInterface
 
 IPInterface: TypeAlias = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 
@@ -21,11 +22,10 @@ _IFADDR = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_CACHEINFO, _IFA_FLAGS = 1, 2, 4, 6, 8
 
 
-def add_address(index: int, name: str, address: IPInterface) -> Request:
+def add_address(index: int, name: str, address: IPInterface, scope: int = 0) -> Request:
     """Give an interface an address, usable at once: no duplicate address detection (RFC 4862 section 5.4)."""
-    return Request(
-        ("add address", address, "to", name), RTM_NEWADDR, _address(index, address), NLM_F_CREATE | NLM_F_EXCL
-    )
+    body = _address(index, address, scope)
+    return Request(("add address", address, "to", name), RTM_NEWADDR, body, NLM_F_CREATE | NLM_F_EXCL)
 
 
 def remove_address(index: int, name: str, address: IPInterface) -> Request:
@@ -100,16 +100,18 @@ def again(body: bytes, type_: int) -> Request:
     if type_ == RTM_NEWADDR and family == socket.AF_INET6:
         attributes[_IFA_FLAGS] = struct.pack("=I", IFA_F_NODAD)
     packed = b"".join(attribute(name, value) for name, value in attributes.items())
-    return Request(words, type_, _IFADDR.pack(family, length, 0, scope, index) + packed, NLM_F_CREATE | NLM_F_EXCL)
+    flags = NLM_F_CREATE | NLM_F_EXCL if type_ == RTM_NEWADDR else 0
+    return Request(words, type_, _IFADDR.pack(family, length, 0, scope, index) + packed, flags)
 
 
-def _address(index: int, address: IPInterface) -> bytes:
+def _address(index: int, address: IPInterface, scope: int = 0) -> bytes:
     packed, network = address.packed, address.network
-    body = _IFADDR.pack(_family(address), network.prefixlen, 0, 0, index)
-    body += attribute(_IFA_LOCAL, packed) + attribute(_IFA_ADDRESS, packed)
+    peer = address.peer if isinstance(address, IPv4PeerInterface | IPv6PeerInterface) else None
+    body = _IFADDR.pack(_family(address), network.prefixlen, 0, scope, index)
+    body += attribute(_IFA_LOCAL, packed) + attribute(_IFA_ADDRESS, packed if peer is None else peer.packed)
     if address.version == 6:
         return body + u32(_IFA_FLAGS, IFA_F_NODAD)
-    if network.prefixlen < 31:  # RFC 3021: no broadcast address on a point-to-point network
+    if network.prefixlen < 31 and peer is None:  # RFC 3021: no broadcast address on a point-to-point network
         body += attribute(_IFA_BROADCAST, network.broadcast_address.packed)
     return body
 
