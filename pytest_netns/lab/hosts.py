@@ -92,6 +92,8 @@ class Hosts:
         self._hostnames: dict[str, str | IPAddress] = {}
         self._stale: set[Member] = set()
         self._version = 0
+        self._texts: dict[object, str] = {}  # of /etc/hosts in one version, shared by all who see the same
+        self._texts_version = -1
         self._held = False
         self._lock = threading.RLock()
         self._watchers: list[Callable[[], None]] = []
@@ -179,6 +181,7 @@ class Hosts:
             elif (outside := mounts.names_outside()) != member.outside:
                 view.files.restore_names()
                 member.outside = outside
+            self._read_stale()
             self._write(member, view)
             view.files.list_namespaces(self._descriptors)
 
@@ -193,6 +196,7 @@ class Hosts:
             member.resolvers = servers
             if member.view is not None:
                 member.written = -1
+                self._read_stale()
                 self._write(member, member.view)
 
     def _spread(self) -> None:
@@ -200,16 +204,16 @@ class Hosts:
         if self._held or not self._readers:
             return
         with self._lock:
+            self._read_stale()
             for member in self._readers:
                 if member.view is not None:
                     with contextlib.suppress(NetnsError):  # its init was killed: who uses it next is told
                         self._write(member, member.view)
 
     def _write(self, member: Member, view: View) -> None:
-        self._read_stale()
         if member.written == self._version:
             return
-        view.files.write_etc("hosts", hosts_text(list(self._lines(member))))
+        view.files.write_etc("hosts", self._hosts_text(member))
         done = view.files.write_etc("resolv.conf", resolver_text(member.resolvers))
         # Later on, a program that has replaced the file, such as a DHCP client, is right.
         if not done and member.resolvers and member.written < 0:
@@ -218,6 +222,16 @@ class Hosts:
                 "own; a program has replaced it, or this machine has none or refuses the mount"
             )
         member.written = self._version
+
+    def _hosts_text(self, viewer: Member) -> str:
+        """/etc/hosts in a namespace: the same in all that are in the same networks."""
+        if self._texts_version != self._version:
+            self._texts, self._texts_version = {}, self._version
+        key = frozenset(address.network for address in viewer.addresses) or viewer
+        text = self._texts.get(key)
+        if text is None:
+            text = self._texts[key] = hosts_text(list(self._lines(viewer)))
+        return text
 
     def _lines(self, viewer: Member) -> Iterator[tuple[str, Sequence[str]]]:
         """Each further name has a line of its own, since the first name of a line is the canonical one of all of them."""

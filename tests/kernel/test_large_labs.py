@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import pytest
+
 from pytest_netns import BridgeSpec, Lab, NamespaceSpec, PortSpec, RouteSpec, Topology, VethEnd, VethSpec
+from pytest_netns.lab import hosts
 
 HOSTS, ROUTERS = 200, 50
 
@@ -35,3 +40,24 @@ def test_chain_of_routers(netns: Lab) -> None:
     assert any(str(route.destination) == f"10.0.{last}.0/24" for route in there)
     answer = netns["r0"].run(["ping", "-c1", "-W5", f"10.0.{last}.2"])
     assert f"ttl={64 - (ROUTERS - 2)}" in answer.stdout
+
+
+def test_names_cost_in_proportion(netns: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What all see alike of the names is worked out once for each change, not once for each namespace."""
+    worked_out = []
+    original = hosts.hosts_text
+
+    def count(lines: Sequence[tuple[str, Sequence[str]]]) -> str:
+        worked_out.append(lines)
+        return original(lines)
+
+    monkeypatch.setattr(hosts, "hosts_text", count)
+    bridge = netns.add_bridge("br0", "10.0.0.254/24")
+    for number in range(20):
+        each = netns.add_namespace(f"n{number}")
+        bridge.attach(each, f"10.0.0.{number + 1}/24")
+        each.popen(["sleep", "600"])
+    assert len(worked_out) < 5 * 20
+    for name, other in (("n0", "n19"), ("n19", "n0")):
+        found = netns[name].run(["getent", "hosts", other]).stdout.split()
+        assert found == [f"10.0.0.{int(other[1:]) + 1}", other]
