@@ -49,6 +49,26 @@ def explain(
         own: the test's own lab, whose packets are recorded.
         settings: the options in force.
     """
+    import pytest
+
+    try:
+        _explain(item, report, used, before, own, settings)
+    except (KeyboardInterrupt, SystemExit, pytest.exit.Exception):
+        raise
+    except BaseException as error:  # pytest-timeout, or another signal's handler: the outcome is the test's own
+        why = f"{type(error).__name__}: {error}"
+        report.sections.append(("netns", encodable(f"the rest cannot be shown: {why}")))
+
+
+def _explain(
+    item: pytest.Item,
+    report: pytest.TestReport,
+    used: list[Lab],
+    before: Mapping[Lab, Snapshot],
+    own: Lab | None,
+    settings: Settings,
+) -> None:
+    """See `explain`."""
     if used:
         report.sections += report_sections(used, before, whole=settings.whole)
         if item.config.pluginmanager.hasplugin("html"):  # pytest-html

@@ -389,3 +389,32 @@ def test_throttled(by_program):
     result.stdout.fnmatch_lines(
         ["*changed since set-up*", "+ red: eth0 qdisc tbf", "+ red: route unreachable 10.9.0.0/16"]
     )
+
+
+@pytest.mark.parametrize("passes", [True, False])
+def test_a_timeout_in_the_middle_of_the_report(run, passes: bool) -> None:
+    """What a signal's handler raises while the report is made, as pytest-timeout's does, loses neither the test nor the run."""
+    result = run(
+        f"""
+import os, signal
+import pytest
+
+class Late:
+    def notes(self):
+        os.kill(os.getpid(), signal.SIGALRM)
+        return []
+
+def test_slow(netns_pair, monkeypatch):
+    signal.signal(signal.SIGALRM, lambda *_: pytest.fail("Timeout >9.0s"))
+    netns_pair.notes.add(Late())
+    monkeypatch.setattr(type(netns_pair.recording), "in_order", lambda _: Late().notes())
+    assert {passes}
+
+def test_other(netns_pair):
+    pass
+""",
+        "--netns-pcap=all",
+    )
+    result.assert_outcomes(passed=1 + passes, failed=1 - passes)
+    if not passes:
+        result.stdout.fnmatch_lines(["the rest cannot be shown: Failed: Timeout >9.0s"])
