@@ -77,7 +77,7 @@ def test_the_thread_that_uses_it_is_told(name: str) -> None:
         del outcome
     destruction.hub().wait(time.monotonic() + LONGEST)
     assert not destruction.hub().alive()
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads  # one that others have started may have ended
     assert len(os.listdir("/proc/self/fd")) == descriptors
 
 

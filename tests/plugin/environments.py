@@ -22,6 +22,7 @@ FILTER = Path(__file__).with_name("seccomp_filter.py")
 NO_CACHE = "-pno:cacheprovider"
 # Inner runs load no plugin that they are not about: importing all takes most of the time of a short run.
 FEW_PLUGINS = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": "-p netns -p xdist"}
+NAMES = ("LOGNAME", "USER", "LNAME", "USERNAME")  # of who runs the suite; a run inside may be somebody else's
 TIMEOUT = 120  # seconds a whole inner run may take before it counts as hung
 
 Argv = Sequence[str]
@@ -70,7 +71,7 @@ def environment(*, every_plugin: bool = False, **changes: str) -> dict[str, str]
     kept = {
         key: value
         for key, value in os.environ.items()
-        if not key.startswith(("PYTEST_XDIST", "PYTEST_CURRENT", "COV_")) and key not in FEW_PLUGINS
+        if not key.startswith(("PYTEST_XDIST", "PYTEST_CURRENT", "COV_")) and key not in (*FEW_PLUGINS, *NAMES)
     }
     kept.pop("CI", None)
     kept |= {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(ROOT), "COLUMNS": "200"}

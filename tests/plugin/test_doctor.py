@@ -40,6 +40,15 @@ echo {value} >/proc/sys/kernel/{name}
 """
 UBUNTU = KERNEL.format(name="apparmor_restrict_unprivileged_userns", value=1)
 OLD_DEBIAN = KERNEL.format(name="unprivileged_userns_clone", value=0)
+# Where ping has no capability of its own (Debian 13) it needs none; elsewhere, and here, it wants CAP_NET_RAW: 1 << 13,
+# of struct vfs_cap_data in version 2, and effective.
+PING = f"""
+mount -t tmpfs tmpfs /mnt
+cp $(command -v ping) /mnt/ping
+{sys.executable} -c 'import os; os.setxattr("/mnt/ping", "security.capability", \
+    (0x02000001).to_bytes(4, "little") + (1 << 13).to_bytes(4, "little") + bytes(12))'
+mount --bind /mnt/ping $(readlink -f $(command -v ping))
+"""
 UID = OTHER if IS_ROOT else 0  # who one is after `unprivileged` inside IN_OWN_MOUNTS
 UID_MAP = len(f"{UID} {UID} 1")  # bytes; nothing else is written in one piece of that size
 CHROOT = """
@@ -177,7 +186,7 @@ ROWS: list[tuple[str, Argv, str, str, str]] = [
     ),
     (
         "podman with SYS_ADMIN and NET_ADMIN",
-        without_capabilities("net_raw"),
+        [*IN_OWN_MOUNTS, *shell(PING), *without_capabilities("net_raw")[len(as_root()) :]],
         "programs/ping",
         "this container lacks CAP_NET_RAW",
         "--cap-add NET_RAW",
