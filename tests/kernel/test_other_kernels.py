@@ -10,7 +10,10 @@ import pytest
 from traffic import reaches
 
 from pytest_netns import Lab, RulesetError, UnavailableError
+from pytest_netns.kernel.netlink import messages, rtlinks
+from pytest_netns.kernel.netlink.request import Request
 from pytest_netns.kernel.netlink.rtlinks import FALLBACK_TUNNELS
+from pytest_netns.kernel.netlink.wire import NLM_F_CREATE, NLM_F_EXCL
 from pytest_netns.kernel.spaces import interface_settings
 from pytest_netns.kernel.system import ipv6
 
@@ -57,6 +60,26 @@ def test_families_of_nft(netns: Lab, family: str) -> None:
         return
     assert f"tables of family {family}" in lack.cause
     assert "CONFIG_NF_TABLES_INET" in lack.remedy
+
+
+@pytest.mark.parametrize("kind", ["veth", "bridge", "dummy", "wireguard", "nosuchkind"])
+def test_kinds_of_interfaces(netns: Lab, kind: str) -> None:
+    """An interface of a kind is made, or the machine is said not to have it, with the module to load."""
+    links = netns.host.links
+    body = messages.body("link", {}, {"ifname": "x", "linkinfo": {"kind": kind}})
+    request = Request(("add", kind), rtlinks.RTM_NEWLINK, body, NLM_F_CREATE | NLM_F_EXCL)
+    try:
+        links.change(request)
+    except UnavailableError as error:
+        lack = error
+    else:
+        assert links.read(links.find("x")).kind == kind
+        return
+    assert kind not in ("veth", "bridge")
+    assert str(lack).startswith(
+        f"cannot use interfaces of kind {kind}: this kernel lacks it, or its module is not loaded"
+    )
+    assert lack.remedy == f"sudo modprobe {kind}"
 
 
 @without_ipv6

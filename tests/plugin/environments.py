@@ -66,6 +66,15 @@ def shell(script: str) -> Argv:
     return ["sh", "-ec", f'{script}\nexec "$@"', "sh"]
 
 
+# Every /proc there is: the kernel gives a fresh one to whoever sees any that hides nothing, mount_namespaces(7).
+MASK_PROC = """
+mount --bind /dev/null /proc/interrupts
+findmnt --raw --noheadings --types proc --output TARGET | while read -r proc; do
+    [ "$proc" = /proc ] || mount --bind /dev/null "$proc/interrupts"
+done
+"""
+
+
 def environment(*, every_plugin: bool = False, **changes: str) -> dict[str, str]:
     """This process's environment without what tells of the outer pytest run."""
     kept = {

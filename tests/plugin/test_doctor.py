@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from environments import (
     IS_ROOT,
+    MASK_PROC,
     OTHER,
     Argv,
     as_root,
@@ -126,7 +127,7 @@ ROWS: list[tuple[str, Argv, str, str, str]] = [
     ),
     (
         "masked /proc",
-        [*IN_OWN_MOUNTS, *shell("mount --bind /dev/null /proc/interrupts"), *IN_USERS_AND_MOUNTS],
+        [*IN_OWN_MOUNTS, *shell(MASK_PROC), *IN_USERS_AND_MOUNTS],
         "views/own /proc",
         "parts of it are hidden by other mounts",
         "systempaths=unconfined",

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from environments import (
     IS_ROOT,
+    MASK_PROC,
     ROOT,
     as_root,
     environment,
@@ -42,7 +43,7 @@ IN_OWN_MOUNTS = [*as_root(), "unshare", "--mount"]
 NO_NFT = [*IN_OWN_MOUNTS, *shell("mount -t tmpfs tmpfs /usr/lib/python3/dist-packages")]
 MASKED = [
     *IN_OWN_MOUNTS,
-    *shell("mount --bind /dev/null /proc/interrupts"),
+    *shell(MASK_PROC),
     *("unshare", "--user", "--map-root-user", "--mount", "--net"),
 ]
 

@@ -179,6 +179,12 @@ def parse_listed_link(body: bytes) -> LinkInfo | None:
     return None if unused_tunnel or link.name.startswith(HIDDEN) else link
 
 
+def kind_of(body: bytes) -> str:
+    """The kind of interface that a message, RTM_NEWLINK, makes or describes."""
+    info = wire.attributes(wire.attributes(body, _IFINFO.size).get(_IFLA_LINKINFO, b""))
+    return wire.read_text(info.get(_IFLA_INFO_KIND, b""))
+
+
 def _ifinfo(index: int, *, up: bool | None = None) -> bytes:
     return _IFINFO.pack(socket.AF_UNSPEC, 0, index, IFF_UP if up else 0, 0 if up is None else IFF_UP)
 

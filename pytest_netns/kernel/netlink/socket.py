@@ -13,13 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from pytest_netns.errors import KernelError, LabClosedError, UnavailableError
-from pytest_netns.kernel.netlink import wire
+from pytest_netns.kernel.netlink import lacking, wire
 from pytest_netns.kernel.netlink.request import Request
-from pytest_netns.kernel.system import ipv6
 
 NETLINK_ROUTE, NETLINK_SOCK_DIAG, NETLINK_NETFILTER = 0, 4, 12
 _SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 1, 10, 11
-_IPV6 = bytes([socket.AF_INET6])  # how requests about addresses, routes and neighbours begin; rtnetlink(7)
 _RECEIVE_SIZE = 1 << 15  # the kernel sends no larger datagrams, netlink_recvmsg() of Linux
 _ANSWER_SIZE = 1 << 13  # an acknowledgement, or an error with the kernel's words
 _BATCH_BYTES = 1 << 16  # the kernel works a send off in one go; stay under the default send buffer (208 KiB)
@@ -80,7 +78,7 @@ class NetlinkSocket:
 
         Raises:
             KernelError: the first request that was refused; later ones were tried all the same.
-            UnavailableError: the same, of an IPv6 request on a kernel without IPv6.
+            UnavailableError: the same, where the kernel lacks the kind of interface or IPv6.
         """
         with self._lock:
             if len(requests) <= _ALWAYS_FIT:
@@ -205,6 +203,7 @@ class NetlinkSocket:
             raise KernelError("read the kernel's answer", error.errno or errno.EIO, namespace=self.namespace) from error
 
     def _error(self, request: Request, code: int, words: str) -> KernelError | UnavailableError:
-        if code in ipv6.REFUSALS and request.body[:1] == _IPV6 and (lack := ipv6.lack()) is not None:
+        lack = lacking.find(request, code, words)
+        if lack is not None:
             return lack
         return KernelError(request.action, code, namespace=self.namespace, kernel_message=words)

@@ -8,8 +8,6 @@ import socket
 from pytest_netns.errors import UnavailableError
 from pytest_netns.kernel.system import diagnosis
 
-REFUSALS = (errno.EAFNOSUPPORT, errno.EOPNOTSUPP)  # what such a kernel answers a socket, and a request about an address
-
 
 def lack() -> UnavailableError | None:
     """What is missing and what fixes it; None where there is IPv6."""
