@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from pytest_netns.running.halting import BeginFault
     from pytest_netns.running.process import Process
     from pytest_netns.running.service import Service
+
+
+_labs: weakref.WeakSet[LabPrograms] = weakref.WeakSet()
 
 
 class LabPrograms:
@@ -45,12 +49,19 @@ class LabPrograms:
         self.records = Records()
         self.gate = Gate()
         self.entered: dict[int, sweeping.Beginning] = {}
+        _labs.add(self)
 
     def add(self, network: NetworkNamespace, *, owner: object, write_files: Callable[[View], None]) -> Programs:
         """Have programs run in one more namespace; the arguments are those of `Programs`."""
         programs = Programs(network, self, owner=owner, write_files=write_files)
         self.members.append(programs)
         return programs
+
+    def forget(self) -> None:
+        """In a forked child: what runs is the parent's, and not to be ended from here."""
+        self.entered.clear()
+        for programs in self.members:
+            programs.forget()
 
 
 class Programs:
@@ -84,6 +95,7 @@ class Programs:
         self.view: View | None = None
         self._network = network
         self._write_files = write_files
+        self._of_parent: list[object] = []
 
     @property
     def network(self) -> NetworkNamespace:
@@ -121,7 +133,7 @@ class Programs:
         interrupts.guard_raising()
         network = self.network
         with self.in_use(), self.lab.lock:
-            if self.view is None or self.view.owner != os.getpid():
+            if self.view is None:
                 view = View(network)
                 if not view.has_pids:
                     self.note_entered()
@@ -143,6 +155,23 @@ class Programs:
         with self.in_use():
             self.spawner().enter_for_python()
 
+    def forget(self) -> None:
+        """In a forked child: nothing runs here."""
+        # Kept, for Python warns of programs that still run when they are forgotten.
+        self._of_parent += [*self.processes, *self.services, *self.calls]
+        self.processes, self.services, self.calls = [], [], []
+        view, self.view = self.view, None
+        if view is not None:
+            view.abandon()
+
     def lacks(self) -> tuple[str, ...]:
         """What programs here have to do without, a line for each part."""
         return self.view.init.lacks if self.view is not None else ()
+
+
+def _forget_in_child() -> None:
+    for lab in _labs:
+        lab.forget()
+
+
+os.register_at_fork(after_in_child=_forget_in_child)

@@ -135,3 +135,50 @@ def test_environment_of_the_supervisor(netns: Lab, tmp_path: Path, monkeypatch: 
     names = {line.partition("=")[0] for line in (tmp_path / "environment").read_text().splitlines()}
     assert names - {"PWD", "SHLVL", "_", "OLDPWD"} == {"LD_LIBRARY_PATH"}
     supervision.close()  # the next one is started by Python itself
+
+
+def forked(work: Callable[[], object]) -> int:
+    """The exit status of a forked child in which a function has run."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            work()
+            status = 0
+        finally:
+            os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def test_a_forked_child_that_closes_the_lab_ends_nothing(netns: Lab) -> None:
+    """Programs, services and what runs beside them are the parent's: they live on, and so does what it starts later."""
+    red = netns.add_namespace("red")
+    program = red.popen(["sleep", "1000"])
+    service = red.start([sys.executable, "-m", "http.server", "80"], ready=80)
+    with red:
+        beside = subprocess.Popen(["sleep", "1000"])
+    assert forked(netns.close) == 0
+    with netns.capture() as packets:
+        assert "200 OK" in red.run("curl -sI http://red/").stdout
+    assert packets
+    assert (program.poll(), service.poll(), beside.poll()) == (None, None, None)
+    beside.kill()
+    beside.wait()
+
+
+def test_a_forked_child_runs_programs_of_its_own(netns: Lab) -> None:
+    """A child may use its parent's namespaces: what it starts there ends when it closes the lab, what the parent has does not."""
+    red = netns.add_namespace("red")
+    program = red.popen(["sleep", "1000"])
+
+    def work() -> None:
+        assert red.run("hostname").stdout == "red\n"
+        own = red.popen(["sleep", "1000"])
+        with red:
+            own_beside = subprocess.Popen(["sleep", "1000"])
+        netns.close()
+        assert own.poll() is not None
+        assert own_beside.wait(10) == -15
+
+    assert forked(work) == 0
+    assert program.poll() is None

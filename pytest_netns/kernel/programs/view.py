@@ -33,13 +33,11 @@ class View:
     """The processes of a namespace: its init, the thread that starts programs, the mounts for Python code.
 
     Attributes:
-        owner: PID of the process that made it; a forked child has no thread to start programs, so it makes its own.
         init: the first of its processes.
         files: those that only its programs and Python code see.
     """
 
     def __init__(self, namespace: NetworkNamespace) -> None:
-        self.owner = os.getpid()
         self._namespace = namespace
         self._supervisor = supervision.supervisor()
         self.init = self._supervisor.request_init(namespace)
@@ -167,6 +165,18 @@ class View:
             finally:
                 with self._mounts_lock:
                     os.close(self.init.pidfd)
+
+    def abandon(self) -> None:
+        """In a forked child, which has no thread to start programs: let go of what belongs to the parent."""
+        if self._discarded:
+            return
+        self._closed = self._discarded = True
+        os.close(self.init.pidfd)
+        if self._mounts >= 0:
+            os.close(self._mounts)
+        self.files.close()
+        if self._addresses is not None:
+            self._addresses.close()
 
     def wait_ended(self, *, wait: bool) -> None:
         """Wait until no process is left inside; to be called after `close`, once our own have been reaped.
