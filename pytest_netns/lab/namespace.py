@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import socket as sockets
 import subprocess
@@ -391,27 +392,30 @@ class Namespace(Network):
         """
         readiness.wait_listening(self.programs, port, protocol, timeout)
 
-    def call(self, function: Callable[..., Any], /, *args: Any, timeout: float | None = None) -> Any:
+    def call(self, function: Callable[..., Any], /, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
         """Run Python in this namespace, on a thread of its own; returns its result.
 
-        Names resolve as in the namespace. A coroutine function runs in an event loop of its own there.
+        Names resolve as in the namespace. A coroutine function runs in an event loop of its own there. Context variables
+        are the caller's.
 
         Args:
-            function: called with ``args``; what it raises is raised here.
-            timeout: seconds to wait for it.
+            function: called with ``args`` and ``kwargs``, except for ``timeout``; what it raises is raised here.
+            timeout: seconds to wait for it. A function that takes a ``timeout`` itself gets it by `functools.partial`.
 
         Raises:
             CallTimeout: it did not return in time; a thread cannot be killed, so it may go on. Shows where it is.
         """
-        return calls.call(self.programs, function, args, timeout)
+        return calls.call(self.programs, *_bound(function, args, kwargs), timeout)
 
-    async def call_async(self, function: Callable[..., Any], /, *args: Any, timeout: float | None = None) -> Any:
+    async def call_async(
+        self, function: Callable[..., Any], /, *args: Any, timeout: float | None = None, **kwargs: Any
+    ) -> Any:
         """As `call`, for asyncio: the event loop that awaits goes on meanwhile.
 
         A coroutine function gets an event loop of its own in the namespace, so every task, thread and lookup of it is
         inside. If this await is cancelled, so is the coroutine.
         """
-        return await calls.call_async(self.programs, function, args, timeout)
+        return await calls.call_async(self.programs, *_bound(function, args, kwargs), timeout)
 
     async def create_subprocess_exec(
         self, program: str | os.PathLike[str], *args: str | os.PathLike[str], limit: int = 2**16, **options: Any
@@ -476,3 +480,10 @@ class Namespace(Network):
 
     def __repr__(self) -> str:
         return f"<Namespace {self.name}>"
+
+
+def _bound(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Callable[[], Any], str]:
+    """A function with its arguments, and its name."""
+    return functools.partial(function, *args, **kwargs), str(getattr(function, "__qualname__", function))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import inspect
 import sys
 import threading
@@ -25,12 +26,22 @@ CLOSE_GRACE = 0.5  # seconds a cancelled coroutine gets to end
 
 
 class Call:
-    """A call that is under way, or has ended."""
+    """A call that is under way, or has ended; context variables are those of the caller.
 
-    def __init__(self, programs: Programs, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    Args:
+        programs: everything that runs in its namespace.
+        function: what to call, its arguments included.
+        name: the function's name.
+    """
+
+    def __init__(self, programs: Programs, function: Callable[[], Any], name: str) -> None:
         self.programs = programs
+        self.name = name
         self._function = function
-        self._args = args
+        self._context = contextvars.copy_context()
+        self._lock = threading.Lock()
+        self._is_cancelled = False
+        self._has_begun = False
         self._result: Any = None
         self._error: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -44,12 +55,14 @@ class Call:
         threads.start(self._thread, f"call {self.show()} in namespace {self.programs.name!r}")
 
     def cancel(self) -> bool:
-        """Cancel it if it is a coroutine: nothing else can be ended; whether it is one."""
-        if self._loop is None or self._task is None:
-            return False
-        with contextlib.suppress(RuntimeError):  # it has ended
-            self._loop.call_soon_threadsafe(self._task.cancel)
-        return True
+        """Cancel it if it is a coroutine, or has not begun: nothing else can be ended; whether it was possible."""
+        with self._lock:
+            self._is_cancelled = True
+            if self._loop is None or self._task is None:
+                return not self._has_begun
+            with contextlib.suppress(RuntimeError):  # it has ended
+                self._loop.call_soon_threadsafe(self._task.cancel)
+            return True
 
     def result(self, timeout: float | None = None) -> Any:
         """Wait for the outcome; None as timeout waits for ever."""
@@ -60,7 +73,7 @@ class Call:
 
     def late(self, timeout: float | None) -> CallTimeout:
         """The error that says where it is when time is up."""
-        return CallTimeout(self.show(), timeout or 0, self.stack(), namespace=self.programs.name)
+        return CallTimeout(self.name, timeout or 0, self.stack(), namespace=self.programs.name)
 
     def outcome(self) -> Any:
         """The result of a call that has ended, or its error raised."""
@@ -76,10 +89,6 @@ class Call:
         self._thread.join(max(timeout, 0))
         return not self._thread.is_alive()
 
-    def show(self) -> str:
-        """The function's name."""
-        return str(getattr(self._function, "__qualname__", self._function))
-
     def stack(self) -> str:
         """Where it is now, as a traceback shows it."""
         task = self._task
@@ -94,21 +103,33 @@ class Call:
     def _run(self) -> None:
         try:
             self.programs.enter_for_python()
-            result = self._function(*self._args)
-            if inspect.iscoroutine(result):
-                import asyncio
-
-                result = asyncio.run(self._run_coroutine(result))
-            self._result = result
+            self._result = self._context.run(self._call)
         except BaseException as error:
             self._error = error
         if self._on_end is not None:
             self._on_end()
 
+    def _call(self) -> Any:
+        with self._lock:
+            if self._is_cancelled:
+                return None  # nobody waits for it any more
+            # What a coroutine function returns has not begun yet.
+            self._has_begun = not inspect.iscoroutinefunction(self._function)
+        result = self._function()
+        if not inspect.iscoroutine(result):
+            return result
+        self._has_begun = False
+        import asyncio
+
+        return asyncio.run(self._run_coroutine(result))
+
     async def _run_coroutine(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         import asyncio
 
-        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        with self._lock:
+            self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+            if self._is_cancelled and self._task is not None:
+                self._task.cancel()
         return await coroutine
 
 
@@ -124,15 +145,15 @@ def _awaiting(coroutine: Any) -> Iterator[tuple[FrameType, int]]:
 
 def _start(
     programs: Programs,
-    function: Callable[..., Any],
-    args: tuple[Any, ...],
+    function: Callable[[], Any],
+    name: str,
     on_end: Callable[[], object] | None = None,
 ) -> Call:
     with programs.in_use():
         programs.note_entered()
         multiprocess.adopt()
         programs.spawner()  # what prevents it is raised here, in the caller
-        running = Call(programs, function, args)
+        running = Call(programs, function, name)
         programs.calls.append(running)
         try:
             running.start(on_end)
@@ -142,9 +163,9 @@ def _start(
         return running
 
 
-def call(programs: Programs, function: Callable[..., Any], args: tuple[Any, ...], timeout: float | None) -> Any:
+def call(programs: Programs, function: Callable[[], Any], name: str, timeout: float | None) -> Any:
     """Run a function in a namespace and wait for its result; see `Namespace.call`."""
-    running = _start(programs, function, args)
+    running = _start(programs, function, name)
     try:
         return running.result(timeout)
     except BaseException:
@@ -155,9 +176,7 @@ def call(programs: Programs, function: Callable[..., Any], args: tuple[Any, ...]
             programs.calls.remove(running)
 
 
-async def call_async(
-    programs: Programs, function: Callable[..., Any], args: tuple[Any, ...], timeout: float | None
-) -> Any:
+async def call_async(programs: Programs, function: Callable[[], Any], name: str, timeout: float | None) -> Any:
     """Run a function in a namespace and await its result; see `Namespace.call_async`."""
     import asyncio
 
@@ -168,7 +187,7 @@ async def call_async(
         with contextlib.suppress(RuntimeError):  # the loop that awaited has been closed
             loop.call_soon_threadsafe(ended.set)
 
-    running = _start(programs, function, args, on_end)
+    running = _start(programs, function, name, on_end)
     try:
         await asyncio.wait_for(ended.wait(), timeout)
     except TimeoutError:
@@ -191,7 +210,7 @@ def end_all(running: list[Call], patience: Patience, errors: list[Exception]) ->
         if not unfinished.has_ended(patience.remaining()):
             errors.append(
                 NetnsError(
-                    f"cannot end call of {unfinished.show()} in namespace {unfinished.programs.name!r}: "
+                    f"cannot end call of {unfinished.name} in namespace {unfinished.programs.name!r}: "
                     f"it still runs, and keeps the namespace alive; it is at\n{stack}"
                 )
             )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 
 from pytest_netns.errors import NetnsError, fails_as
 from pytest_netns.kernel.spaces import moving
@@ -34,6 +35,21 @@ class _Block(moving.Stay):
     def ended(self, error: BaseException | None) -> None:
         if self.watch is not None:
             self.watch.stop(error)
+        if self.awaited:
+            _thread.awaited.append(self)
+
+
+class _Thread(threading.local):
+    """The blocks of the calling thread in which a task has awaited, and whose end has yet to say so.
+
+    Of several such tasks, the first to end leaves the blocks of the others too.
+    """
+
+    def __init__(self) -> None:
+        self.awaited: list[_Block] = []
+
+
+_thread = _Thread()
 
 
 @fails_as("enter namespace")
@@ -61,12 +77,14 @@ def leave(programs: Programs, error: BaseException | None = None) -> None:
     """
     stays = moving.stays()
     block = next((stay for stay in reversed(stays) if isinstance(stay, _Block) and stay.programs is programs), None)
-    if block is None:
-        if error is None:
+    if block is not None:
+        moving.leave(block, error)
+    awaited = next((each for each in _thread.awaited if each.programs is programs), None)
+    if awaited is None:
+        if block is None and error is None:
             raise NetnsError(f"cannot leave namespace {programs.name!r}: this thread has not entered it")
-        return
-    moving.leave(block, error)
-    if block.awaited:
+    else:
+        _thread.awaited.remove(awaited)
         raise NetnsError(f"cannot await inside `with` namespace {programs.name!r}: {AWAIT_ADVICE}")
 
 

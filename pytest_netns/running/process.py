@@ -21,6 +21,7 @@ from pytest_netns.errors import (
     show_argv,
 )
 from pytest_netns.kernel.programs import inits
+from pytest_netns.kernel.programs.view import current_directory
 from pytest_netns.kernel.system import privileges
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def spawn(
     if options.get("user") is not None:
         _add_groups(options)
     if cwd is None:
-        cwd = _current_directory()  # entering a mount namespace moved the starting thread to /
+        cwd = current_directory()  # entering a mount namespace moved the starting thread to /
 
     def start() -> P:
         process = make(programs, argv, shell=shell, cwd=cwd, **options)
@@ -246,13 +247,6 @@ def _rest_of_output(process: Process) -> tuple[Any, Any]:
     except subprocess.TimeoutExpired as error:
         process.wait()
         return error.stdout, error.stderr
-
-
-def _current_directory() -> str:
-    try:
-        return os.getcwd()
-    except FileNotFoundError:
-        return "/"
 
 
 def end_all(processes: Sequence[Process], errors: list[Exception]) -> None:

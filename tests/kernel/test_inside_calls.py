@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import functools
 import os
 import socket
 import subprocess
@@ -215,3 +217,82 @@ def test_a_lookup_nobody_can_answer_fails_in_a_call(netns: Lab) -> None:
     red = netns.add_namespace("red")
     with pytest.raises(socket.gaierror):
         red.call(socket.getaddrinfo, "nobody.example.com", 80, timeout=4)  # the C library would wait for 10
+
+
+def test_keywords_reach_the_function(netns: Lab) -> None:
+    """Keywords are the function's, but for the timeout of the call; one of the function's own is bound to it."""
+    red = netns.add_namespace("red")
+
+    def show(*args: object, **kwargs: object) -> tuple[object, ...]:
+        return args, kwargs
+
+    assert red.call(show, 1, key="value", timeout=20) == ((1,), {"key": "value"})
+    assert red.call(functools.partial(show, timeout=3)) == ((), {"timeout": 3})
+    assert asyncio.run(red.call_async(show, key="value")) == ((), {"key": "value"})
+
+
+VARIABLE = contextvars.ContextVar("VARIABLE", default="none")
+
+
+def test_context_variables_are_the_caller_s(netns: Lab) -> None:
+    """What structlog, OpenTelemetry and decimal keep per context is there, in coroutines too; what is set inside stays inside."""
+    red = netns.add_namespace("red")
+
+    async def get_later() -> str:
+        await asyncio.sleep(0)
+        return VARIABLE.get()
+
+    def change() -> None:
+        VARIABLE.set("changed")
+
+    async def main() -> str:
+        VARIABLE.set("in a task")
+        return await red.call_async(VARIABLE.get)
+
+    token = VARIABLE.set("set")
+    try:
+        assert red.call(VARIABLE.get) == red.call(get_later) == "set"
+        red.call(change)
+        assert VARIABLE.get() == "set"
+        assert asyncio.run(main()) == "in a task"
+    finally:
+        VARIABLE.reset(token)
+
+
+@pytest.mark.parametrize("moments", [1, 2, 5])
+def test_cancelling_a_call_that_has_only_just_begun(netns: Lab, moments: int) -> None:
+    """A cancellation is never lost, however early: the coroutine does not go on on its thread."""
+    red = netns.add_namespace("red")
+
+    async def main() -> None:
+        call = asyncio.create_task(red.call_async(asyncio.sleep, 1000))
+        for _ in range(moments):
+            await asyncio.sleep(0)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+
+    asyncio.run(main())
+    assert all(each.has_ended(10) for each in red.programs.calls)
+
+
+def test_a_call_that_was_late_before_it_has_begun(netns: Lab) -> None:
+    """A timeout too short for the thread to come up ends the coroutine all the same."""
+    red = netns.add_namespace("red")
+    red.run(["true"])
+    with pytest.raises(CallTimeout):
+        red.call(asyncio.sleep, 1000, timeout=0)
+    assert all(each.has_ended(10) for each in red.programs.calls)
+
+
+def test_the_current_directory_is_gone(netns: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that removes the directory it is in can still run, call, and look up names."""
+    red = netns.add_namespace("red")
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert red.call(os.getcwd) == red.run("pwd").stdout.strip() == "/"
+    red.start(["sleep", "1000"])
+    with red:
+        assert socket.gethostbyname("red") == "127.0.0.1"

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pytest_netns import Lab, NetnsError
+from pytest_netns import Lab, Namespace, NetnsError
 from pytest_netns.kernel.system import interrupts
 
 INTERRUPTS = 150
@@ -195,6 +195,30 @@ def test_await_inside_a_block_is_an_error_and_moves_no_other_task(netns: Lab) ->
 
     asyncio.run(main())
     assert set(seen) == {outside}
+
+
+def test_several_tasks_that_await_inside_blocks(netns: Lab) -> None:
+    """Each of them gets the error that says so, and none leaves a descriptor behind."""
+    namespaces = [netns.add_namespace(name) for name in ("red", "blue", "green")]
+    told = []
+
+    async def wrong(namespace: Namespace) -> None:
+        try:
+            with namespace:
+                await asyncio.sleep(0)
+        except NetnsError as error:
+            told.append(str(error).split(":")[0])
+
+    async def together() -> None:
+        await asyncio.gather(*map(wrong, namespaces))
+
+    asyncio.run(together())
+    descriptors = len(os.listdir("/proc/self/fd"))
+    for _ in range(5):
+        asyncio.run(together())
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+    assert sorted(set(told)) == [f"cannot await inside `with` namespace {each!r}" for each in ("blue", "green", "red")]
+    assert len(told) == 6 * len(namespaces)
 
 
 def test_await_inside_a_block_is_an_error_in_trio(netns: Lab) -> None:

@@ -104,7 +104,7 @@ class View:
             self._namespace.enter()
             return
         syscalls.unshare(syscalls.CLONE_FS)
-        directory = os.getcwd()
+        directory = current_directory()
         with self._mounts_lock:
             if self._discarded:
                 raise self.init_dead()
@@ -233,6 +233,14 @@ class View:
             f"cannot run anything in namespace {self._namespace.name!r}: {what}; "
             "the processes in it have ended with it, labs made from now on work"
         )
+
+
+def current_directory() -> str:
+    """The current directory; the root directory where it has been removed."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return "/"
 
 
 class _Job(Generic[T]):
