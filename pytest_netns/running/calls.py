@@ -52,7 +52,7 @@ class Call:
     def start(self, on_end: Callable[[], object] | None = None) -> None:
         """Begin; `on_end` is called on the call's own thread, with the outcome known."""
         self._on_end = on_end
-        threads.start(self._thread, f"call {self.show()} in namespace {self.programs.name!r}")
+        threads.start(self._thread, f"call {self.name} in namespace {self.programs.name!r}")
 
     def cancel(self) -> bool:
         """Cancel it if it is a coroutine, or has not begun: nothing else can be ended; whether it was possible."""
