@@ -29,6 +29,7 @@ from pytest_netns.kernel.programs import ring, userwire
 from pytest_netns.kernel.programs.view import View
 from pytest_netns.kernel.spaces import carrier, destruction
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
+from pytest_netns.kernel.system import sockets
 from pytest_netns.parts.impairment import TABLE, Impairment
 
 _FIRST_INDEX = 1 << 20  # of the hidden interfaces, far from those of others
@@ -125,7 +126,7 @@ class _Helper:
             self._view = View(self.network)
             stack.callback(self._view.discard)
             with self.network.entered():  # unix sockets belong to a namespace: to the one that ends with the helper
-                self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                self._control, theirs = sockets.pair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             stack.callback(self._control.close)
             with theirs:
                 self._process = self._view.run(lambda: _start(theirs.fileno()))
@@ -279,7 +280,7 @@ def _take_out(helper: _Helper, target: Target, number: int) -> None:
 
 def _packet_socket(name: str, receive_mtu: int = 0) -> socket.socket:
     """A packet socket bound to an interface of the namespace the thread is in; without an MTU it receives nothing."""
-    opened = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+    opened = sockets.Socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
     try:
         if receive_mtu:
             ring.prepare(opened, receive_mtu)

@@ -15,6 +15,7 @@ from pytest_netns.kernel.netlink.socket import NetlinkSocket
 from pytest_netns.kernel.programs.view import View
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
 from pytest_netns.kernel.system import interrupts, ipv6
+from pytest_netns.kernel.system.sockets import Socket
 from pytest_netns.lab import files, hosts, routes
 from pytest_netns.lab.files import Files
 from pytest_netns.lab.gateways import Gateway, Masquerade, PortForward
@@ -436,7 +437,7 @@ class Namespace(Network):
         """A new socket that belongs to this namespace, whatever thread uses it."""
         with self._kernel.entered():
             try:
-                return sockets.socket(family, type, proto)
+                return Socket(family, type, proto)
             except OSError:
                 if family == sockets.AF_INET6 and (lack := ipv6.lack()) is not None:
                     raise lack from None

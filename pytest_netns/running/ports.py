@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 
 from pytest_netns.errors import InvalidTopologyError
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
+from pytest_netns.kernel.system import sockets
 from pytest_netns.values import IPAddress
 
 Answer: TypeAlias = Literal["open", "refused", "unreachable", "prohibited", "timeout"]
@@ -52,7 +53,7 @@ def _probe(network: NetworkNamespace, address: IPAddress, port: int, protocol: s
     family = socket.AF_INET if isinstance(address, ipaddress.IPv4Address) else socket.AF_INET6
     kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
     with network.entered():
-        own = socket.socket(family, kind | socket.SOCK_NONBLOCK)
+        own = sockets.Socket(family, kind | socket.SOCK_NONBLOCK)
     with own:
         if family == socket.AF_INET:
             own.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)

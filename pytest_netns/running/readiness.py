@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from pytest_netns import values
 from pytest_netns.errors import CommandError, CommandTimeout, InvalidTopologyError, NotReadyError
 from pytest_netns.kernel.netlink import listening
-from pytest_netns.kernel.system import procfs
+from pytest_netns.kernel.system import procfs, sockets
 from pytest_netns.kernel.system.waiting import Patience
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def _lacks_file(path: str, before: tuple[int, ...]) -> str:
 
 
 def _lacks_unix_listener(path: str) -> str:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+    with sockets.Socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.setblocking(False)
         try:
             client.connect(path)

@@ -13,12 +13,15 @@ from __future__ import annotations
 import _socket
 import functools
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from pytest_netns.errors import LabClosedError
 from pytest_netns.kernel.spaces import moving
 from pytest_netns.kernel.system import threads
+from pytest_netns.kernel.system.sockets import Socket
 
 if TYPE_CHECKING:
     from pytest_netns.running.programs import Programs
@@ -28,7 +31,9 @@ _METHODS = ("connect", "connect_ex", "bind", "sendto")  # these look up host nam
 
 _lock = threading.Lock()
 _entered: dict[int, Programs] = {}  # by inode, the programs of those of open labs that a thread has entered
-_originals: dict[str, Callable[..., Any]] = {}
+_ORIGINALS: dict[str, Callable[..., Any]] = {
+    name: getattr(_socket, name) for name in ("getaddrinfo", "getnameinfo", *_HOST_FUNCTIONS)
+}
 
 
 def register(programs: Programs) -> None:
@@ -68,6 +73,8 @@ def _ask(programs: Programs, function: Callable[..., Any], *args: Any, **options
     threads.start(helper, f"look up a name in namespace {programs.name!r}")
     helper.join()
     if failure:
+        if not programs.is_open:  # its files have gone
+            raise LabClosedError(programs.name) from failure.pop()
         raise failure.pop()
     return outcome[0]
 
@@ -77,40 +84,50 @@ def _is_number(host: Any) -> bool:
     if host is None or host in ("", b""):
         return True
     try:
-        _socket.getaddrinfo(host, None, 0, 0, 0, _socket.AI_NUMERICHOST)
+        _ORIGINALS["getaddrinfo"](host, None, 0, 0, 0, _socket.AI_NUMERICHOST)
     except (OSError, TypeError, ValueError):
         return False
     return True
 
 
 def _getaddrinfo(host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0) -> Any:
-    original = _originals["getaddrinfo"]
     programs = None if _is_number(host) else current()
     if programs is None:
-        return original(host, port, family, type, proto, flags)
-    return _ask(programs, original, host, port, family, type, proto, flags)
+        return _ORIGINALS["getaddrinfo"](host, port, family, type, proto, flags)
+    return _ask(programs, _look_up, host, port, family, type, proto, flags)
+
+
+def _look_up(host: Any, port: Any, family: int, type: int, proto: int, flags: int) -> Any:
+    """As in a namespace: where there is nothing but the loopback interface, AI_ADDRCONFIG would hide even localhost."""
+    try:
+        return _ORIGINALS["getaddrinfo"](host, port, family, type, proto, flags)
+    except OSError:
+        if host not in ("localhost", b"localhost") or not flags & _socket.AI_ADDRCONFIG:
+            raise
+        return _ORIGINALS["getaddrinfo"](host, port, family, type, proto, flags & ~_socket.AI_ADDRCONFIG)
 
 
 def _getnameinfo(sockaddr: Any, flags: int, /) -> Any:
-    original = _originals["getnameinfo"]
+    original = _ORIGINALS["getnameinfo"]
     programs = None if flags & _socket.NI_NUMERICHOST else current()
     return original(sockaddr, flags) if programs is None else _ask(programs, original, sockaddr, flags)
 
 
 def _by_host(name: str, host: Any, /) -> Any:
     """gethostbyname and its kin; gethostbyaddr looks up even a number."""
-    original = _originals[name]
+    original = _ORIGINALS[name]
     programs = None if name != "gethostbyaddr" and _is_number(host) else current()
     if programs is None:
         return original(host)
     return _ask(programs, original, host)
 
 
-_functions: dict[str, Callable[..., Any]] = {"getaddrinfo": _getaddrinfo, "getnameinfo": _getnameinfo}
+_functions: dict[str, Callable[..., Any]] = {"getnameinfo": _getnameinfo}
 for _name in _HOST_FUNCTIONS:
-    _functions[_name] = functools.wraps(getattr(_socket, _name))(functools.partial(_by_host, _name))
-functools.update_wrapper(_getaddrinfo, socket.getaddrinfo)
-functools.update_wrapper(_getnameinfo, socket.getnameinfo)
+    _functions[_name] = functools.partial(_by_host, _name)
+for _name, _function in _functions.items():
+    functools.update_wrapper(_function, _ORIGINALS[_name])
+functools.update_wrapper(_getaddrinfo, _ORIGINALS["getaddrinfo"])
 
 
 def _method(name: str) -> Callable[..., Any]:
@@ -121,42 +138,61 @@ def _method(name: str) -> Callable[..., Any]:
         address = args[-1] if args else None
         if isinstance(address, tuple) and address and self.family in (socket.AF_INET, socket.AF_INET6):
             args = (*args[:-1], _with_number(self, address))
-        return original(self, *args)
+        return _others_methods.get(name, original)(self, *args)
 
     return method
 
 
 def _with_number(sock: socket.socket, address: tuple[Any, ...]) -> tuple[Any, ...]:
     """A socket address with its host name, if it is one, looked up."""
-    host = address[0]
-    if not isinstance(host, str) or host == "<broadcast>" or _is_number(host):
+    host = bytes(address[0]) if isinstance(address[0], bytearray) else address[0]
+    if not isinstance(host, str | bytes) or host in ("<broadcast>", b"<broadcast>") or _is_number(host):
         return address
     programs = current()
     if programs is None:
         return address
-    found = _ask(programs, _originals["getaddrinfo"], host, None, sock.family, sock.type)
+    found = _ask(programs, _ORIGINALS["getaddrinfo"], host, None, sock.family, sock.type)
     return (found[0][4][0], *address[1:])
 
 
 _methods = {name: _method(name) for name in _METHODS}
+_others_methods: dict[str, Callable[..., Any]] = {}  # what somebody else has put there before, such as pytest-socket
+
+
+# Where a module has one of the functions under its name: by `import socket`, or from the start by `from socket import ...`.
+_places: list[tuple[dict[str, Any], str]] = []
+_scanned: set[str] = {"_socket"}
 
 
 def _install() -> None:
-    for name, function in _functions.items():
-        current = getattr(socket, name)
-        if current is not function:  # somebody may have put it back after we had gone
-            _originals[name] = current
-            setattr(socket, name, function)
+    _socket.getaddrinfo = _getaddrinfo  # which `socket.getaddrinfo` calls, whoever has imported that
+    new = sys.modules.keys() - _scanned
+    _scanned.update(new)
+    for module in new:
+        names = getattr(sys.modules.get(module), "__dict__", None)
+        if type(names) is dict:
+            _places.extend((names, name) for name in _functions if names.get(name) is _ORIGINALS[name])
+    for names, name in _places:
+        if names.get(name) is _ORIGINALS[name]:
+            names[name] = _functions[name]
     for name, method in _methods.items():
-        if name not in vars(socket.socket):
-            setattr(socket.socket, name, method)
+        present = vars(Socket).get(name)
+        if present is not method:
+            if present is not None:
+                _others_methods[name] = present
+            setattr(Socket, name, method)
 
 
 def _remove() -> None:
     """Put back what we have replaced; what somebody else has replaced since stays, and goes through ours to nothing."""
-    for name, function in _functions.items():
-        if getattr(socket, name) is function:
-            setattr(socket, name, _originals[name])
+    if _socket.getaddrinfo is _getaddrinfo:
+        _socket.getaddrinfo = _ORIGINALS["getaddrinfo"]
+    for names, name in _places:
+        if names.get(name) is _functions[name]:
+            names[name] = _ORIGINALS[name]
     for name, method in _methods.items():
-        if vars(socket.socket).get(name) is method:
-            delattr(socket.socket, name)
+        if vars(Socket).get(name) is method:
+            if name in _others_methods:
+                setattr(Socket, name, _others_methods.pop(name))
+            else:
+                delattr(Socket, name)

@@ -14,6 +14,7 @@ from pytest_netns.errors import KernelError
 from pytest_netns.kernel.netlink import wire
 from pytest_netns.kernel.netlink.socket import NETLINK_NETFILTER
 from pytest_netns.kernel.netlink.wire import NLM_F_ACK, NLM_F_CREATE, attribute, nested, text
+from pytest_netns.kernel.system import sockets
 
 # Of frames that may pass. A handle's major number ffff belongs to no queueing discipline that sorts by priority, and the
 # kernel resets a packet's priority on its way over a veth pair.
@@ -70,7 +71,7 @@ def no_longer(table: str) -> bytes:
 
 def open_owner() -> socket.socket:
     """A netlink socket for `lead_away`, of the namespace the calling thread is in."""
-    return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
+    return sockets.Socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
 
 
 def _batch(table: str, interface: str, target: int) -> Iterator[tuple[int, int, bytes]]:

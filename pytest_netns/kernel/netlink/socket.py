@@ -15,6 +15,7 @@ from typing import TypeVar
 from pytest_netns.errors import KernelError, LabClosedError, UnavailableError
 from pytest_netns.kernel.netlink import lacking, wire
 from pytest_netns.kernel.netlink.request import Request
+from pytest_netns.kernel.system import sockets
 
 NETLINK_ROUTE, NETLINK_SOCK_DIAG, NETLINK_NETFILTER = 0, 4, 12
 _SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 1, 10, 11
@@ -48,7 +49,7 @@ class NetlinkSocket:
             raise KernelError("open netlink socket", error.errno or errno.EIO, namespace=namespace) from error
 
     def _open(self, protocol: int, groups: Sequence[int]) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+        self._socket = sockets.Socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
         try:
             self._socket.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
             self._socket.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)

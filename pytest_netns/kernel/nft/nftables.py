@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from pytest_netns.errors import RulesetError, UnavailableError
 from pytest_netns.kernel.nft import bindings, lacking
-from pytest_netns.kernel.system import diagnosis
+from pytest_netns.kernel.system import diagnosis, sockets
 
 _NETLINK_NETFILTER = 12
 
@@ -141,7 +141,7 @@ def load() -> ModuleType:
 def _check_kernel() -> None:
     """Where the kernel does not know netfilter's sockets libnftables would end the process with exit(3)."""
     try:
-        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER).close()
+        sockets.Socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER).close()
     except OSError as error:
         cause, remedy = diagnosis.explain("nft", error.errno or 0)
         raise UnavailableError(lacking.FEATURE, cause, remedy) from error

@@ -18,7 +18,7 @@ from pytest_netns.kernel.programs import watchdog
 from pytest_netns.kernel.programs.inits import Init, kill, pid_of, wait_ended
 from pytest_netns.kernel.spaces import destruction
 from pytest_netns.kernel.spaces.netns import NetworkNamespace, are_open, home
-from pytest_netns.kernel.system import interrupts
+from pytest_netns.kernel.system import interrupts, sockets
 
 _START_TIMEOUT = 20.0  # seconds; it takes about 20 ms, a loaded machine may take long
 _END_TIMEOUT = 5.0
@@ -42,9 +42,9 @@ class Supervisor:
             self._words = os.memfd_create("netns-supervisor", os.MFD_CLOEXEC)
             undo.callback(os.close, self._words)
             with home():  # unix sockets too belong to a namespace, and would keep a lab's alive
-                self._control, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                self._control, control = sockets.pair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
                 undo.callback(self._control.close)
-                self._watch, watch = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                self._watch, watch = sockets.pair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
                 undo.callback(self._watch.close)
                 # It may run all the same: subprocess can fail after that, while it waits to hear how the start went.
                 undo.callback(self._say_replaced)

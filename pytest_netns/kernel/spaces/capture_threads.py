@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from pytest_netns.kernel.spaces.netns import home
+from pytest_netns.kernel.system.sockets import Socket, pair
 
 SO_TIMESTAMPNS = 35
 _INTERVAL, _BUSY_INTERVAL = 0.05, 0.005  # seconds between two readings, and where the last one had something to read
@@ -45,7 +46,7 @@ class _Background:
         self._reading = False
         with home():
             # The kernel stamps packets on arrival only while somebody wants it.
-            self._stamping = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            self._stamping = Socket(socket.AF_INET, socket.SOCK_DGRAM)
             self._stamping.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
 
     def add(self, each: Readable) -> None:
@@ -109,7 +110,7 @@ def _close_together(sockets: list[socket.socket]) -> None:
     """
     with contextlib.ExitStack() as queue:
         with contextlib.suppress(OSError):  # no descriptors to be had: then one after the other, all the same
-            ours, _ = map(queue.enter_context, socket.socketpair())
+            ours, _ = map(queue.enter_context, pair())
             socket.send_fds(ours, [b"."], [each.fileno() for each in sockets])
         for each in sockets:
             each.close()

@@ -19,6 +19,7 @@ from typing import NamedTuple
 from pytest_netns.kernel.netlink import rtlinks
 from pytest_netns.kernel.spaces import capture_threads
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
+from pytest_netns.kernel.system import sockets
 
 KEPT_BYTES = 8 << 20  # of each namespace's packets, as Python holds them; the last ones
 _LARGEST = 66000  # bytes of a packet, which may be one before segmentation
@@ -223,7 +224,7 @@ def _with_vlan_tag(data: bytes, auxiliary: bytes) -> bytes:
 
 def _open() -> socket.socket:
     """A socket of the namespace the thread is in."""
-    opened = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.htons(_ETH_P_ALL))
+    opened = sockets.Socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.htons(_ETH_P_ALL))
     opened.setsockopt(socket.SOL_SOCKET, capture_threads.SO_TIMESTAMPNS, 1)
     opened.setsockopt(_SOL_PACKET, _PACKET_AUXDATA, 1)
     try:

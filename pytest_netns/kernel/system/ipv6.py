@@ -6,13 +6,13 @@ import errno
 import socket
 
 from pytest_netns.errors import UnavailableError
-from pytest_netns.kernel.system import diagnosis
+from pytest_netns.kernel.system import diagnosis, sockets
 
 
 def lack() -> UnavailableError | None:
     """What is missing and what fixes it; None where there is IPv6."""
     try:
-        socket.socket(
+        sockets.Socket(
             socket.AF_INET6, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC
         ).close()  # loads the module, if it is one
     except OSError as error:
