@@ -25,8 +25,8 @@ def end_processes(lab: LabPrograms, errors: list[Exception]) -> None:
     for item in running:
         item.lab_closes()
     patience = Patience(STOP_GRACE)
-    multiprocess.end(lab.entered)
-    asked = sweeping.ask_to_end(lab.entered)
+    multiprocess.end(lab.swept)
+    asked = sweeping.ask_to_end(lab.swept)
     busy = [view for view in views if running or view.has_processes()]
     for view in busy:
         view.ask_to_end()
@@ -37,7 +37,7 @@ def end_processes(lab: LabPrograms, errors: list[Exception]) -> None:
         inits.wait_ended(view.init.pidfd, patience.remaining())
     for view in views:
         view.close()
-    if not sweeping.end_processes(lab.entered, asked, patience):
+    if not sweeping.end_processes(lab.swept, asked, patience):
         errors.append(NetnsError("cannot end the processes that were started inside: they go on starting others"))
     process.end_all(processes, errors)
     for view in views:

@@ -49,6 +49,7 @@ class LabPrograms:
         self.records = Records()
         self.gate = Gate()
         self.entered: dict[int, sweeping.Beginning] = {}
+        self._is_copy = False
         _labs.add(self)
 
     def add(self, network: NetworkNamespace, *, owner: object, write_files: Callable[[View], None]) -> Programs:
@@ -57,8 +58,14 @@ class LabPrograms:
         self.members.append(programs)
         return programs
 
+    @property
+    def swept(self) -> dict[int, sweeping.Beginning]:
+        """Those of ``entered`` in which every process ends with the lab; none in a forked child, whose parent's may be there."""
+        return {} if self._is_copy else self.entered
+
     def forget(self) -> None:
         """In a forked child: what runs is the parent's, and not to be ended from here."""
+        self._is_copy = True
         self.entered.clear()
         for programs in self.members:
             programs.forget()
