@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ from pytest_netns import values
 from pytest_netns.errors import InvalidTopologyError, LabClosedError, NetnsError, fails_as
 from pytest_netns.faults.faults import Faults
 from pytest_netns.faults.seeds import Seeds
-from pytest_netns.kernel.spaces import destruction
+from pytest_netns.kernel.spaces import adopted, destruction
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
 from pytest_netns.lab import connecting
 from pytest_netns.lab.connecting import End
@@ -134,19 +135,57 @@ class Lab:
                 for capture in self._captures:
                     capture.remove(name)
                 raise
-            namespace = Namespace(self, kernel, self.programs, self.links)
-
-            def undo() -> None:
-                watched.closed = time.monotonic()
-                resolving.unregister(namespace.programs)
-                namespace.packet_rules.close()
-                kernel.close()
-
-            self._undo.append(undo)
-            self._namespaces[name] = namespace
-            self.names.add_namespace(kernel, hostname or "")
+            namespace = self._enlist(kernel, hostname or "", watched)
             namespace.files.add(directories, texts)
         return namespace
+
+    def _enlist(self, kernel: NetworkNamespace, hostname: str, watched: destruction.Watched | None = None) -> Namespace:
+        """Make a namespace a member; it is left when the lab is closed."""
+        namespace = Namespace(self, kernel, self.programs, self.links)
+
+        def undo() -> None:
+            if watched is not None:
+                watched.closed = time.monotonic()
+            resolving.unregister(namespace.programs)
+            namespace.packet_rules.close()
+            kernel.close()
+
+        self._undo.append(undo)
+        self._namespaces[kernel.name] = namespace
+        self.names.add_namespace(kernel, hostname)
+        return namespace
+
+    @fails_as("adopt namespace")
+    def adopt(self, name: str, *, pid: int | None = None, path: str | os.PathLike[str] | None = None) -> Namespace:
+        """Have a network namespace that somebody else has made, such as a container's, be a member of this lab.
+
+        Cables, addresses, routes, NAT and faults work on it as on any. When the lab is closed, what the lab added is taken away, and
+        what was there and is missing is put back. Programs that were there are left alone. It takes root, or to be in the
+        same user namespace.
+
+        Args:
+            name: what the lab calls it.
+            pid: of a process that is in it.
+            path: that names it, such as ``"/run/netns/web"``; instead of ``pid``.
+
+        Raises:
+            InvalidTopologyError: there is no network namespace, it is the one pytest is in, or a member already.
+            UnavailableError: this process may not enter it.
+        """
+        values.parse_name(name)
+        place = adopted.place_of(name, pid, path)
+        with self._lock:
+            self._check_open()
+            if name in self._namespaces:
+                raise InvalidTopologyError(f"cannot adopt namespace {name!r}: this lab has one of that name already")
+            kernel = adopted.AdoptedNamespace.adopt(name, place, self._capture_first)
+            known = {each.programs.inode: each.name for each in self}
+            if kernel.inode in known:
+                kernel.close()
+                raise InvalidTopologyError(
+                    f"cannot adopt namespace {name!r}: {place} is {known[kernel.inode]!r} of this lab already"
+                )
+            return self._enlist(kernel, "")
 
     def add_veth(
         self,

@@ -153,7 +153,8 @@ class Programs:
         if self.inode in self.lab.entered:
             return
         with self.in_use():
-            self.lab.entered[self.inode] = sweeping.beginning()
+            if not self.network.is_adopted:  # there others start programs too
+                self.lab.entered[self.inode] = sweeping.beginning()
             supervision.supervisor()  # whose watchdog ends what is started inside, should this process die
             resolving.register(self)
 

@@ -47,6 +47,8 @@ class NetworkNamespace:
         interface_settings: its IPv4 settings over netlink.
     """
 
+    is_adopted = False  # whether somebody else has made it, so that what runs there is not ours to end
+
     def __init__(self, name: str, fd: int, netlink: NetlinkSocket) -> None:
         self.name = name
         self.fd = fd
