@@ -1,11 +1,12 @@
 # make demo    the picture of the README, in real packets
 # make test    lint, types, and the whole suite: as root, as an ordinary user, with pytest-xdist
 # make test-kernels   the tests marked "kernels" on a second kernel: User Mode Linux; KERNEL=qemu: a virtual machine
+# make test-pythons   the suite on Debian 13 and sid, each in a folder: Python 3.13, 3.14 and 3.15; PYTHONS=trixie: one
 # make faults  the whole catalogue of crashes: every signal, every system call (takes about an hour)
 #              of it, one row: make faults ROW=root-EPERM-owner
 # make bench   how fast, against C, ip commands and others (takes long)
 SHELL := /bin/bash
-.PHONY: demo test test-kernels faults bench setup lint format clean
+.PHONY: demo test test-kernels test-pythons faults bench setup lint format clean
 
 demo:
 	@.ci/setup
@@ -13,6 +14,9 @@ demo:
 
 test:
 	@.ci/test
+
+test-pythons:
+	@.ci/test-pythons $(PYTHONS)
 
 test-kernels:
 	@.ci/test-kernels $(or $(KERNEL),uml)
