@@ -53,7 +53,7 @@ def test_a_program_that_starts_another_when_it_is_asked_to_end(tmp_path: Path) -
     up = tmp_path / "up"
     with Lab() as lab:
         with lab.add_namespace("red"):
-            script = f"trap 'sleep 1004 & exit' TERM; touch {up}; while :; do sleep 0.02; done"
+            script = f"trap 'sleep 1004 & exit 0' TERM; touch {up}; while :; do sleep 0.02; done"
             program = subprocess.Popen(["sh", "-c", script])
         lab.wait_until(up.exists)
     assert program.wait(GONE_AFTER) == 0

@@ -82,11 +82,12 @@ def test_a_mistake_in_the_third_line(netns: Lab) -> None:
     text = "table ip a {\n  chain ok { type filter hook input priority 0; }\n  chain bad { nonsense }\n}\n"
     with pytest.raises(RulesetError) as caught:
         netns.host.nft(text)
-    message, line, caret = caught.value.nft_message.splitlines()[:3]
-    assert message.startswith("line 3, column ")
-    assert "syntax error" in message
-    assert line == "  chain bad { nonsense }"
-    assert caret.strip() == "^"
+    lines = caught.value.nft_message.splitlines()
+    assert lines[0].startswith("line 3, column ")
+    assert "syntax error" in lines[0]
+    assert (
+        lines[lines.index("  chain bad { nonsense }") + 1].strip() == "^"
+    )  # newer ones say before it what they had expected
     assert caught.value.ruleset == text
 
 

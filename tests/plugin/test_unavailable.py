@@ -254,7 +254,7 @@ import sys
 if os.environ.get("ELSEWHERE") and "pytest" in sys.orig_argv:
     import pytest  # and the standard library with it, for the real platform
 
-    import ctypes, select, signal, socket
+    import asyncio, ctypes, select, signal, socket
 
     sys.platform = os.environ["ELSEWHERE"]
     del socket.AF_NETLINK, select.epoll
