@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from pytest_netns.faults.cuts import Cut
     from pytest_netns.faults.nemesis import Nemesis, NemesisEvent
     from pytest_netns.lab.factory import LabFactory
-    from pytest_netns.lab.gateways import Masquerade, PortForward
+    from pytest_netns.lab.firewalls import CaptivePortal, Firewall, FirewallRule
+    from pytest_netns.lab.gateways import GatewayRule, Masquerade, Nat, PortForward, PrefixTranslation, Snat
     from pytest_netns.lab.interface import Bridge, Interface, VethPair
     from pytest_netns.lab.lab import Lab
     from pytest_netns.lab.namespace import Namespace
@@ -43,11 +44,16 @@ if TYPE_CHECKING:
     from pytest_netns.topology import (
         PICTURES,
         BridgeSpec,
+        FirewallRuleSpec,
+        FirewallSpec,
         MasqueradeSpec,
         NamespaceSpec,
+        NatSpec,
+        OneToOneSpec,
         PortForwardSpec,
         PortSpec,
         RouteSpec,
+        SnatSpec,
         Topology,
         VethEnd,
         VethSpec,
@@ -57,7 +63,8 @@ _NAMES = {
     "faults.cuts": "Cut",
     "faults.nemesis": "Nemesis NemesisEvent",
     "errors": "CallTimeout CommandError CommandTimeout InvalidTopologyError KernelError LabClosedError NetnsError NotReadyError RulesetError UnavailableError",
-    "lab.gateways": "Masquerade PortForward",
+    "lab.firewalls": "CaptivePortal Firewall FirewallRule",
+    "lab.gateways": "GatewayRule Masquerade Nat PortForward PrefixTranslation Snat",
     "lab.interface": "Bridge Interface VethPair",
     "lab.lab": "Lab",
     "lab.namespace": "Namespace",
@@ -71,7 +78,7 @@ _NAMES = {
     "plugin": "NamespaceLeakWarning ServiceDiedWarning",
     "running.process": "Process",
     "running.service": "Service",
-    "topology": "BridgeSpec MasqueradeSpec NamespaceSpec PICTURES PortForwardSpec PortSpec RouteSpec Topology VethEnd VethSpec",
+    "topology": "BridgeSpec FirewallRuleSpec FirewallSpec MasqueradeSpec NamespaceSpec NatSpec OneToOneSpec PICTURES PortForwardSpec PortSpec RouteSpec SnatSpec Topology VethEnd VethSpec",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
@@ -88,10 +95,16 @@ __all__ = [
     "Bridge",
     "BridgeSpec",
     "CallTimeout",
+    "CaptivePortal",
     "CommandError",
     "CommandTimeout",
     "Cut",
     "DSL",
+    "Firewall",
+    "FirewallRule",
+    "FirewallRuleSpec",
+    "FirewallSpec",
+    "GatewayRule",
     "INTERCONTINENTAL",
     "Impairment",
     "Interface",
@@ -104,18 +117,24 @@ __all__ = [
     "MasqueradeSpec",
     "Namespace",
     "NamespaceSpec",
+    "Nat",
+    "NatSpec",
     "Nemesis",
     "NemesisEvent",
     "NetnsError",
     "NotReadyError",
+    "OneToOneSpec",
     "PortForward",
     "PortForwardSpec",
     "PortSpec",
+    "PrefixTranslation",
     "Process",
     "RouteSpec",
     "RulesetError",
     "SATELLITE",
     "Service",
+    "Snat",
+    "SnatSpec",
     "Topology",
     "UMTS",
     "UnavailableError",

@@ -97,6 +97,14 @@ def _route(lab: Lab, plan: Topology) -> None:
     for name in dict.fromkeys([*masquerades, *port_forwards]):
         namespace = lab[name]
         namespace.gateway.add([*masquerades.get(name, []), *port_forwards.get(name, [])])
+    for nat in plan.nats:
+        lab[nat.namespace].gateway.nat(nat)
+    for snat in plan.snats:
+        lab[snat.namespace].gateway.snat(snat)
+    for pair in plan.one_to_one:
+        lab[pair.namespace].gateway.one_to_one(pair)
+    for firewall in plan.firewalls:
+        lab[firewall.namespace].gateway.firewall(firewall)
 
 
 def _by_namespace(parts: Iterable[Part]) -> dict[str, list[Part]]:

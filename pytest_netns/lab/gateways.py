@@ -1,19 +1,19 @@
-"""What a gateway does to packets: asked for as values, given back as handles that tell their counts and take it back."""
+"""The handles of what a gateway does to packets: each tells its counts, and takes it back."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 
-from pytest_netns.errors import InvalidTopologyError
-from pytest_netns.lab.hosts import Hosts
+from pytest_netns.errors import NetnsError
+from pytest_netns.kernel.nft import prefixes
 from pytest_netns.lab.links import Links
 from pytest_netns.lab.rules import Entry, Rules
-from pytest_netns.parts.gateway import forward
-from pytest_netns.parts.gateway.forward import PortForwarding, PortForwardSpec, PortIndex
-from pytest_netns.parts.gateway.masquerade import MasqueradeSpec, Masquerading
-from pytest_netns.parts.keys import check_values
-from pytest_netns.values import IPAddress
+from pytest_netns.parts.gateway.forward import PortForwardSpec
+from pytest_netns.parts.gateway.nat import NatKind, NatSpec
+from pytest_netns.parts.gateway.snat import OneToOneSpec, SnatSpec
+from pytest_netns.values.notes import Note
+
+_RULES_OF_A_PREFIX = 2
 
 
 class GatewayRule:
@@ -53,7 +53,7 @@ class GatewayRule:
 
     def __repr__(self) -> str:
         state = "" if self._entry.state == "in force" else f" ({self._entry.state})"
-        return f"<{type(self).__name__} {self._entry.translation.words}{state}>"
+        return f"<{type(self).__name__} {self._entry.effect.words}{state}>"
 
 
 class Masquerade(GatewayRule):
@@ -76,103 +76,111 @@ class PortForward(GatewayRule):
         self.spec = spec
 
 
-class Gateway:
-    """What one namespace does to packets that pass.
+class Snat(GatewayRule):
+    """Addresses that become others: made by `Namespace.snat` and `Namespace.nat_1to1`.
 
-    Args:
-        rules: its rules in the kernel.
-        links: its interfaces.
-        names: which name leads where.
+    Attributes:
+        spec: what it was asked for as.
     """
 
-    def __init__(self, rules: Rules, links: Links, names: Hosts) -> None:
-        self._rules = rules
-        self._links = links
-        self._names = names
-        self._name = links.network.name
-        self._masquerades: dict[Masquerading, Entry] = {}
-        self._forwards: PortIndex[Entry] = PortIndex()
+    __slots__ = ("_undo", "spec")
 
-    def masquerade(self, spec: MasqueradeSpec) -> Masquerade:
-        """Hide a network."""
-        (handle,) = self.add([spec])
-        assert isinstance(handle, Masquerade)
-        return handle
+    def __init__(self, rules: Rules, entry: Entry, spec: SnatSpec | OneToOneSpec, undo: Callable[[], None]) -> None:
+        super().__init__(rules, entry)
+        self.spec = spec
+        self._undo = undo
 
-    def forward_port(self, spec: PortForwardSpec) -> PortForward:
-        """Lead ports elsewhere."""
-        (handle,) = self.add([spec])
-        assert isinstance(handle, PortForward)
-        return handle
-
-    def add(self, specs: Sequence[MasqueradeSpec | PortForwardSpec]) -> list[GatewayRule]:
-        """Put what specs say into force, in one transaction; a masquerade that is there already stays as it is.
+    def remove(self) -> None:
+        """Take it back, and the address that was added for it; idempotent.
 
         Raises:
-            InvalidTopologyError: a value that cannot be part of a rule, or two that contradict each other.
+            NetnsError: somebody else has deleted it already.
         """
-        self._rules.look()
-        handles: list[GatewayRule] = []
-        new: list[Entry] = []
-        found = functools.cache(self._addresses)  # of a thousand forwards to one namespace
-        forwards: PortIndex[Entry] = PortIndex()
-        for spec in specs:
-            check_values(spec)
-            if isinstance(spec, PortForwardSpec):
-                self._check(spec, forwards)
-                entry = self._forward(spec, found)
-                forwards.add(spec, entry)
-                handles.append(PortForward(self._rules, entry, spec))
-                new.append(entry)
-            else:
-                translation = self._masquerade(spec)
-                known = self._masquerades.get(translation)
-                if known is None or known.state != "in force":
-                    known = self._masquerades[translation] = Entry(translation)
-                    new.append(known)
-                handles.append(Masquerade(self._rules, known))
-        if new:
-            self._rules.add(*new)
-        for entry in new:
-            if isinstance(entry.translation, PortForwarding):
-                self._forwards.add(entry.translation.spec, entry)
-        return handles
+        super().remove()
+        undo, self._undo = self._undo, lambda: None
+        undo()
 
-    def _check(self, spec: PortForwardSpec, others: PortIndex[Entry]) -> None:
-        for _, mistake in forward.mistakes(spec):
-            raise InvalidTopologyError(mistake)
-        for index in (self._forwards, others):
-            for other, entry in index.conflicting(spec):
-                if index is others or entry.state == "in force":
-                    raise InvalidTopologyError(forward.contradiction(spec, other))
 
-    def _masquerade(self, spec: MasqueradeSpec) -> Masquerading:
-        return Masquerading(spec.source, None if spec.out is None else self._links.find(spec.out).name)
+class Nat(GatewayRule):
+    """NAT as devices have it; made by `Namespace.nat`.
 
-    def _forward(self, spec: PortForwardSpec, found: Callable[[IPAddress | str], tuple[IPAddress, ...]]) -> Entry:
-        if spec.address is not None:
-            own = self._links.own_addresses()
-            if not any(spec.address in each.network for each in own):
-                raise InvalidTopologyError(
-                    f"cannot forward port {spec.port} of namespace {self._name!r} at {spec.address}: it is in none of "
-                    f"its networks; it has {', '.join(map(str, own)) or 'no address'}"
-                )
-        addresses = tuple(found(target.host) for target in spec.to)
-        for target, those in zip(spec.to, addresses, strict=True):
-            if not those:
-                raise InvalidTopologyError(f"cannot use namespace {target.host!r} as a target: it has no address yet")
-        translation = PortForwarding(spec, addresses)
-        if not any(True for _ in translation.rules()):
-            raise InvalidTopologyError(
-                f"cannot forward {translation.words!r} of namespace {self._name!r}: source, address and target have no "
-                "IP version in common"
-            )
-        if all(not isinstance(target.host, str) for target in spec.to):
-            return Entry(translation)
-        self._names.watch(self._rules.follow)
-        return Entry(
-            translation, lambda: PortForwarding(spec, tuple(self._addresses(target.host) for target in spec.to))
-        )
+    Attributes:
+        spec: what it was asked for as.
+        kind: how it maps and filters.
+    """
 
-    def _addresses(self, host: IPAddress | str) -> tuple[IPAddress, ...]:
-        return tuple(self._names.best_addresses(self._name, host)) if isinstance(host, str) else (host,)
+    __slots__ = ("kind", "spec")
+
+    def __init__(self, rules: Rules, entry: Entry, spec: NatSpec, kind: NatKind) -> None:
+        super().__init__(rules, entry)
+        self.spec = spec
+        self.kind = kind
+
+
+class PrefixTranslation:
+    """An inner IPv6 prefix that stands for an outer one; made by `Namespace.nptv6`.
+
+    Attributes:
+        inner, outer: the prefixes.
+    """
+
+    __slots__ = ("_forget", "_links", "_removed", "_rule", "inner", "outer")
+
+    def __init__(self, links: Links, rule: prefixes.Rule, forget: Callable[[PrefixTranslation], None]) -> None:
+        self.inner = rule.inner
+        self.outer = rule.outer
+        self._links = links
+        self._rule = rule
+        self._forget = forget
+        self._removed = False
+
+    @property
+    def packets(self) -> int:
+        """How many packets it has translated, in both directions.
+
+        Raises:
+            NetnsError: it has been removed, or somebody else has deleted its rules.
+        """
+        return self._counts()[0]
+
+    @property
+    def bytes(self) -> int:
+        """The bytes of those packets, their IP headers included.
+
+        Raises:
+            NetnsError: as for `packets`.
+        """
+        return self._counts()[1]
+
+    def remove(self) -> None:
+        """Take it back; idempotent.
+
+        Raises:
+            NetnsError: somebody else has deleted its rules already.
+        """
+        if not self._removed:
+            self._counts()
+            self._removed = True
+            self._forget(self)
+            prefixes.remove(self._links.network, self._rule)
+
+    def _counts(self) -> tuple[int, int]:
+        words = f"cannot use {self.words!r} of namespace {self._links.name!r}"
+        if self._removed:
+            raise NetnsError(f"{words}: it has been removed; add it again")
+        found = prefixes.counts(self._links.network, self._rule)
+        if len(found) < _RULES_OF_A_PREFIX:
+            raise NetnsError(f"{words}: something else has deleted its ip6tables rules; add it again")
+        return sum(packets for packets, _ in found), sum(octets for _, octets in found)
+
+    @property
+    def words(self) -> str:
+        """What a drawing says of it."""
+        return f"prefix {self.inner} ↔ {self.outer} out {self._rule.out} (RFC 6296)"
+
+    def notes(self) -> Iterator[Note]:
+        """What a drawing says of it."""
+        yield Note(self._links.name, self.words)
+
+    def __repr__(self) -> str:
+        return f"<PrefixTranslation {self.words}{' (removed)' if self._removed else ''}>"

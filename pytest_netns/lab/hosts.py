@@ -145,12 +145,23 @@ class Hosts:
 
     def best_addresses(self, viewer: str, name: str) -> list[IPAddress]:
         """By which addresses to reach a namespace from another one: one of each family, read from the kernel."""
-        for each in (viewer, name):
-            if each not in self._members:
-                listing = values.suggest(each, self._members)
-                raise InvalidTopologyError(f"cannot find namespace {each!r} in this lab: {listing}")
+        self._check_known(name)
         own, other = (global_addresses(self._members[each].kernel) for each in (viewer, name))
         return best_addresses(own, other)
+
+    def addresses(self, name: str) -> list[IPAddress]:
+        """All addresses of a namespace but link-local ones and those of its loopback interface, read from the kernel."""
+        self._check_known(name)
+        return [address.ip for address in global_addresses(self._members[name].kernel)]
+
+    def knows(self, name: str) -> bool:
+        """Whether it is the name of a namespace."""
+        return name in self._members
+
+    def _check_known(self, name: str) -> None:
+        if name not in self._members:
+            listing = values.suggest(name, self._members)
+            raise InvalidTopologyError(f"cannot find namespace {name!r} in this lab: {listing}")
 
     def _tell(self) -> None:
         if not self._held:

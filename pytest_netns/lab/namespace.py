@@ -6,8 +6,8 @@ import functools
 import os
 import socket as sockets
 import subprocess
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_netns import values
 from pytest_netns.errors import InvalidTopologyError, fails_as
@@ -18,15 +18,12 @@ from pytest_netns.kernel.system import interrupts, ipv6
 from pytest_netns.kernel.system.sockets import Socket
 from pytest_netns.lab import files, hosts, routes
 from pytest_netns.lab.files import Files
-from pytest_netns.lab.gateways import Gateway, Masquerade, PortForward
-from pytest_netns.lab.interface import Interface
+from pytest_netns.lab.gateway import Gateway
+from pytest_netns.lab.gateway_methods import GatewayMethods
 from pytest_netns.lab.links import LabLinks
-from pytest_netns.lab.network import Network
 from pytest_netns.lab.rules import Rules
 from pytest_netns.lab.settings import Settings
-from pytest_netns.parts.gateway.forward import PortForwardSpec
-from pytest_netns.parts.gateway.masquerade import MasqueradeSpec
-from pytest_netns.parts.gateway.nftext import Translation
+from pytest_netns.parts.gateway.nftext import Effect
 from pytest_netns.running import calls, entering, process, readiness, resolving, service
 from pytest_netns.running.process import Command, Process
 from pytest_netns.running.programs import LabPrograms
@@ -43,11 +40,9 @@ if TYPE_CHECKING:
     from pytest_netns.running.ports import Answer
 
 T = TypeVar("T")
-# Where a port forward leads: an address or namespace, and ports.
-Target: TypeAlias = "str | IPAddress | values.Target | Namespace"
 
 
-class Namespace(Network):
+class Namespace(GatewayMethods):
     """An isolated network of a lab; made by `Lab.add_namespace`.
 
     Attributes:
@@ -61,7 +56,7 @@ class Namespace(Network):
     """
 
     __slots__ = (
-        "__weakref__", "_is_router", "_lab", "_leads_from_loopback", "files", "gateway", "packet_rules", "programs",
+        "__weakref__", "_is_router", "_lab", "_leads_from_loopback", "files", "programs",
         "settings",
     )  # fmt: skip
 
@@ -157,100 +152,15 @@ class Namespace(Network):
         self.programs.network  # noqa: B018 - says so where the lab is closed
         self._lab.names.set_resolvers(self.name, parsed)
 
-    # -- NAT ------------------------------------------------------------------------------------------
-
-    def masquerade(self, source: str | IPNetwork, out: Interface | str | None = None) -> Masquerade:
-        """Give packets from a network this namespace's own address on their way out, and forward them.
-
-        What it is not: the NAT of a home router. It keeps source ports where it can, but lets in whatever nobody asked
-        for, as far as this namespace itself; such a packet takes the port, and the peer's hole punching fails. `nat`
-        is for that, with the behaviour of real devices (docs/gateways.md).
-
-        Args:
-            source: the network behind this gateway, such as ``"192.168.15.0/24"``; IPv4 or IPv6.
-            out: the interface they leave by; any where left out.
-
-        Returns:
-            A handle with ``packets``, ``bytes`` and ``remove()``; the same network and interface again is no change.
-        """
-        network = values.parse_network(source, "masquerade source")
-        return self.gateway.masquerade(MasqueradeSpec(self.name, network, out=self._name_of(out)))
-
-    def forward_port(
-        self,
-        port: int | str | range | values.PortRange,
-        to: Target | Sequence[Target],
-        protocol: str | Iterable[str] = "tcp",
-        *,
-        source: str | IPNetwork | IPAddress | None = None,
-        address: str | IPAddress | None = None,
-    ) -> PortForward:
-        """Lead connections to a port of this namespace to another address (DNAT), and forward them.
-
-        Reachable from outside, from this namespace, and from inside through the outer address (hairpin). Where a target
-        is given by name and its addresses change, the forward leads to the new ones.
-
-        Args:
-            port: 1 to 65535, of any of this namespace's addresses; or a range: ``"5000-5010"``, ``range(5000, 5011)``.
-            to: ``"192.168.15.2:80"``, ``"[fd00::2]:80"`` or ``"blue:80"``; without a port, the same port.
-                ``"blue:6000-6010"`` shifts a range of the same length. Of several, connections take turns.
-            protocol: ``"tcp"``, ``"udp"``, or both: ``("tcp", "udp")``.
-            source: only for clients in this network.
-            address: only at this one of the namespace's addresses.
-
-        Returns:
-            A handle with ``packets``, ``bytes`` and ``remove()``.
-
-        Raises:
-            InvalidTopologyError: the port is forwarded already, or the ranges are of different lengths; names both.
-        """
-        several = to if isinstance(to, Sequence) and not isinstance(to, str) else (to,)
-        targets = [self._name_of_member(each) for each in several]
-        spec = PortForwardSpec(self.name, port, targets, protocol=protocol, source=source, address=address)
-        return self.gateway.forward_port(spec)
-
-    def nft(self, text: str, *, forget_connections: bool = True) -> str:
-        """Apply any nft ruleset text, nft(8), in one transaction; returns what nft prints.
-
-        The program nft does it, since some texts crash it.
-
-        Args:
-            text: such as ``"table inet mine { ... }"`` or ``"list ruleset"``.
-            forget_connections: where the text changes rules that translate addresses, have them hold for the tracked
-                connections too, except for established TCP connections; False leaves all as they are. Nothing is
-                forgotten where the text changes no such rules.
-
-        Raises:
-            RulesetError: with nft's message and its position.
-        """
-        return self.packet_rules.apply_text(text, forget_connections=forget_connections)
-
-    def ruleset(self) -> str:
-        """The whole nft ruleset as text."""
-        return self.packet_rules.ruleset()
-
-    def forget_connections(self) -> None:
-        """Forget all tracked connections and the mappings of NAT, as a router does that is switched off and on."""
-        self.packet_rules.forget_connections()
-
-    def _become_router(self, translations: Sequence[Translation]) -> None:
+    def _become_router(self, effects: Sequence[Effect]) -> None:
         """Make what rules need: forwarding, and packets from 127.0.0.0/8 that may leave."""
         if not self._is_router:
             self.enable_forwarding()
             self._lab.notes.add(self.packet_rules)
             self._is_router = True
-        if not self._leads_from_loopback and any(each.from_loopback for each in translations):
+        if not self._leads_from_loopback and any(each.from_loopback for each in effects):
             self.settings.write({"net.ipv4.conf.all.route_localnet": 1})
             self._leads_from_loopback = True
-
-    def _name_of(self, interface: Interface | str | None) -> str | None:
-        return None if interface is None else self.link_of(interface).name
-
-    def _name_of_member(self, target: Target) -> str | IPAddress | values.Target:
-        if isinstance(target, Namespace):
-            self._lab.check_member(target)
-            return target.name
-        return target
 
     # -- the real network -----------------------------------------------------------------------------
 

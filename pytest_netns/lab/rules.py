@@ -10,6 +10,7 @@ import ipaddress
 import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import cast
 
 from pytest_netns.errors import KernelError, NetnsError
 from pytest_netns.kernel.netlink import conntrack, nfrules
@@ -20,12 +21,13 @@ from pytest_netns.kernel.nft import command
 from pytest_netns.kernel.nft.nftables import Nft
 from pytest_netns.lab.links import Links
 from pytest_netns.parts.gateway import nftext
-from pytest_netns.parts.gateway.nftext import Flow, Translation
+from pytest_netns.parts.gateway.nftext import Effect, Flow, Table, Translation
 from pytest_netns.values import IPAddress
 from pytest_netns.values.notes import Note
 
 # With every rule the kernel copies the chain it is added to, so chains are kept short.
 _RULES_PER_CHAIN = 50
+_FIRST_LOG_GROUP = 1000  # users' own are likely to be small numbers
 _numbers = itertools.count(1)
 
 
@@ -34,16 +36,22 @@ class Entry:
 
     Attributes:
         identity: at the start of the comments of its nft rules.
-        translation: what it does.
+        table: its own table; empty where it shares one with others.
+        effect: what it does.
         resolve: what it does with the addresses that names lead to now; None where it has no names.
         state: ``"in force"``, ``"removed"``, or ``"deleted"`` where somebody else did that.
     """
 
-    def __init__(self, translation: Translation, resolve: Callable[[], Translation] | None = None) -> None:
-        self.identity = f"netns-{next(_numbers)}"
-        self.translation = translation
+    def __init__(
+        self, effect: Translation | Table, resolve: Callable[[], Translation] | None = None, *, kind: str = ""
+    ) -> None:
+        number = next(_numbers)
+        self.identity = f"netns-{number}"
+        self.table = f"netns_{kind}_{number}" if kind else ""
+        self.effect = effect
         self.resolve = resolve
         self.state = "in force"
+        self.place = self.table  # a table besides the shared ones where its rules are
         self.expected = 0
         self.found: list[KernelRule] = []  # once they have been looked for
         self.counted_before = (0, 0)  # by the rules it was made of before
@@ -60,7 +68,7 @@ class Rules:
         given: whether a user has given nft texts.
     """
 
-    def __init__(self, links: Links, prepare: Callable[[Sequence[Translation]], None]) -> None:
+    def __init__(self, links: Links, prepare: Callable[[Sequence[Effect]], None]) -> None:
         self.given = False
         self._links = links
         self._name = links.network.name
@@ -69,6 +77,8 @@ class Rules:
         self._entries: list[Entry] = []
         self._open_nft: Nft | None = None
         self._open_netlink: NetlinkSocket | None = None
+        self._close_later: list[Callable[[], None]] = []
+        self._log_groups = itertools.count(_FIRST_LOG_GROUP)
         self._generation = 0  # of the ruleset when we last knew it
         self._frame = 0  # how many of the rules that lead to others' chains there must be; 0: none have been made
         self._chains: dict[str, tuple[str, int]] = {}  # the chain that gets the next rule, and how many it has
@@ -102,7 +112,7 @@ class Rules:
         """
         with self._lock:
             self._look()
-            self._check_in_force(entry, "read the counter of")
+            self.check_in_force(entry, "read the counter of")
             if not entry.found:
                 self._find_all()
             found = [nfrules.counted(self._netlink, rule) for rule in entry.found if rule.table != nftext.TABLE]
@@ -112,12 +122,16 @@ class Rules:
     def notes(self) -> Iterator[Note]:
         """What is in force, in words."""
         if self._entries:
-            yield from (Note(self._name, each.translation.words) for each in self.entries)
+            yield from (Note(self._name, each.effect.words) for each in self.entries)
 
     # -- changes --------------------------------------------------------------------------------------
 
-    def add(self, *added: Entry) -> None:
+    def add(self, *added: Entry, instead_of: Sequence[Entry] = ()) -> None:
         """Put rules into force, in one transaction.
+
+        Args:
+            added: the rules.
+            instead_of: others, which are in force now and are not from then on.
 
         Raises:
             RulesetError: nft refused them; nothing has changed.
@@ -126,11 +140,14 @@ class Rules:
         with self._lock:
             self._nft  # noqa: B018 - first of all, as it says what this machine lacks
             self._look()
-            self._change(added)
+            self._change(added, "".join(map(self._delete, instead_of)))
+            for each in instead_of:
+                each.state = "removed"
+                self._entries.remove(each)
             self._entries += added
-        translations = [entry.translation for entry in added]
-        self._prepare(translations)
-        self._forget(translations)
+        effects = [entry.effect for entry in added]
+        self._prepare(effects)
+        self.forget(effects)
 
     def follow(self) -> None:
         """Names may lead to other addresses now: change the rules that were given by name."""
@@ -140,14 +157,17 @@ class Rules:
                 return
             for entry, resolve in named:
                 translation = resolve()
-                if entry not in present or translation == entry.translation:
+                if entry not in present or translation == entry.effect:
                     continue
-                before = entry.translation
+                before = entry.effect
                 entry.counted_before = self.counts(entry)
-                gone = self._delete(entry)
-                entry.translation, entry.expected, entry.found = translation, 0, []
-                self._change([entry], gone)
-                self._forget([before, translation])
+                places, gone = list(entry.found), self._delete(entry)
+                entry.effect, entry.expected, entry.found = translation, 0, []
+                if entry.place and len(places) == len(list(translation.rules())):  # where the order matters
+                    self._replace(entry, places)
+                else:
+                    self._change([entry], gone)
+                self.forget([before, translation])
 
     def remove(self, entry: Entry) -> None:
         """Take a rule away; nothing if that was done before.
@@ -159,11 +179,12 @@ class Rules:
             if entry.state == "removed":
                 return
             self._look()
-            self._check_in_force(entry, "remove")
+            self.check_in_force(entry, "remove")
             self._apply(self._delete(entry))
-            entry.state = "removed"
-            self._entries.remove(entry)
-        self._forget([entry.translation])
+            for each in [entry, *(each for each in self._entries if entry.table and each.place == entry.table)]:
+                each.state = "removed"
+            self._entries = [each for each in self._entries if each.state == "in force"]
+        self.forget([entry.effect])
 
     def apply_text(self, text: str, *, forget_connections: bool = True) -> str:
         """Have nft carry out a text that a user wrote; returns its output.
@@ -199,7 +220,32 @@ class Rules:
 
     def forget_connections(self) -> None:
         """Forget all connections, as a router does that is switched off and on."""
+        learnt = [(each.table, name) for each in self.entries if each.table for name in cast(Table, each.effect).sets()]
+        if learnt:
+            self._apply("".join(f"flush {name.replace(' ', f' inet {table} ')}\n" for table, name in learnt))
         conntrack.forget_all(self._netlink)
+
+    def element(self, entry: Entry, name: str, value: object, *, add: bool) -> None:
+        """Add a value to a set of an entry's table, or delete it; nothing where it is so already."""
+        with self._lock:
+            self._look()
+            self.check_in_force(entry, "change")
+            # Deleting what is not there is refused, so it is added first.
+            self._apply(f"add element inet {entry.table} {name} {{ {value} }}\n")
+            if not add:
+                self._apply(f"delete element inet {entry.table} {name} {{ {value} }}\n")
+
+    def open_netlink(self) -> NetlinkSocket:
+        """A netfilter socket of the namespace for somebody's own use, who closes it."""
+        return self._links.network.open_netlink(NETLINK_NETFILTER)
+
+    def next_log_group(self) -> int:
+        """A number for a log that no other rule of ours has."""
+        return next(self._log_groups)
+
+    def close_later(self, close: Callable[[], None]) -> None:
+        """Have something closed together with these rules."""
+        self._close_later.append(close)
 
     def close(self) -> None:
         """Let go of the namespace; idempotent."""
@@ -209,6 +255,9 @@ class Rules:
             if self._open_netlink is not None:
                 self._open_netlink.close()
             self._open_nft = self._open_netlink = None
+            for close in self._close_later:
+                close()
+            self._close_later.clear()
 
     # -- tracked connections --------------------------------------------------------------------------
 
@@ -218,14 +267,13 @@ class Rules:
         except KernelError:  # a kernel that does not tell of them: only what is under way stays as it was
             return 0
 
-    def _forget(self, translations: Sequence[Translation]) -> None:
+    def forget(self, effects: Sequence[Effect]) -> None:
         """Forget the connections that these rules would translate in another way than they are."""
-        if any(each.for_datagrams for each in translations) and self._count_connections():
+        if any(each.for_datagrams for each in effects) and self._count_connections():
             own = self._addresses()
             self._forget_if(
                 lambda connection: (
-                    not connection.is_established
-                    and any(each.concerns(_flow(connection, own)) for each in translations)
+                    not connection.is_established and any(each.concerns(_flow(connection, own)) for each in effects)
                 )
             )
 
@@ -254,22 +302,44 @@ class Rules:
                 self._open_netlink = network.open_netlink(NETLINK_NETFILTER)
             return self._open_netlink
 
-    def _apply(self, text: str) -> None:
-        self._nft.apply(text)
+    def _apply(self, text: str, *, apart: bool = False) -> None:
+        """Have nft carry out a text; apart where it is so involved that some version of libnftables may crash on it."""
+        if apart:
+            command.apply(self._links.network, text)
+        else:
+            self._nft.apply(text)
         self._generation += 1  # another number in the kernel: somebody else has changed something too
 
     def _change(self, added: Sequence[Entry], text: str = "") -> None:
         """Add the rules of entries; together with another text, in one transaction."""
         frame, chains = self._frame, dict(self._chains)
+        in_frame = any(not each.table for each in added)
         try:
-            lines = [text, *self._make_frame(), *(line for entry in added for line in self._write(entry))]
-            self._apply("".join(lines))
+            lines = [text, *(self._make_frame() if in_frame else ())]
+            lines += [line for entry in added for line in self._write(entry)]
+            self._apply("".join(lines), apart=any(each.table for each in added))
         except BaseException:
             self._frame, self._chains = frame, chains
             raise
+        if any(each.table for each in added):
+            for each in added:
+                each.expected = max(each.expected, len(nfrules.rules(self._netlink, each.table)) if each.table else 0)
+
+    def _replace(self, entry: Entry, places: Sequence[KernelRule]) -> None:
+        lines = list(self._write(entry))
+        replaced = [
+            line.replace(
+                f"add rule inet {old.table} {old.chain}",
+                f"replace rule inet {old.table} {old.chain} handle {old.handle}",
+            )
+            for line, old in zip(lines, places, strict=True)
+        ]
+        self._apply("".join(replaced))
 
     def _delete(self, entry: Entry) -> str:
         """The text that deletes an entry's rules."""
+        if entry.table:
+            return f"delete table inet {entry.table}\n"
         if not entry.found:
             self._find_all()
         return "".join(f"delete rule inet {each.table} {each.chain} handle {each.handle}\n" for each in entry.found)
@@ -283,7 +353,7 @@ class Rules:
 
     def _find_all(self) -> None:
         present: dict[str, list[KernelRule]] = {}
-        for table in nftext.TABLES:
+        for table in dict.fromkeys([*nftext.TABLES, *(each.place for each in self._entries if each.place)]):
             for rule in nfrules.rules(self._netlink, table):
                 present.setdefault(nftext.identity_of(rule.comment), []).append(rule)
         for entry in self._entries:
@@ -296,8 +366,8 @@ class Rules:
             self._frame = -1 if frame else 0
             self._chains.clear()
 
-    def _check_in_force(self, entry: Entry, action: str) -> None:
-        words = f"cannot {action} {entry.translation.words!r} of namespace {self._name!r}"
+    def check_in_force(self, entry: Entry, action: str) -> None:
+        words = f"cannot {action} {entry.effect.words!r} of namespace {self._name!r}"
         if entry.state == "removed":
             raise NetnsError(f"{words}: it has been removed; add it again")
         if entry.state == "deleted":
@@ -320,9 +390,15 @@ class Rules:
 
     def _write(self, entry: Entry) -> Iterator[str]:
         """The text of an entry's rules, and of new chains for them."""
-        comment = nftext.comment(entry.identity, entry.translation.words)
-        for rule in entry.translation.rules():
+        comment = nftext.comment(entry.identity, entry.effect.words)
+        if entry.table:
+            yield cast(Table, entry.effect).table(entry.table, comment)
+            return
+        for rule in cast(Translation, entry.effect).rules():
             entry.expected += 1
+            if rule.table:
+                yield f"add rule inet {rule.table} {rule.chain} {rule.text} {comment}\n"
+                continue
             table = nftext.TABLE_OF[rule.chain]
             chain, rules = self._chains.get(rule.chain, ("", _RULES_PER_CHAIN))
             if rules >= _RULES_PER_CHAIN:

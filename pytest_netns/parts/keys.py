@@ -149,6 +149,22 @@ def _parse_destination(value: object) -> IPNetwork | str:
     return values.parse_destination(value) or "default"
 
 
+def _parse_place(value: object) -> IPNetwork | str:
+    """An address or network, or the name of a namespace."""
+    try:
+        return values.parse_network(value)
+    except InvalidTopologyError as error:
+        # "10.0.0.1/24" is meant as a network, "10.0.0" as an address.
+        if (
+            isinstance(value, str)
+            and "/" not in value
+            and values.NAME_PATTERN.fullmatch(value)
+            and not value[0].isdigit()
+        ):
+            return value
+        raise InvalidTopologyError(f"{error}, or the name of a namespace") from None
+
+
 def _parse_flag(value: object) -> bool:
     if isinstance(value, bool):
         return value
@@ -209,6 +225,7 @@ SUBNET6 = _text(lambda value: _parse_subnet(value, 6), "fd00::/64")
 DESTINATION = _text(_parse_destination, "default", "192.168.1.0/24")
 GATEWAY = _text(values.parse_gateway, "192.168.15.5", "gw")
 TARGET = _text(values.parse_target, "192.168.15.2:80", "[fd00::2]:80", "blue:80")
+PLACE = _text(_parse_place, "192.168.15.0/24", "fd00::2", "blue")
 MAC = _text(values.parse_mac, "02:00:00:00:00:01", pattern="[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5}")
 NFT = _text(_parse_nft, "table inet mine { }")
 PROTOCOL = Kind(values.parse_protocol, {"enum": list(values.PROTOCOLS), "examples": ["tcp"]})

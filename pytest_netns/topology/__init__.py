@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from pytest_netns.errors import InvalidTopologyError
+from pytest_netns.parts.gateway.firewall import FirewallRuleSpec, FirewallSpec
 from pytest_netns.parts.gateway.forward import PortForwardSpec
 from pytest_netns.parts.gateway.masquerade import MasqueradeSpec
+from pytest_netns.parts.gateway.nat import NatSpec
+from pytest_netns.parts.gateway.snat import OneToOneSpec, SnatSpec
 from pytest_netns.parts.keys import as_many
 from pytest_netns.parts.links.bridge import BridgeSpec, PortSpec
 from pytest_netns.parts.links.veth import VethEnd, VethSpec
@@ -26,12 +29,17 @@ from pytest_netns.values import IPNetwork, Ports, Target, parse_service_ports
 
 __all__ = [
     "BridgeSpec",
+    "FirewallRuleSpec",
+    "FirewallSpec",
     "MasqueradeSpec",
     "NamespaceSpec",
+    "NatSpec",
+    "OneToOneSpec",
     "PICTURES",
     "PortForwardSpec",
     "PortSpec",
     "RouteSpec",
+    "SnatSpec",
     "Topology",
     "VethEnd",
     "VethSpec",
@@ -53,6 +61,10 @@ class Topology(Tables):
         routes: routes.
         masquerades: networks hidden behind a router.
         port_forwards: ports that lead elsewhere.
+        nats: NAT as devices have it.
+        snats: sources that become other addresses.
+        one_to_one: outer addresses or networks that stand for inner ones.
+        firewalls: firewalls, each with its rules.
         allow_overlap: whether two segments may have the same network.
 
     Raises:
@@ -68,6 +80,10 @@ class Topology(Tables):
         routes: Iterable[RouteSpec] = (),
         masquerades: Iterable[MasqueradeSpec] = (),
         port_forwards: Iterable[PortForwardSpec] = (),
+        nats: Iterable[NatSpec] = (),
+        snats: Iterable[SnatSpec] = (),
+        one_to_one: Iterable[OneToOneSpec] = (),
+        firewalls: Iterable[FirewallSpec] = (),
         allow_overlap: bool = False,
     ) -> None:
         self._fill(
@@ -77,6 +93,10 @@ class Topology(Tables):
             routes=routes,
             masquerades=masquerades,
             port_forwards=port_forwards,
+            nats=nats,
+            snats=snats,
+            one_to_one=one_to_one,
+            firewalls=firewalls,
             allow_overlap=allow_overlap,
         )
         _refuse(find_problems(self))
@@ -173,10 +193,14 @@ class Topology(Tables):
     @functools.cached_property
     def namespace_names(self) -> tuple[str, ...]:
         """All namespaces: those declared, then those only mentioned, in order of first mention."""
-        referring: list[RouteSpec | MasqueradeSpec | PortForwardSpec] = [
+        referring: list[Any] = [
             *self.routes,
             *self.masquerades,
             *self.port_forwards,
+            *self.nats,
+            *self.snats,
+            *self.one_to_one,
+            *self.firewalls,
         ]
         return tuple(dict.fromkeys([*names_of(self), *(each.namespace for each in referring)]))
 

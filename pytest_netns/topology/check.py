@@ -8,6 +8,7 @@ from typing import Any
 from pytest_netns.errors import InvalidTopologyError
 from pytest_netns.parts.keys import Key, Part
 from pytest_netns.parts.links.veth import VethSpec
+from pytest_netns.topology.gateways import check_exchanges, check_firewalls, check_nats
 from pytest_netns.topology.plan import make_plan
 from pytest_netns.topology.routing import check_gateways, check_masquerades, check_port_forwards, check_routes
 from pytest_netns.topology.rules import (
@@ -49,6 +50,9 @@ def find_problems(tables: Tables) -> list[str]:
         check_routes,
         check_masquerades,
         check_port_forwards,
+        check_nats,
+        check_exchanges,
+        check_firewalls,
     ):
         problems += check(checked)
     return [f"{path}: {text}" if path else text for path, text in problems]

@@ -73,6 +73,10 @@ def check_references(checked: Checked) -> Iterator[Problem]:
         ("routes", ("namespace", "via")),
         ("masquerades", ("namespace",)),
         ("port_forwards", ("namespace", "to")),
+        ("nats", ("namespace",)),
+        ("snats", ("namespace",)),
+        ("one_to_one", ("namespace",)),
+        ("firewalls", ("namespace",)),
     ):
         for path, part in checked.sound(table):
             for key in keys:

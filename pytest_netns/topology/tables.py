@@ -10,8 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from pytest_netns.parts import keys
+from pytest_netns.parts.gateway.firewall import FirewallSpec
 from pytest_netns.parts.gateway.forward import PortForwardSpec
 from pytest_netns.parts.gateway.masquerade import MasqueradeSpec
+from pytest_netns.parts.gateway.nat import NatSpec
+from pytest_netns.parts.gateway.snat import OneToOneSpec, SnatSpec
 from pytest_netns.parts.keys import Part, many, one
 from pytest_netns.parts.links.bridge import BridgeSpec
 from pytest_netns.parts.links.veth import VethSpec
@@ -38,3 +41,9 @@ class Tables(Part):
     port_forwards: tuple[PortForwardSpec, ...] = field(
         metadata=many("port_forwards", PortForwardSpec, "Ports that lead elsewhere.")
     )
+    nats: tuple[NatSpec, ...] = field(metadata=many("nats", NatSpec, "NAT as devices have it."))
+    snats: tuple[SnatSpec, ...] = field(metadata=many("snats", SnatSpec, "Sources that become other addresses."))
+    one_to_one: tuple[OneToOneSpec, ...] = field(
+        metadata=many("one_to_one", OneToOneSpec, "Outer addresses or networks that stand for inner ones.")
+    )
+    firewalls: tuple[FirewallSpec, ...] = field(metadata=many("firewalls", FirewallSpec, "Firewalls, each with rules."))

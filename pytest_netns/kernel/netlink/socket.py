@@ -6,6 +6,7 @@ in, whatever thread uses it later.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 import threading
@@ -18,6 +19,7 @@ from pytest_netns.kernel.netlink.request import Request
 from pytest_netns.kernel.system import sockets
 
 NETLINK_ROUTE, NETLINK_SOCK_DIAG, NETLINK_NETFILTER = 0, 4, 12
+_SO_RCVBUFFORCE = 33
 _SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 1, 10, 11
 _RECEIVE_SIZE = 1 << 15  # the kernel sends no larger datagrams, netlink_recvmsg() of Linux
 _ANSWER_SIZE = 1 << 13  # an acknowledgement, or an error with the kernel's words
@@ -73,6 +75,11 @@ class NetlinkSocket:
         finally:
             if got:
                 self._lock.release()
+
+    def enlarge_buffer(self, size: int) -> None:
+        """Have the kernel keep so many bytes that nobody has read yet, or as many as it allows."""
+        with contextlib.suppress(OSError):  # a container may not allow it: then it is what rmem_default says
+            self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)
 
     def request(self, *requests: Request) -> None:
         """Have the kernel carry out all requests, in order.

@@ -13,7 +13,7 @@ from pytest_netns.kernel.nft.lacking import FEATURE
 from pytest_netns.kernel.nft.nftables import Nft, Place, load
 
 REMEDY = "sudo apt-get install nftables (Fedora: sudo dnf install nftables)"
-_ADMIN_PATH = "/usr/local/sbin:/usr/sbin:/sbin"  # not in every user's PATH
+ADMIN_PATH = "/usr/local/sbin:/usr/sbin:/sbin"  # not in every user's PATH
 # nft names the file it reads: "/proc/self/fd/7:3:15-22: Error: ..."
 _POSITION = re.compile(r"^/proc/self/fd/\d+:(\d+):(\d+)-\d+: ", re.MULTILINE)
 
@@ -54,7 +54,7 @@ def apply(place: Place, text: str) -> str:
 
 
 def _find() -> str:
-    found = shutil.which("nft", path=f"{os.environ.get('PATH', '')}:{_ADMIN_PATH}")
+    found = shutil.which("nft", path=f"{os.environ.get('PATH', '')}:{ADMIN_PATH}")
     if found is None:
         raise UnavailableError(FEATURE, "the program nft is not installed", REMEDY)
     return found

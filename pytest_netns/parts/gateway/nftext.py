@@ -6,7 +6,7 @@ the first packet of a connection, and the kernel checks a whole table with each 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from pytest_netns.values import IPAddress, IPNetwork, PortRange
@@ -22,10 +22,11 @@ _MAX_COMMENT = 127  # bytes, NFTNL_UDATA_COMMENT_MAXLEN
 
 
 class RuleText(NamedTuple):
-    """A rule in nft's language, and the chain it belongs to."""
+    """A rule in nft's language, the chain it belongs to, and that chain's table where it is not one of `TABLES`."""
 
     chain: str
     text: str
+    table: str = ""
 
 
 class Flow(NamedTuple):
@@ -46,8 +47,8 @@ class Flow(NamedTuple):
     has_other_destination: bool
 
 
-class Translation(Protocol):
-    """A rule that translates addresses or ports of new connections.
+class Effect(Protocol):
+    """What a rule does to packets that pass.
 
     Attributes:
         words: what a drawing says of it.
@@ -64,12 +65,28 @@ class Translation(Protocol):
     @property
     def from_loopback(self) -> bool: ...
 
+    def concerns(self, flow: Flow) -> bool:
+        """Whether a connection that is tracked already would be translated in another way with this rule, or without."""
+        ...
+
+
+class Translation(Effect, Protocol):
+    """A rule that has its place in a table beside others."""
+
     def rules(self) -> Iterable[RuleText]:
         """The nft rules it is made of."""
         ...
 
-    def concerns(self, flow: Flow) -> bool:
-        """Whether a connection that is tracked already would be translated in another way with this rule, or without."""
+
+class Table(Effect, Protocol):
+    """A rule that has a table of its own."""
+
+    def table(self, name: str, comment: str) -> str:
+        """The nft text of its table, with this comment on every rule of its own."""
+        ...
+
+    def sets(self) -> Sequence[str]:
+        """Its maps and sets that hold what it has learnt."""
         ...
 
 

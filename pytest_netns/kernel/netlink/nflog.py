@@ -1,0 +1,94 @@
+"""The packets that nft's ``log group`` hands out, NFLOG: works in a namespace of one's own, where the kernel's log does not."""
+
+from __future__ import annotations
+
+import contextlib
+import struct
+from collections import deque
+from typing import NamedTuple
+
+from pytest_netns.kernel.netlink import wire
+from pytest_netns.kernel.netlink.request import Request
+from pytest_netns.kernel.netlink.socket import NetlinkSocket
+
+_NFNL_SUBSYS_ULOG, _NFULNL_MSG_PACKET, _NFULNL_MSG_CONFIG = 4, 0, 1
+_HEADER_SIZE = 4
+# linux/netfilter/nfnetlink_log.h
+_NFULA_TIMESTAMP, _NFULA_IFINDEX_INDEV, _NFULA_IFINDEX_OUTDEV, _NFULA_PAYLOAD = 3, 4, 5, 9
+_NFULA_CFG_CMD, _NFULA_CFG_MODE, _NFULA_CFG_QTHRESH = 1, 2, 5
+_NFULNL_CFG_CMD_BIND, _NFULNL_COPY_PACKET = 1, 2
+_COPY_ALL = 0xFFFF
+_BUFFER = 8 << 20  # bytes that may wait to be read
+KEPT = 10_000  # packets
+
+
+class LoggedPacket(NamedTuple):
+    """A packet that a rule matched, from its IP header on.
+
+    Attributes:
+        time: seconds since 1970; 0 where the kernel did not say.
+        incoming, outgoing: numbers of the interfaces it came and left by; 0 for none.
+    """
+
+    time: float
+    incoming: int
+    outgoing: int
+    data: bytes
+
+
+class LogReader:
+    """What is logged to one group from now on.
+
+    Args:
+        netlink: a socket of the namespace, which this reader closes.
+        group: nft's number of it.
+    """
+
+    def __init__(self, netlink: NetlinkSocket, group: int) -> None:
+        self._netlink = netlink
+        self._packets: deque[LoggedPacket] = deque(maxlen=KEPT)
+        netlink.enlarge_buffer(_BUFFER)
+        settings = (
+            wire.attribute(_NFULA_CFG_CMD, struct.pack("=B", _NFULNL_CFG_CMD_BIND)),
+            wire.attribute(_NFULA_CFG_MODE, struct.pack(">IBx", _COPY_ALL, _NFULNL_COPY_PACKET)),
+            wire.attribute(_NFULA_CFG_QTHRESH, struct.pack(">I", 1)),  # each at once, not after a second
+        )
+        for setting in settings:
+            body = struct.pack(">BBH", 0, 0, group) + setting
+            kind = _NFNL_SUBSYS_ULOG << 8 | _NFULNL_MSG_CONFIG
+            netlink.request(Request(("read nft log group", group), kind, body))
+
+    def packets(self) -> list[LoggedPacket]:
+        """The last packets, up to this moment."""
+        with contextlib.suppress(OSError):  # so many that the kernel had to drop some: the ones after them
+            self._read()
+        self._read()
+        return list(self._packets)
+
+    def _read(self) -> None:
+        for message in self._netlink.notifications():
+            if message.type == _NFNL_SUBSYS_ULOG << 8 | _NFULNL_MSG_PACKET:
+                self._packets.append(parse(message.body))
+
+    def close(self) -> None:
+        """Stop; idempotent."""
+        self._netlink.close()
+
+
+def open_log(netlink: NetlinkSocket, group: int) -> LogReader:
+    """Read a log group; closes the socket where that is refused."""
+    try:
+        return LogReader(netlink, group)
+    except BaseException:
+        netlink.close()
+        raise
+
+
+def parse(body: bytes) -> LoggedPacket:
+    """An NFULNL_MSG_PACKET message."""
+    attributes = wire.attributes(body, _HEADER_SIZE)
+    incoming, outgoing = (
+        int.from_bytes(attributes.get(kind, b""), "big") for kind in (_NFULA_IFINDEX_INDEV, _NFULA_IFINDEX_OUTDEV)
+    )
+    seconds, microseconds = struct.unpack(">QQ", attributes.get(_NFULA_TIMESTAMP, bytes(16)))
+    return LoggedPacket(seconds + microseconds / 1e6, incoming, outgoing, attributes.get(_NFULA_PAYLOAD, b""))

@@ -1,0 +1,251 @@
+"""The handles of firewalls, of their rules, and of captive portals."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, TypeAlias
+
+from pytest_netns import values
+from pytest_netns.errors import InvalidTopologyError
+from pytest_netns.kernel.netlink import nflog
+from pytest_netns.kernel.netlink.nflog import LogReader
+from pytest_netns.lab.gateways import GatewayRule
+from pytest_netns.lab.links import Links
+from pytest_netns.lab.rules import Entry, Rules
+from pytest_netns.parts.gateway import firewall
+from pytest_netns.parts.gateway.firewall import FirewallFilter, FirewallRuleSpec, FirewallSpec
+from pytest_netns.parts.keys import check_values
+from pytest_netns.values import IPAddress, IPNetwork, Ports
+
+if TYPE_CHECKING:
+    from pytest_netns.lab.interface import Interface
+    from pytest_netns.lab.namespace import Namespace
+    from pytest_netns.packets.dissect import Packet
+
+Place: TypeAlias = "str | IPNetwork | IPAddress | Namespace"
+Device: TypeAlias = "str | Interface"
+Port: TypeAlias = int | str | range | Ports
+
+
+class FirewallRule(GatewayRule):
+    """A rule of a firewall; made by `Firewall.accept`, `Firewall.drop` and `Firewall.reject`.
+
+    Attributes:
+        spec: what it was asked for as.
+    """
+
+    __slots__ = ("_links", "_log", "spec")
+
+    def __init__(self, rules: Rules, entry: Entry, spec: FirewallRuleSpec, links: Links, log: LogReader | None) -> None:
+        super().__init__(rules, entry)
+        self.spec = spec
+        self._links = links
+        self._log = log
+
+    @property
+    def log(self) -> list[Packet]:
+        """The packets that it matched, the last 10,000, from their IP headers on.
+
+        Raises:
+            InvalidTopologyError: it was made without ``log=True``.
+        """
+        from pytest_netns.packets.dissect import Packet
+
+        if self._log is None:
+            raise InvalidTopologyError(
+                f"cannot read the log of {self._entry.effect.words!r}: it keeps none; add it with log=True"
+            )
+        names = self._links.index_names()
+        return [
+            Packet(
+                each.time or time.time(),
+                self._links.name,
+                names.get(each.incoming or each.outgoing, ""),
+                not each.incoming,
+                each.data,
+                ethernet=False,
+            )
+            for each in self._log.packets()
+        ]
+
+
+class Firewall(GatewayRule):
+    """A firewall of a namespace; made by `Namespace.firewall`. Its counts are of what its policy decided.
+
+    Attributes:
+        spec: what it was asked for as.
+        rules: those it has, in order; the first that matches decides.
+    """
+
+    __slots__ = ("_links", "_name_of", "_resolve", "_watch", "rules", "spec")
+
+    def __init__(
+        self,
+        rules: Rules,
+        entry: Entry,
+        spec: FirewallSpec,
+        links: Links,
+        resolve: Callable[[str], tuple[IPAddress, ...]],
+        watch: Callable[[], None],
+        name_of: Callable[[object], object],
+    ) -> None:
+        super().__init__(rules, entry)
+        self.spec = spec
+        self.rules: list[FirewallRule] = []
+        self._links = links
+        self._resolve = resolve
+        self._watch = watch
+        self._name_of = name_of
+
+    def accept(
+        self,
+        *,
+        source: Place | Iterable[Place] = (),
+        destination: Place | Iterable[Place] = (),
+        protocol: str | Iterable[str] = (),
+        port: Port | Iterable[Port] = (),
+        incoming: Device | Iterable[Device] = (),
+        outgoing: Device | Iterable[Device] = (),
+        log: bool = False,
+    ) -> FirewallRule:
+        """Let packets pass that match all that is given, unless a rule before this one matches.
+
+        Args:
+            source, destination: addresses, networks, namespaces or their names; one or several. A namespace's name is
+                for all of its addresses, those it gets later too.
+            protocol: ``"tcp"``, ``"udp"``, ``"icmp"`` (ICMPv6 too), ``"sctp"``, ``"esp"`` ...; with a port tcp and udp.
+            port: of the destination: numbers or ranges such as ``"5000-5010"``.
+            incoming, outgoing: the interfaces that packets come and leave by.
+            log: keep what it matches, see `FirewallRule.log`.
+
+        Returns:
+            A handle with ``packets``, ``bytes``, ``log`` and ``remove()``.
+        """
+        return self._add("accept", source, destination, protocol, port, incoming, outgoing, log)
+
+    def drop(
+        self,
+        *,
+        source: Place | Iterable[Place] = (),
+        destination: Place | Iterable[Place] = (),
+        protocol: str | Iterable[str] = (),
+        port: Port | Iterable[Port] = (),
+        incoming: Device | Iterable[Device] = (),
+        outgoing: Device | Iterable[Device] = (),
+        log: bool = False,
+    ) -> FirewallRule:
+        """Drop packets without an answer: who sent them waits until a timeout. Arguments are those of `accept`."""
+        return self._add("drop", source, destination, protocol, port, incoming, outgoing, log)
+
+    def reject(
+        self,
+        *,
+        source: Place | Iterable[Place] = (),
+        destination: Place | Iterable[Place] = (),
+        protocol: str | Iterable[str] = (),
+        port: Port | Iterable[Port] = (),
+        incoming: Device | Iterable[Device] = (),
+        outgoing: Device | Iterable[Device] = (),
+        log: bool = False,
+    ) -> FirewallRule:
+        """Refuse packets: TCP is reset, others are told "administratively prohibited". Arguments are those of `accept`."""
+        return self._add("reject", source, destination, protocol, port, incoming, outgoing, log)
+
+    def add(self, spec: FirewallRuleSpec) -> FirewallRule:
+        """Add a rule that was written as a value; see `accept`."""
+        check_values(spec)
+        for _, mistake in firewall.mistakes(spec, self.spec.hook):
+            raise InvalidTopologyError(mistake)
+        for interface in (*spec.incoming, *spec.outgoing):
+            self._links.find(interface)
+        log = None
+        group = self._rules.next_log_group() if spec.log else None
+        if group is not None:
+            log = nflog.open_log(self._rules.open_netlink(), group)
+
+        def resolve() -> FirewallFilter:
+            return FirewallFilter(
+                spec,
+                self._entry.table,
+                self.spec.hook,
+                self._addresses(spec.source),
+                self._addresses(spec.destination),
+                group,
+            )
+
+        named = any(isinstance(each, str) for each in (*spec.source, *spec.destination))
+        try:
+            entry = Entry(resolve(), resolve if named else None)
+            entry.place = self._entry.table
+            self._rules.check_in_force(self._entry, "add a rule to")
+            self._rules.add(entry)
+        except BaseException:
+            if log is not None:
+                log.close()
+            raise
+        if named:
+            self._watch()
+        if log is not None:
+            self._rules.close_later(log.close)
+        rule = FirewallRule(self._rules, entry, spec, self._links, log)
+        self.rules.append(rule)
+        return rule
+
+    def _add(
+        self,
+        verdict: str,
+        source: object,
+        destination: object,
+        protocol: object,
+        port: object,
+        incoming: object,
+        outgoing: object,
+        log: bool,
+    ) -> FirewallRule:
+        places = [self._name_of(source), self._name_of(destination), self._name_of(incoming), self._name_of(outgoing)]
+        spec = FirewallRuleSpec(
+            verdict,
+            source=places[0],  # type: ignore[arg-type]
+            destination=places[1],  # type: ignore[arg-type]
+            protocol=protocol,  # type: ignore[arg-type]
+            port=port,  # type: ignore[arg-type]
+            incoming=places[2],  # type: ignore[arg-type]
+            outgoing=places[3],  # type: ignore[arg-type]
+            log=log,
+        )
+        return self.add(spec)
+
+    def _addresses(self, places: tuple[IPNetwork | str, ...]) -> tuple[IPNetwork, ...] | None:
+        """Networks, and what names lead to; None for any."""
+        if not places:
+            return None
+        found: list[IPNetwork] = []
+        for place in places:
+            if isinstance(place, str):
+                found += [values.parse_network(address) for address in self._resolve(place)]
+            else:
+                found.append(place)
+        return tuple(found)
+
+
+class CaptivePortal(GatewayRule):
+    """A portal that clients see until they are admitted; made by `Namespace.captive_portal`."""
+
+    __slots__ = ("_addresses",)
+
+    def __init__(self, rules: Rules, entry: Entry, addresses: Callable[[object], list[IPAddress]]) -> None:
+        super().__init__(rules, entry)
+        self._addresses = addresses
+
+    def admit(self, client: Place) -> None:
+        """Let a client through, as after a login: an address, a namespace or its name; idempotent."""
+        for address in self._addresses(client):
+            self._rules.element(self._entry, "admitted", address, add=True)
+        self._rules.forget([self._entry.effect])
+
+    def expel(self, client: Place) -> None:
+        """Have a client see the portal again; idempotent."""
+        for address in self._addresses(client):
+            self._rules.element(self._entry, "admitted", address, add=False)
+        self._rules.forget([self._entry.effect])

@@ -1,0 +1,291 @@
+"""What a gateway is asked to do to packets, as values; what comes of it, as handles."""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+
+from pytest_netns.errors import InvalidTopologyError
+from pytest_netns.kernel.nft import prefixes
+from pytest_netns.lab.firewalls import CaptivePortal, Firewall
+from pytest_netns.lab.gateways import GatewayRule, Masquerade, Nat, PortForward, PrefixTranslation, Snat
+from pytest_netns.lab.hosts import Hosts
+from pytest_netns.lab.links import Links
+from pytest_netns.lab.rules import Entry, Rules
+from pytest_netns.parts.gateway import forward, nat, snat
+from pytest_netns.parts.gateway.firewall import FirewallSpec, FirewallTable
+from pytest_netns.parts.gateway.forward import PortForwarding, PortForwardSpec, PortIndex
+from pytest_netns.parts.gateway.masquerade import MasqueradeSpec, Masquerading
+from pytest_netns.parts.gateway.nat import NatSpec, Natting
+from pytest_netns.parts.gateway.policies import Portal, TooBigBlock
+from pytest_netns.parts.gateway.snat import OneToOne, OneToOneSpec, SnatSpec, SourceTranslation
+from pytest_netns.parts.keys import check_values
+from pytest_netns.values import IPAddress, IPNetwork, Target, parse_address
+
+_prefix_numbers = itertools.count(1)
+
+
+class Gateway:
+    """What one namespace does to packets that pass.
+
+    Args:
+        rules: its rules in the kernel.
+        links: its interfaces.
+        names: which name leads where.
+    """
+
+    def __init__(self, rules: Rules, links: Links, names: Hosts) -> None:
+        self._rules = rules
+        self._links = links
+        self._names = names
+        self._name = links.network.name
+        self._masquerades: dict[Masquerading, Entry] = {}
+        self._forwards: PortIndex[Entry] = PortIndex()
+
+    def masquerade(self, spec: MasqueradeSpec) -> Masquerade:
+        """Hide a network."""
+        (handle,) = self.add([spec])
+        assert isinstance(handle, Masquerade)
+        return handle
+
+    def forward_port(self, spec: PortForwardSpec) -> PortForward:
+        """Lead ports elsewhere."""
+        (handle,) = self.add([spec])
+        assert isinstance(handle, PortForward)
+        return handle
+
+    def add(self, specs: Sequence[MasqueradeSpec | PortForwardSpec]) -> list[GatewayRule]:
+        """Put what specs say into force, in one transaction; a masquerade that is there already stays as it is.
+
+        Raises:
+            InvalidTopologyError: a value that cannot be part of a rule, or two that contradict each other.
+        """
+        self._rules.look()
+        handles: list[GatewayRule] = []
+        new: list[Entry] = []
+        found = functools.cache(self._addresses)  # of a thousand forwards to one namespace
+        forwards: PortIndex[Entry] = PortIndex()
+        for spec in specs:
+            check_values(spec)
+            if isinstance(spec, PortForwardSpec):
+                self._check(spec, forwards)
+                entry = self._forward(spec, found)
+                forwards.add(spec, entry)
+                handles.append(PortForward(self._rules, entry, spec))
+                new.append(entry)
+            else:
+                translation = self._masquerade(spec)
+                known = self._masquerades.get(translation)
+                if known is None or known.state != "in force":
+                    known = self._masquerades[translation] = Entry(translation)
+                    new.append(known)
+                handles.append(Masquerade(self._rules, known))
+        if new:
+            self._rules.add(*new)
+        for entry in new:
+            if isinstance(entry.effect, PortForwarding):
+                self._forwards.add(entry.effect.spec, entry)
+        return handles
+
+    def _check(self, spec: PortForwardSpec, others: PortIndex[Entry]) -> None:
+        for _, mistake in forward.mistakes(spec):
+            raise InvalidTopologyError(mistake)
+        for index in (self._forwards, others):
+            for other, entry in index.conflicting(spec):
+                if index is others or entry.state == "in force":
+                    raise InvalidTopologyError(forward.contradiction(spec, other))
+
+    def _masquerade(self, spec: MasqueradeSpec) -> Masquerading:
+        return Masquerading(spec.source, None if spec.out is None else self._links.find(spec.out).name)
+
+    def _forward(self, spec: PortForwardSpec, found: Callable[[IPAddress | str], tuple[IPAddress, ...]]) -> Entry:
+        if spec.address is not None:
+            own = self._links.own_addresses()
+            if not any(spec.address in each.network for each in own):
+                raise InvalidTopologyError(
+                    f"cannot forward port {spec.port} of namespace {self._name!r} at {spec.address}: it is in none of "
+                    f"its networks; it has {', '.join(map(str, own)) or 'no address'}"
+                )
+        addresses = tuple(found(target.host) for target in spec.to)
+        for target, those in zip(spec.to, addresses, strict=True):
+            if not those:
+                raise InvalidTopologyError(f"cannot use namespace {target.host!r} as a target: it has no address yet")
+        translation = PortForwarding(spec, addresses)
+        if not any(True for _ in translation.rules()):
+            raise InvalidTopologyError(
+                f"cannot forward {translation.words!r} of namespace {self._name!r}: source, address and target have no "
+                "IP version in common"
+            )
+        if all(not isinstance(target.host, str) for target in spec.to):
+            return Entry(translation)
+        self._names.watch(self._rules.follow)
+        return Entry(
+            translation, lambda: PortForwarding(spec, tuple(self._addresses(target.host) for target in spec.to))
+        )
+
+    def _addresses(self, host: IPAddress | str) -> tuple[IPAddress, ...]:
+        return tuple(self._names.best_addresses(self._name, host)) if isinstance(host, str) else (host,)
+
+    # -- addresses exchanged for others ---------------------------------------------------------------
+
+    def snat(self, spec: SnatSpec) -> Snat:
+        """Have packets leave under another address."""
+        self._check_part(spec, snat.mistakes(spec))
+        out = None if spec.out is None else self._links.find(spec.out).name
+        return self._exchange(spec, SourceTranslation(spec.source, spec.to, out), spec.to, out)
+
+    def one_to_one(self, spec: OneToOneSpec) -> Snat:
+        """Have an outer address or network stand for an inner one."""
+        self._check_part(spec, snat.mistakes(spec))
+        out = None if spec.out is None else self._links.find(spec.out).name
+        outer = spec.outer.network_address if spec.outer.num_addresses == 1 else None
+        if out is None and outer is not None:
+            near = self._near(outer)
+            out = near and self._links.link(near[0]).name
+        translation = OneToOne(spec, self._inner(spec, None), out)
+        if not isinstance(spec.inner, str):
+            return self._exchange(spec, translation, outer, out)
+        handle = self._exchange(
+            spec, translation, outer, out, lambda: OneToOne(spec, self._inner(spec, translation.inner), out)
+        )
+        self._names.watch(self._rules.follow)
+        return handle
+
+    def _inner(self, spec: OneToOneSpec, otherwise: IPNetwork | None) -> IPNetwork:
+        """The inner side; of a namespace that has no address any more, the one it had at first."""
+        if not isinstance(spec.inner, str):
+            return spec.inner
+        for address in self._addresses(spec.inner):
+            if address.version == spec.outer.version:
+                return ipaddress.ip_network(address)
+        if otherwise is not None:
+            return otherwise
+        raise InvalidTopologyError(
+            f"cannot use namespace {spec.inner!r} as inner side of '{spec.outer}': it has no IPv{spec.outer.version} "
+            "address yet"
+        )
+
+    def _exchange(
+        self,
+        spec: SnatSpec | OneToOneSpec,
+        translation: SourceTranslation | OneToOne,
+        outer: IPAddress | None,
+        out: str | None,
+        resolve: Callable[[], OneToOne] | None = None,
+    ) -> Snat:
+        entry = Entry(translation, resolve)
+        undo = self._have_address(outer, out) if outer is not None else _nothing
+        try:
+            self._rules.add(entry)
+        except BaseException:
+            undo()
+            raise
+        return Snat(self._rules, entry, spec, undo)
+
+    def _near(self, address: IPAddress) -> tuple[int, int] | None:
+        """The number of the interface whose network an address is in, and the length of its prefix."""
+        for index, own in self._links.addresses():
+            if address in own.network and own.network.num_addresses > 1 and not own.is_loopback:
+                return index, own.network.prefixlen
+        return None
+
+    def _have_address(self, address: IPAddress, out: str | None) -> Callable[[], None]:
+        """Answer for an address that outer hosts look for on their own network; what takes it away again."""
+        near = self._near(address)
+        if near is None or any(own.ip == address for _, own in self._links.addresses()):
+            return _nothing  # it is there, or routers outside lead here
+        self._links.infos()
+        link = self._links.find(out) if out is not None else self._links.link(near[0])
+        added = ipaddress.ip_interface(f"{address}/{near[1]}")
+        self._links.add_address(link, added)
+        return lambda: self._links.remove_address(link, added)
+
+    def nptv6(
+        self, inner: IPNetwork, outer: IPNetwork, out: str, forget: Callable[[PrefixTranslation], None]
+    ) -> PrefixTranslation:
+        """Exchange IPv6 prefixes."""
+        for _, mistake in snat.prefix_mistakes(inner, outer):
+            raise InvalidTopologyError(mistake)
+        rule = prefixes.Rule(f"netns-npt-{next(_prefix_numbers)}", str(inner), str(outer), self._links.find(out).name)
+        prefixes.add(self._links.network, rule)
+        return PrefixTranslation(self._links, rule, forget)
+
+    # -- NAT as devices have it -----------------------------------------------------------------------
+
+    def nat(self, spec: NatSpec) -> Nat:
+        """Translate as a device does; instead of what translated the same network before."""
+        self._check_part(spec, nat.mistakes(spec))
+        out = self._links.find(spec.out).name
+        kind = nat.kind_of(spec)
+        replaced = []
+        for entry in self._rules.entries if self._rules.any else []:
+            effect = entry.effect
+            if isinstance(effect, Natting | Masquerading) and effect.out in (out, None):
+                other = NatSpec(self._name, effect.source, out)
+                if nat.conflicts(spec, other) and isinstance(effect, Natting):
+                    raise InvalidTopologyError(nat.contradiction(spec, other))
+                if effect.source == spec.source:
+                    replaced.append(entry)
+        entry = Entry(Natting(spec.source, out, kind), kind="nat")
+        self._rules.add(entry, instead_of=replaced)
+        return Nat(self._rules, entry, spec, kind)
+
+    # -- firewalls ------------------------------------------------------------------------------------
+
+    def firewall(self, spec: FirewallSpec, name_of: Callable[[object], object] = lambda value: value) -> Firewall:
+        """Filter packets."""
+        check_values(spec)
+        entry = Entry(FirewallTable(spec), kind="firewall")
+        self._rules.add(entry)
+        made = Firewall(
+            self._rules,
+            entry,
+            spec,
+            self._links,
+            lambda name: tuple(self._names.addresses(name)),
+            lambda: self._names.watch(self._rules.follow),
+            name_of,
+        )
+        try:
+            for rule in spec.rules:
+                made.add(rule)
+        except BaseException:
+            made.remove()
+            raise
+        return made
+
+    def block_icmp_too_big(self) -> GatewayRule:
+        """Make a black hole of paths with a smaller MTU."""
+        entry = Entry(TooBigBlock(), kind="too_big")
+        self._rules.add(entry)
+        return GatewayRule(self._rules, entry)
+
+    def captive_portal(self, source: IPNetwork, to: Target) -> CaptivePortal:
+        """Show clients a portal until they are admitted."""
+        addresses = self._addresses(to.host)
+        if not any(address.version == source.version for address in addresses):
+            raise InvalidTopologyError(
+                f"cannot use {str(to)!r} as portal of {source}: it has no IPv{source.version} address"
+            )
+        if to.port is not None and not isinstance(to.port, int):
+            raise InvalidTopologyError(f"cannot use {str(to)!r} as portal: it is one port, such as '{to.host}:80'")
+        entry = Entry(Portal(source, addresses, to.port or 80, str(to)), kind="portal")
+        self._rules.add(entry)
+
+        def clients(client: object) -> list[IPAddress]:
+            if isinstance(client, str) and self._names.knows(client):
+                return [each for each in self._names.addresses(client) if each.version == source.version]
+            return [parse_address(client, "client")]
+
+        return CaptivePortal(self._rules, entry, clients)
+
+    def _check_part(self, spec: SnatSpec | OneToOneSpec | NatSpec, mistakes: Iterable[tuple[str, str]]) -> None:
+        check_values(spec)
+        for _, mistake in mistakes:
+            raise InvalidTopologyError(mistake)
+
+
+def _nothing() -> None:
+    """Nothing to undo."""

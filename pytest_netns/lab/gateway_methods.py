@@ -1,0 +1,313 @@
+"""What a namespace can be told as a gateway: NAT, port forwards, firewalls, nft."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from pytest_netns import values
+from pytest_netns.errors import InvalidTopologyError
+from pytest_netns.lab.firewalls import CaptivePortal, Firewall
+from pytest_netns.lab.gateway import Gateway
+from pytest_netns.lab.gateways import GatewayRule, Masquerade, Nat, PortForward, PrefixTranslation, Snat
+from pytest_netns.lab.interface import Interface
+from pytest_netns.lab.network import Network
+from pytest_netns.lab.rules import Rules
+from pytest_netns.parts.gateway.firewall import FirewallSpec
+from pytest_netns.parts.gateway.forward import PortForwardSpec
+from pytest_netns.parts.gateway.masquerade import MasqueradeSpec
+from pytest_netns.parts.gateway.nat import NatSpec
+from pytest_netns.parts.gateway.policies import POLICIES
+from pytest_netns.parts.gateway.snat import OneToOneSpec, SnatSpec
+from pytest_netns.values import IPAddress, IPNetwork
+
+if TYPE_CHECKING:
+    from pytest_netns.lab.namespace import Namespace
+
+# Where a port forward leads: an address or namespace, and ports.
+Target: TypeAlias = "str | IPAddress | values.Target | Namespace"
+
+
+class GatewayMethods(Network):
+    """The part of `Namespace` that makes it a gateway.
+
+    Attributes:
+        packet_rules: its rules for packets that pass, as they are in the kernel.
+        gateway: makes them.
+    """
+
+    __slots__ = ("gateway", "packet_rules")
+
+    packet_rules: Rules
+    gateway: Gateway
+
+    def enable_forwarding(self) -> None:
+        """Make this namespace a router, for IPv4 and IPv6."""
+        raise NotImplementedError
+
+    def masquerade(self, source: str | IPNetwork, out: Interface | str | None = None) -> Masquerade:
+        """Give packets from a network this namespace's own address on their way out, and forward them.
+
+        What it is not: the NAT of a home router. It keeps source ports where it can, but lets in whatever nobody asked
+        for, as far as this namespace itself; such a packet takes the port, and the peer's hole punching fails. `nat`
+        is for that, with the behaviour of real devices (docs/gateways.md).
+
+        Args:
+            source: the network behind this gateway, such as ``"192.168.15.0/24"``; IPv4 or IPv6.
+            out: the interface they leave by; any where left out.
+
+        Returns:
+            A handle with ``packets``, ``bytes`` and ``remove()``; the same network and interface again is no change.
+        """
+        network = values.parse_network(source, "masquerade source")
+        return self.gateway.masquerade(MasqueradeSpec(self.name, network, out=self._name_of(out)))
+
+    def forward_port(
+        self,
+        port: int | str | range | values.PortRange,
+        to: Target | Sequence[Target],
+        protocol: str | Iterable[str] = "tcp",
+        *,
+        source: str | IPNetwork | IPAddress | None = None,
+        address: str | IPAddress | None = None,
+    ) -> PortForward:
+        """Lead connections to a port of this namespace to another address (DNAT), and forward them.
+
+        Reachable from outside, from this namespace, and from inside through the outer address (hairpin). Where a target
+        is given by name and its addresses change, the forward leads to the new ones.
+
+        Args:
+            port: 1 to 65535, of any of this namespace's addresses; or a range: ``"5000-5010"``, ``range(5000, 5011)``.
+            to: ``"192.168.15.2:80"``, ``"[fd00::2]:80"`` or ``"blue:80"``; without a port, the same port.
+                ``"blue:6000-6010"`` shifts a range of the same length. Of several, connections take turns.
+            protocol: ``"tcp"``, ``"udp"``, or both: ``("tcp", "udp")``.
+            source: only for clients in this network.
+            address: only at this one of the namespace's addresses.
+
+        Returns:
+            A handle with ``packets``, ``bytes`` and ``remove()``.
+
+        Raises:
+            InvalidTopologyError: the port is forwarded already, or the ranges are of different lengths; names both.
+        """
+        several = to if isinstance(to, Sequence) and not isinstance(to, str) else (to,)
+        targets = [self._name_of_member(each) for each in several]
+        spec = PortForwardSpec(self.name, port, targets, protocol=protocol, source=source, address=address)
+        return self.gateway.forward_port(spec)
+
+    def snat(self, source: Target | IPNetwork, to: str | IPAddress, *, out: Interface | str | None = None) -> Snat:
+        """Have packets from an address or network leave under another address, and forward them.
+
+        Where ``to`` is in a network of this namespace and nobody's yet, this namespace answers for it: it is added to
+        the interface there, until `Snat.remove`.
+
+        Args:
+            source: the address or network behind this gateway; or a namespace or its name.
+            to: the address they leave under.
+            out: the interface they leave by; any where left out.
+
+        Returns:
+            A handle with ``packets``, ``bytes`` and ``remove()``.
+        """
+        address = self._address_of(source)
+        return self.gateway.snat(SnatSpec(self.name, address, to, out=self._name_of(out)))
+
+    def nat_1to1(
+        self,
+        outer: str | IPAddress | IPNetwork,
+        inner: Target | IPNetwork,
+        *,
+        out: Interface | str | None = None,
+    ) -> Snat:
+        """Have an outer address stand for an inner one, in both directions; or a network for one of the same size (netmap).
+
+        An outer address in a network of this namespace is added to the interface there, as by `snat`; an outer network
+        must be routed to this namespace. For IPv6 prefixes without tracking, as RFC 6296 has it, see `nptv6`.
+
+        Args:
+            outer: what the outside knows: ``"192.168.1.20"`` or ``"192.168.1.128/25"``.
+            inner: what it stands for: an address, a namespace or its name, or a network.
+            out: the interface of the outer side; where left out, the one whose network has the outer address.
+
+        Returns:
+            A handle with ``packets``, ``bytes`` and ``remove()``.
+        """
+        name = self._name_of_member(inner)
+        return self.gateway.one_to_one(OneToOneSpec(self.name, outer, name, out=self._name_of(out)))
+
+    def nptv6(self, inner: str | IPNetwork, outer: str | IPNetwork, *, out: Interface | str) -> PrefixTranslation:
+        """Exchange an inner IPv6 prefix for an outer one, in both directions, and forward packets; RFC 6296.
+
+        Nothing is tracked, and no checksum changes: the part of the address behind the prefix is adjusted instead. The
+        outer prefix must be routed to this namespace.
+
+        Args:
+            inner: the prefix behind this gateway, such as ``"fd00:1::/48"``; at most 64 bits.
+            outer: the one that the outside knows, of the same length.
+            out: the interface of the outer side.
+
+        Returns:
+            A handle with ``packets``, ``bytes`` and ``remove()``.
+
+        Raises:
+            UnavailableError: ip6tables is not installed, or the kernel lacks its targets SNPT and DNPT.
+        """
+        networks = (values.parse_network(inner, "inner prefix"), values.parse_network(outer, "outer prefix"))
+        made = self.gateway.nptv6(*networks, self.link_of(out).name, self.lab.notes.discard)
+        self.enable_forwarding()
+        self.lab.notes.add(made)
+        return made
+
+    def nat(
+        self,
+        source: str | IPNetwork,
+        out: Interface | str,
+        *,
+        like: str | None = None,
+        mapping: str | None = None,
+        filtering: str | None = None,
+        hairpin: bool | None = None,
+        ports: tuple[int, int] | str | range | values.PortRange | None = None,
+        timeout: int | None = None,
+    ) -> Nat:
+        """Translate addresses and ports as a device does, in the words of RFC 4787, and forward packets.
+
+        ``like`` names a usual device: ``"home"`` (unless given), ``"full-cone"``, ``"address-restricted"``,
+        ``"port-restricted"``, ``"symmetric"`` or ``"carrier"``; docs/gateways.md tells what each does to hole punching.
+        It is instead of a `masquerade` or `nat` of the same network: call it again to change the kind.
+
+        Args:
+            source: the network behind this gateway; IPv4 or IPv6.
+            out: the interface of its outer side.
+            mapping: which packets of an inner endpoint (address and port) leave from one outer port:
+                ``"endpoint-independent"``: all; ``"address-dependent"``: those to one address;
+                ``"address-and-port-dependent"``: those to one address and port.
+            filtering: from whom packets to that port come in: ``"endpoint-independent"``: anyone;
+                ``"address-dependent"``: addresses that it has sent to; ``"address-and-port-dependent"``: addresses and
+                ports that it has sent to.
+            hairpin: whether inner hosts reach each other by their outer addresses.
+            ports: the outer ports.
+            timeout: seconds after which an unused UDP mapping ends.
+
+        Returns:
+            A handle with ``packets``, ``bytes``, ``kind`` and ``remove()``.
+        """
+        spec = NatSpec(
+            self.name,
+            values.parse_network(source, "NAT source"),
+            self.link_of(out).name,
+            like=like,
+            mapping=mapping,
+            filtering=filtering,
+            hairpin=hairpin,
+            ports=ports,
+            timeout=timeout,
+        )
+        return self.gateway.nat(spec)
+
+    def firewall(
+        self,
+        policy: str = "drop",
+        *,
+        hook: str = "forward",
+        stateful: bool = True,
+        like: str | None = None,
+        outside: Interface | str | None = None,
+    ) -> Firewall:
+        """Filter packets; what no rule decides is up to the policy::
+
+            fw = gw.firewall(policy="drop")
+            web = fw.accept(destination="dmz", protocol="tcp", port=443)
+            assert web.packets
+
+        On ``"input"`` and ``"output"`` packets of the loopback interface and neighbour discovery always pass.
+
+        Args:
+            policy: ``"accept"``, ``"drop"``: without an answer, or ``"reject"``: with one.
+            hook: ``"forward"``: what passes this namespace; ``"input"`` and ``"output"``: what is for it, and from it.
+            stateful: accept answers to what was accepted, and ICMP errors about it.
+            like: ready rules: ``"home"`` (RFC 6092: everything out, answers and IPsec in) or ``"web-only"`` (tcp 80 and
+                443, udp 53).
+            outside: for ``like``, the interface of the outer side.
+
+        Returns:
+            A handle with ``accept``, ``drop`` and ``reject``, which add rules, ``packets``, ``bytes`` and ``remove()``.
+        """
+        rules = []
+        if like is not None:
+            values.parse_choice(like, POLICIES, "ready firewall")
+            if outside is None:
+                raise InvalidTopologyError(f"cannot use like={like!r}: it needs outside=, the outer interface")
+            rules = POLICIES[like](self.link_of(outside).name)
+        spec = FirewallSpec(self.name, policy=policy, hook=hook, stateful=stateful, rules=rules)
+        return self.gateway.firewall(spec, self._plain)
+
+    def block_icmp_too_big(self) -> GatewayRule:
+        """Drop ICMP's "packet too big" and "fragmentation needed": a path-MTU black hole (RFC 2923 section 2.1).
+
+        Returns:
+            A handle with ``packets``, ``bytes`` and ``remove()``.
+        """
+        return self.gateway.block_icmp_too_big()
+
+    def captive_portal(self, source: str | IPNetwork, to: Target) -> CaptivePortal:
+        """Show clients a portal, whatever web page they ask for, and refuse the rest, until they are admitted.
+
+        Args:
+            source: the network of the clients.
+            to: the portal's server, such as ``"portal:80"``.
+
+        Returns:
+            A handle with ``admit(client)``, ``expel(client)``, ``packets``, ``bytes`` and ``remove()``.
+        """
+        place = values.parse_target(self._name_of_member(to))
+        return self.gateway.captive_portal(values.parse_network(source, "network of clients"), place)
+
+    def nft(self, text: str, *, forget_connections: bool = True) -> str:
+        """Apply any nft ruleset text, nft(8), in one transaction; returns what nft prints.
+
+        The program nft does it, since some texts crash it.
+
+        Args:
+            text: such as ``"table inet mine { ... }"`` or ``"list ruleset"``.
+            forget_connections: where the text changes rules that translate addresses, have them hold for the tracked
+                connections too, except for established TCP connections; False leaves all as they are. Nothing is
+                forgotten where the text changes no such rules.
+
+        Raises:
+            RulesetError: with nft's message and its position.
+        """
+        return self.packet_rules.apply_text(text, forget_connections=forget_connections)
+
+    def ruleset(self) -> str:
+        """The whole nft ruleset as text."""
+        return self.packet_rules.ruleset()
+
+    def forget_connections(self) -> None:
+        """Forget all tracked connections and the mappings of NAT, as a router does that is switched off and on."""
+        self.packet_rules.forget_connections()
+
+    def _name_of(self, interface: Interface | str | None) -> str | None:
+        return None if interface is None else self.link_of(interface).name
+
+    def _address_of(self, place: Target | IPNetwork) -> Any:
+        """A namespace, or its name, as its one address; anything else as it is."""
+        name = self._name_of_member(place)
+        if isinstance(name, str) and self.lab.names.knows(name):
+            (address, *_) = self.lab.names.best_addresses(self.name, name)
+            return address
+        return name
+
+    def _plain(self, value: object) -> object:
+        """Handles, one or several, as the names of what they are of."""
+        if isinstance(value, Interface):
+            return self.link_of(value).name
+        if isinstance(value, GatewayMethods):
+            return self._name_of_member(value)
+        return [self._plain(each) for each in value] if isinstance(value, list | tuple | set) else value
+
+    def _name_of_member(self, target: Target | IPNetwork | GatewayMethods) -> Any:
+        if isinstance(target, GatewayMethods):
+            self.lab.check_member(target)  # type: ignore[arg-type]
+            return target.name
+        return target
