@@ -184,7 +184,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
         item.stash[SNAPSHOTS] = failing.watch(used)
     depth = inside.depth()
     try:
-        with inside.of(item):
+        with inside.of(item), inside.own_sysfs(item):
             return (yield)
     finally:
         inside.leave_to(depth)

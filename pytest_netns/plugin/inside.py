@@ -28,6 +28,15 @@ def of(node: Any) -> Block:
     return contextlib.nullcontext() if namespace is None or not namespace.programs.is_open else namespace
 
 
+def own_sysfs(item: pytest.Item) -> Block:
+    """A block during which the body of a test that is inside sees its namespace's interfaces below /sys."""
+    if INSIDE not in item.stash:
+        return contextlib.nullcontext()
+    from pytest_netns.kernel.spaces.own_sysfs import OwnSysfs
+
+    return OwnSysfs()
+
+
 def teardown_inside(node: Any) -> tuple[Callable[[], None], Callable[[], object]]:
     """Have a fixture's teardown run inside: two finalizers, one to be added before its set-up, one after it."""
     block = contextlib.ExitStack()
@@ -78,6 +87,9 @@ def restore_place(item: pytest.Item) -> None:
     if moving is None:
         return
     moving.leave_to(moving.depth_kept())
+    own_sysfs: Any = sys.modules.get("pytest_netns.kernel.spaces.own_sysfs")
+    if own_sysfs is not None:
+        own_sysfs.go_home()
     place = item.stash.get(_PLACE, None)
     if place is not None and moving.current_inode() != place and not moving.depth():
         from pytest_netns.kernel.spaces import netns

@@ -73,6 +73,8 @@ class OwnFiles:
         if not self.has("own /proc"):
             return
         syscalls.umount("/proc")
+        # /proc/net would be that of pytest's main thread.
+        syscalls.mount(f"/proc/{self._init.pid}/net", "/proc/self/net", "", syscalls.MS_BIND)
         if self._lists_namespaces() and os.path.isdir(mounts.NETNS_DIRECTORY):
             syscalls.mount("tmpfs", mounts.NETNS_DIRECTORY, "tmpfs", syscalls.MS_NOSUID, "mode=755")
             self._listing = os.open(mounts.NETNS_DIRECTORY, os.O_PATH | os.O_CLOEXEC)
