@@ -178,7 +178,9 @@ def _tracked(namespace: Namespace) -> tuple[str, ...]:
 
 
 def services(lab: Lab) -> Iterator[ServiceState]:
-    """The lab's services, those that have ended too."""
+    """The lab's services, those that have ended too, and the commands whose output is to be shown."""
+    for kept in lab.programs.records.outputs:
+        yield ServiceState(kept.command, kept.namespace, kept.text, "")
     for namespace in lab:
         for service in namespace.programs.services:
             command = show_argv(service.args)

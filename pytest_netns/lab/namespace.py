@@ -25,6 +25,7 @@ from pytest_netns.lab.rules import Rules
 from pytest_netns.lab.settings import Settings
 from pytest_netns.parts.gateway.nftext import Effect
 from pytest_netns.running import calls, entering, process, readiness, resolving, service
+from pytest_netns.running.halting import Healable
 from pytest_netns.running.process import Command, Process
 from pytest_netns.running.programs import LabPrograms
 from pytest_netns.running.readiness import Ready
@@ -33,6 +34,8 @@ from pytest_netns.values import IPAddress, IPNetwork
 
 if TYPE_CHECKING:
     import asyncio
+
+    import pexpect  # type: ignore[import-untyped]
 
     from pytest_netns.faults.cuts import Cut
     from pytest_netns.lab.lab import Lab
@@ -233,6 +236,36 @@ class Namespace(GatewayMethods):
         addresses = routes.addresses_of(self.links, place.host) if isinstance(place.host, str) else (place.host,)
         return ports.probe(self._kernel, addresses, place.port, protocol, timeout)
 
+    def freeze(self) -> Healable:
+        """Have all processes here stand still (SIGSTOP): their connections stay, nothing answers; what is started later runs.
+
+        Python code in this namespace goes on: a thread cannot be stopped.
+
+        Returns:
+            A context manager; at the end of its block, with `thaw` or with `Lab.heal`, they go on.
+        """
+        from pytest_netns.running import halting
+
+        return halting.freeze(self.programs)
+
+    def thaw(self) -> None:
+        """Have the processes go on that `freeze` has stopped; nothing where there are none."""
+        if self.programs.frozen is not None:
+            self.programs.frozen.heal()
+
+    def crash(self) -> Healable:
+        """Lose power: all processes here are killed at once, with no FIN or RST leaving, and nothing comes in or out any more.
+
+        Peers notice nothing but that nobody answers. Services that end by this have not died, and draw no warning.
+
+        Returns:
+            A context manager; at the end of its block, with its ``heal()`` or with `Lab.heal`, the machine is up again: its
+            network as before, without programs; `Service.restart` starts them.
+        """
+        from pytest_netns.faults import crash
+
+        return crash.crash(self._lab.faults, self._lab.links.members, self.programs)
+
     # -- running things -------------------------------------------------------------------------------
 
     def run(
@@ -243,6 +276,7 @@ class Namespace(GatewayMethods):
         timeout: float | None = None,
         check: bool = True,
         capture_output: bool = True,
+        report: bool = False,
         **options: Any,
     ) -> subprocess.CompletedProcess[Any]:
         """Run a program here to its end, as `subprocess.run` does.
@@ -252,6 +286,7 @@ class Namespace(GatewayMethods):
             input: what it reads on stdin.
             timeout: seconds after which it is killed.
             check: raise if its exit status is not 0.
+            report: show what it wrote in the report of the test, should that fail.
             capture_output: keep what it writes in ``stdout`` and ``stderr`` of the result: as text, in which bytes that
                 are not UTF-8 are written as ``\\xff``; as bytes with ``text=False``.
             options: of `subprocess.Popen`: ``env``, ``cwd``, ``text`` (True unless said otherwise), ``shell``, ``user``
@@ -268,12 +303,43 @@ class Namespace(GatewayMethods):
             timeout=timeout,
             check=check,
             capture_output=capture_output,
+            report=report,
             options=options,
         )
 
-    def popen(self, command: Command, **options: Any) -> Process:
-        """Start a program here, as `subprocess.Popen` does; it ends with the lab at the latest."""
-        return process.spawn(self.programs, command, make=Process, **options)
+    def popen(self, command: Command, *, pty: bool = False, **options: Any) -> Process:
+        """Start a program here, as `subprocess.Popen` does; it ends with the lab at the latest.
+
+        Args:
+            command: as in `run`.
+            pty: give it a terminal of its own, so that prompts, passwords and job control work; the other end is
+                ``process.terminal``, an unbuffered binary file. See `spawn` for a conversation.
+            options: of `subprocess.Popen`.
+        """
+        if not pty:
+            return process.spawn(self.programs, command, make=Process, **options)
+        from pytest_netns.running import terminal
+
+        return terminal.popen(self.programs, command, **options)
+
+    def spawn(self, command: Command, args: Sequence[str] = (), **options: Any) -> pexpect.spawn:
+        """Start a program here and talk to it by its terminal: a `pexpect.spawn`, for which pexpect must be installed::
+
+            child = red.spawn("ssh blue", encoding="utf-8")
+            child.expect("password:")
+            child.sendline("secret")
+
+        Args:
+            command: argv, or text that is split as for `run`.
+            args: further arguments.
+            options: of `pexpect.spawn`: ``timeout``, ``encoding`` (bytes without one), ``echo``, ``env``, ``cwd``, ``dimensions``, ``logfile`` ...
+
+        Raises:
+            UnavailableError: pexpect is not installed.
+        """
+        from pytest_netns.running import terminal
+
+        return terminal.pexpect_spawn(self.programs, command, args, options)
 
     def start(self, command: Command, *, ready: Ready | None = None, timeout: float = 10, **options: Any) -> Service:
         """Start a service here and wait until it is ready.

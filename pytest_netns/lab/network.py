@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, TypeAlias
 from pytest_netns import values
 from pytest_netns.errors import InvalidTopologyError
 from pytest_netns.kernel.netlink import rtneighbours, rtroutes, rtrules
-from pytest_netns.lab import routes, switching
+from pytest_netns.lab import hosts, routes, switching
 from pytest_netns.lab.interface import Interface, handle
 from pytest_netns.lab.links import Link, Links
 from pytest_netns.lab.routes import Via
 from pytest_netns.lab.routing import Neighbour, Route, Rule, of_table, rule_of
 from pytest_netns.lab.switching import Together
-from pytest_netns.values import IPAddress, IPNetwork
+from pytest_netns.values import IPAddress, IPInterface, IPNetwork
 
 if TYPE_CHECKING:
     from pytest_netns.lab.lab import Lab
@@ -40,6 +40,23 @@ class Network:
     def lab(self) -> Lab:
         """The lab it belongs to."""
         raise NotImplementedError
+
+    @property
+    def address(self) -> str:
+        """Its first IPv4 address that is not of the loopback interface, without prefix length: ``f"http://{blue.address}/"``.
+
+        Raises:
+            InvalidTopologyError: it has none.
+        """
+        found = next((each for each in self.addresses if each.version == 4), None)
+        if found is None:
+            raise InvalidTopologyError(f"cannot tell the address of namespace {self.name!r}: it has no IPv4 address")
+        return str(found.ip)
+
+    @property
+    def addresses(self) -> list[IPInterface]:
+        """All addresses with prefix length, as they are now, but those of the loopback interface and link-local ones."""
+        return hosts.global_addresses(self.links.network)
 
     @property
     def interfaces(self) -> Mapping[str, Interface]:

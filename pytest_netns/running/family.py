@@ -7,7 +7,7 @@ import os
 import select
 import signal
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from pytest_netns.kernel.system import procfs
 from pytest_netns.kernel.system.waiting import Patience
@@ -114,10 +114,44 @@ def _identity(pid: int) -> Identity:
     return (pid, 0 if found is None else found.started)
 
 
-class Held:
-    """Processes of a family, each by a pidfd: nobody can tell whose they were once their parent has ended (context manager)."""
+class HasPids(Protocol):
+    """Some processes, those that there are at the moment."""
 
-    def __init__(self, family: Family) -> None:
+    def pids(self) -> list[int]:
+        """Their PIDs."""
+        ...
+
+
+class Everything:
+    """All processes in a namespace: its programs, what they have started, and what Python code has started inside.
+
+    Args:
+        programs: everything that runs there.
+    """
+
+    def __init__(self, programs: Programs) -> None:
+        self._programs = programs
+
+    def pids(self) -> list[int]:
+        """Their PIDs; without the init, and without helpers of the plugin's own."""
+        view = self._programs.spawner()
+        init = procfs.stat(view.init.pid)
+        ours = {os.getpid(), view.init.pid}
+        roots = [pid for pid in procfs.pids() if view.contains(pid)]
+        roots += [pid for pid in procfs.children(view.init.pid) if view.has_pids]
+        roots += [process.pid for process in self._programs.processes if process.returncode is None]
+        found: dict[int, None] = {}
+        for root in roots:
+            process = procfs.stat(root)
+            if root not in ours and process is not None and (init is None or process.parent != init.parent):
+                found.update(dict.fromkeys(procfs.descendants(root)))
+        return [pid for pid in found if pid not in ours]
+
+
+class Held:
+    """Processes, each by a pidfd: nobody can tell whose they were once their parent has ended (context manager)."""
+
+    def __init__(self, family: HasPids) -> None:
         self._family = family
         self._pidfds: dict[Identity, int] = {}
 

@@ -1,4 +1,4 @@
-"""Processes that stand still, as on a machine that is overloaded or suspended: their connections stay, nothing answers."""
+"""Processes that stand still, as on a machine that is overloaded or suspended, or end at once, as on one that loses power."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from pytest_netns.errors import show_argv
-from pytest_netns.running.family import Held
+from pytest_netns.errors import NetnsError, show_argv
+from pytest_netns.running.family import Everything, Held
 
 if TYPE_CHECKING:
+    from pytest_netns.running.programs import Programs
     from pytest_netns.running.service import Service
 
 
@@ -38,3 +39,35 @@ def pause(service: Service) -> Healable:
 
     words = f"{show_argv(service.args)} is paused"
     return service.programs.lab.begin_fault(service.programs.name, words, resume)
+
+
+def freeze(programs: Programs) -> Healable:
+    """SIGSTOP to all processes in a namespace; SIGCONT to them when it is healed."""
+    if programs.frozen is not None:
+        return programs.frozen
+    with Held(Everything(programs)) as held:
+        held.stop_all()
+
+    def thaw() -> None:
+        programs.frozen = None
+        with Held(Everything(programs)) as held:
+            held.look()
+            held.send(signal.SIGCONT)
+
+    programs.frozen = programs.lab.begin_fault(programs.name, "frozen", thaw)
+    return programs.frozen
+
+
+def kill_everything(programs: Programs) -> None:
+    """SIGKILL to all processes in a namespace; they have ended when this returns, and no service of it has died.
+
+    Raises:
+        NetnsError: some have not ended.
+    """
+    for process in programs.processes:
+        process.lab_closes()
+    with Held(Everything(programs)) as held:
+        if not held.kill():
+            raise NetnsError(f"cannot kill all in namespace {programs.name!r}: some have not ended after SIGKILL")
+    for process in programs.processes:
+        process.poll()

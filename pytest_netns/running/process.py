@@ -79,7 +79,7 @@ class Process(subprocess.Popen[Any]):
         return self.poll() is not None
 
     def lab_closes(self) -> None:
-        """Called before it is asked to end since its lab is closed."""
+        """Called before it is asked to end since its lab is closed, or its machine crashes."""
 
     def close_streams(self) -> None:
         """Called once it has been reaped at the end of its lab."""
@@ -187,6 +187,7 @@ def run(
     timeout: float | None,
     check: bool,
     capture_output: bool,
+    report: bool,
     options: dict[str, Any],
 ) -> subprocess.CompletedProcess[Any]:
     """Run a program in a namespace to its end; see `Namespace.run`."""
@@ -221,6 +222,8 @@ def run(
         if process.returncode is not None:
             programs.processes.remove(process)
     status = process.wait()
+    if report:
+        programs.lab.records.add_output(programs.name, process.args, stdout, stderr)
     if status and programs.lab.gate.is_shut:  # that is what has ended it
         raise LabClosedError(programs.name)
     view = programs.view

@@ -20,7 +20,7 @@ from pytest_netns.running.records import Records
 
 if TYPE_CHECKING:
     from pytest_netns.running.calls import Call
-    from pytest_netns.running.halting import BeginFault
+    from pytest_netns.running.halting import BeginFault, Healable
     from pytest_netns.running.process import Process
     from pytest_netns.running.service import Service
 
@@ -86,6 +86,7 @@ class Programs:
         processes: those that run, and those that have not been reaped.
         services: all, those that have ended too.
         calls: Python calls under way.
+        frozen: undoes `halting.freeze`, while all is frozen.
         view: the init and the thread that starts programs; None before the first need.
     """
 
@@ -100,6 +101,7 @@ class Programs:
         self.services: list[Service] = []
         self.calls: list[Call] = []
         self.view: View | None = None
+        self.frozen: Healable | None = None
         self._network = network
         self._write_files = write_files
         self._of_parent: list[object] = []

@@ -9,7 +9,7 @@ import itertools
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from pytest_netns.errors import KernelError, fails_as
@@ -21,6 +21,8 @@ from pytest_netns.kernel.spaces.netns import NetworkNamespace
 _SOCK_DIAG_BY_FAMILY = 20
 _REQUEST = struct.Struct("=BBBxI48s")  # family, protocol, extensions, states, socket id
 _TCP_LISTEN, _TCP_CLOSE = 10, 7
+# ESTABLISHED, SYN_SENT, SYN_RECV, FIN_WAIT1, CLOSE_WAIT, LAST_ACK, CLOSING; tcp_states.h
+_TCP_OPEN = sum(1 << state for state in (1, 2, 3, 4, 8, 9, 11))
 _PROTOCOLS = {"tcp": (socket.IPPROTO_TCP, _TCP_LISTEN), "udp": (socket.IPPROTO_UDP, _TCP_CLOSE)}
 
 
@@ -40,13 +42,24 @@ class ListeningSocket(NamedTuple):
 @fails_as("list listening sockets")
 def listening(namespace: NetworkNamespace, *protocols: str) -> list[ListeningSocket]:
     """All listening sockets of these protocols in a namespace, IPv4 and IPv6."""
+    return _sockets(namespace, {protocol: 1 << _PROTOCOLS[protocol][1] for protocol in protocols})
+
+
+@fails_as("list connections")
+def has_connections(namespace: NetworkNamespace) -> bool:
+    """Whether there are TCP connections about which the kernel may still say something: all but those that are closed for good."""
+    return bool(_sockets(namespace, {"tcp": _TCP_OPEN}))
+
+
+def _sockets(namespace: NetworkNamespace, states: Mapping[str, int]) -> list[ListeningSocket]:
+    """The sockets of these protocols that are in these states, a bit for each, IPv4 and IPv6."""
     found: list[ListeningSocket] = []
     with namespace.entered():
         netlink = NetlinkSocket(namespace.name, NETLINK_SOCK_DIAG)
     try:
-        for protocol, family in itertools.product(protocols, (socket.AF_INET, socket.AF_INET6)):
-            number, state = _PROTOCOLS[protocol]
-            body = _REQUEST.pack(family, number, 0, 1 << state, bytes(48))
+        for protocol, family in itertools.product(states, (socket.AF_INET, socket.AF_INET6)):
+            number = _PROTOCOLS[protocol][0]
+            body = _REQUEST.pack(family, number, 0, states[protocol], bytes(48))
             request = Request(("list listening", protocol, "sockets"), _SOCK_DIAG_BY_FAMILY, body)
             try:
                 found += netlink.dump(request, functools.partial(_parse, protocol))

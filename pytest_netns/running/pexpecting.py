@@ -1,0 +1,53 @@
+"""pexpect's own class, but for how the program is started and how its end is noticed."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import pexpect  # type: ignore[import-untyped]
+import ptyprocess  # type: ignore[import-untyped]
+
+from pytest_netns.running import terminal
+
+if TYPE_CHECKING:
+    from pytest_netns.running.programs import Programs
+
+
+class _PtyProcess(ptyprocess.PtyProcess):  # type: ignore[misc]
+    """What pexpect talks to; the process is reaped where it was started, nowhere else."""
+
+    def __init__(self, process: terminal.TerminalProcess) -> None:
+        super().__init__(process.pid, os.dup(process.terminal.fileno()))
+        self._process = process
+        self.exitstatus: int | None = None
+        self.signalstatus: int | None = None
+
+    def wait(self) -> Any:
+        self._note_end(self._process.wait())
+        return self.exitstatus
+
+    def isalive(self) -> bool:
+        status = self._process.poll()
+        if status is not None:
+            self._note_end(status)
+        return status is None
+
+    def _note_end(self, status: int) -> None:
+        self.terminated = True
+        self.exitstatus = status if status >= 0 else None
+        self.signalstatus = None if status >= 0 else -status
+
+
+class Spawn(pexpect.spawn):  # type: ignore[misc]
+    """A `pexpect.spawn` whose program runs in a namespace, and ends with its lab."""
+
+    def __init__(self, programs: Programs, command: str, args: list[str], options: dict[str, Any]) -> None:
+        self._programs = programs
+        super().__init__(command, args, **options)
+
+    def _spawnpty(self, args: list[str], **options: Any) -> _PtyProcess:
+        if options.pop("preexec_fn", None) is not None:
+            raise ValueError("preexec_fn cannot be used: the program is started by another thread")
+        size = options.pop("dimensions", None) or terminal.SIZE
+        return _PtyProcess(terminal.popen(self._programs, args, size=size, **options))
