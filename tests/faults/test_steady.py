@@ -15,8 +15,8 @@ import pytest
 from pytest_netns import Lab
 from pytest_netns.kernel.programs import supervision
 from pytest_netns.kernel.spaces import destruction, holders
-from tests import captures
 from tests.faults.trial import below
+from tests.support import captures
 
 LABS = 5000 if os.environ.get("NETNS_FAULTS") == "full" else 200
 WARM = LABS // 10  # labs until memory, which Python takes in pieces, and caches are what they are going to be

@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from traffic import PATIENCE, connection, listen, reaches
 
 from pytest_netns import (
     LTE,
@@ -29,6 +28,7 @@ from pytest_netns import (
     VethPair,
     VethSpec,
 )
+from tests.support.traffic import PATIENCE, connection, listen, reaches
 
 pytestmark = pytest.mark.kernels
 

@@ -7,9 +7,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from traffic import reaches
 
 from pytest_netns import BridgeSpec, InvalidTopologyError, Lab, Namespace, PortSpec, Topology, VethPair
+from tests.support.traffic import reaches
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from __future__ import annotations
 import socket
 
 import pytest
-from traffic import connection, listen, peer_of_connection, peer_of_datagram, reaches
 
 from pytest_netns import InvalidTopologyError, Lab, Namespace, RulesetError
+from tests.support.traffic import connection, listen, peer_of_connection, peer_of_datagram, reaches
 
 SUBNETS = {4: ("192.168.15.", "192.168.1."), 6: ("fd00:15::", "fd00:1::")}
 LENGTH = {4: 24, 6: 64}

@@ -9,7 +9,6 @@ import re
 import socket
 
 import pytest
-from traffic import listen, peer_of_connection, peer_of_datagram, reaches
 
 from pytest_netns import (
     Bridge,
@@ -27,6 +26,7 @@ from pytest_netns import (
 )
 from pytest_netns.kernel.netlink import rtlinks
 from pytest_netns.kernel.spaces import sysctls
+from tests.support.traffic import listen, peer_of_connection, peer_of_datagram, reaches
 
 pytestmark = pytest.mark.kernels
 

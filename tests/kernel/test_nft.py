@@ -10,9 +10,9 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from traffic import connection, listen, peer_of_connection
 
 from pytest_netns import Lab, RulesetError
+from tests.support.traffic import connection, listen, peer_of_connection
 
 ACTIONS: dict[str, Callable[[Lab], object]] = {
     "ruleset": lambda lab: lab.host.ruleset(),

@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import pytest
-from traffic import reaches
 
 from pytest_netns import Lab, RulesetError, UnavailableError
 from pytest_netns.kernel.netlink import messages, rtlinks
@@ -16,6 +15,7 @@ from pytest_netns.kernel.netlink.rtlinks import FALLBACK_TUNNELS
 from pytest_netns.kernel.netlink.wire import NLM_F_CREATE, NLM_F_EXCL
 from pytest_netns.kernel.spaces import interface_settings
 from pytest_netns.kernel.system import ipv6
+from tests.support.traffic import reaches
 
 pytestmark = pytest.mark.kernels
 without_ipv6 = pytest.mark.skipif(ipv6.lack() is None, reason="needs a kernel without IPv6")

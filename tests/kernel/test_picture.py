@@ -8,10 +8,10 @@ import socket
 from pathlib import Path
 
 import pytest
-from traffic import listen, peer_of_connection, peer_of_datagram, reaches
 
 from pytest_netns import CommandError, InvalidTopologyError, Lab
 from pytest_netns.kernel.netlink import rtlinks
+from tests.support.traffic import listen, peer_of_connection, peer_of_datagram, reaches
 
 pytestmark = pytest.mark.kernels
 RED, BLUE, HOST = "192.168.15.1", "192.168.15.2", "192.168.15.5"

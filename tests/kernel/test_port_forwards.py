@@ -6,9 +6,9 @@ import socket
 from collections import Counter
 
 import pytest
-from traffic import connection, listen, peer_of_connection, peer_of_datagram
 
 from pytest_netns import InvalidTopologyError, Lab, NetnsError, PortForward, Topology
+from tests.support.traffic import connection, listen, peer_of_connection, peer_of_datagram
 
 OUTER = "192.168.1.2"
 

@@ -75,7 +75,7 @@ def test_refused(
     monkeypatch.setenv("REFUSE", refused)
     monkeypatch.setenv("PYTHONPATH", str(pytestconfig.rootpath))
     pytester.makepyfile(INNER.replace("{missing!r}", repr(missing)))
-    result = pytester.runpytest_subprocess("-p", "tests.kernel.refusals", "--netns-leaks=error")
+    result = pytester.runpytest_subprocess("-p", "tests.support.refusals", "--netns-leaks=error")
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(
         [f"netns: not available: *{missing}*", f"programs in namespaces ran without: *{missing}*"]

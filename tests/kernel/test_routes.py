@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 
 import pytest
-from traffic import reaches
 
 from pytest_netns import KernelError, Lab, Namespace, RouteSpec, Topology, VethEnd, VethSpec
+from tests.support.traffic import reaches
 
 
 @pytest.fixture

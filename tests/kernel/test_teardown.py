@@ -24,7 +24,7 @@ from pytest_netns.kernel.system import syscalls
 from pytest_netns.running import ending
 from pytest_netns.running.programs import LabPrograms
 from pytest_netns.topology import PICTURES
-from tests import captures
+from tests.support import captures
 
 RESTORING = {"put_back"}  # this ends the process rather than fail, see moving.abort
 

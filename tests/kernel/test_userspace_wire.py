@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 from test_impairment import A, B, numbers, round_trip
-from traffic import reaches
 
 from pytest_netns import LTE, Lab, UnavailableError, VethPair
 from pytest_netns.faults import seeds
+from tests.support.traffic import reaches
 
 
 @pytest.fixture

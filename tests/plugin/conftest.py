@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import environments
 import pytest
+
+from tests.support import environments
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from environments import (
+
+from tests.support.environments import (
     IS_ROOT,
     MASK_PROC,
     OTHER,

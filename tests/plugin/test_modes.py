@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from environments import (
+
+from tests.support.environments import (
     IS_ROOT,
     NO_CACHE,
     OTHER,
+    ROOT,
     Argv,
     as_root,
     environment,
@@ -56,6 +58,7 @@ def test_who_i_am(netns):
 PASSED = 4
 PICTURE = Path(__file__).parents[1] / "kernel" / "test_picture.py"  # packets, NAT, programs, mount views: what there is
 PICTURE_PASSED = 14
+SUPPORT = [ROOT / "tests" / name for name in ("__init__.py", "support/__init__.py", "support/traffic.py")]
 # The processes may be root by name alone, so what files allow is asked where uid and gid are those of a real user.
 PERMISSIONS = """
 import os
@@ -122,8 +125,11 @@ def test_every_mode_gives_the_same_results(mode: str, workers: tuple[str, ...], 
     """The same tests pass whoever runs them, in whatever way the namespaces are had: among them the whole picture."""
     if mode == "sudo" and not IS_ROOT:
         pytest.skip("needs root: to let an ordinary user use sudo")
-    for file in (PICTURE, PICTURE.with_name("traffic.py")):
-        shutil.copy(file, suite)
+    shutil.copy(PICTURE, suite)
+    for file in SUPPORT:
+        place = suite / file.relative_to(ROOT)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, place)
     prefix, options, uid = MODES[mode]
     outcome = run_pytest(prefix, suite, *options, *workers, env=user_environment(suite, uid))
     assert outcome.counts == {"passed": PASSED + PICTURE_PASSED}, outcome.output

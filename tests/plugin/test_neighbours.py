@@ -11,11 +11,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import neighbour_environments
 import pytest
-from environments import Outcome, as_root, environment, give, ordinary_user, run_pytest
 
 from pytest_netns.kernel.system import privileges
+from tests.support import neighbour_environments
+from tests.support.environments import Outcome, as_root, environment, give, ordinary_user, run_pytest
 
 pytestmark = pytest.mark.neighbours
 
@@ -48,7 +48,7 @@ def environment_of(requirements: tuple[str, ...]) -> str:
     if not neighbour_environments.is_made(requirements):
         if privileges.in_own_user_namespace():
             pytest.skip(
-                "needs packages, and there is no way out: first run python tests/plugin/neighbour_environments.py"
+                "needs packages, and there is no way out: first run python tests/support/neighbour_environments.py"
             )
         neighbour_environments.make(requirements)
     return str(neighbour_environments.python_of(requirements))

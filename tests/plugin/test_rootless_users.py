@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from environments import IS_ROOT, OTHER
+
+from tests.support.environments import IS_ROOT, OTHER
 
 pytestmark = pytest.mark.skipif(not IS_ROOT, reason="needs root: another /etc/subuid")
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from environments import NO_CACHE
+
+from tests.support.environments import NO_CACHE
 
 SUITE = """
 import signal

@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from environments import (
+
+import pytest_netns
+from tests.support.environments import (
     IS_ROOT,
     MASK_PROC,
     ROOT,
@@ -21,8 +23,6 @@ from environments import (
     run_pytest,
     shell,
 )
-
-import pytest_netns
 
 SUITE = """
 import os

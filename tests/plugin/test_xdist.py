@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from environments import IS_ROOT, NO_CACHE, environment, run_pytest
 
 from pytest_netns import Lab, Namespace
+from tests.support.environments import IS_ROOT, NO_CACHE, environment, run_pytest
 
 SUITE = """
 import os

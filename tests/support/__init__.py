@@ -1,0 +1,1 @@
+"""What tests share: traffic, machines with fewer rights, system calls that are refused; imported as ``tests.support``."""
