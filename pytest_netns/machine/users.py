@@ -7,7 +7,6 @@ but owns other files than outside.
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -88,6 +87,8 @@ class Mapper:
 
 
 def _command(kind: str, own: int) -> list[str]:
+    import pwd  # other systems, where suites are collected all the same, have none
+
     program = shutil.which(_PROGRAMS[kind]) or shutil.which(_PROGRAMS[kind], path="/usr/bin:/bin:/usr/sbin:/sbin")
     if program is None:
         raise StepError(STEP, 0, f"{_PROGRAMS[kind]} is not installed", _INSTALL)

@@ -227,6 +227,10 @@ class Run:
         ) or "pytest_netns.kernel.spaces.destruction" not in sys.modules:
             return
         self._looked = now
+        from pytest_netns.kernel.spaces import destruction
+
+        if destruction.hub_if_any() is None:
+            return
         from pytest_netns.plugin import leaks
 
         self.leaks += leaks.find(wait=wait)

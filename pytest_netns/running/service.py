@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from pytest_netns.running.programs import Programs
 
 _LAST_PAUSE = 0.02  # seconds between two questions whether a service is ready
-_ASKED_TO_END = frozenset({signal.SIGTERM, signal.SIGKILL, signal.SIGINT})
+_ASKED_TO_END = frozenset(
+    {2, 9, 15}
+)  # SIGINT, SIGKILL, SIGTERM; other systems, where suites are collected, lack some names
 
 
 class Service(Process):

@@ -23,6 +23,7 @@ def read(text: str) -> tuple[dict[str, Any], list[str]]:
     Returns:
         Arguments for a `Topology`, and the mistakes in the keys; the values are not checked.
     """
+    document: dict[str, Any] = {}
     problem = ""
     if _DEEP_KEY.search(text):  # tomllib takes a time that grows with the square of a key's length
         problem = f"cannot use a key with more than {_DEEPEST} dots: a topology has none"

@@ -281,6 +281,7 @@ EVERY_RUN = {
         "kernel.system",
         "kernel.system.privileges",
         "plugin",
+        "plugin.inside",
         "plugin.marker",
         "plugin.options",
         "plugin.run",
@@ -290,6 +291,7 @@ PORTABLE = EVERY_RUN | {
     f"pytest_netns.{name}"
     for name in (
         "errors",
+        "errors.showing",
         "lab",
         "lab.factory",
         "plugin.failing",

@@ -93,7 +93,7 @@ class OwnFiles:
     @property
     def _init_directory(self) -> str:
         """The path of the init's descriptors, as programs see it."""
-        return f"/proc/{1 if self.has('own /proc') else self._init.pid}/fd"
+        return f"/proc/{1 if self.has('own /proc', 'PID namespace') else self._init.pid}/fd"
 
     @property
     def _directory(self) -> str:
