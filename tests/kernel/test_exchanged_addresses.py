@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from traffic import listen, peer_of_connection, reaches
 
 from pytest_netns import InvalidTopologyError, Lab, NetnsError, Snat, Topology
+from tests.support.traffic import listen, peer_of_connection, reaches
 
 
 def addresses(lab: Lab, namespace: str, interface: str) -> list[str]:
