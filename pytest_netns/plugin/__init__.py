@@ -209,6 +209,10 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     uses_netns = _uses_netns(item)
+    if call.excinfo is not None and "pytest_netns.kernel.spaces" in sys.modules:
+        from pytest_netns.plugin import tracebacks
+
+        tracebacks.hide_own_frames()
     if uses_netns and call.excinfo is not None:
         reason = item.config.stash[RUN].note_unavailable(call.excinfo.value)
         if reason is not None:

@@ -45,11 +45,9 @@ def teardown_inside(node: Any) -> tuple[Callable[[], None], Callable[[], object]
 
 def outside() -> Block:
     """A block during which the calling thread is outside of every namespace it has entered."""
-    if "pytest_netns.running.entering" not in sys.modules:
-        return contextlib.nullcontext()
-    from pytest_netns.running import entering
-
-    return entering.outside()
+    moving: Any = sys.modules.get("pytest_netns.kernel.spaces.moving")
+    block: Block = contextlib.nullcontext() if moving is None else moving.outside()
+    return block
 
 
 def depth() -> int:

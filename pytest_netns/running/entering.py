@@ -5,14 +5,13 @@ setns(2) is a matter of the thread: other threads stay where they are, threads s
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import threading
 
 from pytest_netns.errors import NetnsError, fails_as
 from pytest_netns.kernel.spaces import moving
-from pytest_netns.kernel.system import interrupts, syscalls
-from pytest_netns.running import await_guard, multiprocess
+from pytest_netns.kernel.system import interrupts
+from pytest_netns.running import await_guard, multiprocess, pools
 from pytest_netns.running.programs import Programs
 
 AWAIT_ADVICE = (
@@ -59,6 +58,7 @@ def enter(programs: Programs) -> None:
     block = _Block(programs)
     programs.note_entered()
     multiprocess.adopt()
+    pools.adopt()
     block.__enter__()
     if "asyncio" in sys.modules or "trio" in sys.modules:
         block.watch = await_guard.watch(lambda: _expel(block))
@@ -96,14 +96,6 @@ def leave_all(depth: int = 0) -> list[str]:
 def depth() -> int:
     """How many blocks the calling thread is in."""
     return moving.depth()
-
-
-def outside() -> contextlib.AbstractContextManager[object]:
-    """A block during which the calling thread is where it was before its outermost block."""
-    stays = moving.stays()
-    if not stays:
-        return contextlib.nullcontext()
-    return moving.Stay(lambda: syscalls.setns(stays[0].back, syscalls.CLONE_NEWNET), "outside")
 
 
 @interrupts.uninterrupted

@@ -6,6 +6,7 @@ recorded before the thread moves: whatever interrupts it, the next one up the st
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -124,6 +125,14 @@ def put_back(stay: Stay) -> None:
         if current_inode() != os.fstat(stay.back).st_ino:
             abort(f"cannot leave network namespace {stay.name!r}: {error}")
     stay.is_back = True
+
+
+def outside() -> contextlib.AbstractContextManager[object]:
+    """A block during which the calling thread is where it was before its outermost block."""
+    if not _thread.stays:
+        return contextlib.nullcontext()
+    back = _thread.stays[0].back
+    return Stay(lambda: syscalls.setns(back, syscalls.CLONE_NEWNET), "outside")
 
 
 def keep(depth: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import sys
 import threading
 import time
 import weakref
@@ -20,20 +21,25 @@ from pytest_netns.kernel.netlink.socket import NetlinkSocket
 from pytest_netns.kernel.spaces import sysctls
 from pytest_netns.kernel.spaces.interface_settings import InterfaceSettings
 from pytest_netns.kernel.spaces.moving import THREAD_NAMESPACE, Stay
-from pytest_netns.kernel.system import diagnosis, syscalls
+from pytest_netns.kernel.system import diagnosis, greenlets, syscalls
 
 LOOPBACK_INDEX = 1
 _CREATE_DEADLINE = 2.0  # seconds; freed namespaces are counted until the kernel has freed them, 1-33 ms later
 _LOOPBACK_UP = rtlinks.set_link(LOOPBACK_INDEX, "lo", up=True)
 
 
-_open: weakref.WeakSet[NetworkNamespace] = weakref.WeakSet()
+_open: weakref.WeakValueDictionary[int, NetworkNamespace] = weakref.WeakValueDictionary()  # by inode
 os.register_at_fork(after_in_child=_open.clear)  # a forked copy has descriptors of what is not its own
 
 
 def are_open() -> bool:
     """Whether this process has made namespaces that are still open."""
     return bool(_open)
+
+
+def find(inode: int) -> NetworkNamespace | None:
+    """The open namespace of this process that has a number."""
+    return _open.get(inode)
 
 
 class NetworkNamespace:
@@ -58,7 +64,7 @@ class NetworkNamespace:
         self._lock = (
             threading.RLock()
         )  # a descriptor closed by another thread may be another namespace's a moment later
-        _open.add(self)
+        _open[self.inode] = self
 
     @classmethod
     def create(cls, name: str, first: Callable[[NetworkNamespace], None] | None = None) -> NetworkNamespace:
@@ -68,6 +74,8 @@ class NetworkNamespace:
             name: for errors.
             first: what to do with it while the thread is still inside.
         """
+        if "gevent" in sys.modules or "eventlet" in sys.modules:
+            greenlets.require_real_threads()
         _home_descriptor(name)
         with Stay(lambda: _unshare_with_retries(name), name):
             fd = os.open(THREAD_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
@@ -136,7 +144,8 @@ class NetworkNamespace:
 
     def close(self) -> None:
         """Let go of the namespace; the kernel frees it unless something else holds it. Idempotent."""
-        _open.discard(self)
+        if _open.get(self.inode) is self:
+            del _open[self.inode]
         self.netlink.close()
         with self._lock:
             fd, self.fd = self.fd, -1
