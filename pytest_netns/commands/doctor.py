@@ -81,6 +81,11 @@ def examine() -> Report:
             _NOTHING,
         )
         return Report(False, (), (line,))
+    from pytest_netns.kernel.system import privileges
+
+    if not privileges.has_proc():
+        line = Line("system", "/proc", False, privileges.NO_PROC, privileges.MOUNT_PROC, _NOTHING)
+        return Report(False, (), (line,))
     from pytest_netns.machine import probes, probing
 
     results = probing.run(probes.everything())

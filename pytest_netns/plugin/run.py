@@ -48,6 +48,11 @@ class Run:
         self._in_header: UnavailableError | None = None
         self._checked = False
         self._watched = False
+        if _is_linux() and not privileges.has_proc():
+            from pytest_netns.errors import UnavailableError
+
+            self._checked = True
+            self._unavailable = UnavailableError("network namespaces", privileges.NO_PROC, privileges.MOUNT_PROC)
 
     @functools.cached_property
     def factory(self) -> LabFactory:
@@ -64,7 +69,7 @@ class Run:
         Args:
             with_workers: whether this is a controller of pytest-xdist, whose workers inherit that.
         """
-        if not _is_linux():
+        if not _is_linux() or self._checked:
             return
         from pytest_netns.errors import UnavailableError
         from pytest_netns.machine import rootless
@@ -111,7 +116,7 @@ class Run:
 
     def choose_mode(self, *, all_use_netns: bool) -> None:
         """In mode auto, once it is known which tests will run: rootless if there is no other way and nobody minds."""
-        if self.settings.mode != "auto" or not _is_linux() or privileges.is_privileged():
+        if self._checked or self.settings.mode != "auto" or not _is_linux() or privileges.is_privileged():
             return
         if all_use_netns:
             self.go_rootless()

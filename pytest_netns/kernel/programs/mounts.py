@@ -42,6 +42,8 @@ def make_view(name: str) -> list[str]:
 
     if attempt("host name", (syscalls.unshare, syscalls.CLONE_NEWUTS)):
         attempt("host name", (syscalls.set_hostname, name))
+    if not syscalls.has_capability(syscalls.CAP_SYS_CHROOT):  # setns(2)
+        return [*lacks, "mount namespace: nobody could enter it without CAP_SYS_CHROOT"]
     if not attempt("mount namespace", (syscalls.unshare, syscalls.CLONE_NEWNS)):
         return lacks
     # Mounts made outside later still arrive (slave); what is mounted here never leaves.

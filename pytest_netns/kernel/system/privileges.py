@@ -7,6 +7,15 @@ import os
 _CAP_NET_ADMIN, _CAP_SYS_ADMIN = 12, 21
 
 
+NO_PROC = "/proc is not mounted here"
+MOUNT_PROC = "mount -t proc proc /proc"
+
+
+def has_proc() -> bool:
+    """Whether /proc is there, which tells a process what it is and where its namespaces are."""
+    return os.path.exists("/proc/self/ns/net")
+
+
 def is_privileged() -> bool:
     """Whether this process may make network namespaces as it is: it has CAP_SYS_ADMIN and CAP_NET_ADMIN."""
     with open("/proc/self/status", encoding="utf-8", errors="replace") as status:
