@@ -262,7 +262,7 @@ class Gateway:
         self._rules.add(entry)
         return GatewayRule(self._rules, entry)
 
-    def captive_portal(self, source: IPNetwork, to: Target) -> CaptivePortal:
+    def captive_portal(self, source: IPNetwork, to: Target, name_of: Callable[[object], object]) -> CaptivePortal:
         """Show clients a portal until they are admitted."""
         addresses = self._addresses(to.host)
         if not any(address.version == source.version for address in addresses):
@@ -274,7 +274,8 @@ class Gateway:
         entry = Entry(Portal(source, addresses, to.port or 80, str(to)), kind="portal")
         self._rules.add(entry)
 
-        def clients(client: object) -> list[IPAddress]:
+        def clients(given: object) -> list[IPAddress]:
+            client = name_of(given)
             if isinstance(client, str) and self._names.knows(client):
                 return [each for each in self._names.addresses(client) if each.version == source.version]
             return [parse_address(client, "client")]

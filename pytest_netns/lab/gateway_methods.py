@@ -261,7 +261,7 @@ class GatewayMethods(Network):
             A handle with ``admit(client)``, ``expel(client)``, ``packets``, ``bytes`` and ``remove()``.
         """
         place = values.parse_target(self._name_of_member(to))
-        return self.gateway.captive_portal(values.parse_network(source, "network of clients"), place)
+        return self.gateway.captive_portal(values.parse_network(source, "network of clients"), place, self._plain)
 
     def nft(self, text: str, *, forget_connections: bool = True) -> str:
         """Apply any nft ruleset text, nft(8), in one transaction; returns what nft prints.

@@ -16,6 +16,7 @@ VERDICTS = ("accept", "drop", "reject")
 HOOKS = ("forward", "input", "output")
 PROTOCOLS = ("tcp", "udp", "icmp", "sctp", "dccp", "udplite", "esp", "ah", "gre")
 _WITH_PORTS = ("tcp", "udp", "sctp", "dccp", "udplite")
+_NOWHERE = {4: "240.0.0.0", 6: "100::"}  # nobody has these: RFC 1112 section 4, RFC 6666
 RULES = "rules"  # the chain that a user's rules are in
 # Without these no address of IPv6 is found: RFC 4890 section 4.4.1.
 _NEIGHBOUR_DISCOVERY = (
@@ -226,6 +227,10 @@ class FirewallFilter:
             if self.spec.protocol != ("tcp",):
                 yield RuleText(RULES, f"{match}counter {log}{others}", self.table)
 
+    @property
+    def _has_names(self) -> bool:
+        return any(isinstance(each, str) for each in (*self.spec.source, *self.spec.destination))
+
     def _matches(self) -> Iterator[str]:
         spec = self.spec
         common = _set("iifname", [f'"{each}"' for each in spec.incoming])
@@ -242,6 +247,8 @@ class FirewallFilter:
                 if given is None:
                     continue
                 own = [network(each) for each in given if each.version == version]
+                if not own and self._has_names:
+                    own = [_NOWHERE[version]]  # so that the rule keeps its place until there is an address
                 if not own:
                     break
                 text += _set(f"{family(version)} {side}", own)
