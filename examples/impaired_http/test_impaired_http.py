@@ -1,0 +1,78 @@
+"""An HTTP client over links as they are: time-outs over a long way, retries over loss, a slow line that gets faster."""
+
+import asyncio
+import contextlib
+
+import httpx
+import pytest
+
+NGINX = """
+daemon off; pid nginx.pid; worker_processes 1;
+user root;  # as root, the files of a test are nobody else's
+events {}
+http {
+  access_log off;
+  client_body_temp_path 1; proxy_temp_path 2; fastcgi_temp_path 3; uwsgi_temp_path 4; scgi_temp_path 5;
+  server { listen 80; root .; location = /hello { return 200 hello; } }
+}
+"""
+SIZE = 500_000
+
+
+@pytest.fixture
+def cable(netns, tmp_path):
+    """A cable between a client, red, and a web server, blue."""
+    red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
+    made = netns.add_veth(red, blue, addresses=("192.168.15.1/24", "192.168.15.2/24"))
+    (tmp_path / "nginx.conf").write_text(NGINX)
+    (tmp_path / "large").write_bytes(bytes(SIZE))
+    blue.start(["nginx", "-p", tmp_path, "-c", "nginx.conf", "-e", "stderr"], ready=80)
+    return made
+
+
+def get(path, timeout):
+    """The client under test: one request, with a time-out for each step."""
+    return httpx.get(f"http://blue/{path}", timeout=timeout, trust_env=False)
+
+
+def get_with_retries(path, timeout, attempts):
+    """As `get`, again after each time-out."""
+    for _ in range(attempts - 1):
+        with contextlib.suppress(httpx.TransportError):
+            return get(path, timeout)
+    return get(path, timeout)
+
+
+def download(path, deadline):
+    """The whole of a file within so many seconds."""
+
+    async def fetch():
+        async with httpx.AsyncClient(trust_env=False, timeout=None) as client:
+            return (await client.get(f"http://blue/{path}")).content
+
+    return asyncio.run(asyncio.wait_for(fetch(), deadline))
+
+
+def test_a_time_out_shorter_than_the_way(netns, cable):
+    """200 ms each way: a connection takes 400 ms at least."""
+    with cable.impair(delay="200ms"):
+        with pytest.raises(httpx.ConnectTimeout):
+            netns["red"].call(get, "hello", 0.3)
+        assert netns["red"].call(get, "hello", 10).text == "hello"
+    assert netns["red"].call(get, "hello", 10).text == "hello"
+
+
+def test_retries_over_loss(netns, cable):
+    """Three packets in ten are lost each way: TCP and retries get every request through in the end."""
+    with cable.impair(delay="20ms", loss="30%", seed=7):
+        for _ in range(2):
+            assert netns["red"].call(get_with_retries, "hello", 2, 20).text == "hello"
+
+
+def test_a_slow_line_that_gets_faster(netns, cable):
+    """500 kB take 4 s at 1 Mbit/s; the line is changed while the test runs."""
+    cable.impair(rate="1mbit")
+    with pytest.raises(TimeoutError):
+        netns["red"].call(download, "large", 1)
+    cable.impair(rate="100mbit")
+    assert len(netns["red"].call(download, "large", 30)) == SIZE
