@@ -17,6 +17,7 @@ from pytest_netns.values import IPInterface, naming
 
 T = TypeVar("T")
 
+_MAX_QUEUES = 4096  # rtnetlink's own limit
 _TRIES = 3  # where a program has taken a name or number just now
 
 
@@ -29,6 +30,8 @@ class End(NamedTuple):
         addresses: with prefix length.
         mtu: in bytes; None for the kernel's.
         mac: None for one that follows from the names of namespace and interface.
+        number: its index; None for one that is free.
+        up: whether it is switched on.
     """
 
     links: Links
@@ -36,21 +39,31 @@ class End(NamedTuple):
     addresses: Sequence[IPInterface] = ()
     mtu: int | None = None
     mac: str | None = None
+    number: int | None = None
+    up: bool = True
 
 
 @fails_as("add veth pair")
-def connect(a: End, b: End, *, bridge: Link | None = None) -> tuple[Link, Link]:
+def connect(
+    a: End, b: End, *, bridge: Link | None = None, offload: bool = True, queues: int | None = None
+) -> tuple[Link, Link]:
     """Make a veth pair, everything about it in one message to each of the two namespaces.
 
     The first end may be a port of a bridge, which is to be settled after its last port.
     """
     a, b = _checked(a), _checked(b)
+    if queues is not None:
+        _parse_queues(queues)
     with a.links.lab.lock:
-        ends = _again_if_taken((a.links, b.links), lambda: _make_pair(a, b, bridge))
+        ends = again_if_taken((a.links, b.links), lambda: _make_pair(a, b, bridge, queues))
+        if not offload:
+            _switch_offload_off(ends)
         for link in ends:
             link.home.register(link)
     for link in ends:
         link.home.settle(link)
+    if not (a.up and b.up):
+        return ends
     for link, end in zip(ends, (a, b), strict=True):
         link.home.wait_usable(link, end.addresses)
         link.home.wait_link_local(link)
@@ -64,7 +77,7 @@ def add_bridge(links: Links, name: str, addresses: Sequence[IPInterface], mtu: i
         values.parse_mtu(mtu)
     end = _checked(End(links, name, addresses, mtu))
     with links.lab.lock:
-        bridge = _again_if_taken((links,), lambda: _make_bridge(end))
+        bridge = again_if_taken((links,), lambda: _make_bridge(end))
         links.register(bridge)
     links.wait_usable(bridge, addresses)
     return bridge
@@ -75,10 +88,12 @@ def _checked(end: End) -> End:
         values.parse_interface_name(end.name)
     mtu = None if end.mtu is None else values.parse_mtu(end.mtu)
     mac = None if end.mac is None else values.parse_mac(end.mac)
+    if end.number is not None and not (isinstance(end.number, int) and 2 <= end.number < 2**31):  # 1 is that of lo
+        raise InvalidTopologyError(f"cannot use {end.number!r} as number of an interface: it is from 2 to {2**31 - 1}")
     return end._replace(mtu=mtu, mac=mac)
 
 
-def _again_if_taken(members: Sequence[Links], make: Callable[[], T]) -> T:
+def again_if_taken(members: Sequence[Links], make: Callable[[], T]) -> T:
     """Make interfaces; again where a program has taken a name or number unseen. The lock is held."""
     for _ in range(_TRIES - 1):
         try:
@@ -91,10 +106,10 @@ def _again_if_taken(members: Sequence[Links], make: Callable[[], T]) -> T:
     return make()
 
 
-def _make_pair(a: End, b: End, bridge: Link | None) -> tuple[Link, Link]:
+def _make_pair(a: End, b: End, bridge: Link | None, queues: int | None) -> tuple[Link, Link]:
     names = _names(a, b, plugged=bridge is not None)
     own, peer = (
-        Link(end.links, end.links.next_index(), name, end.mac or naming.derived_mac(end.links.name, name))
+        Link(end.links, _index(end), name, end.mac or naming.derived_mac(end.links.name, name))
         for end, name in zip((a, b), names, strict=True)
     )
     pair = rtlinks.add_veth(
@@ -108,11 +123,41 @@ def _make_pair(a: End, b: End, bridge: Link | None) -> tuple[Link, Link]:
         mac=own.mac,
         peer_mac=peer.mac,
         bridge=0 if bridge is None else bridge.index,
+        queues=queues,
+        up=a.up,
     )
     first = [pair, *_settings(own, a.addresses)]
-    second = [rtlinks.set_link(peer.index, peer.name, up=True), *_settings(peer, b.addresses)]
+    switched = [rtlinks.set_link(peer.index, peer.name, up=True)] if b.up else []
+    second = [*switched, *_settings(peer, b.addresses)]
     _make(own, [(a.links, first), (b.links, second)])
     return own, peer
+
+
+def _index(end: End) -> int:
+    if end.number is None:
+        return end.links.next_index()
+    taken = next((info for info in end.links.infos() if info.index == end.number), None)
+    if taken is not None:
+        raise InvalidTopologyError(
+            f"cannot use {end.number} as number of an interface in namespace {end.links.name!r}: {taken.name!r} has it"
+        )
+    return end.number
+
+
+def _parse_queues(queues: object) -> None:
+    if not isinstance(queues, int) or isinstance(queues, bool) or not 1 <= queues <= _MAX_QUEUES:
+        raise InvalidTopologyError(f"cannot use {queues!r} as queues: it is a number from 1 to {_MAX_QUEUES}")
+
+
+def _switch_offload_off(ends: tuple[Link, Link]) -> None:
+    from pytest_netns.kernel.spaces import offload
+
+    try:
+        for link in ends:
+            offload.switch_off(link.home.netlink, link.name)
+    except BaseException:
+        ends[0].home.change(rtlinks.delete_link(ends[0].index, ends[0].name))
+        raise
 
 
 def _make_bridge(end: End) -> Link:
@@ -165,8 +210,14 @@ def _name(end: End, default: Callable[[Container[str | None]], str], also: set[s
         return default(end.links.names | also)
     if end.name in also:
         raise InvalidTopologyError(f"cannot name both ends {end.name!r}: they are in the same namespace")
-    if end.links.is_taken(end.name):
+    return check_name(end.links, end.name)
+
+
+def check_name(links: Links, name: str) -> str:
+    """A name that is valid and free, unchanged."""
+    values.parse_interface_name(name)
+    if links.is_taken(name):
         raise InvalidTopologyError(
-            f"cannot add interface {end.name!r} to namespace {end.links.name!r}: it has one of that name already"
+            f"cannot add interface {name!r} to namespace {links.name!r}: it has one of that name already"
         )
-    return end.name
+    return name

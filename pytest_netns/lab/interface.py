@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from pytest_netns import values
 from pytest_netns.errors import InvalidTopologyError, NetnsError
 from pytest_netns.kernel.netlink import rtlinks
-from pytest_netns.lab import connecting, switching
+from pytest_netns.lab import connecting, ports, switching
 from pytest_netns.lab.connecting import End
 from pytest_netns.lab.links import Link
 from pytest_netns.lab.switching import Together
@@ -138,6 +138,25 @@ class Interface:
     def remove_address(self, address: str | IPInterface) -> None:
         """Remove an address, and no other."""
         self._link.home.remove_address(self._link, values.parse_interface_address(address))
+
+    def set_master(self, other: Interface | str | None) -> None:
+        """Become a member of a bridge, bond or VRF of the same namespace; of none for None.
+
+        A bond takes only what is switched off, and switches it on itself.
+        """
+        master = None if other is None else self.namespace.link_of(other)
+        self._link.home.set_master(self._link, master)
+
+    def move_to(self, namespace: Namespace) -> None:
+        """Move into another namespace of the lab, under the same name and with the same peer.
+
+        As with ``ip link set netns``, addresses and routes stay behind, and it is switched off.
+
+        Raises:
+            InvalidTopologyError: there is one of that name already.
+        """
+        self.namespace.lab.check_member(namespace)
+        self._link.home.move(self._link, namespace.links)
 
     def delete(self) -> None:
         """Delete the interface; of a veth pair, both ends."""
@@ -289,6 +308,11 @@ class Bridge(Interface):
         mtu: int | None = None,
         mac: str | None = None,
         impairment: Impairment | str | None = None,
+        tag: int | None = None,
+        trunks: Sequence[int] = (),
+        isolated: bool = False,
+        up: bool = True,
+        offload: bool = True,
     ) -> Interface:
         """Join a namespace to the bridge by a veth pair.
 
@@ -299,21 +323,52 @@ class Bridge(Interface):
             mtu: in bytes, for both ends; default that given to the bridge.
             mac: the MAC address inside the namespace.
             impairment: of the cable, in each direction.
+            tag: the VLAN the port is in, for a bridge made with ``vlan_filtering=True``; frames in the namespace have no tag.
+            trunks: the VLANs that pass with their tags.
+            isolated: nothing passes between this port and others that are isolated.
+            up: whether the interface inside is switched on.
+            offload: False to have packets as they would be on a wire, see `Lab.add_veth`.
 
         Returns:
             The interface inside the namespace.
         """
         self.namespace.lab.check_member(namespace)
+        vlans = ports.parse_vlans(tag, trunks)
         mtu = self._link.port_mtu if mtu is None else mtu
-        _, inside = join(
+        port, inside = join(
             End(self._link.home, mtu=mtu),
-            End(namespace.links, name, parse_addresses(address), mtu, mac),
+            End(namespace.links, name, parse_addresses(address), mtu, mac, up=up),
             (impairment, impairment),
             bridge=self._link,
+            offload=offload,
         )
+        try:
+            self._set_port(port.link, vlans, isolated=isolated)
+        except BaseException:
+            port.delete()
+            raise
         self._link.home.settle(self._link)  # a bridge has a carrier once one of its ports has
         self._link.home.wait_link_local(self._link)
         return inside
+
+    def add_port(
+        self, interface: Interface | str, *, tag: int | None = None, trunks: Sequence[int] = (), isolated: bool = False
+    ) -> None:
+        """Plug an interface of the same namespace into the bridge; the other arguments are those of `attach`."""
+        vlans = ports.parse_vlans(tag, trunks)
+        link = self.namespace.link_of(interface)
+        self._link.home.set_master(link, self._link)
+        self._set_port(link, vlans, isolated=isolated)
+
+    def set_vlans(self, *, tag: int | None = None, trunks: Sequence[int] = ()) -> None:
+        """The VLANs in which the bridge's own namespace takes part: without a tag by its address, with one by VLAN interfaces."""
+        ports.set_vlans(self._link, self._link, *ports.parse_vlans(tag, trunks))
+
+    def _set_port(self, link: Link, vlans: tuple[int | None, tuple[int, ...]], *, isolated: bool) -> None:
+        if vlans != (None, ()):
+            ports.set_vlans(link, self._link, *vlans)
+        if isolated:
+            ports.isolate(link)
 
 
 def join(
@@ -322,6 +377,8 @@ def join(
     impairments: tuple[Impairment | str | None, Impairment | str | None] = (None, None),
     *,
     bridge: Link | None = None,
+    offload: bool = True,
+    queues: int | None = None,
 ) -> VethPair:
     """Make a veth pair; see `connecting.connect`.
 
@@ -329,9 +386,9 @@ def join(
         impairments: of what each end sends. A wrong one leaves nothing behind.
     """
     if not any(impairments):
-        return VethPair(*map(handle, connecting.connect(a, b, bridge=bridge)))
+        return VethPair(*map(handle, connecting.connect(a, b, bridge=bridge, offload=offload, queues=queues)))
     parsed = [None if each is None else parse_impairment(each) for each in impairments]
-    pair = VethPair(*map(handle, connecting.connect(a, b, bridge=bridge)))
+    pair = VethPair(*map(handle, connecting.connect(a, b, bridge=bridge, offload=offload, queues=queues)))
     try:
         for end, each in zip(pair, parsed, strict=True):
             if each is not None:

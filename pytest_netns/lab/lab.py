@@ -19,7 +19,7 @@ from pytest_netns.lab import connecting
 from pytest_netns.lab.connecting import End
 from pytest_netns.lab.hosts import Hosts
 from pytest_netns.lab.interface import AddressArgument, Bridge, VethPair, handle, join, parse_addresses
-from pytest_netns.lab.links import LabLinks
+from pytest_netns.lab.links import LabLinks, Link, Links
 from pytest_netns.lab.namespace import Namespace
 from pytest_netns.lab.notes import Notes
 from pytest_netns.parts.impairment import ENGINES, Impairment
@@ -28,7 +28,7 @@ from pytest_netns.running.process import Command
 from pytest_netns.running.programs import LabPrograms
 from pytest_netns.running.readiness import NOT_YET, Ready, RetryOn
 from pytest_netns.running.service import Service
-from pytest_netns.values import IPAddress
+from pytest_netns.values import IPAddress, IPInterface
 
 if TYPE_CHECKING:
     from pytest_netns.faults.cuts import Cut
@@ -196,6 +196,11 @@ class Lab:
         names: tuple[str | None, str | None] = (None, None),
         mtu: int | None = None,
         impairment: Impairment | str | None = None,
+        macs: tuple[str | None, str | None] = (None, None),
+        indexes: tuple[int | None, int | None] = (None, None),
+        up: bool = True,
+        queues: int | None = None,
+        offload: bool = True,
     ) -> VethPair:
         """Join two namespaces by a cable: a veth pair with one end in each, both up.
 
@@ -205,20 +210,33 @@ class Lab:
             names: of the interfaces; default ``veth-NAMESPACE``.
             mtu: in bytes, for both ends.
             impairment: what happens to packets in each direction, see `VethPair.impair`.
+            macs: MAC addresses; default ones that follow from the names of namespace and interface.
+            indexes: the interfaces' numbers; default ones that are free.
+            up: whether they are switched on.
+            queues: how many each has, for sending and for receiving.
+            offload: False to have packets as they would be on a wire: checksums filled in, none larger than the MTU.
         """
-        if len(addresses) != 2 or len(names) != 2:
-            raise InvalidTopologyError("cannot add veth pair: addresses and names take two items, one for each end")
+        if any(len(each) != 2 for each in (addresses, names, macs, indexes)):
+            raise InvalidTopologyError(
+                "cannot add veth pair: addresses, names, macs and indexes take two items, one for each end"
+            )
         parsed = (parse_addresses(addresses[0]), parse_addresses(addresses[1]))
         for namespace in (red, blue):
             self.check_member(namespace)
         a, b = (
-            End(namespace.links, name, own, mtu)
-            for namespace, name, own in zip((red, blue), names, parsed, strict=True)
+            End(namespace.links, name, own, mtu, mac, index, up)
+            for namespace, name, own, mac, index in zip((red, blue), names, parsed, macs, indexes, strict=True)
         )
-        return join(a, b, (impairment, impairment))
+        return join(a, b, (impairment, impairment), offload=offload, queues=queues)
 
     def add_bridge(
-        self, name: str, address: AddressArgument = None, *, namespace: Namespace | None = None, mtu: int | None = None
+        self,
+        name: str,
+        address: AddressArgument = None,
+        *,
+        namespace: Namespace | None = None,
+        mtu: int | None = None,
+        **options: Any,
     ) -> Bridge:
         """Make a bridge: a switch that joins many namespaces, see `Bridge.attach`.
 
@@ -227,19 +245,31 @@ class Lab:
             address: an address for its namespace on the bridge, with prefix length, or several.
             namespace: where it is; default ``lab.host``.
             mtu: in bytes.
+            options: ``vlan_filtering=True`` for VLANs, ``stp=True`` for spanning tree (ports then forward after some
+                seconds), and others of ip-link(8), as `Namespace.add_interface` takes them.
         """
         self._check_open()
         addresses = parse_addresses(address)
         values.parse_interface_name(name)
         place = self.host if namespace is None else namespace
         self.check_member(place)
-        bridge = connecting.add_bridge(place.links, name, addresses, mtu)
+        bridge = self._add_bridge(place.links, name, addresses, mtu, options)
         # The bridge module may hand what crosses a bridge to nft; NAT would then happen in the wrong place.
         with contextlib.suppress(NetnsError):  # the module is not loaded
             place.settings.write(_NO_BRIDGE_FILTERS)
         made = handle(bridge, "bridge")
         assert isinstance(made, Bridge)
         return made
+
+    @staticmethod
+    def _add_bridge(
+        links: Links, name: str, addresses: Sequence[IPInterface], mtu: int | None, options: Mapping[str, Any]
+    ) -> Link:
+        if not options:
+            return connecting.add_bridge(links, name, addresses, mtu)
+        from pytest_netns.lab import making
+
+        return making.add_link(links, making.wanted("bridge", name, options, on=None, mtu=mtu, addresses=addresses))
 
     def add_hostname(self, hostname: str, target: Namespace | str | IPAddress) -> None:
         """Have a further name lead to a namespace, for everything that runs in this lab.

@@ -26,6 +26,7 @@ from pytest_netns.values.addresses import IPv4PeerInterface, IPv6PeerInterface
 
 FIRST_INDEX = 101  # numbers we give; the kernel's own, for interfaces programs make, start at 2
 _DUMPS = (rtlinks.dump_links, rtaddresses.dump_addresses, rtroutes.dump_routes)
+_MAC_LENGTH = len("02:00:00:00:00:01")
 _LINK_SCOPE = 253  # RT_SCOPE_LINK
 _USABLE_DEADLINE = 1.0  # seconds; it takes the kernel well under a millisecond unless the machine is overloaded
 
@@ -250,7 +251,8 @@ class Links:
 
     def change(self, *requests: Request) -> None:
         """Have the kernel carry out requests, in order."""
-        self.netlink.request(*requests)
+        if requests:
+            self.netlink.request(*requests)
 
     def delete(self, link: Link) -> None:
         """Delete an interface; of a veth pair, both ends."""
@@ -286,8 +288,7 @@ class Links:
         )
         after = self._told_addresses(link)
         lost = [told for each, told in before.items() if each not in after and each != address and each.version == 4]
-        if lost:
-            self.change(*(rtaddresses.again(told, rtaddresses.RTM_NEWADDR) for told in lost))
+        self.change(*(rtaddresses.again(told, rtaddresses.RTM_NEWADDR) for told in lost))
         self.changed()
 
     def _told_addresses(self, link: Link) -> dict[IPInterface, bytes]:
@@ -296,9 +297,35 @@ class Links:
         told = {rtaddresses.parse_address(body): body for body in found}
         return {address: body for (index, address), body in told.items() if index == link.index}
 
+    def set_master(self, link: Link, master: Link | None) -> None:
+        """Make an interface a member of another one, or of none."""
+        if master is not None and self.read(master).kind == "bond":  # takes only what is off, and switches it on itself
+            self.switches.down(link)
+        self.change(rtlinks.set_master(link.index, link.name, 0 if master is None else master.index))
+        for each in (link, master):
+            if each is not None:
+                self.settle(each)
+                if self.read(each).flags & rtlinks.IFF_RUNNING:
+                    self.wait_link_local(each)
+
+    def move(self, link: Link, to: Links) -> None:
+        """Move an interface into another namespace, under the same name."""
+        if to.is_taken(link.name):
+            raise InvalidTopologyError(
+                f"cannot move interface {link.name!r} to namespace {to.name!r}: it has one of that name already"
+            )
+        self.change(rtlinks.move_link(link.index, link.name, to.network.fd))
+        self.forget(link)
+        found = to.netlink.dump(rtlinks.dump_links(), rtlinks.parse_link)
+        link.home, link.index = to, next(info.index for info in found if info.name == link.name)
+        to.register(link)
+        self.changed()
+
     def set_mac(self, link: Link, mac: str) -> None:
         """Give an interface another MAC address, and the link-local address that follows from it."""
         before = self.read(link).mac
+        if len(before) != len(mac):  # of a tunnel: there is none
+            raise InvalidTopologyError(f"cannot set MAC address of {link.name!r}: it has none")
         self.change(rtlinks.set_link(link.index, link.name, mac=mac))
         link.mac = mac
         old, new = naming.link_local_address(before), naming.link_local_address(mac)
@@ -325,6 +352,8 @@ class Links:
 
     def wait_link_local(self, link: Link) -> None:
         """The same for the link-local address that the kernel adds to an interface that has just got a carrier."""
+        if len(link.mac) != _MAC_LENGTH:
+            return
         address = naming.link_local_address(link.mac)
         if not self._is_local(link, address) and self._has_address(link, address):
             self._wait_local(link, address)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pytest_netns import values
 from pytest_netns.errors import InvalidTopologyError
 from pytest_netns.kernel.netlink import rtneighbours, rtroutes, rtrules
 from pytest_netns.lab import hosts, routes, switching
-from pytest_netns.lab.interface import Interface, handle
+from pytest_netns.lab.interface import AddressArgument, Interface, handle, parse_addresses
 from pytest_netns.lab.links import Link, Links
 from pytest_netns.lab.routes import Via
 from pytest_netns.lab.routing import Neighbour, Route, Rule, of_table, rule_of
@@ -62,6 +62,57 @@ class Network:
     def interfaces(self) -> Mapping[str, Interface]:
         """All interfaces by name, as they are now."""
         return {info.name: handle(self.links.link(info.index), info.kind) for info in self.links.infos()}
+
+    def add_interface(
+        self,
+        name: str,
+        *,
+        kind: str,
+        link: Interface | str | None = None,
+        addresses: AddressArgument = None,
+        master: Interface | str | None = None,
+        mtu: int | None = None,
+        mac: str | None = None,
+        up: bool = True,
+        **options: Any,
+    ) -> Interface:
+        """Make an interface of any kind; cables are made by ``lab.add_veth`` and ``bridge.attach``::
+
+            ns.add_interface("eth0.10", kind="vlan", link="eth0", vlan_id=10, addresses="10.0.10.1/24")
+
+        Args:
+            name: what it is called.
+            kind: ``"vlan"``, ``"vxlan"``, ``"dummy"``, ``"gre"``, ``"bond"``, ``"wireguard"`` ...; docs/interfaces.md has all.
+            link: the interface it is put on, of this namespace or, given as such, of another one.
+            addresses: one with prefix length, or several.
+            master: the bridge, bond or VRF it becomes a member of.
+            mtu: in bytes.
+            mac: MAC address; by default it follows from the names of namespace and interface.
+            up: whether it is switched on.
+            options: of the kind, by iproute2's names (``id=10``) or the kernel's (``vlan_id=10``).
+
+        Raises:
+            InvalidTopologyError: there is no such kind or option, or a value cannot be; names the valid ones.
+            UnavailableError: this kernel does not have the kind; says what to do about it.
+            KernelError: the kernel refused.
+        """
+        from pytest_netns.lab import making
+
+        on = link.link if isinstance(link, Interface) else None if link is None else self.links.find(link)
+        if on is not None:
+            self.links.check_same_lab(on.home)
+        want = making.wanted(
+            kind,
+            name,
+            options,
+            on=on,
+            mtu=mtu,
+            mac=mac,
+            master=None if master is None else self.link_of(master),
+            addresses=parse_addresses(addresses),
+            up=up,
+        )
+        return handle(making.add_link(self.links, want), kind)
 
     def unplug(self) -> Together:
         """Pull the plugs of all cables: they lose their carrier, until `plug`, the end of a ``with`` block, or ``lab.heal()``.

@@ -52,6 +52,12 @@ def link_options(kind: str) -> tuple[str, ...]:
     return () if options is None else tuple(sorted({_short(options, name) for name in _table(options)}))
 
 
+def has_link_option(kind: str, name: str) -> bool:
+    """Whether a kind of interface has an option of that name."""
+    options = _classes()["link"].ifinfo.data_map.get(kind)
+    return options is not None and name in _names(options)
+
+
 def link_kinds() -> tuple[str, ...]:
     """The kinds of interfaces that have options."""
     return tuple(sorted(_classes()["link"].ifinfo.data_map))

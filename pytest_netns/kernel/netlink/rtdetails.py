@@ -9,7 +9,8 @@ from pytest_netns.kernel.netlink import wire
 RTM_GETRULE = 34
 _IFF_NOARP = 0x80
 _IFLA_QDISC, _IFLA_LINKINFO, _IFLA_INFO_SLAVE_DATA = 6, 18, 5
-_IFLA_BRPORT_ISOLATED = 33
+_IFLA_INFO_KIND, _IFLA_INFO_DATA = 1, 2
+_IFLA_BR_STP_STATE, _IFLA_BR_VLAN_FILTERING, _IFLA_BRPORT_ISOLATED = 5, 7, 33
 # What the kernel gives interfaces by itself, and what does not hold packets up.
 _USUAL_QDISCS = {"", "noop", "noqueue", "mq", "pfifo_fast", "fq_codel", "fq"}
 _IFINFO = struct.Struct("=BxHiII")  # family, device type, index, flags, change mask
@@ -33,6 +34,10 @@ def link_words(body: bytes) -> tuple[str, ...]:
     if flags & _IFF_NOARP and hardware == _ETHERNET:
         words.append("ARP off")
     info = wire.attributes(attributes.get(_IFLA_LINKINFO, b""))
+    if info.get(_IFLA_INFO_KIND) == b"bridge\0":
+        bridge = wire.attributes(info.get(_IFLA_INFO_DATA, b""))
+        words += ["STP"] * any(bridge.get(_IFLA_BR_STP_STATE, b""))
+        words += ["VLAN-aware"] * any(bridge.get(_IFLA_BR_VLAN_FILTERING, b""))
     port = wire.attributes(info.get(_IFLA_INFO_SLAVE_DATA, b""))
     if port.get(_IFLA_BRPORT_ISOLATED, b"\0")[0]:
         words.append("isolated")

@@ -25,6 +25,7 @@ _IFINFO = struct.Struct("=BxHiII")  # family, device type, index, flags, change 
 (_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO) = (1, 3, 4, 5, 10, 18)
 (_IFLA_STATS64, _IFLA_AF_SPEC, _IFLA_NET_NS_FD, _IFLA_LINK_NETNSID) = (23, 26, 28, 37)
 _IFLA_GSO_MAX_SEGS = 40
+_IFLA_NUM_TX_QUEUES, _IFLA_NUM_RX_QUEUES = 31, 32
 _IFLA_INFO_KIND, _IFLA_INFO_DATA = 1, 2
 _VETH_INFO_PEER = 1
 _IFLA_BR_STP_STATE = 5
@@ -78,10 +79,14 @@ def add_veth(
     peer_mac: str | None = None,
     bridge: int = 0,
     up: bool = True,
+    queues: int | None = None,
 ) -> Request:
     """A veth pair, one end here, the other (down: the kernel cannot make it up) in the namespace behind a descriptor."""
     own = _link_attributes(name=name, mtu=mtu, mac=mac, bridge=bridge)
     peer = _link_attributes(name=peer_name, mtu=peer_mtu, mac=peer_mac) + u32(_IFLA_NET_NS_FD, peer_namespace)
+    if queues is not None:
+        number = u32(_IFLA_NUM_TX_QUEUES, queues) + u32(_IFLA_NUM_RX_QUEUES, queues)
+        own, peer = own + number, peer + number
     kind = _kind("veth", nested(_VETH_INFO_PEER, _ifinfo(peer_index) + peer))
     words = ("add veth pair", f"{name},", peer_name)
     return Request(words, RTM_NEWLINK, _ifinfo(index, up=up) + own + kind, NLM_F_CREATE | NLM_F_EXCL)
@@ -107,6 +112,16 @@ def set_link(
 def without_segmentation(index: int, name: str) -> Request:
     """Have all packets cut to the MTU's size before they reach an interface; the name only serves the error message."""
     return Request(("set segments of", name), RTM_NEWLINK, _ifinfo(index) + u32(_IFLA_GSO_MAX_SEGS, 1))
+
+
+def set_master(index: int, name: str, master: int) -> Request:
+    """Make an interface a member of a bridge, bond or VRF, or of none for 0; the name only serves the error message."""
+    return Request(("set master of", name), RTM_NEWLINK, _ifinfo(index) + u32(_IFLA_MASTER, master))
+
+
+def move_link(index: int, name: str, namespace: int) -> Request:
+    """Move an interface into the namespace behind a descriptor; the name only serves the error message."""
+    return Request(("move interface", name), RTM_NEWLINK, _ifinfo(index) + u32(_IFLA_NET_NS_FD, namespace))
 
 
 def set_ipv4_settings(index: int, name: str, settings: Mapping[int, int]) -> Request:

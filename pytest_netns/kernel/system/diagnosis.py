@@ -235,8 +235,14 @@ _ROWS = (
 )
 # The kernel module of each thing that may be one; names of the kernel's own build.
 _MODULES = {
-    "interface gretap": "ip_gre",
+    "interface bond": "bonding",
+    "interface gre": "ip_gre",
+    "interface ip6gre": "ip6_gre",
+    "interface ip6tnl": "ip6_tunnel",
     "interface vlan": "8021q",
+    "interface vti6": "ip6_vti",
+    "interface vti": "ip_vti",
+    "interface xfrm": "xfrm_interface",
     "qdisc netem": "sch_netem",
     "qdisc tbf": "sch_tbf",
     "nft masquerade": "nft_masq",

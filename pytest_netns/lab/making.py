@@ -1,0 +1,219 @@
+"""How interfaces of any kind are made: by netlink, and by what a few kinds need beyond it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import struct
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pytest_netns.errors import InvalidTopologyError, KernelError, NetnsError, UnavailableError
+from pytest_netns.kernel.netlink import messages, rtaddresses, rtlinks
+from pytest_netns.kernel.netlink.request import Request
+from pytest_netns.kernel.netlink.wire import NLM_F_CREATE, NLM_F_EXCL
+from pytest_netns.kernel.spaces import wireguard
+from pytest_netns.kernel.system import diagnosis
+from pytest_netns.lab import connecting
+from pytest_netns.lab.links import Link, Links
+from pytest_netns.parts.links.kinds import kind_named, parse_kind
+from pytest_netns.parts.links.kinds.kind import LinkKind
+from pytest_netns.values import IPInterface, naming, parse_mac, parse_mtu
+
+_UNKNOWN_KIND = (errno.EOPNOTSUPP, errno.ENOENT, errno.ENODEV, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)
+_TUNSETIFF, _TUNSETPERSIST, _TUNSETOWNER, _TUNSETGROUP = 0x400454CA, 0x400454CB, 0x400454CC, 0x400454CE
+_IFF_TUN, _IFF_TAP, _IFF_NO_PI, _IFF_MULTI_QUEUE, _IFF_VNET_HDR = 0x0001, 0x0002, 0x1000, 0x0100, 0x4000
+
+
+class Wanted(NamedTuple):
+    """An interface that is to be made.
+
+    Attributes:
+        kind: its kind.
+        name: what it is called.
+        attributes: the kernel's attributes of its kind.
+        on: the interface that it is put on, in this namespace or another one; None for none.
+        master: the bridge, bond or VRF it becomes a member of; None for none.
+        addresses: with prefix length.
+        mtu, mac: None for the kernel's.
+        up: whether it is switched on.
+    """
+
+    kind: LinkKind
+    name: str
+    attributes: Mapping[str, Any]
+    on: Link | None = None
+    master: Link | None = None
+    addresses: Sequence[IPInterface] = ()
+    mtu: int | None = None
+    mac: str | None = None
+    up: bool = True
+
+
+def wanted(
+    kind: str, name: str, options: Mapping[str, Any], *, on: Link | None, mtu: int | None = None, mac: str | None = None,
+    **rest: Any,
+) -> Wanted:  # fmt: skip
+    """What is to be made, checked as far as that goes without the kernel.
+
+    Raises:
+        InvalidTopologyError: there is no such kind or option, a value cannot be, or something is missing.
+    """
+    if parse_kind_of(kind) == "veth":
+        raise InvalidTopologyError(
+            "cannot add veth interface by itself: a cable has two ends; use lab.add_veth or bridge.attach"
+        )
+    found = kind_named(kind)
+    attributes = found.attributes(options)
+    if "link" in found.needs and on is None:
+        raise InvalidTopologyError(f"cannot add {kind} interface {name!r}: it needs link, the interface it is put on")
+    valid = messages.link_options(kind) if found.maker == "netlink" else ()
+    for each in attributes:
+        if not found.knows(each) and not messages.has_link_option(kind, each):
+            raise found.unknown(each, valid)
+    mtu, mac = None if mtu is None else parse_mtu(mtu), None if mac is None else parse_mac(mac)
+    return Wanted(found, name, attributes, on, mtu=mtu, mac=mac, **rest)
+
+
+def parse_kind_of(kind: object) -> str:
+    """The name of a kind that can be asked for."""
+    return "veth" if kind == "veth" else parse_kind(kind)
+
+
+def add_link(links: Links, want: Wanted) -> Link:
+    """Make an interface.
+
+    Raises:
+        UnavailableError: this kernel does not have the kind.
+    """
+    with links.lab.lock:
+        link = connecting.again_if_taken((links,), lambda: _make(links, want))
+        links.register(link)
+    links.settle(link)
+    if links.read(link).flags & rtlinks.IFF_RUNNING:
+        links.wait_link_local(link)
+        links.wait_usable(link, want.addresses)
+    return link
+
+
+def _make(links: Links, want: Wanted) -> Link:
+    kind, name = want.kind, connecting.check_name(links, want.name)
+    mac = want.mac or (naming.derived_mac(links.name, name) if kind.has_own_mac else "")
+    link = Link(links, links.next_index(), name, mac)
+    link.port_mtu = want.mtu
+    try:
+        _MAKERS[kind.maker](link, want)
+        links.change(*_settings(link, want))
+    except BaseException as failure:
+        if not (isinstance(failure, KernelError) and failure.action.startswith(f"add {kind.name} interface")):
+            with contextlib.suppress(KernelError):  # interrupted before there was anything to delete
+                links.change(rtlinks.delete_link(link.index, name))
+        raise
+    return link
+
+
+def _settings(link: Link, want: Wanted) -> list[Request]:
+    """What an interface that was just made is given."""
+    requests = link.home.settings_of(link.index, link.name)
+    if want.mtu is not None:
+        requests.append(rtlinks.set_link(link.index, link.name, mtu=want.mtu))
+    if want.mac is not None:
+        requests.append(rtlinks.set_link(link.index, link.name, mac=want.mac))
+    if want.master is not None:
+        requests.append(rtlinks.set_master(link.index, link.name, want.master.index))
+    requests += [rtaddresses.add_address(link.index, link.name, address) for address in want.addresses]
+    if want.up:
+        requests.append(rtlinks.set_link(link.index, link.name, up=True))
+    return requests
+
+
+def _by_netlink(link: Link, want: Wanted) -> None:
+    info: dict[str, Any] = {"kind": want.kind.name}
+    if want.attributes and want.kind.maker == "netlink":
+        info["data"] = dict(want.attributes)
+    attributes: dict[str, Any] = {"ifname": link.name, "linkinfo": info}
+    if want.on is not None:
+        attributes["link"] = want.on.index
+        if want.on.home is not link.home:
+            attributes["net_ns_fd"] = link.home.network.fd
+    if link.mac:
+        attributes["address"] = link.mac
+    words = ("add", want.kind.name, "interface", link.name)
+    request = Request(words, rtlinks.RTM_NEWLINK, _body(link, want.kind, attributes), NLM_F_CREATE | NLM_F_EXCL)
+    sender = link.home if want.on is None else want.on.home
+    try:
+        sender.change(request)
+    except KernelError as error:
+        if error.errno not in _UNKNOWN_KIND:
+            raise
+        raise _lacking(want, error) from error
+
+
+def _lacking(want: Wanted, error: KernelError) -> UnavailableError:
+    """What this kernel lacks: the kind, or an option of it."""
+    if want.attributes and "Unknown device type" not in error.kernel_message and error.errno == errno.EOPNOTSUPP:
+        options = ", ".join(want.attributes)
+        cause = f"this kernel is built without one of them ({error.strerror}, ENOTSUP)"
+        return UnavailableError(f"{options} of {want.kind.name} interfaces", cause, "use a distribution's kernel")
+    cause, remedy = diagnosis.explain(f"interface {want.kind.name}", error.errno or 0, error.kernel_message)
+    return UnavailableError(f"interfaces of kind {want.kind.name}", cause, remedy)
+
+
+def _body(link: Link, kind: LinkKind, attributes: Mapping[str, Any]) -> bytes:
+    try:
+        return messages.body("link", {"index": link.index}, attributes)
+    except NetnsError:
+        raise
+    except Exception as error:  # pyroute2's classes raise whatever comes of a value they cannot encode
+        data = attributes["linkinfo"].get("data", {})
+        raise InvalidTopologyError(
+            f"cannot add {kind.name} interface {link.name!r}: an option has a value that cannot be: {data!r} ({error})"
+        ) from error
+
+
+def _wireguard(link: Link, want: Wanted) -> None:
+    _by_netlink(link, want)
+    wireguard.configure(link.home.network, link.name, want.attributes)
+
+
+def _tun(link: Link, want: Wanted) -> None:
+    """The kernel makes no such interface by netlink, nor with a number that is asked for."""
+    options = want.attributes
+    flags = _IFF_TUN if want.kind.name == "tun" else _IFF_TAP
+    for name, bit in (("multi_queue", _IFF_MULTI_QUEUE), ("vnet_hdr", _IFF_VNET_HDR)):
+        flags |= bit if options.get(name) else 0
+    flags |= 0 if options.get("pi") else _IFF_NO_PI
+    with link.home.network.entered():  # the device belongs to the namespace it is opened in
+        device = _open_tun(want.kind)
+    try:
+        fcntl.ioctl(device, _TUNSETIFF, struct.pack("16sH22x", link.name.encode(), flags))
+        for name, request in (("user", _TUNSETOWNER), ("group", _TUNSETGROUP)):
+            if name in options:
+                fcntl.ioctl(device, request, options[name])
+        fcntl.ioctl(device, _TUNSETPERSIST, 1)
+    except OSError as error:
+        action = f"add {want.kind.name} interface {link.name}"
+        raise KernelError(action, error.errno or errno.EIO, namespace=link.home.name) from error
+    finally:
+        os.close(device)
+    found = link.home.netlink.dump(rtlinks.dump_links(), rtlinks.parse_link)
+    link.index = next(info.index for info in found if info.name == link.name)
+    if link.mac:
+        link.home.change(rtlinks.set_link(link.index, link.name, mac=link.mac))
+
+
+def _open_tun(kind: LinkKind) -> int:
+    try:
+        return os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        cause, remedy = diagnosis.explain("interface tun", error.errno or 0)
+        raise UnavailableError(f"interfaces of kind {kind.name}", cause, remedy) from error
+
+
+_MAKERS: dict[str, Callable[[Link, Wanted], None]] = {
+    "netlink": _by_netlink,
+    "wireguard": _wireguard,
+    "tun": _tun,
+}

@@ -1,0 +1,71 @@
+"""Ports of bridges: which VLANs pass them, and which are kept apart from each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from pytest_netns.errors import InvalidTopologyError
+from pytest_netns.kernel.netlink import messages, rtlinks
+from pytest_netns.kernel.netlink.request import Request
+from pytest_netns.lab.links import Link
+
+_AF_BRIDGE, _RTM_SETLINK = 7, 19
+# BRIDGE_FLAGS_SELF and BRIDGE_VLAN_INFO_ of linux/if_bridge.h
+_SELF, _PVID, _UNTAGGED = 0x2, 0x2, 0x4
+_FIRST_VLAN, _LAST_VLAN = 1, 4094
+
+
+def parse_vlans(tag: object, trunks: object) -> tuple[int | None, tuple[int, ...]]:
+    """The VLAN of untagged frames, and those of tagged ones."""
+    several = tuple(trunks) if isinstance(trunks, Iterable) and not isinstance(trunks, str) else (trunks,)
+    for each in (*([] if tag is None else [tag]), *several):
+        if not isinstance(each, int) or isinstance(each, bool) or not _FIRST_VLAN <= each <= _LAST_VLAN:
+            raise InvalidTopologyError(
+                f"cannot use {each!r} as VLAN: it is a number from {_FIRST_VLAN} to {_LAST_VLAN}"
+            )
+    assert tag is None or isinstance(tag, int)
+    return tag, several
+
+
+def set_vlans(port: Link, bridge: Link, tag: int | None, trunks: tuple[int, ...]) -> None:
+    """Have a port, or the bridge itself, pass these VLANs alone.
+
+    Args:
+        tag: the VLAN of frames without a tag.
+        trunks: those of frames with one.
+
+    Raises:
+        InvalidTopologyError: the bridge does not look at tags.
+    """
+    if not _looks_at_tags(bridge):
+        raise InvalidTopologyError(
+            f"cannot use tag or trunks on bridge {bridge.name!r}: it does not look at VLAN tags; make it with vlan_filtering=True"
+        )
+    own = port is bridge
+    wanted = [{"vid": vlan} for vlan in trunks]
+    wanted += [{"vid": tag, "flags": _PVID | _UNTAGGED}] if tag is not None else []
+    numbers = {*trunks, tag}
+    requests = [_request(rtlinks.RTM_DELLINK, port, [{"vid": 1}], own=own)] if 1 not in numbers else []
+    port.home.change(*requests, _request(_RTM_SETLINK, port, wanted, own=own))
+
+
+def isolate(port: Link) -> None:
+    """Have nothing pass between a port and others that are isolated."""
+    data = {"slave_kind": "bridge", "slave_data": {"isolated": 1}}
+    body = messages.body("link", {"index": port.index}, {"linkinfo": data})
+    port.home.change(Request(("isolate port", port.name), rtlinks.RTM_NEWLINK, body))
+
+
+def _request(type_: int, port: Link, vlans: list[dict[str, int]], *, own: bool) -> Request:
+    spec: dict[str, Any] = {"vlan_info": vlans}
+    if own:
+        spec["flags"] = _SELF
+    body = messages.body("link", {"family": _AF_BRIDGE, "index": port.index}, {"af_spec": spec})
+    return Request(("set VLANs of", port.name), type_, body)
+
+
+def _looks_at_tags(bridge: Link) -> bool:
+    told = bridge.home.netlink.get(rtlinks.get_link(bridge.index, bridge.name), bytes)
+    data = messages.read("link", told).get("linkinfo", {}).get("data", {})
+    return bool(data.get("br_vlan_filtering"))

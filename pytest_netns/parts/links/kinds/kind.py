@@ -1,0 +1,198 @@
+"""What a kind of interface is: its options as iproute2 names them, what it needs, its words in drawings; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pytest_netns.errors import InvalidTopologyError
+from pytest_netns.values import parse_address, parse_choice, parse_mac, suggest
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of a kind.
+
+    Attributes:
+        attribute: the kernel's name for it, in lower case and without prefix, as pyroute2 has it: ``"vlan_id"``.
+        parse: turns what a user wrote into what the kernel gets; raises `InvalidTopologyError`.
+        for_ipv6: the attribute for an IPv6 address, where that is another one.
+    """
+
+    attribute: str
+    parse: Callable[[Any], Any] = field(default=lambda value: value)
+    for_ipv6: str = ""
+
+
+def _merged(before: Any, value: Any) -> Any:
+    """Of several options that are bits of one attribute, all bits."""
+    return {name: before[name] | bits for name, bits in value.items()} if isinstance(before, dict) else value
+
+
+def _no_words(options: Mapping[str, Any]) -> str:
+    return ""
+
+
+@dataclass(frozen=True)
+class LinkKind:
+    """A kind of interface.
+
+    Attributes:
+        name: the kernel's name for it.
+        options: those that are checked before the kernel sees them, by iproute2's names; others go by the kernel's names.
+        needs: the options without which there is none; ``"link"`` for an interface it is put on.
+        example: options with which one is made, for the doctor and for messages.
+        words: what a drawing says beside the kind, from the kernel's attributes.
+        maker: how it is made: ``"netlink"``, or what `lab/making.py` knows by that name.
+        without: what does not work where the kernel lacks it; empty where nothing else needs it.
+        has_own_mac: whether it has a MAC address, and not that of the interface it is put on or of a member.
+        complete: adds attributes that follow from others.
+    """
+
+    name: str
+    options: Mapping[str, Option] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
+    example: Mapping[str, Any] = field(default_factory=dict)
+    words: Callable[[Mapping[str, Any]], str] = _no_words
+    maker: str = "netlink"
+    without: str = ""
+    has_own_mac: bool = True
+    complete: Callable[[dict[str, Any]], dict[str, Any]] = field(default=lambda attributes: attributes)
+
+    def knows(self, attribute: str) -> bool:
+        """Whether an attribute is one of an option that this kind checks."""
+        return any(attribute in (option.attribute, option.for_ipv6) for option in self.options.values())
+
+    def attributes(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The kernel's attributes of the options that were given; those that this kind does not check are left as they are.
+
+        Raises:
+            InvalidTopologyError: a value cannot be, or an option is missing.
+        """
+        found: dict[str, Any] = {}
+        for name, value in given.items():
+            option = self._option(name)
+            if option is None:
+                found[name.lower()] = value
+                continue
+            try:
+                parsed = option.parse(value)
+            except InvalidTopologyError as error:
+                raise InvalidTopologyError(f"{error} (option {name!r} of a {self.name} interface)") from None
+            attribute = option.for_ipv6 if option.for_ipv6 and ":" in str(parsed) else option.attribute
+            found[attribute] = _merged(found.get(attribute), parsed)
+        for name in self.needs:
+            option = self.options.get(name)
+            if option is not None and not {option.attribute, option.for_ipv6} & found.keys():
+                example = self.example.get(name, self.example.get(option.attribute))
+                raise InvalidTopologyError(
+                    f"cannot add {self.name} interface: it needs {option.attribute}, such as {option.attribute}={example!r}"
+                )
+        return self.complete(found)
+
+    def _option(self, name: str) -> Option | None:
+        written = name.lower()
+        for own, option in self.options.items():
+            if written in (own, option.attribute, option.for_ipv6, f"ifla_{option.attribute}"):
+                return option
+        return None
+
+    def unknown(self, name: str, attributes: tuple[str, ...]) -> InvalidTopologyError:
+        """The error for an option that neither this kind nor the kernel's table of attributes has."""
+        valid = sorted({*self.options, *attributes})
+        return InvalidTopologyError(f"cannot use option {name!r} of a {self.name} interface: {suggest(name, valid)}")
+
+
+# -- values ----------------------------------------------------------------------------------------
+
+
+def number(low: int, high: int) -> Callable[[Any], int]:
+    """A whole number."""
+
+    def parse(value: Any) -> int:
+        if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
+            return value
+        raise InvalidTopologyError(f"cannot use {value!r}: it is a whole number from {low} to {high}")
+
+    return parse
+
+
+def one_of(**numbers: int) -> Callable[[Any], int]:
+    """One of several words, or its number; ``_`` in a word stands for ``-``, and one before a digit for nothing."""
+    words = {name.lstrip("_").replace("_", "-"): number for name, number in numbers.items()}
+
+    def parse(value: Any) -> int:
+        if isinstance(value, int) and not isinstance(value, bool) and value in words.values():
+            return value
+        return words[parse_choice(value, words, "value")]
+
+    return parse
+
+
+def flag(value: Any) -> int:
+    """Yes or no."""
+    if value in (True, False, "on", "off"):
+        return int(value in (True, "on"))
+    raise InvalidTopologyError(f"cannot use {value!r}: valid are true and false")
+
+
+def address(value: Any) -> str:
+    """An IPv4 or IPv6 address."""
+    return str(parse_address(value))
+
+
+def address_of(version: int) -> Callable[[Any], str]:
+    """An address of one family."""
+
+    def parse(value: Any) -> str:
+        parsed = parse_address(value)
+        if parsed.version != version:
+            raise InvalidTopologyError(f"cannot use '{parsed}': it takes an IPv{version} address")
+        return str(parsed)
+
+    return parse
+
+
+def mac(value: Any) -> str:
+    """A MAC address."""
+    return parse_mac(value)
+
+
+BYTE, PORT, KEY = number(0, 255), number(1, 65535), number(0, 2**32 - 1)
+
+
+def tunnel(prefix: str, version: int = 4) -> dict[str, Option]:
+    """The options that all IP tunnels have."""
+    end = address_of(version)
+    return {
+        "local": Option(f"{prefix}_local", end),
+        "remote": Option(f"{prefix}_remote", end),
+        "ttl": Option(f"{prefix}_ttl", BYTE),
+        "tos": Option(f"{prefix}_tos", BYTE),
+    }
+
+
+def keyed(prefix: str, version: int = 4) -> dict[str, Option]:
+    """The options of tunnels with keys."""
+    return tunnel(prefix, version) | {"ikey": Option(f"{prefix}_ikey", KEY), "okey": Option(f"{prefix}_okey", KEY)}
+
+
+def with_key_flags(prefix: str, bit: int) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """A key counts only where a flag says that there is one (GRE_KEY of linux/if_tunnel.h)."""
+
+    def complete(attributes: dict[str, Any]) -> dict[str, Any]:
+        flags = {f"{prefix}_{way}flags": bit for way in "io" if f"{prefix}_{way}key" in attributes}
+        return flags | attributes
+
+    return complete
+
+
+def to_remote(prefix: str) -> Callable[[Mapping[str, Any]], str]:
+    """The words of a tunnel: where it leads."""
+
+    def words(options: Mapping[str, Any]) -> str:
+        remote = options.get(f"{prefix}_remote")
+        return "" if remote in (None, "0.0.0.0", "::") else f"to {remote}"
+
+    return words

@@ -1,0 +1,7 @@
+"""nlmon: netlink messages, to be captured; pure."""
+
+from __future__ import annotations
+
+from pytest_netns.parts.links.kinds.kind import LinkKind
+
+KIND = LinkKind("nlmon", has_own_mac=False)
