@@ -1,5 +1,5 @@
 # make demo    the picture of the README, in real packets
-# make test    lint, types, and the whole suite: as root, as an ordinary user, with pytest-xdist
+# make test    lint, types, and the whole suite: as root, as an ordinary user, with pytest-xdist, on a second kernel
 # make test-kernels   the tests marked "kernels" on a second kernel: User Mode Linux; KERNEL=qemu: a virtual machine
 # make test-pythons   the suite on Debian 13 and sid, each in a folder: Python 3.13, 3.14 and 3.15; PYTHONS=trixie: one
 # make faults  the whole catalogue of crashes: every signal, every system call (takes about an hour)

@@ -16,7 +16,6 @@ ALLOWED_SKIPS = (
     ("*user*", r"^needs root(: |$)"),
     ("[!k]*", r"^this kernel lacks "),
     ("kernel-uml-*", r"^cannot use (NAT and nft rulesets: this kernel is built without it|.*[Ww]ire[Gg]uard)"),
-    ("kernel-*-ipv4", r"^cannot use IPv6: "),
     ("*", r"^Python warns since 3\.12$"),
     ("*", r"^needs a kernel without IPv6$"),
 )

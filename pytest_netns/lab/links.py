@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Set
 from ipaddress import IPv6Address, IPv6Interface, ip_interface
 from typing import Any, TypeAlias
 
-from pytest_netns.errors import InvalidTopologyError, KernelError
+from pytest_netns.errors import InvalidTopologyError, KernelError, UnavailableError
 from pytest_netns.kernel.netlink import rtaddresses, rtlinks, rtnsid, rtroutes
 from pytest_netns.kernel.netlink.request import Request
 from pytest_netns.kernel.netlink.rtlinks import LinkInfo
@@ -367,13 +367,13 @@ class Links:
         index = link.index if address.is_link_local else 0
         try:
             return self.netlink.get(rtroutes.find_route(address, index), rtroutes.parse_is_local)
-        except KernelError:  # no route at all yet
+        except (KernelError, UnavailableError):  # no route at all yet, or no IPv6
             return False
 
     def _has_address(self, link: Link, address: IPv6Address) -> bool:
         """Whether it is there, usable or not; there is none where IPv6 is switched off, or the MTU is below its 1280."""
         try:
             self.netlink.get(rtaddresses.find_address(link.index, address), bytes)
-        except KernelError:
+        except (KernelError, UnavailableError):
             return False
         return True
