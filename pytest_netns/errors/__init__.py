@@ -69,8 +69,10 @@ class LabClosedError(NetnsError):
 
     def __init__(self, namespace: str = "") -> None:
         self.namespace = namespace
-        what = f"namespace {namespace!r}: its lab" if namespace else "this lab: it"
-        super().__init__(f"cannot use {what} is closed; use it while the lab is open, or make a new one")
+        what = (
+            f"namespace {namespace!r}: its lab is closed, or it was removed" if namespace else "this lab: it is closed"
+        )
+        super().__init__(f"cannot use {what}; use it while the lab is open, or make a new one")
 
 
 class InvalidTopologyError(NetnsError, ValueError):

@@ -123,6 +123,17 @@ class Hosts:
             self._descriptors = {**self._descriptors, kernel.name: kernel.fd}
         self.changed(kernel.name)
 
+    def remove_namespace(self, name: str) -> None:
+        """Have a namespace's name, and the host names that lead to it, known no more."""
+        with self._lock:
+            member = self._members.pop(name)
+            self._descriptors = {each: fd for each, fd in self._descriptors.items() if each != name}
+            self._hostnames = {each: target for each, target in self._hostnames.items() if target != name}
+            self._readers = [each for each in self._readers if each is not member]
+            self._stale.discard(member)
+            self._version += 1
+        self._spread()
+
     def add(self, hostname: str, target: str | IPAddress) -> None:
         """Have a host name lead to a namespace, given by its name, or to an address."""
         self.check_hostname(hostname)

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_netns import values
-from pytest_netns.errors import InvalidTopologyError, LabClosedError, NetnsError, fails_as
+from pytest_netns.errors import InvalidTopologyError, KernelError, LabClosedError, NetnsError, fails_as
 from pytest_netns.faults.faults import Faults
 from pytest_netns.faults.seeds import Seeds
 from pytest_netns.kernel.spaces import adopted, destruction
@@ -61,7 +61,7 @@ class Lab:
 
     __slots__ = (
         "__weakref__", "_built", "_captures", "_closed", "_closer", "_engine", "_gone", "_impairments", "_lock", "_namespaces",
-        "_recording", "_undo", "faults", "links", "names", "notes", "owner", "programs", "seeds",
+        "_recording", "_undo", "_undo_of", "faults", "links", "names", "notes", "owner", "programs", "seeds",
     )  # fmt: skip
 
     def __init__(self, owner: str = "", *, engine: str = "auto") -> None:
@@ -71,6 +71,7 @@ class Lab:
         self._namespaces: dict[str, Namespace] = {}
         self._built: list[Topology] = []
         self._undo: list[Callable[[], None]] = []
+        self._undo_of: dict[str, Callable[[], None]] = {}  # what undoes a namespace
         self._closed = False
         self._closer = 0  # the thread that closes it
         self._gone = threading.Event()
@@ -151,9 +152,38 @@ class Lab:
             kernel.close()
 
         self._undo.append(undo)
+        self._undo_of[kernel.name] = undo
         self._namespaces[kernel.name] = namespace
         self.names.add_namespace(kernel, hostname)
         return namespace
+
+    def remove_namespace(self, namespace: Namespace | str) -> None:
+        """Take a namespace out of the lab: its programs end, its interfaces, their peers and its names are gone.
+
+        Its programs get SIGTERM, half a second, then SIGKILL. Another one of its name may be added afterwards.
+
+        Args:
+            namespace: which one, or its name.
+        """
+        removed = self[namespace] if isinstance(namespace, str) else namespace
+        errors: list[Exception] = []
+        with self._lock:
+            self.check_member(removed)
+            ending.remove(self.programs, removed.programs, errors)
+            if not removed.programs.network.is_adopted:
+                for interface in removed.interfaces.values():
+                    with contextlib.suppress(KernelError):  # lo, and what the kernel itself has made
+                        interface.delete()  # the kernel would free it, and its peer, some time after this
+            for capture in self._captures:
+                capture.leave(removed.name)
+            undo = self._undo_of.pop(removed.name)
+            self._undo.remove(undo)
+            undo()
+            self.links.remove(removed.links)
+            self.names.remove_namespace(removed.name)
+            del self._namespaces[removed.name]
+        if errors:
+            raise ExceptionGroup(f"cannot remove namespace {removed.name!r} cleanly", errors)
 
     @fails_as("adopt namespace")
     def adopt(self, name: str, *, pid: int | None = None, path: str | os.PathLike[str] | None = None) -> Namespace:

@@ -79,6 +79,12 @@ class LabLinks:
         self.members.append(links)
         return links
 
+    def remove(self, links: Links) -> None:
+        """A namespace leaves the lab; the kernel may give its number to another one."""
+        self.members.remove(links)
+        for other in self.members:
+            other.forget_numbers()
+
     def named(self, name: str) -> Links | None:
         """The interfaces of the namespace of that name; None where there is none."""
         return next((links for links in self.members if links.name == name), None)
@@ -212,6 +218,10 @@ class Links:
         """Namespace and name of the other end of a veth pair; None where there is none in this lab."""
         peer = self.peer_of(info)
         return None if peer is None else (peer.home.name, peer.name)
+
+    def forget_numbers(self) -> None:
+        """Ask the kernel anew which namespace has which number here."""
+        self._nsids.clear()
 
     def _numbered(self, nsid: int) -> Links | None:
         """The interfaces of the namespace that has a number here; the kernel gives it to where a peer is."""

@@ -41,7 +41,7 @@ class Capture(Sequence["Packet"]):
     """
 
     __slots__ = (
-        "__weakref__", "_by_itself", "_counts", "_drops", "_known", "_problem", "_room", "_sockets",
+        "__weakref__", "_by_itself", "_counts", "_drops", "_known", "_left", "_problem", "_room", "_sockets",
     )  # fmt: skip
 
     def __init__(self, *, by_itself: bool = False, drops: Drops | None = None) -> None:
@@ -50,25 +50,28 @@ class Capture(Sequence["Packet"]):
         self._problem = ""
         self._room = Room(MOST_BYTES_BY_ITSELF if by_itself else None)
         self._sockets: dict[str, CaptureSocket] = {}
+        self._left: list[
+            tuple[str, CaptureSocket]
+        ] = []  # of namespaces that were removed; another one may have the name
         self._known: list[Packet] = []
         self._counts: dict[str, int] = {}
 
     @property
     def problem(self) -> str:
         """Why packets are missing that there was room for; empty where none are."""
-        unnamed = sum(each.unnamed for each in self._sockets.values())
+        unnamed = sum(each.unnamed for _, each in self._all())
         told = f"{unnamed} packets of interfaces whose names are not UTF-8 were not kept" if unnamed else ""
         return "\n".join(filter(None, (self._problem, told)))
 
     @property
     def dropped(self) -> int:
         """How many packets were not kept, for want of room: 8 MiB for each namespace."""
-        return sum(each.dropped for each in self._sockets.values())
+        return sum(each.dropped for _, each in self._all())
 
     @property
     def kept(self) -> int:
         """How many packets are kept."""
-        return sum(each.kept for each in self._sockets.values())
+        return sum(each.kept for _, each in self._all())
 
     def add(self, namespace: NetworkNamespace, *, inside: bool = False) -> None:
         """Capture a namespace too, from now on.
@@ -96,9 +99,16 @@ class Capture(Sequence["Packet"]):
         if found is not None:
             found.close()
 
+    def leave(self, name: str) -> None:
+        """A namespace is removed: capture no more there; what was captured stays."""
+        found = self._sockets.pop(name, None)
+        if found is not None:
+            found.close()
+            self._left.append((name, found))
+
     def stop(self) -> None:
         """Capture no more; what was captured stays. Idempotent."""
-        for each in self._sockets.values():
+        for _, each in self._all():
             each.close()
 
     def wait(self, condition: Callable[[Packet], object], timeout: float = 5) -> Packet:
@@ -147,6 +157,9 @@ class Capture(Sequence["Packet"]):
     def __len__(self) -> int:
         return len(self._packets())
 
+    def _all(self) -> list[tuple[str, CaptureSocket]]:
+        return [*self._left, *self._sockets.items()]
+
     def __repr__(self) -> str:
         return f"<Capture of {', '.join(self._sockets)}: {self.kept} packets>"
 
@@ -163,7 +176,7 @@ class Capture(Sequence["Packet"]):
     def _since(self, counts: dict[str, int]) -> list[Packet]:
         """The packets that came after these counts, which are brought up to date."""
         found = []
-        for name, each in tuple(self._sockets.items()):
+        for name, each in self._all():
             frames, counts[name] = each.frames(counts.get(name, 0))
             found += [self._packet(name, frame) for frame in frames]
         return sorted(found, key=operator.attrgetter("time"))
@@ -171,7 +184,7 @@ class Capture(Sequence["Packet"]):
     def _in_order(self, most: int | None) -> Iterator[Packet]:
         records = sorted(
             itertools.chain.from_iterable(
-                zip(each.records(most), itertools.repeat((name, each))) for name, each in tuple(self._sockets.items())
+                zip(each.records(most), itertools.repeat((name, each))) for name, each in self._all()
             ),
             key=operator.itemgetter(0),
         )
