@@ -93,7 +93,7 @@ def open_lab(owner: str, *, recorded: bool = False, engine: str = "auto") -> Ite
 def build_picture(lab: Lab, name: str) -> Lab:
     """Add a ready-made picture, unless the marker has built it already."""
     picture = _picture(name)
-    if picture not in lab._built:
+    if not lab.has_built(picture):
         lab.build(picture)
     return lab
 

@@ -630,13 +630,17 @@ class Lab:
             capture = Capture(by_itself=by_itself, drops=self.faults.drops)
             self._captures.append(capture)
             for namespace in self:
-                capture.add(namespace._kernel)
+                capture.add(namespace.programs.network)
         return capture
 
     def _capture_first(self, kernel: NetworkNamespace) -> None:
         """Have a new namespace captured, while the calling thread is still inside."""
         for capture in self._captures:
             capture.add(kernel, inside=True)
+
+    def has_built(self, topology: Topology) -> bool:
+        """Whether this very topology was built in it."""
+        return topology in self._built
 
     # -- for the other modules ------------------------------------------------------------------------
 
@@ -649,7 +653,7 @@ class Lab:
         self._check_open()
         if not isinstance(namespace, Namespace):
             raise InvalidTopologyError(f"cannot use {namespace!r} as namespace: pass what lab.add_namespace() returned")
-        if namespace._lab is not self:
+        if namespace.lab is not self:
             raise InvalidTopologyError(
                 f"cannot use namespace {namespace.name!r} in this lab: it belongs to another lab"
             )

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import itertools
 import operator
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeAlias, overload
 
 from pytest_netns.errors import KernelError, NotReadyError
 from pytest_netns.kernel.spaces.capturing import CaptureSocket, Frame, Room
+from pytest_netns.kernel.system.waiting import Patience
 
 if TYPE_CHECKING:
     from pytest_netns.kernel.spaces.netns import NetworkNamespace
     from pytest_netns.packets.dissect import Packet
 
-_POLL = 0.002  # seconds
 _SHOWN = 20
 MOST_BY_ITSELF = 100  # namespaces
 MOST_BYTES_BY_ITSELF = 16 << 20  # of all namespaces together, as Python holds them
@@ -117,8 +115,7 @@ class Capture(Sequence["Packet"]):
         Raises:
             NotReadyError: none did within ``timeout`` seconds; shows the last packets.
         """
-        deadline = time.monotonic() + timeout
-        pause = threading.Event()
+        patience = Patience(timeout)
         counts: dict[str, int] = {}
         looked_at = 0
         while True:
@@ -127,14 +124,14 @@ class Capture(Sequence["Packet"]):
                 if condition(packet):
                     return packet
             looked_at += len(packets)
-            if time.monotonic() >= deadline:
+            if patience.is_over():
                 from pytest_netns.packets.dissect import digest
 
                 raise NotReadyError(
                     f"cannot find such a packet: none of {looked_at} was, after {timeout:g} s",
                     output="\n".join(digest(self.last(100 * _SHOWN), _SHOWN)),
                 )
-            pause.wait(_POLL)
+            patience.pause()
 
     def last(self, most: int) -> list[Packet]:
         """The last packets, in order of time, without looking at all."""

@@ -56,7 +56,7 @@ def test_descriptor_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
     """A descriptor that waits in a unix socket is reported with that socket, and the namespace only once."""
     monkeypatch.setattr(destruction, "GRACE", 0.1)
     monkeypatch.setattr(destruction, "BUSY", 0.2)
-    session = Run(Settings("auto", "skip", "warn", "off", pause=False, whole=False))
+    session = Run(Settings("auto", "skip", "warn", "off", pause=False, whole=False, seed=None))
     one, other = socket.socketpair()
     with one, other:
         with Lab("test_sends") as lab:
@@ -122,9 +122,11 @@ def test_programs(netns_nat):
 def test_service_that_died(pytester: pytest.Pytester) -> None:
     """A service that dies during a test that passes is told of as a warning."""
     pytester.makepyfile("""
+        import os
+
         def test_one(netns):
             service = netns.add_namespace("red").start(["sleep", "1000"])
-            service.kill()
+            os.kill(service.pid, 9)
             service.wait()
     """)
     result = pytester.runpytest_subprocess()

@@ -6,7 +6,6 @@ import errno
 import functools
 import ipaddress
 import itertools
-import os
 import socket
 import struct
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from pytest_netns.kernel.netlink.request import Request
 from pytest_netns.kernel.netlink.socket import NETLINK_SOCK_DIAG, NetlinkSocket
 from pytest_netns.kernel.programs.watchdog import open_files
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
+from pytest_netns.kernel.system import procfs
 
 _SOCK_DIAG_BY_FAMILY = 20
 _REQUEST = struct.Struct("=BBBxI48s")  # family, protocol, extensions, states, socket id
@@ -83,6 +83,6 @@ def _parse(protocol: str, body: bytes) -> ListeningSocket:
 def holders(inode: int) -> Iterator[int]:
     """PIDs of the processes that have the socket with this inode open."""
     link = f"socket:[{inode}]"
-    for entry in os.listdir("/proc"):
-        if entry.isdigit() and link in open_files(int(entry)).values():
-            yield int(entry)
+    for pid in procfs.pids():
+        if link in open_files(pid).values():
+            yield pid

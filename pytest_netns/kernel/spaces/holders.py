@@ -10,6 +10,8 @@ import threading
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from pytest_netns.kernel.system import procfs
+
 _SIOCGSKNS = 0x894C  # the network namespace of a socket, netdevice(7)
 UNKNOWN = "nothing in /proc does: it may be a TCP connection that the kernel is still closing"
 
@@ -33,24 +35,20 @@ def find(inode: int) -> list[Holder]:
     """The holders of the namespace with this number, as far as this process may look."""
     link = f"net:[{inode}]"
     found = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            pid = int(entry)
-            program = f"of process {pid} ({_program(pid)})"
-            found += [Holder(f"{each.text} {program}", each.by_library) for each in _held_by(pid, inode, link)]
+    for pid in procfs.pids():
+        program = f"of process {pid} ({procfs.name(pid)})"
+        found += [Holder(f"{each.text} {program}", each.by_library) for each in _held_by(pid, inode, link)]
     return found
 
 
 def suspects() -> list[str]:
     """A phrase for each unix socket with descriptors nobody has received yet: the kernel tells how many, not of what."""
     found = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            pid = int(entry)
-            found += [
-                f"unix socket {descriptor} of process {pid} ({_program(pid)}) has descriptors in flight ({count}), perhaps of it"
-                for descriptor, count in _queued(pid)
-            ]
+    for pid in procfs.pids():
+        found += [
+            f"unix socket {descriptor} of process {pid} ({procfs.name(pid)}) has descriptors in flight ({count}), perhaps of it"
+            for descriptor, count in _queued(pid)
+        ]
     return found
 
 
@@ -126,10 +124,6 @@ def _take(pid: int, descriptor: int) -> int | None:
             os.close(pidfd)
     except OSError:
         return None
-
-
-def _program(pid: int) -> str:
-    return _read(f"/proc/{pid}/comm")
 
 
 def _thread_name(pid: int, thread: str) -> str:
