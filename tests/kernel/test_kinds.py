@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from traffic import reaches
 
 from pytest_netns import Bridge, Interface, InvalidTopologyError, KernelError, Lab, Namespace, UnavailableError
 from pytest_netns.parts.links.kinds import NAMES, kind_named
+from tests.support.traffic import reaches
 
 
 @contextlib.contextmanager
