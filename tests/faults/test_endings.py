@@ -59,6 +59,7 @@ def finalized():
 @pytest.mark.netns("pair")
 def test_marked(finalized, netns):
     red = netns["red"]
+    red.interfaces["veth-red"].impair(delay="10ms")
     red.popen(["sleep", "1000"], start_new_session=True)
     red.popen(["sleep", "1000"]).send_signal(signal.SIGSTOP)
     for start in (red.popen, subprocess.Popen):  # under an init, and beside all inits in the body's namespace
