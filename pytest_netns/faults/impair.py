@@ -80,13 +80,11 @@ class Impairments:
     """The impaired links of a lab.
 
     Args:
-        owner: who the lab belongs to.
         engine: ``"auto"``, ``"netem"`` or ``"userspace"``.
         draw_seed: gives one to an impairment that has none of its own, and needs one.
     """
 
-    def __init__(self, owner: str, engine: str, draw_seed: Callable[[], int]) -> None:
-        self._owner = owner
+    def __init__(self, engine: str, draw_seed: Callable[[], int]) -> None:
         self._wanted = engine
         self._draw_seed = draw_seed
         self._engines: dict[str, Engine] = {}
@@ -159,7 +157,7 @@ class Impairments:
 
     def _engine(self, name: str) -> Engine:
         if name not in self._engines:
-            self._engines[name] = _make_engine(name, self._owner)
+            self._engines[name] = _make_engine(name)
         return self._engines[name]
 
     def _seed_of(self, target: Target, impairment: Impairment) -> str:
@@ -170,14 +168,14 @@ class Impairments:
         return f"{seed}/{target.network.name}/{target.name}"
 
 
-def _make_engine(name: str, owner: str) -> Engine:
+def _make_engine(name: str) -> Engine:
     if name == "netem":
         from pytest_netns.faults.netem import Netem
 
         return Netem()
     from pytest_netns.faults.wire import UserWire
 
-    return UserWire(owner)
+    return UserWire()
 
 
 class InForce(AbstractContextManager["InForce"]):

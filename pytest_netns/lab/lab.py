@@ -477,7 +477,7 @@ class Lab:
             if self._impairments is None:
                 from pytest_netns.faults.impair import Impairments
 
-                self._impairments = Impairments(self.owner, self._engine, self.seeds.draw)
+                self._impairments = Impairments(self._engine, self.seeds.draw)
                 self._undo.append(self._impairments.close)
                 self.notes.add(self._impairments)
             return self._impairments

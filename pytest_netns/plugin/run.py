@@ -271,6 +271,10 @@ class Run:
         _runs.discard(self)
         if _runs:
             return
+        if "pytest_netns.kernel.programs.wirehelper" in sys.modules:
+            from pytest_netns.kernel.programs import wirehelper
+
+            wirehelper.close()
         if "pytest_netns.kernel.programs.supervision" in sys.modules:
             from pytest_netns.kernel.programs import supervision
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -11,6 +12,7 @@ from test_impairment import A, B, numbers, round_trip
 
 from pytest_netns import LTE, Lab, UnavailableError, VethPair
 from pytest_netns.faults import seeds
+from pytest_netns.kernel.spaces import destruction
 from tests.support.traffic import reaches
 
 
@@ -39,14 +41,21 @@ def wire_processes() -> list[int]:
     return found
 
 
-def test_one_process_for_a_lab(wired: VethPair) -> None:
-    """However many links are impaired there is one helper, and none once the lab is closed."""
-    assert len(wire_processes()) == 1
+def test_one_process(wired: VethPair) -> None:
+    """However many links are impaired, in however many labs, there is one helper; it holds nothing of a lab that is closed."""
+    (pid,) = wire_processes()
     lab = wired.a.namespace.lab
     lab.add_veth(wired.a.namespace, wired.b.namespace, impairment=LTE)
-    assert len(wire_processes()) == 1
+    with Lab("other", engine="userspace") as other:
+        first, second = other.add_namespace("first"), other.add_namespace("second")
+        other.add_veth(first, second, impairment=LTE)
+        assert wire_processes() == [pid]
+    assert round_trip(wired.a.namespace, B) >= 40
     lab.close()
-    assert wire_processes() == []
+    hub = destruction.hub()
+    hub.wait(time.monotonic() + 5)
+    assert hub.alive() == []
+    assert wire_processes() == [pid]
 
 
 def test_flushing_the_ruleset_does_not_heal(wired: VethPair) -> None:

@@ -1,19 +1,21 @@
 """The user-space wire: ``python -I -S userwire.py FD`` passes the frames of impaired links on, late, or not at all.
 
-Frames that an impaired interface is about to send are led here by a rule of the kernel (kernel/netlink/redirect.py), and
-are sent by the same interface once their time has come. This process holds the netlink socket that owns the rule: when
-it ends, however that happens, the rule is gone and the link is a perfect one again.
+Frames that an impaired interface is about to send are led into this process's namespace by a rule of the kernel
+(kernel/netlink/redirect.py), and are sent by that interface once their time has come. This process holds the netlink socket
+that owns the rule: when it ends, however that happens, the rule is gone and the link is a perfect one again.
 
 Standard library only, and run outside of the package, see supervisor.py.
 
-Protocol, over a SOCK_SEQPACKET pair: each request is a JSON object with a number ``n``, ``do``, and the ``id`` of a link's
-direction; the answer is an object with the same number, and ``error`` where it failed.
+Protocol, over a SOCK_SEQPACKET pair: each request is a JSON object with a number ``n``, ``do``, and the ``id`` of one
+direction of a link: the index of the interface, in this namespace, at which its frames arrive. The answer is an object with
+the same number, and ``error`` where it failed.
 
 =========  =====================================================================================================
-add        takes frames from now on; with three descriptors: where they come from, where they go, the rule's owner
+add        pass frames on; with two descriptors: a packet socket that sends them, the rule's owner; ``values``, ``seed``
 change     from now on: ``values`` and ``seed``
-remove     what waits is sent at once; ``rule`` and ``pair`` are netlink messages, in hexadecimal, that delete the rule
-           and the hidden veth pair
+remove     what is on its way is sent at once; ``rule`` and ``pair`` are netlink messages, in hexadecimal, that delete the
+           rule and the hidden veth pair
+drop       nothing is left of all directions whose ``ids`` are given: their namespaces are about to end
 =========  =====================================================================================================
 """
 
@@ -30,6 +32,7 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 if __name__ == "__main__":
@@ -40,20 +43,21 @@ else:
     from pytest_netns.kernel.programs.impairing import Decisions
     from pytest_netns.kernel.programs.ring import Ring
 
-MAX_MESSAGE = 4096
-DESCRIPTORS = 3
-_AT_ONCE = 64  # frames read from one ring before those that are due are sent
+MAX_MESSAGE = 1 << 16
+DESCRIPTORS = 2
+_CLOSERS = 64  # threads
+_AT_ONCE = 64  # frames read before those that are due are sent
 
 
 class Direction:
     """What one interface sends.
 
     Attributes:
-        waiting: how many of its frames are on their way.
+        decisions: what becomes of its frames.
+        waiting: how many of them are on their way.
     """
 
-    def __init__(self, ring: Ring, send: socket.socket, owner: socket.socket, decisions: Decisions) -> None:
-        self.ring = ring
+    def __init__(self, send: socket.socket, owner: socket.socket, decisions: Decisions) -> None:
         self.decisions = decisions
         self.waiting = 0
         self._send = send
@@ -69,11 +73,9 @@ class Direction:
         self._owner.send(delete_rule)
         self._owner.recv(MAX_MESSAGE)
 
-    def close(self) -> None:
-        """Let go of all descriptors."""
-        self.ring.close()
-        self._send.close()
-        self._owner.close()
+    def descriptors(self) -> list[int]:
+        """What it holds, which is then no longer to be used."""
+        return [self._send.detach(), self._owner.detach()]
 
 
 class Wire:
@@ -81,10 +83,8 @@ class Wire:
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
-        self._poll = select.epoll()
-        self._poll.register(control.fileno(), select.EPOLLIN)
+        self._ring = Ring()
         self._directions: dict[int, Direction] = {}
-        self._by_descriptor: dict[int, int] = {}
         self._heap: list[tuple[float, int, int, bytes]] = []  # when it is due, in what order, whose, the frame
         self._order = 0
         self._netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
@@ -94,22 +94,22 @@ class Wire:
         """Pass frames on until pytest closes its end."""
         while True:
             wait = max(self._heap[0][0] - time.monotonic(), 0) if self._heap else None
-            # epoll itself waits for whole milliseconds.
-            select.select([self._poll], [], [], wait)
-            for descriptor, _ in self._poll.poll(0):
-                if descriptor != self._control.fileno():
-                    self._take(self._by_descriptor[descriptor], _AT_ONCE)
-                elif not self._answer():
-                    return
+            ready, _, _ = select.select([self._control, self._ring.socket], [], [], wait)
+            if self._ring.socket in ready:
+                self._take()
+            if self._control in ready and not self._answer():
+                return
             self._send_due(time.monotonic())
 
-    def _take(self, number: int, most: int) -> int:
+    def _take(self) -> int:
         """Decide about frames that have arrived; returns how many."""
-        direction = self._directions[number]
-        decisions = direction.decisions
-        frames = direction.ring.frames(most)
+        frames = self._ring.frames(_AT_ONCE)
         now = time.monotonic()
-        for age, frame in frames:
+        for number, age, frame in frames:
+            direction = self._directions.get(number)
+            if direction is None:  # it has just been let go
+                continue
+            decisions = direction.decisions
             for due, arriving in decisions.arrivals(now - age, frame, decisions.limit - direction.waiting):
                 self._order += 1
                 direction.waiting += 1
@@ -141,12 +141,8 @@ class Wire:
         return True
 
     def _add(self, request: dict[str, Any], descriptors: list[int]) -> None:
-        receive, send, owner = (socket.socket(fileno=descriptor) for descriptor in descriptors)
-        ring = Ring(receive, request["mtu"])
-        direction = Direction(ring, send, owner, Decisions(request["seed"], **request["values"]))
-        self._directions[request["id"]] = direction
-        self._by_descriptor[receive.fileno()] = request["id"]
-        self._poll.register(receive.fileno(), select.EPOLLIN)
+        send, owner = (socket.socket(fileno=descriptor) for descriptor in descriptors)
+        self._directions[request["id"]] = Direction(send, owner, Decisions(request["seed"], **request["values"]))
 
     def _change(self, request: dict[str, Any], descriptors: list[int]) -> None:
         self._directions[request["id"]].decisions = Decisions(request["seed"], **request["values"])
@@ -156,24 +152,43 @@ class Wire:
         direction = self._directions[number]
         direction.let_go(bytes.fromhex(request["rule"]))
         direction.decisions = Decisions("", limit=sys.maxsize)
-        while self._take(number, _AT_ONCE):  # what came before the rule was gone
+        while self._take():  # what came before the rule was gone
             pass
-        own = sorted(item for item in self._heap if item[2] == number)
-        self._heap = [item for item in self._heap if item[2] != number]
+        for _, _, owner, frame in sorted(self._heap):
+            if owner == number:
+                direction.send(frame)
+        self._forget({number})
+        _in_background(self._discard, direction, bytes.fromhex(request["pair"]))
+
+    def _drop(self, request: dict[str, Any], descriptors: list[int]) -> None:
+        numbers = set(request["ids"]) & set(self._directions)
+        held = [each for number in numbers for each in self._directions[number].descriptors()]
+        self._forget(numbers)
+        for first in range(min(_CLOSERS, len(held))):
+            _in_background(_close_all, held[first::_CLOSERS])
+
+    def _forget(self, numbers: set[int]) -> None:
+        """Some directions are no more, nor are their frames."""
+        self._heap = [item for item in self._heap if item[2] not in numbers]
         heapq.heapify(self._heap)
-        for *_, frame in own:
-            direction.send(frame)
-        descriptor = next(each for each, owner in self._by_descriptor.items() if owner == number)
-        self._poll.unregister(descriptor)
-        del self._by_descriptor[descriptor], self._directions[number]
-        # The kernel takes its time for this, 30 ms or more, which frames of others need not wait for.
-        threading.Thread(target=self._discard, args=(direction, bytes.fromhex(request["pair"]))).start()
+        for number in numbers:
+            del self._directions[number]
 
     def _discard(self, direction: Direction, delete_pair: bytes) -> None:
         with self._netlink_lock:
             self._netlink.send(delete_pair)
             self._netlink.recv(MAX_MESSAGE)
-        direction.close()
+        _close_all(direction.descriptors())
+
+
+def _in_background(function: Callable[..., None], *arguments: object) -> None:
+    """The kernel takes its time for some things, 30 ms and more, which frames need not wait for."""
+    threading.Thread(target=function, args=arguments, daemon=True).start()
+
+
+def _close_all(descriptors: list[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def main(arguments: list[str]) -> None:
