@@ -15,6 +15,7 @@ from pytest_netns.faults.faults import Faults
 from pytest_netns.faults.seeds import Seeds
 from pytest_netns.kernel.spaces import adopted, destruction
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
+from pytest_netns.kernel.system import interrupts
 from pytest_netns.lab import connecting
 from pytest_netns.lab.connecting import End
 from pytest_netns.lab.hosts import Hosts
@@ -95,6 +96,7 @@ class Lab:
         return self._namespaces.get(HOST) or self.add_namespace(HOST)
 
     @fails_as("add namespace")
+    @interrupts.uninterrupted
     def add_namespace(
         self,
         name: str,
@@ -115,6 +117,7 @@ class Lab:
             InvalidTopologyError: the name is invalid or taken.
             UnavailableError: this machine does not let this user make network namespaces.
         """
+        interrupts.guard_raising()
         values.parse_name(name)
         directories = [values.parse_private(path) for path in ([private] if isinstance(private, str) else private)]
         texts = values.parse_files(files)
@@ -549,6 +552,7 @@ class Lab:
 
     # -- ending ---------------------------------------------------------------------------------------
 
+    @interrupts.uninterrupted
     def close(self) -> None:
         """End all processes and free all namespaces; idempotent.
 
@@ -556,6 +560,7 @@ class Lab:
         if some of it fails; the errors are raised at the end, several as an `ExceptionGroup`. What other threads do in the
         lab meanwhile ends with a `LabClosedError`; a second call from another thread waits for the first.
         """
+        interrupts.guard_raising()
         with self._lock:
             first = not self._closed
             if first:

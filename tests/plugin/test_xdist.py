@@ -193,3 +193,26 @@ def test_workers_on_other_machines_over_ssh(machines: tuple[Namespace, ...], dir
     done = machines[2].run(argv, check=False, env=environment(), cwd=directory, timeout=100)
     assert "8 passed" in done.stdout, done.stdout + done.stderr
     assert {note.name.split()[1] for note in notes.iterdir()} == {"left", "right"}
+
+
+def test_a_run_inside_a_namespace_of_a_worker(pytester: pytest.Pytester, request: pytest.FixtureRequest) -> None:
+    """A test in a worker of xdist runs pytest in a namespace: that one is no worker, though it inherits the environment of one."""
+    pytester.makepyfile(
+        inner="""
+        def test_inner(netns):
+            assert netns.add_namespace("red").run("hostname").stdout == "red\\n"
+        """,
+        test_outer="""
+        import pathlib, sys
+
+        def test_outer(netns):
+            inner = pathlib.Path(__file__).with_name("inner.py")
+            arguments = ["-p", "no:cacheprovider", "--netns-unavailable=fail", str(inner)]
+            assert "1 passed" in netns.host.run([sys.executable, "-m", "pytest", *arguments]).stdout
+        """,
+    )
+    mode = request.config.getoption("netns_mode") or "auto"
+    result = pytester.runpytest_subprocess(
+        "-p", "xdist", "-n1", NO_CACHE, f"--netns-mode={mode}", "--netns-unavailable=fail"
+    )
+    result.assert_outcomes(passed=1)
