@@ -4,9 +4,10 @@
 # make test-pythons   the suite on Debian 13 and sid, each in a folder: Python 3.13, 3.14 and 3.15; PYTHONS=trixie: one
 # make faults  the whole catalogue of crashes: every signal, every system call (takes about an hour)
 #              of it, one row: make faults ROW=root-EPERM-owner
+# make nat-table  hole punching between all kinds of NAT, and each kind as a STUN server sees it (takes two minutes)
 # make bench   how fast, against C, ip commands and others (takes long)
 SHELL := /bin/bash
-.PHONY: demo test test-kernels test-pythons faults bench setup lint format clean
+.PHONY: demo test test-kernels test-pythons faults bench setup lint format clean nat-table
 
 demo:
 	@.ci/setup
@@ -32,6 +33,9 @@ format: setup
 
 faults: setup
 	NETNS_FAULTS=full .venv/bin/python -m pytest -q -p no:cacheprovider tests/faults $(if $(ROW),-k "$(ROW)")
+
+nat-table: setup
+	NETNS_NAT=full .venv/bin/python -m pytest -p no:cacheprovider -v tests/kernel/test_hole_punching.py
 
 bench:
 	@MORE_PACKAGES=mininet .ci/setup

@@ -1,0 +1,80 @@
+"""What each kind of NAT does to hole punching, by a real STUN server (coturn) and real ICE agents (aioice).
+
+The suite tries a few pairs; ``make nat-table`` all of them, and prints the table of docs/gateways.md.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+
+import ice
+import pytest
+
+from pytest_netns import Lab
+from pytest_netns.parts.gateway.nat import BEHAVIOURS, KINDS
+
+FULL = os.environ.get("NETNS_NAT") == "full"
+EVERY = [*KINDS, "masquerade"]
+# One of each sort: both sides strict, one symmetric with each degree of strictness, plain masquerade.
+FEW = [
+    ("port-restricted", "home"),
+    ("symmetric", "full-cone"),
+    ("symmetric", "address-restricted"),
+    ("symmetric", "port-restricted"),
+    ("symmetric", "symmetric"),
+    ("carrier", "home"),
+    ("masquerade", "masquerade"),
+    ("masquerade", "full-cone"),
+]
+PAIRS = list(itertools.combinations_with_replacement(EVERY, 2)) if FULL else FEW
+WORDS = {
+    "Endpoint Independent": BEHAVIOURS[0],
+    "Address Dependent": BEHAVIOURS[1],
+    "Address and Port Dependent": BEHAVIOURS[2],
+}
+
+
+def expected(first: str, second: str) -> bool:
+    """Whether holes can be punched: each side's packets must get to where the other's come from."""
+    strict = {"home", "port-restricted", "symmetric", "masquerade"}
+    if "masquerade" in (first, second):
+        # What comes too early is taken for the gateway's own connection, and takes the port that was mapped.
+        other = second if first == "masquerade" else first
+        return other not in strict
+    if "symmetric" in (first, second):
+        # A symmetric NAT sends from a port that the other side has never heard of.
+        other = second if first == "symmetric" else first
+        return other not in strict
+    return True
+
+
+@pytest.mark.parametrize(("first", "second"), PAIRS)
+def test_pair(netns: Lab, first: str, second: str) -> None:
+    """ICE without a relay connects alice and bob behind these two, or does not, as the kinds say."""
+    ice.build(netns, first, second)
+    ice.start_stun(netns)
+    assert ice.hole_punching(netns) is expected(first, second)
+
+
+@pytest.mark.parametrize("version", [4, 6], ids=["IPv4", "IPv6"])
+@pytest.mark.parametrize("like", KINDS)
+def test_as_a_stun_server_sees_it(netns: Lab, like: str, version: int) -> None:
+    """Each kind is what it is called, by the questions of RFC 5780 to coturn."""
+    ice.build(netns, like, "home", version)
+    ice.start_stun(netns)
+    assert ice.classify(netns["alice"], version) == (KINDS[like].mapping, KINDS[like].filtering)
+
+
+@pytest.mark.parametrize("like", KINDS if FULL else ["address-restricted"])
+def test_as_coturns_own_program_sees_it(netns: Lab, like: str) -> None:
+    """coturn's turnutils_natdiscovery says the same."""
+    ice.build(netns, like, "home")
+    ice.start_stun(netns)
+    output = netns["alice"].run(["turnutils_natdiscovery", "-m", "-f", ice.SERVERS[4][0]], timeout=60).stdout
+    mapping, filtering = (
+        WORDS[re.search(rf"NAT with (.*) {what}!", output)[1]]  # type: ignore[index]
+        for what in ("Mapping", "Filtering")
+    )
+    assert (mapping, filtering) == (KINDS[like].mapping, KINDS[like].filtering)
