@@ -5,9 +5,9 @@ from __future__ import annotations
 import socket
 
 import pytest
-from traffic import connection, listen, peer_of_datagram, reaches
 
 from pytest_netns import Firewall, FirewallRule, InvalidTopologyError, Lab, NetnsError, Topology
+from tests.support.traffic import connection, listen, peer_of_datagram, reaches
 
 TOPOLOGY = Topology.loads("""
 [[namespaces]]

@@ -9,11 +9,11 @@ import itertools
 import os
 import re
 
-import ice
 import pytest
 
 from pytest_netns import Lab
 from pytest_netns.parts.gateway.nat import BEHAVIOURS, KINDS
+from tests.support import ice
 
 FULL = os.environ.get("NETNS_NAT") == "full"
 EVERY = [*KINDS, "masquerade"]
