@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -122,7 +123,7 @@ def test_signals_do_not_disturb(netns_nat: Lab) -> None:
 
 
 @pytest.mark.parametrize("program", ["nft", "iptables", "iptables-legacy"])
-def test_users_own_rules_live_beside_ours(netns_nat: Lab, program: str) -> None:
+def test_users_own_rules_live_beside_ours(netns_nat: Lab, program: str, tmp_path: Path) -> None:
     """Rules of nft, iptables-nft and iptables-legacy work together with ours, and neither changes the other's."""
     host = netns_nat.host
     if program == "nft":
@@ -135,7 +136,8 @@ def test_users_own_rules_live_beside_ours(netns_nat: Lab, program: str) -> None:
         listing = "nft list table ip mine"
     else:
         rule = "PREROUTING -p tcp --dport 81 -j DNAT --to-destination 192.168.15.2:80"
-        host.run(f"{program} -t nat -A {rule}")
+        # Its lock is in /run, where only root may write.
+        host.run(f"{program} -t nat -A {rule}", env={**os.environ, "XTABLES_LOCKFILE": str(tmp_path / "lock")})
         listing = f"{program}-save -t nat" if program == "iptables" else "iptables-legacy-save -t nat"
     forwarded = host.forward_port(8080, to="blue:80")
     with listen(netns_nat["blue"], 80) as server:
