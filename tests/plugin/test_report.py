@@ -219,6 +219,26 @@ def test_never_a_reason_for_failure(run) -> None:
     result.stdout.no_fnmatch_line("*cannot be shown*")
 
 
+def test_output_that_was_asked_for(run) -> None:
+    """What a command wrote under `report=True` is shown if the test fails, and nothing of it if it does not."""
+    result = run(
+        """
+import pytest
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_it(netns, fails):
+    red = netns.add_namespace("red")
+    red.run("echo version 7; echo careful >&2", shell=True, report=True)
+    red.run(["echo", "not shown"])
+    assert not fails
+"""
+    )
+    result.assert_outcomes(failed=1, passed=1)
+    result.stdout.fnmatch_lines(["*netns: output of echo version 7; echo careful >&2 in red*", "version 7", "careful"])
+    result.stdout.no_fnmatch_line("not shown")
+    assert result.stdout.str().count("netns: output of") == 1
+
+
 def test_bounded_time(run) -> None:
     """What there is no time for is left out, and said to be; the test fails as ever."""
     result = run(
