@@ -75,7 +75,7 @@ class Member:
         self.addresses: list[IPInterface] = []
         self.view: View | None = None  # where programs can run: what they see of files
         self.written = -1  # the version its files have; -1 before they were written for the first time
-        self.outside: object = None  # what the machine had for names when that was looked at last
+        self.outside: object = None  # what the machine had when that was looked at last
 
 
 class Hosts:
@@ -197,11 +197,11 @@ class Hosts:
             if member.view is not view:
                 if member.view is None:
                     self._readers.append(member)
-                member.view, member.written, member.outside = view, -1, mounts.names_outside()
+                member.view, member.written, member.outside = view, -1, mounts.outside()
                 if member.hostname:
                     view.set_hostname(member.hostname)
-            elif (outside := mounts.names_outside()) != member.outside:
-                view.files.restore_names()
+            elif (outside := mounts.outside()) != member.outside:
+                view.files.follow()
                 member.outside = outside
             self._read_stale()
             self._write(member, view)

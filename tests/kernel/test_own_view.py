@@ -203,6 +203,47 @@ def test_files_of_the_machine_that_change(tmp_path: Path, prepare: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+READ_ONLY_RUN = """
+import os
+MACHINE = os.environ["MACHINE"]
+
+def test_run(netns):
+    red = netns.add_namespace("red")
+    before = set(os.listdir(MACHINE))
+    assert set(red.run("ls /run").stdout.split()) == {"netns", *before}
+    assert red.run("cat /run/directory/file /run/link").stdout == "oneone"
+    with open(f"{MACHINE}/later", "w") as file:
+        file.write("two")
+    assert red.run("cat /run/later").stdout == "two"
+    os.unlink(f"{MACHINE}/later")
+    assert red.run("test -L /run/later", check=False).returncode == 1
+    red.run("ip netns add inner")
+    red.run("touch /run/red.pid")
+    assert "inner" in red.run("ip netns").stdout
+    assert "red.pid" in red.run("ls /run").stdout
+    assert set(os.listdir(MACHINE)) == before >= {"directory", "link"}
+"""
+
+
+def test_where_no_directory_can_be_made_in_run(tmp_path: Path) -> None:
+    """/run is replaced by one with links to all that is there, which follow what comes and goes; nothing is written to the machine's."""
+    (tmp_path / "test_run.py").write_text(READ_ONLY_RUN)
+    script = (
+        "set -e; mkdir machine; mount -t tmpfs tmpfs machine; mkdir machine/directory; printf one >machine/directory/file; "
+        "ln -s directory/file machine/link; mount --bind machine /run; mount -o remount,ro,bind /run; "
+        f"export MACHINE=$PWD/machine; exec {sys.executable} -m pytest -q -p no:cacheprovider -p no:asyncio test_run.py"
+    )
+    users = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    done = subprocess.run(
+        ["unshare", *users, "--mount", "--net", "sh", "-c", script],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_long_names(netns: Lab) -> None:
     """A namespace's name may be longer than an interface's; its interfaces get names that fit."""
     primary, replica = netns.add_namespace("postgres-primary"), netns.add_namespace("postgres-replica-of-the-first")

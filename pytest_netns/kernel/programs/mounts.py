@@ -127,8 +127,8 @@ def mount_names(directory: str) -> None:
         syscalls.mount(f"{directory}/nscd", "/run/nscd", "", syscalls.MS_BIND)
 
 
-def names_outside() -> tuple[tuple[int, int], ...]:
-    """Which files the machine has for names: where one is replaced, a view's own is no longer mounted on it."""
+def outside() -> tuple[tuple[int, int], ...]:
+    """What a view follows: which files the machine has for names (where one is replaced, nothing is mounted on the new one), and what is in /run."""
     found = []
     for name in _NAME_FILES:
         try:
@@ -136,11 +136,15 @@ def names_outside() -> tuple[tuple[int, int], ...]:
             found.append((status.st_dev, status.st_ino))
         except OSError:
             found.append((0, 0))
+    with contextlib.suppress(OSError):
+        found.append((0, os.stat("/run").st_mtime_ns))
     return tuple(found)
 
 
-def restore_names(directory: str) -> None:
-    """Mount the own files again where nothing is mounted: the machine's have been replaced. Run inside."""
+def follow(directory: str) -> None:
+    """Mount the own files again where nothing is mounted, and have what is new in /run. Run inside."""
+    if os.path.isdir(f"/run/{_ORIGINAL}"):
+        _follow_links("/run")
     for name in _NAME_FILES:
         if not os.path.exists(f"/etc/{name}"):
             continue
@@ -196,6 +200,18 @@ def replace_directory(path: str, own: str) -> None:
     give_as(os.stat(path), own)
     syscalls.mount(path, f"{own}/{_ORIGINAL}", "", syscalls.MS_BIND | syscalls.MS_REC)
     syscalls.mount(own, path, "", syscalls.MS_BIND | syscalls.MS_REC)
+
+
+def _follow_links(own: str) -> None:
+    """Have the links of a replaced directory lead to what the machine has there now."""
+    there = set(os.listdir(f"{own}/{_ORIGINAL}"))
+    for name in os.listdir(own):
+        with contextlib.suppress(OSError):  # no link
+            if name not in there and os.readlink(f"{own}/{name}").startswith(f"{_ORIGINAL}/"):
+                os.unlink(f"{own}/{name}")
+    for name in there:
+        with contextlib.suppress(FileExistsError):
+            os.symlink(f"{_ORIGINAL}/{name}", f"{own}/{name}")
 
 
 def give_as(status: os.stat_result, own: str) -> None:

@@ -34,10 +34,10 @@ class OwnFiles:
         """Replace one of the files in /etc that this namespace has for itself; False where it has none of that name."""
         return self._mounts and bool(self._run(lambda: mounts.write_own(f"/etc/{name}", text)))
 
-    def restore_names(self) -> None:
-        """Have the own files in /etc again, where the machine's have been replaced."""
+    def follow(self) -> None:
+        """Have the own files in /etc again, where the machine's have been replaced, and what is new in its /run."""
         if self.has("own /etc/hosts"):
-            self._run(lambda: mounts.restore_names(self._directory))
+            self._run(lambda: mounts.follow(self._directory))
 
     def list_namespaces(self, descriptors: Mapping[str, int]) -> None:
         """Have /run/netns list namespaces by name, given this process's descriptors of them."""
