@@ -81,7 +81,6 @@ def _show(namespace: NamespaceState, whole: bool) -> Iterator[str]:
         parts["without carrier"] = [each.name for each in namespace.interfaces if each.is_up and not each.has_carrier]
         parts["neighbours that do not answer"] = [each.text for each in namespace.neighbours if each.is_silent]
         parts["nft rules that drop"] = dropping(namespace.ruleset)
-    parts["routing rules"] = list(namespace.policy)
     parts["listening"] = list(namespace.listening)
     parts["processes"] = list(namespace.processes)
     if whole:
