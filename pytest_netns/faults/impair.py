@@ -63,6 +63,7 @@ class Engine(Protocol):
 
     def problem(self) -> str:
         """Why nothing is impaired any more; empty where all is well."""
+        ...
 
     def close(self) -> None:
         """End everything of it."""

@@ -119,7 +119,7 @@ def _put_in(helper: Helper, target: Target, asked: dict[str, Any]) -> int:
         _add_pair(target.network, helper.network, index)
         with contextlib.ExitStack() as stack:
             with target.network.entered():
-                send = stack.enter_context(_sending_socket(target.name))
+                send = stack.enter_context(_sending_socket(target.name, index))
                 owner = stack.enter_context(redirect.open_owner())
             helper.request("add", [send.fileno(), owner.fileno()], id=index, **asked)
             # From here on frames go to the helper, which is ready for them, and keeps the rule alive.
@@ -146,12 +146,12 @@ def _take_out(helper: Helper, target: Target, index: int) -> None:
             helper.network.netlink.request(delete)
 
 
-def _sending_socket(name: str) -> socket.socket:
-    """A packet socket that sends by an interface of the namespace the thread is in, past the rule; it receives nothing."""
+def _sending_socket(name: str, index: int) -> socket.socket:
+    """A packet socket that sends by an interface of the namespace the thread is in, past its rule; it receives nothing."""
     opened = sockets.Socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
     try:
         opened.bind((name, 0))
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, redirect.PASS_PRIORITY - (1 << 32))
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, redirect.pass_priority(index) - (1 << 32))
     except BaseException:
         opened.close()
         raise

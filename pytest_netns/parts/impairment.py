@@ -205,20 +205,25 @@ def parse_impairment(value: object) -> Impairment:
     if isinstance(value, str):
         return READY[parse_choice(value, READY, "impairment")]
     if isinstance(value, Mapping):
-        unknown = [
-            f"cannot use key {key!r} in an impairment: {suggest(key, _PARSERS)}" for key in value if key not in _PARSERS
-        ]
-        try:
-            found = Impairment(**{key: item for key, item in value.items() if key in _PARSERS})
-        except InvalidTopologyError as error:
-            unknown += error.problems
-        if not unknown:
-            return found
-        raise InvalidTopologyError("; ".join(unknown), problems=unknown)
+        return _from_table(value)
     raise InvalidTopologyError(
         f"cannot use {value!r} as impairment: write an Impairment, in TOML a table such as "
         f"{{ delay = '50ms', loss = '1%' }}, or one of {', '.join(READY)}"
     )
+
+
+def _from_table(table: Mapping[Any, Any]) -> Impairment:
+    problems = [
+        f"cannot use key {key!r} in an impairment: {suggest(key, _PARSERS)}" for key in table if key not in _PARSERS
+    ]
+    found = None
+    try:
+        found = Impairment(**{key: item for key, item in table.items() if key in _PARSERS})
+    except InvalidTopologyError as error:
+        problems += error.problems
+    if problems or found is None:
+        raise InvalidTopologyError("; ".join(problems), problems=problems)
+    return found
 
 
 def given_impairment(impairment: object, values: Mapping[str, Any]) -> Impairment:

@@ -221,6 +221,17 @@ def test_vlan_tags_and_unknown_protocols(netns: Lab, cable: VethPair) -> None:
             assert struct.unpack_from("=16xH", ancillary[0][2])[0] == tag
 
 
+def test_one_after_another(netns: Lab) -> None:
+    """What leaves by several impaired interfaces, here a bridge and its port, is delayed by each."""
+    red = netns.add_namespace("red")
+    bridge = netns.add_bridge("v-net-0", "192.168.15.5/24")
+    port = bridge.attach(red, f"{A}/24")
+    assert port.peer is not None
+    bridge.impair(delay="50ms")
+    port.peer.impair(delay="50ms")
+    assert round_trip(netns.host, A) >= 100
+
+
 # -- putting in, changing, taking out ---------------------------------------------------------------
 
 

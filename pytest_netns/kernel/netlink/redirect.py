@@ -16,10 +16,6 @@ from pytest_netns.kernel.netlink.socket import NETLINK_NETFILTER
 from pytest_netns.kernel.netlink.wire import NLM_F_ACK, NLM_F_CREATE, attribute, nested, text
 from pytest_netns.kernel.system import sockets
 
-# Of frames that may pass. A handle's major number ffff belongs to no queueing discipline that sorts by priority, and the
-# kernel resets a packet's priority on its way over a veth pair.
-PASS_PRIORITY = 0xFFFF6E74
-
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11  # linux/netfilter/nfnetlink.h
 _SUBSYSTEM = 10 << 8  # NFNL_SUBSYS_NFTABLES
 _NEW_TABLE, _DELETE_TABLE, _NEW_CHAIN, _NEW_RULE = _SUBSYSTEM, _SUBSYSTEM | 2, _SUBSYSTEM | 3, _SUBSYSTEM | 6
@@ -29,8 +25,17 @@ _REGISTER = 1
 _RECEIVE_SIZE = 1 << 15
 
 
+def pass_priority(target: int) -> int:
+    """The priority of frames that may pass: one for each rule, since a frame may meet several on its way out.
+
+    Its major number ffff belongs to no queueing discipline that sorts by priority, and the kernel resets a packet's
+    priority on its way over a veth pair.
+    """
+    return 0xFFFF0000 | target & 0xFFFF
+
+
 def lead_away(owner: socket.socket, table: str, interface: str, target: int, namespace: str) -> None:
-    """Lead all frames that an interface is about to send, except those of `PASS_PRIORITY`, to another interface.
+    """Lead all frames that an interface is about to send, except those of `pass_priority`, to another interface.
 
     Args:
         owner: a netlink socket of nftables in the interface's namespace, on which nothing else is asked.
@@ -85,11 +90,14 @@ def _batch(table: str, interface: str, target: int) -> Iterator[tuple[int, int, 
     yield _NEW_TABLE, flags, header + text(1, table) + _be32(2, _OWNER)
     yield _NEW_CHAIN, flags, header + chain
     for rule in (
-        # meta priority PASS_PRIORITY accept
+        # meta priority PRIORITY accept
         [
             _expression("meta", _be32(1, _REGISTER), _be32(2, 2)),
             _expression(
-                "cmp", _be32(1, _REGISTER), _be32(2, 0), nested(3, attribute(1, struct.pack("=I", PASS_PRIORITY)))
+                "cmp",
+                _be32(1, _REGISTER),
+                _be32(2, 0),
+                nested(3, attribute(1, struct.pack("=I", pass_priority(target)))),
             ),
             _expression("immediate", _be32(1, 0), nested(2, nested(2, _be32(1, _ACCEPT)))),
         ],

@@ -1,0 +1,55 @@
+"""What impairs links is an option; a failed test's report says what was in force, by what, and how to have it again."""
+
+from __future__ import annotations
+
+import pytest
+
+SUITE = """
+def test_it(netns):
+    red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
+    cable = netns.add_veth(red, blue, addresses=("10.0.0.1/24", "10.0.0.2/24"))
+    cable.a.impair(delay="20ms", loss="30%")
+    raise AssertionError
+"""
+
+
+def test_the_report_of_a_failed_test(pytester: pytest.Pytester) -> None:
+    """It says the values, their direction, the engine and the seed; the header says what was asked for."""
+    pytester.makepyfile(SUITE)
+    result = pytester.runpytest_subprocess("--netns-impairments=userspace", "--netns-seed=42")
+    result.stdout.fnmatch_lines(
+        [
+            "netns: mode *; impairments by userspace; seed 42*",
+            "*veth-red *sends: delay 20ms, loss 30% (user-space wire)*[[]blue]*",
+            "*--netns-seed=42*",
+        ]
+    )
+
+
+def test_the_ini_file(pytester: pytest.Pytester) -> None:
+    """The option is one of the ini file too, of labs of the factory as well."""
+    pytester.makeini("[pytest]\nnetns_impairments = userspace")
+    pytester.makepyfile(
+        """
+        def test_it(netns_factory):
+            with netns_factory.lab("pair") as lab:
+                lab["red"].interfaces["veth-red"].impair("LTE")
+                assert "(user-space wire)" in lab.draw()
+        """
+    )
+    pytester.runpytest_subprocess().assert_outcomes(passed=1)
+
+
+def test_a_wrong_engine(pytester: pytest.Pytester) -> None:
+    """A value that is none is told, with those that are."""
+    result = pytester.runpytest_subprocess("--netns-impairments=tc")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--netns-impairments: 'tc' is not valid; choose one of: auto, netem, userspace"])
+
+
+def test_every_engine_is_an_option() -> None:
+    """The option has the engines that a lab takes."""
+    from pytest_netns.parts.impairment import ENGINES
+    from pytest_netns.plugin import options
+
+    assert options.ENGINES == ENGINES
