@@ -22,6 +22,7 @@ NETNS_DIRECTORY = "/run/netns"  # where ip-netns(8) keeps its names
 # Descriptors that an init keeps open, so that they have a path below /proc as long as it lives:
 FILES_FD = 100  # the directory of this view's own files, which no path leads to
 PEERS_FD = 101  # pytest's /proc/PID/fd, with its descriptors of network namespaces
+_XTABLES_LOCK = "/run/xtables.lock"  # iptables(8)
 _NOBODY = 65534  # whom the kernel shows where an owner is not in the user namespace, user_namespaces(7)
 _ORIGINAL = ".machine"  # where a directory that has been replaced shows what the machine has there
 _NAME_FILES = ("hosts", "resolv.conf", "nsswitch.conf")
@@ -59,6 +60,8 @@ def make_view(name: str) -> list[str]:
     if files:
         attempt("own /etc/hosts", (mount_names, "/sys"))
         attempt(f"own {NETNS_DIRECTORY}", (mount_netns_directory, "/sys"))
+        with contextlib.suppress(OSError):
+            mount_lock("/sys")
         _keep_open("/sys", FILES_FD)
     flags |= syscalls.MS_NOEXEC
     attempt("own /proc", (syscalls.mount, "proc", "/proc", "proc", flags))
@@ -189,6 +192,14 @@ def mount_netns_directory(directory: str) -> None:
     syscalls.mount(own, NETNS_DIRECTORY, "", syscalls.MS_BIND)
     # Python code has a list of its own on top, with other paths in it: see View.
     syscalls.mount("", NETNS_DIRECTORY, "", syscalls.MS_PRIVATE)
+
+
+def mount_lock(directory: str) -> None:
+    """An own lock for iptables, where root's has left one that nobody else may open."""
+    if os.path.exists(_XTABLES_LOCK):
+        own = f"{directory}/xtables.lock"
+        os.close(os.open(own, os.O_CREAT | os.O_CLOEXEC, 0o600))
+        syscalls.mount(own, _XTABLES_LOCK, "", syscalls.MS_BIND)
 
 
 def replace_directory(path: str, own: str) -> None:
