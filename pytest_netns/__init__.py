@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from pytest_netns.plugin import NamespaceLeakWarning, ServiceDiedWarning
     from pytest_netns.running.process import Process
     from pytest_netns.running.service import Service
+    from pytest_netns.running.terminal import TerminalProcess
     from pytest_netns.topology import (
         PICTURES,
         BridgeSpec,
@@ -78,6 +79,7 @@ _NAMES = {
     "plugin": "NamespaceLeakWarning ServiceDiedWarning",
     "running.process": "Process",
     "running.service": "Service",
+    "running.terminal": "TerminalProcess",
     "topology": "BridgeSpec FirewallRuleSpec FirewallSpec MasqueradeSpec NamespaceSpec NatSpec OneToOneSpec PICTURES PortForwardSpec PortSpec RouteSpec SnatSpec Topology VethEnd VethSpec",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
@@ -135,6 +137,7 @@ __all__ = [
     "Service",
     "Snat",
     "SnatSpec",
+    "TerminalProcess",
     "Topology",
     "UMTS",
     "UnavailableError",

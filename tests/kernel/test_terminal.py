@@ -9,8 +9,7 @@ from collections.abc import Iterator
 import pexpect  # type: ignore[import-untyped]
 import pytest
 
-from pytest_netns import InvalidTopologyError, Lab, Namespace, UnavailableError
-from pytest_netns.running.terminal import TerminalProcess
+from pytest_netns import InvalidTopologyError, Lab, Namespace, TerminalProcess, UnavailableError
 
 PASSWORD = "import getpass; print('got', getpass.getpass('password: ')[::-1])"
 
