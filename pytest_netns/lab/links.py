@@ -147,10 +147,11 @@ class Links:
 
     def infos(self) -> list[LinkInfo]:
         """All interfaces, as they are now, but those that are not listed."""
-        found = self.netlink.dump(rtlinks.dump_links(), rtlinks.parse_listed_link)
+        everything = self.netlink.dump(rtlinks.dump_links(), rtlinks.parse_link)
+        found = [info for info in everything if rtlinks.is_listed(info)]
         self._known = {info.index: self._seen(info.index, info.name) for info in found}
-        self._names = {info.name for info in found}
-        self._used = frozenset(self._known)
+        self._names = {info.name for info in everything}
+        self._used = frozenset(info.index for info in everything)
         return found
 
     def link(self, index: int) -> Link:
@@ -247,6 +248,10 @@ class Links:
             self._next_index += 1
         self._next_index += 1
         return self._next_index - 1
+
+    def uses(self, index: int) -> bool:
+        """Whether an interface was seen with that number."""
+        return index in self._used
 
     def settings_of(self, index: int, name: str) -> list[Request]:
         """What makes an interface that was just added like the others."""

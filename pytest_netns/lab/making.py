@@ -101,7 +101,7 @@ def add_link(links: Links, want: Wanted) -> Link:
 def _make(links: Links, want: Wanted) -> Link:
     kind, name = want.kind, connecting.check_name(links, want.name)
     mac = want.mac or (naming.derived_mac(links.name, name) if kind.has_own_mac else "")
-    link = Link(links, links.next_index(), name, mac)
+    link = Link(links, _free_index(links, want), name, mac)
     link.port_mtu = want.mtu
     try:
         _MAKERS[kind.maker](link, want)
@@ -112,6 +112,16 @@ def _make(links: Links, want: Wanted) -> Link:
                 links.change(rtlinks.delete_link(link.index, name))
         raise
     return link
+
+
+def _free_index(links: Links, want: Wanted) -> int:
+    """A number that is free where the interface will be; kernels before 6.13 look for it where it is put on another, too."""
+    index = links.next_index()
+    if want.on is not None and want.on.home is not links:
+        want.on.home.infos()
+        while want.on.home.uses(index):
+            index = links.next_index()
+    return index
 
 
 def _settings(link: Link, want: Wanted) -> list[Request]:

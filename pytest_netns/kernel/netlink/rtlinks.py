@@ -188,10 +188,15 @@ def parse_link(body: bytes) -> LinkInfo:
 
 
 def parse_listed_link(body: bytes) -> LinkInfo | None:
-    """As `parse_link`; None for what is not shown: impaired links' own, and fallback tunnels that nobody has brought up."""
+    """As `parse_link`; None for what is not listed."""
     link = parse_link(body)
+    return link if is_listed(link) else None
+
+
+def is_listed(link: LinkInfo) -> bool:
+    """Whether an interface is shown: not impaired links' own, nor fallback tunnels that nobody has brought up."""
     unused_tunnel = FALLBACK_TUNNELS.get(link.kind) == link.name and not link.flags & IFF_UP
-    return None if unused_tunnel or link.name.startswith(HIDDEN) else link
+    return not unused_tunnel and not link.name.startswith(HIDDEN)
 
 
 def kind_of(body: bytes) -> str:
