@@ -81,6 +81,7 @@ class LabLinks:
 
     def remove(self, links: Links) -> None:
         """A namespace leaves the lab; the kernel may give its number to another one."""
+        links.leave()
         self.members.remove(links)
         for other in self.members:
             other.forget_numbers()
@@ -103,6 +104,7 @@ class Links:
         name: the namespace's.
         made: whether any interface was made here.
         switches: the interfaces that are switched off.
+        leaving: what is done when the namespace leaves the lab, or the lab is closed.
     """
 
     def __init__(self, network: NetworkNamespace, lab: LabLinks, *, owner: object, changed: Callable[[], None]) -> None:
@@ -118,6 +120,7 @@ class Links:
         self._next_index = FIRST_INDEX
         self._nsids: dict[int, Links] = {}
         self.switches = Switches(self)
+        self.leaving: list[Callable[[], None]] = []
 
     def tables(self) -> Tables:
         """The kernel's messages about interfaces, addresses and routes, undecoded; about 0.1 ms."""
@@ -137,6 +140,11 @@ class Links:
     def netlink(self) -> NetlinkSocket:
         """The namespace's netlink socket."""
         return self.network.netlink
+
+    def leave(self) -> None:
+        """The namespace leaves the lab, or the lab is closed."""
+        while self.leaving:
+            self.leaving.pop()()
 
     def check_same_lab(self, other: Links) -> None:
         """Refuse what is in another lab."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
 
 from pytest_netns import values
 from pytest_netns.errors import InvalidTopologyError
@@ -17,7 +18,11 @@ from pytest_netns.lab.switching import Together
 from pytest_netns.values import IPAddress, IPInterface, IPNetwork
 
 if TYPE_CHECKING:
+    from pyroute2 import NDB, AsyncIPRoute, Conntrack, IPRoute
+
     from pytest_netns.lab.lab import Lab
+
+T = TypeVar("T")
 
 #: A gateway: an address, or a namespace (or its name) that shares a network; several for a multipath route.
 Gateways: TypeAlias = "str | IPAddress | Network | Sequence[str | IPAddress | Network] | None"
@@ -295,6 +300,55 @@ class Network:
         """Forget a neighbour, whether it was added or learned."""
         parsed = values.parse_address(address, "address of a neighbour")
         self.links.change(rtneighbours.remove_neighbour(parsed, self.link_of(dev).index))
+
+    # -- pyroute2 -------------------------------------------------------------------------------------
+
+    @overload
+    def iproute(self, *, asynchronous: Literal[False] = False) -> IPRoute: ...
+
+    @overload
+    def iproute(self, *, asynchronous: Literal[True]) -> AsyncIPRoute: ...
+
+    def iproute(self, *, asynchronous: bool = False) -> IPRoute | AsyncIPRoute:
+        """A real pyroute2 `IPRoute` bound to this namespace, whatever thread uses it::
+
+            with ns.iproute() as ipr:
+                ipr.link("add", ifname="dummy0", kind="dummy")
+
+        One that is made in ``with ns:`` and used by another thread would talk to the real host. It is closed with the lab.
+
+        Args:
+            asynchronous: an `AsyncIPRoute` instead, for a running event loop: ``async with ns.iproute(asynchronous=True)``.
+        """
+        from pytest_netns.lab import iproute
+
+        network = self.links.network
+        return self._closed_at_end(
+            iproute.open_async_iproute(network) if asynchronous else iproute.open_iproute(network)
+        )
+
+    def ndb(self) -> NDB:
+        """A pyroute2 `NDB` of this namespace; closed with the lab.
+
+        What it leaves for Python's garbage collector to close (pyroute2 0.9.7) is a `ResourceWarning` where those are shown.
+        """
+        from pytest_netns.lab import iproute
+
+        return self._closed_at_end(iproute.open_ndb(self.links.network))
+
+    def conntrack(self) -> Conntrack:
+        """A pyroute2 `Conntrack` of this namespace; closed with the lab."""
+        from pytest_netns.lab import iproute
+
+        return self._closed_at_end(iproute.open_conntrack(self.links.network))
+
+    def _closed_at_end(self, opened: T) -> T:
+        from pytest_netns.lab import iproute
+
+        if not self.links.leaving:
+            self.lab.at_end(self.links.leave)
+        self.links.leaving.append(partial(iproute.close, opened))
+        return opened
 
     # -- for the other modules ------------------------------------------------------------------------
 

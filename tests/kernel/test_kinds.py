@@ -313,7 +313,7 @@ def test_options_of_a_cable(netns: Lab) -> None:
     assert (a.index, b.index) == (33, 33)
     assert not a.is_up
     assert not b.is_up
-    assert (shown_by_ip(a)["num_tx_queues"], shown_by_ip(b)["num_rx_queues"]) == (2, 2)
+    assert (shown_by_ip(a)["num_tx_queues"], shown_by_ip(b)["num_tx_queues"]) == (2, 2)
     a.up()
     b.up()
     a.add_address("10.0.0.1/24")

@@ -138,12 +138,12 @@ def test_showing_knows_values_only(name: str) -> None:
 @pytest.mark.parametrize(
     ("module", "only"),
     [
-        ("pyroute2", {"kernel/netlink/messages"}),
+        ("pyroute2", {"kernel/netlink/messages", "lab/iproute", "lab/network"}),
         ("ctypes", {"kernel/system/syscalls"}),
         ("nftables", {"kernel/nft/nftables"}),
     ],
 )
 def test_one_place_for_each_way_into_the_kernel(module: str, only: set[str]) -> None:
-    """One module makes system calls, one uses libnftables, one pyroute2's message classes."""
+    """One module makes system calls, one uses libnftables, one pyroute2's message classes; its own objects come from lab/iproute, and are named by the verbs that hand them out."""
     users = {_name(path) for path in MODULES if module in {name.split(".")[0] for name in _imports(path)}}
     assert users <= only

@@ -1,0 +1,112 @@
+"""pyroute2's own objects, bound to a namespace: from whatever thread and event loop they talk to that namespace, until the lab is closed."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from pytest_netns import Lab, LabClosedError
+
+
+def names(ipr: Any) -> list[str]:
+    """The interfaces that an IPRoute lists."""
+    return sorted(link.get_attr("IFLA_IFNAME") for link in ipr.get_links())
+
+
+def test_real_iproute_from_any_thread(netns_pair: Lab) -> None:
+    """What it makes is in the namespace, from the thread that has opened it and from others, each with a socket of its own."""
+    red = netns_pair["red"]
+    with red.iproute() as ipr, ThreadPoolExecutor(3) as pool:
+        assert names(ipr) == ["lo", "veth-red"]
+        ipr.link("add", ifname="br7", kind="bridge")
+        assert "br7" in red.interfaces
+        ready = threading.Barrier(3)
+
+        def work() -> list[str]:
+            ready.wait(10)
+            return names(ipr)
+
+        futures = [pool.submit(work) for _ in range(3)]
+        assert [each.result(10) for each in futures] == [["br7", "lo", "veth-red"]] * 3
+
+
+def test_iproute_opened_inside_another_namespace(netns_pair: Lab) -> None:
+    """The namespace asked for decides, not the one the thread is in."""
+    with netns_pair["blue"], netns_pair["red"].iproute() as ipr:
+        assert names(ipr) == ["lo", "veth-red"]
+    assert netns_pair["red"].call(lambda: names(netns_pair["blue"].iproute())) == ["lo", "veth-blue"]
+
+
+def test_iproute_in_a_running_loop(netns_pair: Lab) -> None:
+    """The asynchronous one works where a loop runs, several at once."""
+
+    async def list_of(name: str) -> list[str]:
+        async with netns_pair[name].iproute(asynchronous=True) as ipr:
+            return sorted([link.get_attr("IFLA_IFNAME") async for link in await ipr.get_links()])
+
+    async def both() -> list[list[str]]:
+        return await asyncio.gather(list_of("red"), list_of("blue"))
+
+    assert asyncio.run(both()) == [["lo", "veth-red"], ["lo", "veth-blue"]]
+
+
+# NDB stops its event loop before its socket is closed, so Python's collector does that (pyroute2 0.9.7).
+LEFT_BY_NDB = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning", "ignore:unclosed:ResourceWarning"
+)
+
+
+@LEFT_BY_NDB
+def test_ndb(netns_pair: Lab) -> None:
+    """NDB and its threads see the namespace, and nothing is left of them once it is closed."""
+    before = threading.active_count()
+    with netns_pair["red"].ndb() as ndb:
+        assert sorted(each.ifname for each in ndb.interfaces.dump()) == ["lo", "veth-red"]
+        ndb.interfaces.create(ifname="br7", kind="bridge").set("state", "up").commit()
+        assert netns_pair["red"].interfaces["br7"].is_up
+    assert threading.active_count() == before
+    gc.collect()
+
+
+def test_conntrack(netns_nat: Lab) -> None:
+    """Conntrack lists what the namespace tracks, and no other's."""
+    netns_nat["red"].run("ping -c1 192.168.1.3")
+    with netns_nat.host.conntrack() as tracked, netns_nat["red"].conntrack() as other:
+        entries = list(tracked.dump())
+        assert "192.168.15.1" in str(entries)
+        assert list(other.dump()) == []
+
+
+@LEFT_BY_NDB
+@pytest.mark.parametrize("what", ["iproute", "ndb", "conntrack"])
+def test_closed_with_the_lab(what: str) -> None:
+    """What a test leaves open is closed with the lab, and keeps no namespace; closing it again is no error."""
+    with Lab() as lab:
+        opened: Any = getattr(lab.add_namespace("red"), what)()
+        if what == "iproute":
+            names(opened)
+    opened.close()
+    gc.collect()
+    open_sockets = [each for each in gc.get_objects() if isinstance(each, socket.socket) and each.fileno() >= 0]
+    assert not [each for each in open_sockets if each.family == socket.AF_NETLINK and type(each).__name__ == "NoClose"]
+
+
+def test_after_the_lab_is_closed(netns: Lab) -> None:
+    """A thread that comes to a closed lab late is told, rather than led to the real host."""
+    with Lab() as lab:
+        red = lab.add_namespace("red")
+        ipr = red.iproute()
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(names, ipr)
+        assert isinstance(future.exception(10), LabClosedError | OSError)
+    calls: tuple[Callable[[], object], ...] = (red.iproute, red.ndb, red.conntrack)
+    for call in calls:
+        with pytest.raises(LabClosedError):
+            call()
