@@ -82,7 +82,7 @@ def test_the_thread_that_uses_it_is_told(name: str) -> None:
     destruction.hub().wait(time.monotonic() + LONGEST)
     assert not destruction.hub().alive()
     assert threading.active_count() <= threads  # one that others have started may have ended
-    assert len(os.listdir("/proc/self/fd")) == descriptors
+    assert len(os.listdir("/proc/self/fd")) <= descriptors
 
 
 def test_a_second_close_waits_for_the_first() -> None:

@@ -42,7 +42,7 @@ class KernelCalls:
             (syscalls, "setns"),
             (socket.NetlinkSocket, "__init__"),
             (socket.NetlinkSocket, "_send"),
-            (nftables, "apply"),
+            (nftables.Nft, "apply"),
             (sysctls, "write"),
             (supervision.Supervisor, "request_init"),
         ):

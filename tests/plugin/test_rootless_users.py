@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.environments import IS_ROOT, OTHER
+from tests.support.environments import IS_ROOT, OTHER, environment
 
 pytestmark = pytest.mark.skipif(not IS_ROOT, reason="needs root: another /etc/subuid")
 
@@ -60,6 +60,7 @@ def run_as_other(directory: Path, test: str, who: str, *command: str) -> subproc
     return subprocess.run(
         ["unshare", "--mount", "sh", "-c", script, str(OTHER), *words],
         cwd=directory,
+        env=environment(),
         capture_output=True,
         text=True,
         check=False,

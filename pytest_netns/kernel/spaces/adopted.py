@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import re
 from collections.abc import Callable
@@ -177,6 +176,8 @@ def _is_static(body: bytes) -> bool:
 
 
 def _open(name: str, path: str) -> int:
+    import fcntl  # not on Windows, where a suite for several systems may still name what there is
+
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except PermissionError as error:
