@@ -51,6 +51,8 @@ class View:
         self._mounts_lock = threading.Lock()
         self._addresses: NetlinkSocket | None = None
         self._thread = threading.Thread(target=self._work, name=f"{forking.PREFIX}spawn-{namespace.name}", daemon=True)
+        # pydevd, the debugger of IDEs, starts threads in those that it stops, which is not possible in this one.
+        vars(self._thread).update(pydev_do_not_trace=True, is_pydev_daemon_thread=True)
         try:
             threads.start(self._thread, f"run anything in namespace {namespace.name!r}")
             self.run(lambda: None)
