@@ -9,11 +9,12 @@ from __future__ import annotations
 import ipaddress
 import itertools
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import cast
 
 from pytest_netns.errors import KernelError, NetnsError
-from pytest_netns.kernel.netlink import conntrack, nfrules
+from pytest_netns.kernel.netlink import conntrack, nfrules, nfwrite
 from pytest_netns.kernel.netlink.conntrack import TrackedConnection
 from pytest_netns.kernel.netlink.nfrules import KernelRule
 from pytest_netns.kernel.netlink.socket import NETLINK_NETFILTER, NetlinkSocket
@@ -21,7 +22,7 @@ from pytest_netns.kernel.nft import command
 from pytest_netns.kernel.nft.nftables import Nft
 from pytest_netns.lab.links import Links
 from pytest_netns.parts.gateway import nftext
-from pytest_netns.parts.gateway.nftext import Effect, Flow, Table, Translation
+from pytest_netns.parts.gateway.nftext import Effect, Flow, Forwarded, Table, Translation
 from pytest_netns.values import IPAddress
 from pytest_netns.values.notes import Note
 
@@ -140,7 +141,8 @@ class Rules:
         with self._lock:
             self._nft  # noqa: B018 - first of all, as it says what this machine lacks
             self._look()
-            self._change(added, "".join(map(self._delete, instead_of)))
+            if len(added) > 1 or instead_of or not self._add_plain(added[0]):
+                self._change(added, "".join(map(self._delete, instead_of)))
             for each in instead_of:
                 each.state = "removed"
                 self._entries.remove(each)
@@ -390,24 +392,54 @@ class Rules:
 
     def _write(self, entry: Entry) -> Iterator[str]:
         """The text of an entry's rules, and of new chains for them."""
-        comment = nftext.comment(entry.identity, entry.effect.words)
+        comment = f'comment "{nftext.comment(entry.identity, entry.effect.words)}"'
         if entry.table:
             yield cast(Table, entry.effect).table(entry.table, comment)
             return
         for rule in cast(Translation, entry.effect).rules():
             entry.expected += 1
-            if rule.table:
-                yield f"add rule inet {rule.table} {rule.chain} {rule.text} {comment}\n"
-                continue
-            table = nftext.TABLE_OF[rule.chain]
-            chain, rules = self._chains.get(rule.chain, ("", _RULES_PER_CHAIN))
-            if rules >= _RULES_PER_CHAIN:
-                chain, rules = f"{rule.chain}-{next(self._chain_numbers)}", 0
-                self._frame += 1
-                yield f"add chain inet {table} {chain}\n"
-                yield f'add rule inet {table} {rule.chain} jump {chain} comment "{nftext.FRAME_COMMENT}"\n'
-            self._chains[rule.chain] = (chain, rules + 1)
-            yield f"add rule inet {table} {chain} {rule.text} {comment}\n"
+            table, chain, made = (rule.table, rule.chain, "") if rule.table else self._place(rule.chain)
+            yield f"{made}add rule inet {table} {chain} {rule.text} {comment}\n"
+
+    def _place(self, kind: str) -> tuple[str, str, str]:
+        """Table and chain of the next rule of a kind, and the text of that chain where it is a new one."""
+        table = nftext.TABLE_OF[kind]
+        chain, rules = self._chains.get(kind, ("", _RULES_PER_CHAIN))
+        made = ""
+        if rules >= _RULES_PER_CHAIN:
+            chain, rules = f"{kind}-{next(self._chain_numbers)}", 0
+            self._frame += 1
+            made = (
+                f"add chain inet {table} {chain}\n"
+                f'add rule inet {table} {kind} jump {chain} comment "{nftext.FRAME_COMMENT}"\n'
+            )
+        self._chains[kind] = (chain, rules + 1)
+        return table, chain, made
+
+    def _add_plain(self, entry: Entry) -> bool:
+        """Add a port forward that needs nothing of nft; False where it does, or a chain has yet to be made."""
+        if self._frame <= 0 or entry.table:
+            return False
+        rules = list(cast(Translation, entry.effect).rules())
+        if any(each.plain is None for each in rules):
+            return False
+        rooms = Counter(each.chain for each in rules)
+        if any(self._chains.get(kind, ("", _RULES_PER_CHAIN))[1] + n > _RULES_PER_CHAIN for kind, n in rooms.items()):
+            return False
+        comment = nftext.comment(entry.identity, entry.effect.words)
+        written = []
+        chains = dict(self._chains)
+        for rule in rules:
+            table, chain, _ = self._place(rule.chain)
+            written.append((table, chain, comment, _expressions(cast(Forwarded, rule.plain))))
+        try:
+            nfwrite.add(self._netlink, written)
+        except KernelError:  # nft says it better
+            self._chains = chains
+            return False
+        self._generation += 1
+        entry.expected = len(rules)
+        return True
 
 
 def _flow(connection: TrackedConnection, own: Iterable[IPAddress]) -> Flow:
@@ -421,3 +453,10 @@ def _flow(connection: TrackedConnection, own: Iterable[IPAddress]) -> Flow:
         connection.has_other_source,
         connection.has_other_destination,
     )
+
+
+def _expressions(plain: Forwarded) -> bytes:
+    version, protocol, ports, limits, target = plain
+    if target is None:
+        return nfwrite.count(version, protocol, ports, limits)
+    return nfwrite.dnat(version, protocol, ports, limits, target)

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from pytest_netns import InvalidTopologyError, Lab, NetnsError, PortForward, Topology
+from pytest_netns import InvalidTopologyError, Lab, NetnsError, PortForward, PortForwardSpec, Topology
 from tests.support.traffic import connection, listen, peer_of_connection, peer_of_datagram
 
 OUTER = "192.168.1.2"
@@ -310,3 +310,31 @@ def test_many(netns_nat: Lab) -> None:
     assert refused(netns_nat, 5177)
     with listen(netns_nat["blue"], 5178) as server:
         peer_of_connection(netns_nat["outside"], OUTER, 5178, server)
+
+
+@pytest.mark.parametrize(
+    ("port", "options"),
+    [
+        (80, {"to": "blue:8080"}),
+        ("5000-5010", {"to": "blue", "protocol": ("tcp", "udp")}),
+        (53, {"to": "blue", "protocol": "udp", "source": "203.0.113.0/24", "address": "192.168.1.2"}),
+        (53, {"to": "blue:54", "source": "192.168.1.3"}),
+    ],
+)
+def test_written_without_nft_as_nft_writes_it(netns_nat: Lab, port: object, options: dict[str, object]) -> None:
+    """A single forward does not go through nft; its rules are the same as those of one that does, among several."""
+    host = netns_nat.host
+
+    def listed() -> list[str]:
+        lines = host.run("nft -s list ruleset").stdout.splitlines()
+        return [line.strip().partition(" comment ")[0] for line in lines if "→ blue" in line]
+
+    host.forward_port(9, to="red")  # so that there are chains
+    host.forward_port(port, **options).remove()  # type: ignore[arg-type]
+    host.forward_port(port, **options)  # type: ignore[arg-type]
+    alone = listed()
+    host.nft("flush ruleset")
+    spec = PortForwardSpec("host", port, **options)  # type: ignore[arg-type]
+    host.gateway.add([PortForwardSpec("host", 9, "red"), spec])
+    assert alone == listed()
+    assert len(alone) == 2 * len(spec.protocol)

@@ -96,6 +96,31 @@ class NetlinkSocket:
         if failures:
             raise failures[0]
 
+    def transaction(self, begin: Request, requests: Sequence[Request], end: Request) -> None:
+        """Have netfilter carry out all requests, or none of them.
+
+        Raises:
+            KernelError: the first request that was refused; nothing was done.
+        """
+        with self._lock:
+            first = self._sequence + 1
+            self._sequence += len(requests) + 2
+            parts = [wire.message(begin.type, begin.flags, first, begin.body)]
+            parts += [
+                wire.message(each.type, each.flags | wire.NLM_F_ACK, first + n, each.body)
+                for n, each in enumerate(requests, start=1)
+            ]
+            parts.append(wire.message(end.type, end.flags, self._sequence, end.body))
+            self._send(b"".join(parts), begin)
+            waiting = len(requests)
+            while waiting:
+                for reply in self._replies(first):
+                    code, words = wire.read_error(reply.body, reply.flags)
+                    if code:  # what is answered after it is thrown away with the next request
+                        refused = requests[max(reply.sequence - first - 1, 0)]
+                        raise self._error(refused, code, words)
+                    waiting -= 1
+
     def get(self, request: Request, parse: Callable[[bytes], T]) -> T:
         """One object, parsed."""
         with self._lock:

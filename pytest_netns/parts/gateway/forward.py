@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Generic, TypeVar
@@ -11,6 +12,7 @@ from pytest_netns.parts.gateway.nftext import (
     COUNTED,
     FORWARDS,
     Flow,
+    Forwarded,
     RuleText,
     family,
     network,
@@ -183,11 +185,30 @@ class PortForwarding:
                 continue
             for protocol in self.spec.protocol:
                 match = f"{of_family(version)} {protocol} dport {ports}{self._limits(version, '')}"
-                yield RuleText(FORWARDS, f"{match} {_dnat(version, protocol, ports, targets)}")
+                plain = self._plain(version, protocol, ports, targets)
+                yield RuleText(FORWARDS, f"{match} {_dnat(version, protocol, ports, targets)}", plain=plain)
                 counted = (
                     f"meta l4proto {protocol} ct original proto-dst {ports}{self._limits(version, 'ct original ')}"
                 )
-                yield RuleText(COUNTED, f"{of_family(version)} {counted} ct status dnat counter")
+                yield RuleText(
+                    COUNTED,
+                    f"{of_family(version)} {counted} ct status dnat counter",
+                    plain=plain and plain._replace(target=None),
+                )
+
+    def _plain(
+        self, version: int, protocol: str, ports: PortRange, targets: Sequence[tuple[IPAddress, int]]
+    ) -> Forwarded | None:
+        (address, first), *others = targets
+        if others or (ports.size > 1 and first != ports.first):
+            return None
+        limits: list[tuple[str, IPNetwork]] = []
+        if self.spec.source is not None:
+            limits.append(("saddr", self.spec.source))
+        if self.spec.address is not None:
+            limits.append(("daddr", ipaddress.ip_network(self.spec.address)))
+        port = None if first == ports.first else first
+        return Forwarded(version, protocol, (ports.first, ports.last), tuple(limits), (address, port))
 
     def _limits(self, version: int, of: str) -> str:
         ip = family(version)

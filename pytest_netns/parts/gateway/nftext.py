@@ -21,12 +21,33 @@ FRAME_RULES = 9
 _MAX_COMMENT = 127  # bytes, NFTNL_UDATA_COMMENT_MAXLEN
 
 
+class Forwarded(NamedTuple):
+    """What a plain port forward matches, and where it leads, for who need not have nft read it.
+
+    Attributes:
+        ports: the first and the last.
+        limits: ``"saddr"`` and ``"daddr"``, with the network they must be in.
+        target: the address, and the port there (None for the same); None for a rule that counts.
+    """
+
+    version: int
+    protocol: str
+    ports: tuple[int, int]
+    limits: tuple[tuple[str, IPNetwork], ...]
+    target: tuple[IPAddress, int | None] | None
+
+
 class RuleText(NamedTuple):
-    """A rule in nft's language, the chain it belongs to, and that chain's table where it is not one of `TABLES`."""
+    """A rule in nft's language, the chain it belongs to, and that chain's table where it is not one of `TABLES`.
+
+    Attributes:
+        plain: the same as values, of a plain port forward.
+    """
 
     chain: str
     text: str
     table: str = ""
+    plain: Forwarded | None = None
 
 
 class Flow(NamedTuple):
@@ -131,8 +152,7 @@ table inet {COUNTERS} {{
 
 def comment(identity: str, words: str) -> str:
     """A rule's comment: the identity by which it is found again, and words for who reads the ruleset."""
-    text = f"{identity}: {words}".replace('"', "'").encode()[:_MAX_COMMENT].decode(errors="ignore")
-    return f'comment "{text}"'
+    return f"{identity}: {words}".replace('"', "'").encode()[:_MAX_COMMENT].decode(errors="ignore")
 
 
 def identity_of(comment: str) -> str:

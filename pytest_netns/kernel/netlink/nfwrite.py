@@ -1,0 +1,178 @@
+"""Port forwards as messages to nf_tables: where a thousand are added one by one, nft would read the ruleset before each.
+
+Only what a plain port forward is made of; nft makes everything else. It lists these rules as if it had made them.
+"""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+import struct
+
+from pytest_netns.kernel.netlink import wire
+from pytest_netns.kernel.netlink.request import Request
+from pytest_netns.kernel.netlink.socket import NetlinkSocket
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_NFNL_SUBSYS_NFTABLES, _NFT_MSG_NEWRULE = 10, 6
+_NLM_F_APPEND = 0x800
+_NFPROTO_INET, _NFPROTO = 1, {4: 2, 6: 10}
+_IPPROTO = {"tcp": 6, "udp": 17}
+_BATCH = struct.pack(">BBH", 0, 0, _NFNL_SUBSYS_NFTABLES)
+_BEGIN = Request(("begin a change of nft rules",), 0x10, _BATCH)
+_END = Request(("end a change of nft rules",), 0x11, _BATCH)
+# linux/netfilter/nf_tables.h
+_TABLE, _CHAIN, _EXPRESSIONS, _USERDATA = 1, 2, 4, 7
+_LIST_ELEMENT, _EXPRESSION_NAME, _EXPRESSION_DATA, _DATA_VALUE = 1, 1, 2, 1
+_META_NFPROTO, _META_L4PROTO = 15, 16
+_NETWORK_HEADER, _TRANSPORT_HEADER = 1, 2
+_EQUAL, _NOT_EQUAL, _AT_MOST, _AT_LEAST = 0, 1, 3, 5
+_CT_STATUS, _CT_PROTO_DST = 2, 12
+_CT_ADDRESSES = {("saddr", 4): 19, ("daddr", 4): 20, ("saddr", 6): 21, ("daddr", 6): 22}
+_OFFSETS = {("saddr", 4): 12, ("daddr", 4): 16, ("saddr", 6): 8, ("daddr", 6): 24}
+_IPS_DST_NAT = 1 << 5
+_DNAT = 1
+_PORT_OFFSET = 2  # of the destination's, in the headers of TCP and UDP
+_R1, _R2 = 1, 2
+
+
+def dnat(
+    version: int,
+    protocol: str,
+    ports: tuple[int, int],
+    limits: tuple[tuple[str, IPNetwork], ...],
+    target: tuple[IPAddress, int | None],
+) -> bytes:
+    """The expressions of a rule that leads ports elsewhere.
+
+    Args:
+        version: of IP.
+        protocol: ``"tcp"`` or ``"udp"``.
+        ports: the first and the last.
+        limits: ``"saddr"`` and ``"daddr"``, with the network they must be in.
+        target: the address, and the port there; None for the same.
+    """
+    address, port = target
+    parts = [_family(version), _protocol(protocol), _payload(_TRANSPORT_HEADER, _PORT_OFFSET, 2), _ports(*ports)]
+    for side, network in limits:
+        parts += [_payload(_NETWORK_HEADER, _OFFSETS[side, version], len(address.packed)), *_in_network(network)]
+    parts.append(_immediate(_R1, address.packed))
+    nat = [_be32(1, _DNAT), _be32(2, _NFPROTO[version]), _be32(3, _R1)]
+    if port is not None:
+        parts.append(_immediate(_R2, port.to_bytes(2, "big")))
+        nat.append(_be32(5, _R2))
+    parts.append(_expression("nat", *nat))
+    return b"".join(parts)
+
+
+def count(version: int, protocol: str, ports: tuple[int, int], limits: tuple[tuple[str, IPNetwork], ...]) -> bytes:
+    """The expressions of a rule that counts what such a rule has led elsewhere; the arguments are those of `dnat`."""
+    parts = [_family(version), _protocol(protocol), _ct(_CT_PROTO_DST, 0), _ports(*ports)]
+    for side, network in limits:
+        parts += [_ct(_CT_ADDRESSES[side, version], 0), *_in_network(network)]
+    parts += _is_dnat()
+    return b"".join(parts)
+
+
+def add(netlink: NetlinkSocket, rules: list[tuple[str, str, str, bytes]]) -> None:
+    """Append rules to chains of the family inet, in one transaction.
+
+    Args:
+        netlink: a netfilter socket of the namespace.
+        rules: table, chain, comment, and expressions.
+
+    Raises:
+        KernelError: the kernel refused; nothing of it was done.
+    """
+    kind = _NFNL_SUBSYS_NFTABLES << 8 | _NFT_MSG_NEWRULE
+    requests = [
+        Request(("add nft rule", comment), kind, _rule(*each), wire.NLM_F_CREATE | _NLM_F_APPEND)
+        for each in rules
+        for comment in each[2:3]
+    ]
+    netlink.transaction(_BEGIN, requests, _END)
+
+
+def _rule(table: str, chain: str, comment: str, expressions: bytes) -> bytes:
+    text = comment.encode() + b"\0"
+    return (
+        struct.pack("=BBH", _NFPROTO_INET, 0, 0)
+        + wire.text(_TABLE, table)
+        + wire.text(_CHAIN, chain)
+        + wire.nested(_EXPRESSIONS, expressions)
+        + wire.attribute(_USERDATA, bytes((0, len(text))) + text)
+    )
+
+
+@functools.cache
+def _family(version: int) -> bytes:
+    return _expression("meta", _be32(2, _META_NFPROTO), _be32(1, _R1)) + _compare(_EQUAL, bytes([_NFPROTO[version]]))
+
+
+@functools.cache
+def _protocol(name: str) -> bytes:
+    return _expression("meta", _be32(2, _META_L4PROTO), _be32(1, _R1)) + _compare(_EQUAL, bytes([_IPPROTO[name]]))
+
+
+def _ports(first: int, last: int) -> bytes:
+    if first == last:
+        return _compare(_EQUAL, first.to_bytes(2, "big"))
+    return _compare(_AT_LEAST, first.to_bytes(2, "big")) + _compare(_AT_MOST, last.to_bytes(2, "big"))
+
+
+def _in_network(network: IPNetwork) -> list[bytes]:
+    wanted = network.network_address.packed
+    if network.prefixlen == network.max_prefixlen:
+        return [_compare(_EQUAL, wanted)]
+    return [_masked(network.netmask.packed), _compare(_EQUAL, wanted)]
+
+
+@functools.cache
+def _is_dnat() -> tuple[bytes, ...]:
+    none = bytes(4)
+    counter = _expression("counter", wire.attribute(1, bytes(8)), wire.attribute(2, bytes(8)))
+    return _ct(_CT_STATUS), _masked(struct.pack("=I", _IPS_DST_NAT)), _compare(_NOT_EQUAL, none), counter
+
+
+@functools.cache
+def _payload(base: int, offset: int, length: int) -> bytes:
+    return _expression("payload", _be32(1, _R1), _be32(2, base), _be32(3, offset), _be32(4, length))
+
+
+@functools.cache
+def _ct(key: int, direction: int | None = None) -> bytes:
+    of = () if direction is None else (wire.attribute(3, bytes([direction])),)
+    return _expression("ct", _be32(2, key), _be32(1, _R1), *of)
+
+
+def _masked(mask: bytes) -> bytes:
+    return _expression(
+        "bitwise",
+        _be32(1, _R1),
+        _be32(2, _R1),
+        _be32(3, len(mask)),
+        wire.nested(4, _value(mask)),
+        wire.nested(5, _value(bytes(len(mask)))),
+    )
+
+
+def _compare(operation: int, value: bytes) -> bytes:
+    return _expression("cmp", _be32(1, _R1), _be32(2, operation), wire.nested(3, _value(value)))
+
+
+def _immediate(register: int, value: bytes) -> bytes:
+    return _expression("immediate", _be32(1, register), wire.nested(2, _value(value)))
+
+
+def _value(data: bytes) -> bytes:
+    return wire.attribute(_DATA_VALUE, data)
+
+
+def _expression(name: str, *data: bytes) -> bytes:
+    return wire.nested(_LIST_ELEMENT, wire.text(_EXPRESSION_NAME, name), wire.nested(_EXPRESSION_DATA, *data))
+
+
+def _be32(kind: int, value: int) -> bytes:
+    return wire.attribute(kind, value.to_bytes(4, "big"))
