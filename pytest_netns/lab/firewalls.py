@@ -15,7 +15,6 @@ from pytest_netns.lab.links import Links
 from pytest_netns.lab.rules import Entry, Rules
 from pytest_netns.parts.gateway import firewall
 from pytest_netns.parts.gateway.firewall import FirewallFilter, FirewallRuleSpec, FirewallSpec
-from pytest_netns.parts.keys import check_values
 from pytest_netns.values import IPAddress, IPNetwork, Ports
 
 if TYPE_CHECKING:
@@ -154,7 +153,7 @@ class Firewall(GatewayRule):
 
     def add(self, spec: FirewallRuleSpec) -> FirewallRule:
         """Add a rule that was written as a value; see `accept`."""
-        check_values(spec)
+        spec.check_values()
         for _, mistake in firewall.mistakes(spec, self.spec.hook):
             raise InvalidTopologyError(mistake)
         for interface in (*spec.incoming, *spec.outgoing):

@@ -21,7 +21,6 @@ from pytest_netns.parts.gateway.masquerade import MasqueradeSpec, Masquerading
 from pytest_netns.parts.gateway.nat import NatSpec, Natting
 from pytest_netns.parts.gateway.policies import Portal, TooBigBlock
 from pytest_netns.parts.gateway.snat import OneToOne, OneToOneSpec, SnatSpec, SourceTranslation
-from pytest_netns.parts.keys import check_values
 from pytest_netns.values import IPAddress, IPNetwork, Target, parse_address
 
 _prefix_numbers = itertools.count(1)
@@ -62,13 +61,12 @@ class Gateway:
         Raises:
             InvalidTopologyError: a value that cannot be part of a rule, or two that contradict each other.
         """
-        self._rules.look()
         handles: list[GatewayRule] = []
         new: list[Entry] = []
         found = functools.cache(self._addresses)  # of a thousand forwards to one namespace
         forwards: PortIndex[Entry] = PortIndex()
         for spec in specs:
-            check_values(spec)
+            spec.check_values()
             if isinstance(spec, PortForwardSpec):
                 self._check(spec, forwards)
                 entry = self._forward(spec, found)
@@ -77,6 +75,7 @@ class Gateway:
                 new.append(entry)
             else:
                 translation = self._masquerade(spec)
+                self._rules.look()
                 known = self._masquerades.get(translation)
                 if known is None or known.state != "in force":
                     known = self._masquerades[translation] = Entry(translation)
@@ -94,6 +93,7 @@ class Gateway:
             raise InvalidTopologyError(mistake)
         for index in (self._forwards, others):
             for other, entry in index.conflicting(spec):
+                self._rules.look()
                 if index is others or entry.state == "in force":
                     raise InvalidTopologyError(forward.contradiction(spec, other))
 
@@ -113,7 +113,7 @@ class Gateway:
             if not those:
                 raise InvalidTopologyError(f"cannot use namespace {target.host!r} as a target: it has no address yet")
         translation = PortForwarding(spec, addresses)
-        if not any(True for _ in translation.rules()):
+        if not translation.leads_somewhere:
             raise InvalidTopologyError(
                 f"cannot forward {translation.words!r} of namespace {self._name!r}: source, address and target have no "
                 "IP version in common"
@@ -236,7 +236,7 @@ class Gateway:
 
     def firewall(self, spec: FirewallSpec, name_of: Callable[[object], object] = lambda value: value) -> Firewall:
         """Filter packets."""
-        check_values(spec)
+        spec.check_values()
         entry = Entry(FirewallTable(spec), kind="firewall")
         self._rules.add(entry)
         made = Firewall(
@@ -283,7 +283,7 @@ class Gateway:
         return CaptivePortal(self._rules, entry, clients)
 
     def _check_part(self, spec: SnatSpec | OneToOneSpec | NatSpec, mistakes: Iterable[tuple[str, str]]) -> None:
-        check_values(spec)
+        spec.check_values()
         for _, mistake in mistakes:
             raise InvalidTopologyError(mistake)
 

@@ -22,6 +22,7 @@ from pytest_netns.kernel.nft import command
 from pytest_netns.kernel.nft.nftables import Nft
 from pytest_netns.lab.links import Links
 from pytest_netns.parts.gateway import nftext
+from pytest_netns.parts.gateway.forward import PortForwarding
 from pytest_netns.parts.gateway.nftext import Effect, Flow, Forwarded, Table, Translation
 from pytest_netns.values import IPAddress
 from pytest_netns.values.notes import Note
@@ -418,20 +419,20 @@ class Rules:
 
     def _add_plain(self, entry: Entry) -> bool:
         """Add a port forward that needs nothing of nft; False where it does, or a chain has yet to be made."""
-        if self._frame <= 0 or entry.table:
+        if self._frame <= 0 or not isinstance(entry.effect, PortForwarding):
             return False
-        rules = list(cast(Translation, entry.effect).rules())
-        if any(each.plain is None for each in rules):
-            return False
-        rooms = Counter(each.chain for each in rules)
-        if any(self._chains.get(kind, ("", _RULES_PER_CHAIN))[1] + n > _RULES_PER_CHAIN for kind, n in rooms.items()):
+        rules = entry.effect.plain()
+        rooms = Counter(chain for chain, _ in rules)
+        if not rules or any(
+            self._chains.get(kind, ("", _RULES_PER_CHAIN))[1] + n > _RULES_PER_CHAIN for kind, n in rooms.items()
+        ):
             return False
         comment = nftext.comment(entry.identity, entry.effect.words)
         written = []
         chains = dict(self._chains)
-        for rule in rules:
-            table, chain, _ = self._place(rule.chain)
-            written.append((table, chain, comment, _expressions(cast(Forwarded, rule.plain))))
+        for kind, rule in rules:
+            table, chain, _ = self._place(kind)
+            written.append((table, chain, comment, _expressions(rule)))
         try:
             nfwrite.add(self._netlink, written)
         except KernelError:  # nft says it better

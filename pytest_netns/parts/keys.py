@@ -87,36 +87,42 @@ class Part:
                     yield each
                     yield from each.parts()
 
+    def check_values(self) -> None:
+        """Refuse it where a value could not be parsed.
+
+        Raises:
+            InvalidTopologyError: the first such value, with the valid ones.
+        """
+        if self.__dict__["_is_parsed"]:
+            return
+        for name, key in self.keys().items():
+            held = getattr(self, name)
+            if key.kind is not None and (held is not None or key.default is REQUIRED):
+                for value in held if key.many else (held,):
+                    key.kind.parse(value)
+
     def _fill(self, **values: object) -> None:
+        is_parsed = True
         for name, key in self.keys().items():
             value = values[name]
-            if key.many:
-                value = tuple(_lenient(key.kind, item) for item in as_many(value))
-            else:
-                value = _lenient(key.kind, value)
+            if key.kind is not None and (value is not None or key.default is REQUIRED):
+                parsed, fine = _lenient(key.kind, as_many(value) if key.many else (value,))
+                value = parsed if key.many else parsed[0]
+                is_parsed &= fine
+            elif key.many:
+                value = as_many(value)
             object.__setattr__(self, name, value)
+        object.__setattr__(self, "_is_parsed", is_parsed)
 
 
-def _lenient(kind: Kind | None, value: object) -> object:
-    if kind is None:
-        return value
+def _lenient(kind: Kind, values: Iterable[object]) -> tuple[tuple[object, ...], bool]:
+    """Values as far as they can be parsed, and whether all could."""
     try:
-        return kind.parse(value)
+        return tuple([kind.parse(value) for value in values]), True
     except InvalidTopologyError:
-        return value
-
-
-def check_values(part: Part) -> None:
-    """Refuse a part with a value that could not be parsed.
-
-    Raises:
-        InvalidTopologyError: the first such value, with the valid ones.
-    """
-    for name, key in part.keys().items():
-        held = getattr(part, name)
-        if key.kind is not None and (held is not None or key.default is REQUIRED):
-            for value in held if key.many else (held,):
-                key.kind.parse(value)
+        return tuple(_lenient(kind, (value,))[0][0] for value in values) if len(tuple(values)) > 1 else tuple(
+            values
+        ), False
 
 
 def as_many(value: object) -> tuple[Any, ...]:

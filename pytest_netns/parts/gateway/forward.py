@@ -173,42 +173,49 @@ class PortForwarding:
     def rules(self) -> Iterator[RuleText]:
         """For each family and protocol one that translates, and one that counts."""
         ports = as_range(self.spec.port)
+        for version, protocol, targets in self._targets(ports):
+            match = f"{of_family(version)} {protocol} dport {ports}{self._limits(version, '')}"
+            yield RuleText(FORWARDS, f"{match} {_dnat(version, protocol, ports, targets)}")
+            counted = f"meta l4proto {protocol} ct original proto-dst {ports}{self._limits(version, 'ct original ')}"
+            yield RuleText(COUNTED, f"{of_family(version)} {counted} ct status dnat counter")
+
+    def plain(self) -> list[tuple[str, Forwarded]]:
+        """The same rules as values, each with its chain; none where it is not as plain as that."""
+        ports = as_range(self.spec.port)
+        limits: list[tuple[str, IPNetwork]] = []
+        if self.spec.source is not None:
+            limits.append(("saddr", self.spec.source))
+        if self.spec.address is not None:
+            limits.append(("daddr", ipaddress.ip_network(self.spec.address)))
+        found: list[tuple[str, Forwarded]] = []
+        for version, protocol, ((address, first), *others) in self._targets(ports):
+            if others or (ports.size > 1 and first != ports.first):
+                return []
+            match = (version, protocol, (ports.first, ports.last), tuple(limits))
+            found.append((FORWARDS, Forwarded(*match, (address, None if first == ports.first else first))))
+            found.append((COUNTED, Forwarded(*match, None)))
+        return found
+
+    def _targets(self, ports: PortRange) -> Iterator[tuple[int, str, list[tuple[IPAddress, int]]]]:
+        """IP version, protocol, and where to."""
+        wanted = {value.version for value in (self.spec.source, self.spec.address) if value is not None}
         for version in (4, 6):
-            wanted = {value.version for value in (self.spec.source, self.spec.address) if value is not None}
+            if not wanted <= {version}:
+                continue
             targets = [
                 (address, _first(target, ports))
                 for target, addresses in zip(self.spec.to, self.addresses, strict=True)
                 for address in addresses
                 if address.version == version
             ]
-            if not targets or not wanted <= {version}:
-                continue
-            for protocol in self.spec.protocol:
-                match = f"{of_family(version)} {protocol} dport {ports}{self._limits(version, '')}"
-                plain = self._plain(version, protocol, ports, targets)
-                yield RuleText(FORWARDS, f"{match} {_dnat(version, protocol, ports, targets)}", plain=plain)
-                counted = (
-                    f"meta l4proto {protocol} ct original proto-dst {ports}{self._limits(version, 'ct original ')}"
-                )
-                yield RuleText(
-                    COUNTED,
-                    f"{of_family(version)} {counted} ct status dnat counter",
-                    plain=plain and plain._replace(target=None),
-                )
+            if targets:
+                for protocol in self.spec.protocol:
+                    yield version, protocol, targets
 
-    def _plain(
-        self, version: int, protocol: str, ports: PortRange, targets: Sequence[tuple[IPAddress, int]]
-    ) -> Forwarded | None:
-        (address, first), *others = targets
-        if others or (ports.size > 1 and first != ports.first):
-            return None
-        limits: list[tuple[str, IPNetwork]] = []
-        if self.spec.source is not None:
-            limits.append(("saddr", self.spec.source))
-        if self.spec.address is not None:
-            limits.append(("daddr", ipaddress.ip_network(self.spec.address)))
-        port = None if first == ports.first else first
-        return Forwarded(version, protocol, (ports.first, ports.last), tuple(limits), (address, port))
+    @property
+    def leads_somewhere(self) -> bool:
+        """Whether source, address and targets have an IP version in common."""
+        return any(True for _ in self._targets(as_range(self.spec.port)))
 
     def _limits(self, version: int, of: str) -> str:
         ip = family(version)

@@ -38,16 +38,11 @@ class Forwarded(NamedTuple):
 
 
 class RuleText(NamedTuple):
-    """A rule in nft's language, the chain it belongs to, and that chain's table where it is not one of `TABLES`.
-
-    Attributes:
-        plain: the same as values, of a plain port forward.
-    """
+    """A rule in nft's language, the chain it belongs to, and that chain's table where it is not one of `TABLES`."""
 
     chain: str
     text: str
     table: str = ""
-    plain: Forwarded | None = None
 
 
 class Flow(NamedTuple):
