@@ -110,7 +110,7 @@ def _close_together(sockets: list[socket.socket]) -> None:
     """
     with contextlib.ExitStack() as queue:
         with contextlib.suppress(OSError):  # no descriptors to be had: then one after the other, all the same
-            ours, _ = map(queue.enter_context, pair())
+            ours, _ = map(queue.enter_context, pair(socket.AF_UNIX, socket.SOCK_STREAM))
             socket.send_fds(ours, [b"."], [each.fileno() for each in sockets])
         for each in sockets:
             each.close()

@@ -11,7 +11,7 @@ Socket: type[socket.socket] = next(
 )
 
 
-def pair(family: int = socket.AF_UNIX, kind: int = socket.SOCK_STREAM) -> tuple[socket.socket, socket.socket]:
+def pair(family: int, kind: int) -> tuple[socket.socket, socket.socket]:
     """Two sockets that are connected, `socket.socketpair`."""
     first, second = _socket.socketpair(family, kind, 0)
     return Socket(family, kind, 0, first.detach()), Socket(family, kind, 0, second.detach())
