@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pytest_netns.lab.interface import Bridge, Interface, VethPair
     from pytest_netns.lab.lab import Lab
     from pytest_netns.lab.namespace import Namespace
+    from pytest_netns.lab.openvswitch import OpenVSwitch
     from pytest_netns.lab.routing import Neighbour, Route
     from pytest_netns.machine.rootless import become_rootless
     from pytest_netns.machine.uplink import Uplink
@@ -69,6 +70,7 @@ _NAMES = {
     "lab.interface": "Bridge Interface VethPair",
     "lab.lab": "Lab",
     "lab.namespace": "Namespace",
+    "lab.openvswitch": "OpenVSwitch",
     "machine.uplink": "Uplink",
     "parts.impairment": "DSL INTERCONTINENTAL Impairment LTE SATELLITE UMTS WIFI",
     "packets.capture": "Capture",
@@ -93,6 +95,7 @@ __all__ = [
     "Route",
     "Packet",
     "Capture",
+    "OpenVSwitch",
     "PICTURES",
     "Bridge",
     "BridgeSpec",

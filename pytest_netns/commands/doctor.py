@@ -96,7 +96,7 @@ def examine() -> Report:
     if ("namespaces", "user") in ok:
         modes.append("rootless")
     works = all(each in ok for each in _MAIN)
-    lines = [*(_line(result, works) for result in results), *_limits(), _xdist(), _slirp4netns()]
+    lines = [*(_line(result, works) for result in results), *_limits(), _xdist(), _slirp4netns(), _openvswitch()]
     return Report(works, tuple(modes), tuple(lines))
 
 
@@ -162,6 +162,18 @@ def _slirp4netns() -> Line:
         return Line("programs", "slirp4netns", True)
     remedy, without = "sudo apt-get install slirp4netns", "ns.add_uplink() does not work"
     return Line("programs", "slirp4netns", False, "it is not installed", remedy, without)
+
+
+def _openvswitch() -> Line:
+    from pytest_netns.errors import UnavailableError
+    from pytest_netns.lab import openvswitch
+
+    try:
+        openvswitch.check_available()
+    except UnavailableError as error:
+        without = 'bridges of kind "openvswitch" do not work'
+        return Line("programs", "Open vSwitch", False, error.cause, error.remedy, without)
+    return Line("programs", "Open vSwitch", True)
 
 
 # -- showing ---------------------------------------------------------------------------------------

@@ -35,12 +35,14 @@ if TYPE_CHECKING:
     from pytest_netns.faults.cuts import Cut
     from pytest_netns.faults.impair import Impairments
     from pytest_netns.faults.nemesis import FaultStarter, Nemesis
+    from pytest_netns.lab.openvswitch import OpenVSwitch, SwitchDaemons
     from pytest_netns.packets.capture import Capture
     from pytest_netns.topology import Topology
 
 T = TypeVar("T")
 
 HOST = "host"
+BRIDGES = ("bridge", "openvswitch")
 _NO_BRIDGE_FILTERS = {f"net.bridge.bridge-nf-call-{filter_}": 0 for filter_ in ("iptables", "ip6tables", "arptables")}
 
 
@@ -62,7 +64,7 @@ class Lab:
 
     __slots__ = (
         "__weakref__", "_built", "_captures", "_closed", "_closer", "_engine", "_gone", "_impairments", "_lock", "_namespaces",
-        "_recording", "_undo", "_undo_of", "faults", "links", "names", "notes", "owner", "programs", "seeds",
+        "_recording", "_switches", "_undo", "_undo_of", "faults", "links", "names", "notes", "owner", "programs", "seeds",
     )  # fmt: skip
 
     def __init__(self, owner: str = "", *, engine: str = "auto") -> None:
@@ -72,6 +74,7 @@ class Lab:
         self._namespaces: dict[str, Namespace] = {}
         self._built: list[Topology] = []
         self._undo: list[Callable[[], None]] = []
+        self._switches: dict[str, SwitchDaemons] = {}
         self._undo_of: dict[str, Callable[[], None]] = {}  # what undoes a namespace
         self._closed = False
         self._closer = 0  # the thread that closes it
@@ -269,6 +272,7 @@ class Lab:
         *,
         namespace: Namespace | None = None,
         mtu: int | None = None,
+        kind: str = "bridge",
         **options: Any,
     ) -> Bridge:
         """Make a bridge: a switch that joins many namespaces, see `Bridge.attach`.
@@ -278,6 +282,7 @@ class Lab:
             address: an address for its namespace on the bridge, with prefix length, or several.
             namespace: where it is; default ``lab.host``.
             mtu: in bytes.
+            kind: ``"bridge"``, the kernel's; or ``"openvswitch"``, for VLANs and OpenFlow: see `OpenVSwitch`.
             options: ``vlan_filtering=True`` for VLANs, ``stp=True`` for spanning tree (ports then forward after some
                 seconds), and others of ip-link(8), as `Namespace.add_interface` takes them.
         """
@@ -286,12 +291,37 @@ class Lab:
         values.parse_interface_name(name)
         place = self.host if namespace is None else namespace
         self.check_member(place)
+        if values.parse_choice(kind, BRIDGES, "kind of bridge") == "openvswitch":
+            return self._add_openvswitch(place, name, addresses, mtu, options)
         bridge = self._add_bridge(place.links, name, addresses, mtu, options)
         # The bridge module may hand what crosses a bridge to nft; NAT would then happen in the wrong place.
         with contextlib.suppress(NetnsError):  # the module is not loaded
             place.settings.write(_NO_BRIDGE_FILTERS)
         made = handle(bridge, "bridge")
         assert isinstance(made, Bridge)
+        return made
+
+    def _add_openvswitch(
+        self, place: Namespace, name: str, addresses: Sequence[IPInterface], mtu: int | None, options: Mapping[str, Any]
+    ) -> OpenVSwitch:
+        from pytest_netns.lab import openvswitch
+
+        if options:
+            raise InvalidTopologyError(
+                f"cannot use {next(iter(options))!r} for an Open vSwitch bridge: give tag= and trunks= to attach()"
+            )
+        if mtu is not None:
+            values.parse_mtu(mtu)
+        if place.links.is_taken(name):
+            raise InvalidTopologyError(
+                f"cannot add bridge {name!r}: namespace {place.name!r} has an interface of that name already"
+            )
+        with self._lock:
+            if place.name not in self._switches:
+                self._switches[place.name] = openvswitch.SwitchDaemons(place.programs)
+                self.at_end(self._switches[place.name].close)
+        made = openvswitch.add(place, self._switches[place.name], name, addresses, mtu)
+        self.notes.add(made)
         return made
 
     @staticmethod
