@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import NamedTuple, Protocol
 
-from pytest_netns.errors import KernelError, UnavailableError
+from pytest_netns.errors import KernelError, UnavailableError, fails_as
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
 from pytest_netns.parts.impairment import Impairment
 from pytest_netns.values.notes import Note
@@ -97,6 +97,7 @@ class Impairments:
         found = self._in_force.get(target.key)
         return None if found is None else found.impairment
 
+    @fails_as("impair link")
     def set(self, target: Target, impairment: Impairment | None) -> None:
         """Impair what an interface sends, from now on; None ends it.
 

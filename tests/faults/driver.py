@@ -20,6 +20,7 @@ if sys.argv[1] == "rootless":
 
     rootless.enter()
 
+import pytest_netns.faults.wire  # noqa: F401  what is imported at the first impaired link
 from pytest_netns import Lab, NetnsError
 from pytest_netns.kernel.programs import supervision
 from pytest_netns.kernel.spaces import destruction
@@ -30,11 +31,12 @@ _PR_SET_PTRACER = 0x59616D61
 
 def work() -> str:
     """Everything a test does: build, run, stay inside, end; what went wrong."""
-    lab = Lab("trial")
+    lab = Lab("trial", engine="userspace")
     outcome = "fine"
     try:
         red, blue = lab.add_namespace("red"), lab.add_namespace("blue")
-        lab.add_veth(red, blue, addresses=("192.168.15.1/24", "192.168.15.2/24"))
+        cable = lab.add_veth(red, blue, addresses=("192.168.15.1/24", "192.168.15.2/24"))
+        cable.a.impair(delay="1ms")
         red.run("true")
         blue.popen(["sleep", "1000"])
         with red:

@@ -9,7 +9,7 @@ from pytest_netns.parts.impairment import Impairment
 KIND = "tbf"
 _ETHERNET = 18  # bytes of an Ethernet header with a VLAN tag
 _ANY_RATE = 10**12 // 8  # bytes per second: as good as none
-_BURST = 0.002  # seconds at full rate: a timer that is late by that much loses nothing
+_BURST = 0.005  # seconds at full rate: a timer that is late by that much loses nothing
 _LINK_LAYER = 1  # TC_LINKLAYER_ETHERNET: the kernel needs no table of rates
 _MOST = 2**32 - 1
 
