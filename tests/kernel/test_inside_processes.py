@@ -64,11 +64,20 @@ def test_a_thread_started_inside_stays_inside(red: Namespace) -> None:
 
 
 def test_a_thread_that_was_there_before_stays_outside(red: Namespace) -> None:
-    """A pool's worker that was started outside works outside, even for what is submitted inside."""
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        outside = pool.submit(network).result()
-        with red:
-            assert pool.submit(network).result() == outside != network()
+    """A thread that was started outside stays outside while another one is inside; only pools follow who hands work over."""
+    go, seen = threading.Event(), []
+
+    def work() -> None:
+        go.wait(10)
+        seen.append(network())
+
+    outside = network()
+    thread = threading.Thread(target=work)
+    thread.start()
+    with red:
+        go.set()
+        thread.join()
+        assert seen == [outside] != [network()]
 
 
 def test_a_pool_made_inside_is_inside(red: Namespace) -> None:
