@@ -96,7 +96,9 @@ def examine() -> Report:
     if ("namespaces", "user") in ok:
         modes.append("rootless")
     works = all(each in ok for each in _MAIN)
-    lines = [*(_line(result, works) for result in results), *_limits(), _xdist(), _slirp4netns(), _openvswitch()]
+    lines = [*(_line(result, works) for result in results), *_limits(), _xdist(), _slirp4netns()]
+    if works:
+        lines.append(_openvswitch())
     return Report(works, tuple(modes), tuple(lines))
 
 
