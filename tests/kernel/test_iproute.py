@@ -93,6 +93,7 @@ def test_closed_with_the_lab(what: str) -> None:
         if what == "iproute":
             names(opened)
     opened.close()
+    del opened
     gc.collect()
     open_sockets = [each for each in gc.get_objects() if isinstance(each, socket.socket) and each.fileno() >= 0]
     assert not [each for each in open_sockets if each.family == socket.AF_NETLINK and type(each).__name__ == "NoClose"]
