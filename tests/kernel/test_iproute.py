@@ -71,7 +71,7 @@ def test_ndb(netns_pair: Lab) -> None:
         assert sorted(each.ifname for each in ndb.interfaces.dump()) == ["lo", "veth-red"]
         ndb.interfaces.create(ifname="br7", kind="bridge").set("state", "up").commit()
         assert netns_pair["red"].interfaces["br7"].is_up
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
     gc.collect()
 
 
