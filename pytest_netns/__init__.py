@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pytest_netns.lab.lab import Lab
     from pytest_netns.lab.namespace import Namespace
     from pytest_netns.lab.openvswitch import OpenVSwitch
-    from pytest_netns.lab.routing import Neighbour, Route
+    from pytest_netns.lab.routing import Neighbour, NextHop, Route, Rule
     from pytest_netns.machine.rootless import become_rootless
     from pytest_netns.machine.uplink import Uplink
     from pytest_netns.packets.capture import Capture
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         BridgeSpec,
         FirewallRuleSpec,
         FirewallSpec,
+        LinkSpec,
         MasqueradeSpec,
         NamespaceSpec,
         NatSpec,
@@ -75,14 +76,14 @@ _NAMES = {
     "parts.impairment": "DSL INTERCONTINENTAL Impairment LTE SATELLITE UMTS WIFI",
     "packets.capture": "Capture",
     "packets.dissect": "Packet",
-    "lab.routing": "Neighbour Route",
+    "lab.routing": "Neighbour NextHop Route Rule",
     "lab.factory": "LabFactory",
     "machine.rootless": "become_rootless",
     "plugin": "NamespaceLeakWarning ServiceDiedWarning",
     "running.process": "Process",
     "running.service": "Service",
     "running.terminal": "TerminalProcess",
-    "topology": "BridgeSpec FirewallRuleSpec FirewallSpec MasqueradeSpec NamespaceSpec NatSpec OneToOneSpec PICTURES PortForwardSpec PortSpec RouteSpec SnatSpec Topology VethEnd VethSpec",
+    "topology": "BridgeSpec FirewallRuleSpec FirewallSpec LinkSpec MasqueradeSpec NamespaceSpec NatSpec OneToOneSpec PICTURES PortForwardSpec PortSpec RouteSpec SnatSpec Topology VethEnd VethSpec",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
@@ -92,6 +93,8 @@ __all__ = [
     "become_rootless",
     "LabFactory",
     "Neighbour",
+    "NextHop",
+    "Rule",
     "Route",
     "Packet",
     "Capture",
@@ -119,6 +122,7 @@ __all__ = [
     "Lab",
     "LabClosedError",
     "Masquerade",
+    "LinkSpec",
     "MasqueradeSpec",
     "Namespace",
     "NamespaceSpec",

@@ -113,7 +113,7 @@ class Sketch:
         for each in topology.interfaces:
             addresses = tuple(map(str, each.addresses))
             here = (each.namespace, each.name)
-            kind = "bridge" if each.peer is None else "veth"
+            kind = each.kind or ("bridge" if each.peer is None else "veth")
             interfaces[each.namespace].append(
                 SketchInterface(
                     each.name, addresses, kind, each.bridge, notes=(*_mtu_note(each.mtu), *notes.get(here, ()))

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, TypeVar
 
 from pytest_netns.kernel.netlink.rtroutes import RouteInfo, add_route
+from pytest_netns.lab import making
 from pytest_netns.lab.connecting import End
 from pytest_netns.lab.interface import join
 from pytest_netns.lab.routes import Rest, additions
@@ -25,6 +26,8 @@ Part = TypeVar("Part", RouteSpec, MasqueradeSpec, PortForwardSpec)
 def build(lab: Lab, topology: Topology) -> None:
     """Add all of a topology to a lab; its namespaces may be there already, bare."""
     plan = topology.assigned()
+    for link in plan.links:
+        making.check_options(link.kind, dict(link.options))
     for name in plan.namespace_names:
         if name not in lab:
             lab.add_namespace(name)
@@ -41,6 +44,7 @@ def build(lab: Lab, topology: Topology) -> None:
         for hostname in spec.hostnames:
             lab.add_hostname(hostname, namespace)
     _connect(lab, plan)
+    _add_links(lab, plan)
     for spec in plan.namespaces:
         for name, value in spec.sysctls:  # after the interfaces, since some are settings of theirs
             lab[spec.name].sysctl(name, value)
@@ -81,6 +85,21 @@ def _connect(lab: Lab, plan: Topology) -> None:
     for veth in plan.veths:
         a, b = (End(lab[end.namespace].links, _named(end), end.addresses, end.mtu, end.mac) for end in veth.ends)
         join(a, b, (veth.ends[0].impairment, veth.ends[1].impairment))
+
+
+def _add_links(lab: Lab, plan: Topology) -> None:
+    """Make the interfaces of other kinds, in their order."""
+    for link in plan.links:
+        lab[link.namespace].add_interface(
+            link.name,
+            kind=link.kind,
+            link=link.link,
+            master=link.master,
+            addresses=link.addresses,
+            mtu=link.mtu,
+            mac=link.mac,
+            **dict(link.options),
+        )
 
 
 def _route(lab: Lab, plan: Topology) -> None:

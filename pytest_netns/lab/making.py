@@ -66,15 +66,25 @@ def wanted(
             "cannot add veth interface by itself: a cable has two ends; use lab.add_veth or bridge.attach"
         )
     found = kind_named(kind)
-    attributes = found.attributes(options)
+    attributes = check_options(kind, options)
     if "link" in found.needs and on is None:
         raise InvalidTopologyError(f"cannot add {kind} interface {name!r}: it needs link, the interface it is put on")
-    valid = messages.link_options(kind) if found.maker == "netlink" else ()
-    for each in attributes:
-        if not found.knows(each) and not messages.has_link_option(kind, each):
-            raise found.unknown(each, valid)
     mtu, mac = None if mtu is None else parse_mtu(mtu), None if mac is None else parse_mac(mac)
     return Wanted(found, name, attributes, on, mtu=mtu, mac=mac, **rest)
+
+
+def check_options(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The kernel's attributes of the options of a kind.
+
+    Raises:
+        InvalidTopologyError: there is no such option, or a value cannot be.
+    """
+    found = kind_named(kind)
+    attributes = found.attributes(options)
+    for each in attributes:
+        if not found.knows(each) and not messages.has_link_option(kind, each):
+            raise found.unknown(each, messages.link_options(kind) if found.maker == "netlink" else ())
+    return attributes
 
 
 def parse_kind_of(kind: object) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from pytest_netns import values
 from pytest_netns.errors import InvalidTopologyError
@@ -67,7 +67,13 @@ def many(name: str, kind: Kind | type[Part], help: str, default: object = ()) ->
 
 
 class Part:
-    """Base of all parts: knows its keys, and fills itself with what could be parsed."""
+    """Base of all parts: knows its keys, and fills itself with what could be parsed.
+
+    Attributes:
+        others: the field that takes keys of TOML that no other field has; empty for none.
+    """
+
+    others: ClassVar[str] = ""
 
     @classmethod
     @functools.cache

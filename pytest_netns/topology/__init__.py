@@ -17,13 +17,14 @@ from pytest_netns.parts.gateway.nat import NatSpec
 from pytest_netns.parts.gateway.snat import OneToOneSpec, SnatSpec
 from pytest_netns.parts.keys import as_many
 from pytest_netns.parts.links.bridge import BridgeSpec, PortSpec
+from pytest_netns.parts.links.other import LinkSpec
 from pytest_netns.parts.links.veth import VethEnd, VethSpec
 from pytest_netns.parts.namespace import NamespaceSpec
 from pytest_netns.parts.routes import RouteSpec
 from pytest_netns.topology import toml
 from pytest_netns.topology.check import find_problems
 from pytest_netns.topology.plan import Plan, PlannedInterface, default_routes, make_plan, resolve
-from pytest_netns.topology.segments import names_of, segments_of
+from pytest_netns.topology.segments import links_of, names_of, segments_of
 from pytest_netns.topology.tables import Tables
 from pytest_netns.values import IPNetwork, Ports, Target, parse_service_ports
 
@@ -31,6 +32,7 @@ __all__ = [
     "BridgeSpec",
     "FirewallRuleSpec",
     "FirewallSpec",
+    "LinkSpec",
     "MasqueradeSpec",
     "NamespaceSpec",
     "NatSpec",
@@ -58,6 +60,7 @@ class Topology(Tables):
         namespaces: namespaces with settings of their own.
         bridges: bridges, each with its ports.
         veths: veth pairs.
+        links: interfaces of other kinds, ``[[interfaces]]`` in TOML.
         routes: routes.
         masquerades: networks hidden behind a router.
         port_forwards: ports that lead elsewhere.
@@ -77,6 +80,7 @@ class Topology(Tables):
         bridges: Iterable[BridgeSpec] = (),
         *,
         veths: Iterable[VethSpec] = (),
+        links: Iterable[LinkSpec] = (),
         routes: Iterable[RouteSpec] = (),
         masquerades: Iterable[MasqueradeSpec] = (),
         port_forwards: Iterable[PortForwardSpec] = (),
@@ -90,6 +94,7 @@ class Topology(Tables):
             namespaces=namespaces,
             bridges=bridges,
             veths=veths,
+            links=links,
             routes=routes,
             masquerades=masquerades,
             port_forwards=port_forwards,
@@ -267,7 +272,7 @@ class Topology(Tables):
         return draw(Sketch.from_topology(self), format)
 
     def _plan(self) -> Plan:
-        return make_plan(segments_of(self))
+        return make_plan(segments_of(self), links_of(self))
 
 
 def _written_out(end: Any, planned: PlannedInterface) -> Any:

@@ -15,13 +15,14 @@ from pytest_netns.topology.rules import (
     Checked,
     Problem,
     check_addresses,
+    check_links,
     check_mtus,
     check_names,
     check_namespaces,
     check_overlaps,
     check_references,
 )
-from pytest_netns.topology.segments import names_of, segments_of
+from pytest_netns.topology.segments import links_of, names_of, segments_of
 from pytest_netns.topology.tables import Tables
 from pytest_netns.values import NAME_PATTERN
 
@@ -43,6 +44,7 @@ def find_problems(tables: Tables) -> list[str]:
         check_namespaces,
         check_references,
         check_names,
+        check_links,
         check_addresses,
         check_overlaps,
         check_mtus,
@@ -60,7 +62,7 @@ def find_problems(tables: Tables) -> list[str]:
 
 def _checked(tables: Tables, broken: frozenset[str]) -> Checked:
     segments = segments_of(tables, broken)
-    plan = make_plan(segments)
+    plan = make_plan(segments, links_of(tables, broken))
     known = list(dict.fromkeys([*names_of(tables), "host"]))
     at_fault = broken | {path.rpartition(".")[0] for path, _ in plan.problems}
     doubtful: set[Any] = set()
@@ -72,6 +74,9 @@ def _checked(tables: Tables, broken: frozenset[str]) -> Checked:
                     doubtful.add(_valid_name(getattr(end, "namespace", None)))
             if path in at_fault:
                 doubtful.add(_valid_name(getattr(spec, "namespace", "host")))
+    for number, link in enumerate(tables.links):
+        if f"interfaces[{number}]" in at_fault:
+            doubtful.add(_valid_name(getattr(link, "namespace", None)))
     # A wrong name of a namespace may have meant any.
     return Checked(tables, broken, segments, plan, known, frozenset(known if None in doubtful else doubtful))
 

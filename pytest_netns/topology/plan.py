@@ -11,6 +11,7 @@ from pytest_netns.errors import InvalidTopologyError
 from pytest_netns.parts.keys import as_many
 from pytest_netns.parts.links.bridge import BridgeSpec
 from pytest_netns.parts.links.ends import InterfaceSpec
+from pytest_netns.parts.links.other import LinkSpec
 from pytest_netns.parts.links.veth import VethSpec
 from pytest_netns.parts.routes import RouteSpec
 from pytest_netns.topology.segments import Segment
@@ -33,6 +34,7 @@ class PlannedInterface:
         mtu: in bytes; None for 1500.
         bridge: the bridge in the same namespace that it is plugged into; None for none.
         peer: namespace and name of the interface at the other end; None for a bridge.
+        kind: of an interface that is neither of a veth pair nor a bridge; empty for those.
     """
 
     path: str
@@ -43,6 +45,7 @@ class PlannedInterface:
     mtu: int | None = None
     bridge: str | None = None
     peer: tuple[str, str] | None = None
+    kind: str = ""
 
     def reaches(self, address: IPAddress) -> bool:
         """Whether the address is on a network of this interface."""
@@ -77,7 +80,7 @@ class Plan:
         return f"{namespace!r} is on " + (", ".join(networks) or "no network")
 
 
-def make_plan(segments: Sequence[Segment]) -> Plan:
+def make_plan(segments: Sequence[Segment], links: Sequence[tuple[str, LinkSpec]] = ()) -> Plan:
     """Decide all names and addresses."""
     plan = Plan()
     # Automatic names make way for all given ones, wherever these come in the topology.
@@ -87,11 +90,21 @@ def make_plan(segments: Sequence[Segment]) -> Plan:
             taken[segment.spec.namespace].add(segment.spec.name)
         for _, end in segment.ends:
             taken[end.namespace].update(as_many(end.name))
+    for _, link in links:
+        taken[link.namespace].add(link.name)
     for segment in segments:
         if isinstance(segment.spec, BridgeSpec):
             _plan_bridge(plan, segment.path, segment.spec, segment.ends, taken)
         else:
             _plan_veth(plan, segment.path, segment.spec, segment.ends, taken)
+    for path, link in links:
+        # Who is at the other end of a tunnel or VLAN its addresses tell: all of one kind may share a network.
+        plan.add(
+            PlannedInterface(
+                path, f"interfaces of kind {link.kind}", link.namespace, link.name, link.addresses, link.mtu, link.master,
+                kind=link.kind,
+            )
+        )  # fmt: skip
     return plan
 
 

@@ -11,7 +11,7 @@ from pytest_netns.parts.keys import as_many
 from pytest_netns.parts.links.bridge import BridgeSpec
 from pytest_netns.parts.links.ends import InterfaceSpec
 from pytest_netns.topology.plan import Plan
-from pytest_netns.topology.segments import Segment, sound
+from pytest_netns.topology.segments import Segment, links_of, sound
 from pytest_netns.topology.tables import Tables
 from pytest_netns.values import IPAddress, IPInterface, IPNetwork, Target, parse_choice
 
@@ -100,6 +100,22 @@ def check_names(checked: Checked) -> Iterator[Problem]:
                 f"cannot use {each.name!r} twice in namespace {each.namespace!r}: {taken[here]} has that name",
             )
         taken.setdefault(here, each.path)
+
+
+def check_links(checked: Checked) -> Iterator[Problem]:
+    """An interface of another kind has the options it needs, and what it is put on or a member of is there."""
+    for path, link in links_of(checked.tables, checked.broken):
+        try:
+            link.check()
+        except InvalidTopologyError as error:
+            yield f"{path}.link" if "put on another one" in str(error) else path, str(error)
+        for key, name in (("link", link.link), ("master", link.master)):
+            if name is not None and checked.certain(link.namespace):
+                others = [each.name for each in checked.plan.of(link.namespace) if each.path != path]
+                try:
+                    parse_choice(name, [*others, "lo"], f"interface of {link.namespace!r}")
+                except InvalidTopologyError as error:
+                    yield f"{path}.{key}", str(error)
 
 
 def _given(segment: Segment) -> Iterator[tuple[str, IPInterface]]:

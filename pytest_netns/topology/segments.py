@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from pytest_netns.parts.links.bridge import BridgeSpec
 from pytest_netns.parts.links.ends import InterfaceSpec
+from pytest_netns.parts.links.other import LinkSpec
 from pytest_netns.parts.links.veth import VethSpec
 from pytest_netns.parts.namespace import NamespaceSpec
 from pytest_netns.topology.tables import Tables
@@ -51,6 +52,11 @@ def segments_of(tables: Tables, broken: frozenset[str] = frozenset()) -> list[Se
     return bridges + veths
 
 
+def links_of(tables: Tables, broken: frozenset[str] = frozenset()) -> list[tuple[str, LinkSpec]]:
+    """The interfaces of other kinds, with their key paths; without those that are broken."""
+    return [(path, each) for path, each in sound(tables.links, "interfaces", broken) if isinstance(each, LinkSpec)]
+
+
 def sound(parts: Sequence[P], path: str, broken: frozenset[str]) -> list[tuple[str, P]]:
     """The parts of one list that are not broken, with their key paths."""
     numbered = [(f"{path}[{number}]", part) for number, part in enumerate(parts)]
@@ -64,6 +70,7 @@ def names_of(tables: Tables) -> list[str]:
         if isinstance(segment.spec, BridgeSpec):
             names.append(segment.spec.namespace)
         names += [end.namespace for _, end in segment.ends if isinstance(end, InterfaceSpec)]
+    names += [link.namespace for _, link in links_of(tables)]
     return [
         name for name in dict.fromkeys(each for each in names if isinstance(each, str)) if NAME_PATTERN.fullmatch(name)
     ]

@@ -17,6 +17,7 @@ from pytest_netns.parts.gateway.nat import NatSpec
 from pytest_netns.parts.gateway.snat import OneToOneSpec, SnatSpec
 from pytest_netns.parts.keys import Part, many, one
 from pytest_netns.parts.links.bridge import BridgeSpec
+from pytest_netns.parts.links.other import LinkSpec
 from pytest_netns.parts.links.veth import VethSpec
 from pytest_netns.parts.namespace import NamespaceSpec
 from pytest_netns.parts.routes import RouteSpec
@@ -34,6 +35,9 @@ class Tables(Part):
     )
     bridges: tuple[BridgeSpec, ...] = field(metadata=many("bridges", BridgeSpec, "Bridges, each with its ports."))
     veths: tuple[VethSpec, ...] = field(metadata=many("veths", VethSpec, "Veth pairs."))
+    links: tuple[LinkSpec, ...] = field(
+        metadata=many("interfaces", LinkSpec, "Interfaces of other kinds: VLANs, tunnels, bonds ...")
+    )
     routes: tuple[RouteSpec, ...] = field(metadata=many("routes", RouteSpec, "Routes."))
     masquerades: tuple[MasqueradeSpec, ...] = field(
         metadata=many("masquerades", MasqueradeSpec, "Networks hidden behind a router.")

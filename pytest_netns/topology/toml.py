@@ -60,10 +60,17 @@ def _read_table(part: type[Part], table: dict[str, Any], path: str, problems: li
     arguments: dict[str, Any] = {name: None for name, key in part.keys().items() if key.default is REQUIRED}
     for written, value in table.items():
         at = f"{path}.{written}" if path else written
+        if written not in fields and part.others:
+            others = arguments.setdefault(part.others, {})
+            if isinstance(others, dict):
+                others[written] = value
+            continue
         if written not in fields:
             problems.append(f"{at}: cannot use this key: {suggest(written, fields)}")
             continue
         name, key = fields[written]
+        if name == part.others and isinstance(value, dict):
+            value = {**arguments.get(name, {}), **value}
         arguments[name] = value if key.part is None else _read_parts(key.part, value, at, problems)
     return arguments
 
@@ -120,6 +127,8 @@ def _write_value(value: object) -> str:
         return str(value)
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{_quote_key(name)} = {_write_value(held)}" for name, held in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_write_value, value)) + "]"
     if isinstance(value, tuple):
         return _write_value(value[0]) if len(value) == 1 else "[" + ", ".join(map(_write_value, value)) + "]"
     text = str(value)
@@ -148,7 +157,7 @@ def _schema_of(part: type[Part]) -> dict[str, Any]:
     keys = part.keys().values()
     schema: dict[str, Any] = {
         "type": "object",
-        "additionalProperties": False,
+        "additionalProperties": bool(part.others),
         "properties": {key.name: {"description": key.help, **_schema_of_value(key)} for key in keys},
     }
     required = [key.name for key in keys if key.default is REQUIRED]

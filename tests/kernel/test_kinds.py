@@ -12,7 +12,20 @@ from typing import Any
 
 import pytest
 
-from pytest_netns import Bridge, Interface, InvalidTopologyError, KernelError, Lab, Namespace, UnavailableError
+from pytest_netns import (
+    Bridge,
+    Interface,
+    InvalidTopologyError,
+    KernelError,
+    Lab,
+    LinkSpec,
+    Namespace,
+    RouteSpec,
+    Topology,
+    UnavailableError,
+    VethEnd,
+    VethSpec,
+)
 from pytest_netns.parts.links.kinds import NAMES, kind_named
 from tests.support.traffic import reaches
 
@@ -386,3 +399,27 @@ def test_namespace_named_red_has_only_what_was_made(netns: Lab) -> None:
     """What is not asked for is not there."""
     red: Namespace = netns.add_namespace("red")
     assert list(red.interfaces) == ["lo"]
+
+
+def test_interfaces_of_a_topology(netns: Lab) -> None:
+    """A topology's interfaces are made after its cables, with options, addresses and routes by them."""
+    ends = [VethEnd(name, name="eth0", address=f"192.168.15.{n}/24") for n, name in enumerate(("red", "blue"), 1)]
+    links = [
+        LinkSpec(name, "vx7", kind="vxlan", id=7, dstport=4789, local=f"192.168.15.{n}", remote=f"192.168.15.{3 - n}",
+                 address=f"10.7.0.{n}/24", mac=f"02:00:00:00:00:0{n}")
+        for n, name in enumerate(("red", "blue"), 1)
+    ]  # fmt: skip
+    routes = [RouteSpec("red", "10.8.0.0/16", via="blue", dev="vx7")]
+    with where_there_is("vxlan"):
+        netns.build(Topology(veths=[VethSpec(ends)], links=links, routes=routes))
+    assert reaches(netns["red"], "10.7.0.2")
+    assert netns["red"].interfaces["vx7"].mac == "02:00:00:00:00:01"
+    assert "10.8.0.0/16 via 10.7.0.2 dev vx7" in map(str, netns["red"].routes())
+
+
+def test_wrong_option_in_a_topology_leaves_nothing(netns: Lab) -> None:
+    """What only the kernel's own table of options tells is told before anything is made."""
+    link = LinkSpec("red", "vx7", kind="vxlan", id=7, vxlan_agein=5)
+    with pytest.raises(InvalidTopologyError, match=r"'vxlan_agein' of a vxlan interface: .*did you mean 'vxlan_ageing'"):
+        netns.build(Topology(links=[link]))
+    assert len(netns) == 0
