@@ -420,6 +420,8 @@ def test_interfaces_of_a_topology(netns: Lab) -> None:
 def test_wrong_option_in_a_topology_leaves_nothing(netns: Lab) -> None:
     """What only the kernel's own table of options tells is told before anything is made."""
     link = LinkSpec("red", "vx7", kind="vxlan", id=7, vxlan_agein=5)
-    with pytest.raises(InvalidTopologyError, match="'vxlan_agein' of a vxlan interface: .*did you mean 'vxlan_ageing'"):
+    with pytest.raises(
+        InvalidTopologyError, match=r"'vxlan_agein' of a vxlan interface: .*did you mean 'vxlan_ageing'"
+    ):
         netns.build(Topology(links=[link]))
     assert len(netns) == 0
