@@ -1,6 +1,6 @@
 """How fast: ratios, each from medians of interleaved runs. ``python -m tests.benchmarks [NUMBER ...]``; needs root.
 
-Numbers: 1 pair, 2 NAT, 3 marked empty test, 4 running a program, 5 start-up, 6 growth, 7 parallel runs, 8 traffic.
+Numbers: 1 pair, 2 NAT, 3 marked empty test, 4 running a program, 5 start-up, 6 growth, 7 parallel runs, 8 traffic, 9 impaired links.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass
 from functools import partial
 
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what is measured must not be compiled anew each time
-from tests.benchmarks import race, running, suites
+from pytest_netns import UnavailableError
+from tests.benchmarks import impairment, race, running, suites
 from tests.benchmarks.programs import Programs
 
 EMPTY_TESTS = 500
@@ -152,8 +153,19 @@ def traffic(programs: Programs, scale: float) -> Iterator[Row]:
     yield Row(8, "iperf3 through the NAT, throughput", "the same by hand", rates["ours"] / rates["by hand"], goal="1.0")
 
 
+def impaired(programs: Programs, scale: float) -> Iterator[Row]:
+    """9: what impaired links do, and what they cost, by each engine that this machine has."""
+    del programs, scale
+    for engine in impairment.ENGINES:
+        try:
+            for each in impairment.measure(engine):
+                yield Row(9, f"{engine}: {each.measured}", each.asked, each.value, each.unit, each.goal)
+        except UnavailableError as error:
+            yield Row(9, engine, "", None, note=f"cannot run: {error.short()}")
+
+
 BENCHMARKS: tuple[Callable[[Programs, float], Iterator[Row]], ...] = (
-    pair, nat, empty_test, program, start_up, growth, parallel, traffic,
+    pair, nat, empty_test, program, start_up, growth, parallel, traffic, impaired,
 )  # fmt: skip
 
 
