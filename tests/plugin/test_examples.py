@@ -14,7 +14,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 TUN = "/dev/net/tun"
 NEED_ROOT = {"containers": "Podman, which changes what is mounted"}
-NEED_TUN = {"openvswitch", "vpn"}
+NEED_TUN = {"nat64", "openvswitch", "vpn"}
 FOLDERS = sorted(path.parent.name for path in EXAMPLES.glob("*/test_*.py"))
 
 
