@@ -45,8 +45,8 @@ def network(netns: Lab, tmp_path: Path) -> Lab:
     gw, web = netns["gw"], netns["web"]
     web.start(["python3", "-m", "http.server", "80", "--bind", "198.51.100.2"], ready=80)
     web.start(
-        ["dnsmasq", "--keep-in-foreground", "--no-resolv", "--no-hosts", "--user=root", "--pid-file="]
-        + ["--address=/web.example/198.51.100.2", "--listen-address=198.51.100.2", "--bind-interfaces"],
+        "dnsmasq --keep-in-foreground --no-resolv --no-hosts --user=root --pid-file= --bind-interfaces "
+        "--listen-address=198.51.100.2 --address=/web.example/198.51.100.2",
         ready="udp/53",
     )
     config = tmp_path / "tayga.conf"

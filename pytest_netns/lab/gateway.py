@@ -18,7 +18,8 @@ from pytest_netns.parts.gateway import forward, nat, snat
 from pytest_netns.parts.gateway.firewall import FirewallSpec, FirewallTable
 from pytest_netns.parts.gateway.forward import PortForwarding, PortForwardSpec, PortIndex
 from pytest_netns.parts.gateway.masquerade import MasqueradeSpec, Masquerading
-from pytest_netns.parts.gateway.nat import NatSpec, Natting
+from pytest_netns.parts.gateway.nat import NatSpec
+from pytest_netns.parts.gateway.nattable import Natting
 from pytest_netns.parts.gateway.policies import Portal, TooBigBlock
 from pytest_netns.parts.gateway.snat import OneToOne, OneToOneSpec, SnatSpec, SourceTranslation
 from pytest_netns.values import IPAddress, IPNetwork, Target, parse_address

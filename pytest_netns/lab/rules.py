@@ -6,11 +6,9 @@ that others have deleted are gone, and are not made again.
 
 from __future__ import annotations
 
-import ipaddress
 import itertools
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
 from pytest_netns.errors import KernelError, NetnsError
@@ -20,15 +18,14 @@ from pytest_netns.kernel.netlink.nfrules import KernelRule
 from pytest_netns.kernel.netlink.socket import NETLINK_NETFILTER, NetlinkSocket
 from pytest_netns.kernel.nft import command
 from pytest_netns.kernel.nft.nftables import Nft
+from pytest_netns.lab import tracking
+from pytest_netns.lab.chains import Chains
 from pytest_netns.lab.links import Links
 from pytest_netns.parts.gateway import nftext
 from pytest_netns.parts.gateway.forward import PortForwarding
-from pytest_netns.parts.gateway.nftext import Effect, Flow, Forwarded, Table, Translation
-from pytest_netns.values import IPAddress
+from pytest_netns.parts.gateway.nftext import Effect, Forwarded, Table, Translation
 from pytest_netns.values.notes import Note
 
-# With every rule the kernel copies the chain it is added to, so chains are kept short.
-_RULES_PER_CHAIN = 50
 _FIRST_LOG_GROUP = 1000  # users' own are likely to be small numbers
 _numbers = itertools.count(1)
 
@@ -56,7 +53,7 @@ class Entry:
         self.place = self.table  # a table besides the shared ones where its rules are
         self.expected = 0
         self.found: list[KernelRule] = []  # once they have been looked for
-        self.counted_before = (0, 0)  # by the rules it was made of before
+        self.counted_before: tuple[int, int] = (0, 0)  # by the rules it was made of before
 
 
 class Rules:
@@ -82,9 +79,7 @@ class Rules:
         self._close_later: list[Callable[[], None]] = []
         self._log_groups = itertools.count(_FIRST_LOG_GROUP)
         self._generation = 0  # of the ruleset when we last knew it
-        self._frame = 0  # how many of the rules that lead to others' chains there must be; 0: none have been made
-        self._chains: dict[str, tuple[str, int]] = {}  # the chain that gets the next rule, and how many it has
-        self._chain_numbers = itertools.count(1)
+        self._chains = Chains(self._name)
 
     # -- what there is --------------------------------------------------------------------------------
 
@@ -119,7 +114,10 @@ class Rules:
                 self._find_all()
             found = [nfrules.counted(self._netlink, rule) for rule in entry.found if rule.table != nftext.TABLE]
         packets, octets = entry.counted_before
-        return packets + sum(rule.packets for rule in found), octets + sum(rule.bytes for rule in found)
+        for rule in found:
+            packets += rule.packets
+            octets += rule.bytes
+        return packets, octets
 
     def notes(self) -> Iterator[Note]:
         """What is in force, in words."""
@@ -142,7 +140,8 @@ class Rules:
         with self._lock:
             self._nft  # noqa: B018 - first of all, as it says what this machine lacks
             self._look()
-            if len(added) > 1 or instead_of or not self._add_plain(added[0]):
+            alone = next(iter(added)) if len(added) == 1 and not instead_of else None
+            if alone is None or not self._add_plain(alone):
                 self._change(added, "".join(map(self._delete, instead_of)))
             for each in instead_of:
                 each.state = "removed"
@@ -198,12 +197,12 @@ class Rules:
                 there are too, except TCP connections that are established.
         """
         self.given = True
-        if not forget_connections or not self._count_connections():
+        if not forget_connections or not tracking.are_any(self._netlink):
             return command.apply(self._links.network, text)
         before = nfrules.translations(self._netlink)
         output = command.apply(self._links.network, text)
         if nfrules.translations(self._netlink) != before:
-            self._forget_if(lambda connection: not connection.is_established)
+            tracking.forget_if(self._netlink)
         return output
 
     def ruleset(self) -> str:
@@ -264,29 +263,9 @@ class Rules:
 
     # -- tracked connections --------------------------------------------------------------------------
 
-    def _count_connections(self) -> int:
-        try:
-            return conntrack.count(self._netlink)
-        except KernelError:  # a kernel that does not tell of them: only what is under way stays as it was
-            return 0
-
     def forget(self, effects: Sequence[Effect]) -> None:
         """Forget the connections that these rules would translate in another way than they are."""
-        if any(each.for_datagrams for each in effects) and self._count_connections():
-            own = self._addresses()
-            self._forget_if(
-                lambda connection: (
-                    not connection.is_established and any(each.concerns(_flow(connection, own)) for each in effects)
-                )
-            )
-
-    def _forget_if(self, condition: Callable[[TrackedConnection], bool]) -> None:
-        for connection in conntrack.tracked(self._netlink):
-            if condition(connection):
-                conntrack.forget(self._netlink, connection)
-
-    def _addresses(self) -> frozenset[IPAddress]:
-        return frozenset(address.ip for _, address in self._links.addresses())
+        tracking.forget(self._netlink, effects, lambda: {address.ip for _, address in self._links.addresses()})
 
     # -- the kernel's ruleset -------------------------------------------------------------------------
 
@@ -315,14 +294,14 @@ class Rules:
 
     def _change(self, added: Sequence[Entry], text: str = "") -> None:
         """Add the rules of entries; together with another text, in one transaction."""
-        frame, chains = self._frame, dict(self._chains)
+        before = self._chains.state()
         in_frame = any(not each.table for each in added)
         try:
-            lines = [text, *(self._make_frame() if in_frame else ())]
+            lines = [text, *(self._chains.make() if in_frame else ())]
             lines += [line for entry in added for line in self._write(entry)]
             self._apply("".join(lines), apart=any(each.table for each in added))
         except BaseException:
-            self._frame, self._chains = frame, chains
+            self._chains.restore(before)
             raise
         if any(each.table for each in added):
             for each in added:
@@ -364,12 +343,14 @@ class Rules:
             if len(entry.found) < entry.expected:
                 entry.state = "deleted"
         self._entries = [each for each in self._entries if each.state == "in force"]
-        frame = len(present.get(nftext.FRAME_COMMENT, ()))
-        if frame != self._frame:
-            self._frame = -1 if frame else 0
-            self._chains.clear()
+        self._chains.found(len(present.get(nftext.FRAME_COMMENT, ())))
 
     def check_in_force(self, entry: Entry, action: str) -> None:
+        """Refuse an action on a rule that is not in force.
+
+        Raises:
+            NetnsError: says whether it was removed, or deleted by somebody else.
+        """
         words = f"cannot {action} {entry.effect.words!r} of namespace {self._name!r}"
         if entry.state == "removed":
             raise NetnsError(f"{words}: it has been removed; add it again")
@@ -379,18 +360,6 @@ class Rules:
                 "(such as 'nft flush ruleset'); add it again"
             )
 
-    def _make_frame(self) -> Iterator[str]:
-        """The text of the tables, where they are not there."""
-        if self._frame < 0:
-            tables = " and ".join(f"'nft delete table inet {table}'" for table in nftext.TABLES)
-            raise NetnsError(
-                f"cannot add rules to namespace {self._name!r}: something else has changed the tables of those "
-                f"that are there; delete the tables, with {tables}, and add all rules again"
-            )
-        if not self._frame:
-            self._frame = nftext.FRAME_RULES
-            yield nftext.frame()
-
     def _write(self, entry: Entry) -> Iterator[str]:
         """The text of an entry's rules, and of new chains for them."""
         comment = f'comment "{nftext.comment(entry.identity, entry.effect.words)}"'
@@ -399,61 +368,30 @@ class Rules:
             return
         for rule in cast(Translation, entry.effect).rules():
             entry.expected += 1
-            table, chain, made = (rule.table, rule.chain, "") if rule.table else self._place(rule.chain)
+            table, chain, made = (rule.table, rule.chain, "") if rule.table else self._chains.place(rule.chain)
             yield f"{made}add rule inet {table} {chain} {rule.text} {comment}\n"
-
-    def _place(self, kind: str) -> tuple[str, str, str]:
-        """Table and chain of the next rule of a kind, and the text of that chain where it is a new one."""
-        table = nftext.TABLE_OF[kind]
-        chain, rules = self._chains.get(kind, ("", _RULES_PER_CHAIN))
-        made = ""
-        if rules >= _RULES_PER_CHAIN:
-            chain, rules = f"{kind}-{next(self._chain_numbers)}", 0
-            self._frame += 1
-            made = (
-                f"add chain inet {table} {chain}\n"
-                f'add rule inet {table} {kind} jump {chain} comment "{nftext.FRAME_COMMENT}"\n'
-            )
-        self._chains[kind] = (chain, rules + 1)
-        return table, chain, made
 
     def _add_plain(self, entry: Entry) -> bool:
         """Add a port forward that needs nothing of nft; False where it does, or a chain has yet to be made."""
-        if self._frame <= 0 or not isinstance(entry.effect, PortForwarding):
+        if not isinstance(entry.effect, PortForwarding):
             return False
         rules = entry.effect.plain()
-        rooms = Counter(chain for chain, _ in rules)
-        if not rules or any(
-            self._chains.get(kind, ("", _RULES_PER_CHAIN))[1] + n > _RULES_PER_CHAIN for kind, n in rooms.items()
-        ):
+        if not rules or not self._chains.have_room(chain for chain, _ in rules):
             return False
         comment = nftext.comment(entry.identity, entry.effect.words)
         written = []
-        chains = dict(self._chains)
+        before = self._chains.state()
         for kind, rule in rules:
-            table, chain, _ = self._place(kind)
+            table, chain, _ = self._chains.place(kind)
             written.append((table, chain, comment, _expressions(rule)))
         try:
             nfwrite.add(self._netlink, written)
         except KernelError:  # nft says it better
-            self._chains = chains
+            self._chains.restore(before)
             return False
         self._generation += 1
         entry.expected = len(rules)
         return True
-
-
-def _flow(connection: TrackedConnection, own: Iterable[IPAddress]) -> Flow:
-    destination = ipaddress.ip_address(connection.original.destination)
-    return Flow(
-        connection.protocol,
-        ipaddress.ip_address(connection.original.source),
-        destination,
-        connection.original.destination_port,
-        destination in own,
-        connection.has_other_source,
-        connection.has_other_destination,
-    )
 
 
 def _expressions(plain: Forwarded) -> bytes:

@@ -104,7 +104,7 @@ class Part:
         for name, key in self.keys().items():
             held = getattr(self, name)
             if key.kind is not None and (held is not None or key.default is REQUIRED):
-                for value in held if key.many else (held,):
+                for value in as_many(held) if key.many else (held,):
                     key.kind.parse(value)
 
     def _fill(self, **values: object) -> None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 from pytest_netns.parts import keys
-from pytest_netns.parts.gateway.nftext import Flow, RuleText, family, network, of_family
+from pytest_netns.parts.gateway.nftext import RuleText, Table, Translation, family, network, of_family
 from pytest_netns.parts.keys import REQUIRED, Kind, Part, many, one
 from pytest_netns.values import IPAddress, IPNetwork, Ports, parse_choice
 from pytest_netns.values.notes import Note
@@ -138,7 +137,7 @@ def mistakes(rule: FirewallRuleSpec, hook: str) -> Iterator[tuple[str, str]]:
 
 
 @dataclass(frozen=True)
-class FirewallTable:
+class FirewallTable(Table):
     """A firewall's own table.
 
     Attributes:
@@ -146,21 +145,11 @@ class FirewallTable:
     """
 
     spec: FirewallSpec
-    for_datagrams: ClassVar[bool] = False
-    from_loopback: ClassVar[bool] = False
 
     @property
     def words(self) -> str:
         """What a drawing says of it."""
         return self.spec.words
-
-    def concerns(self, flow: Flow) -> bool:
-        """Filters see every packet, so no connection need be forgotten."""
-        return False
-
-    def sets(self) -> list[str]:
-        """It learns nothing."""
-        return []
 
     def table(self, name: str, comment: str) -> str:
         """The nft text: what is always accepted, the user's rules, what happens to the rest."""
@@ -186,7 +175,7 @@ def rejections() -> list[str]:
 
 
 @dataclass(frozen=True)
-class FirewallFilter:
+class FirewallFilter(Translation):
     """A rule of a firewall.
 
     Attributes:
@@ -202,17 +191,11 @@ class FirewallFilter:
     sources: tuple[IPNetwork, ...] | None
     destinations: tuple[IPNetwork, ...] | None
     group: int | None
-    for_datagrams: ClassVar[bool] = False
-    from_loopback: ClassVar[bool] = False
 
     @property
     def words(self) -> str:
         """What a drawing says of it."""
         return f"firewall, {self.hook}: {self.spec.words}"
-
-    def concerns(self, flow: Flow) -> bool:
-        """Filters see every packet, so no connection need be forgotten."""
-        return False
 
     def rules(self) -> Iterator[RuleText]:
         """One for both families where no addresses are given, else one for each."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from pytest_netns.parts import keys
 from pytest_netns.parts.gateway.nftext import (
@@ -14,6 +14,7 @@ from pytest_netns.parts.gateway.nftext import (
     Flow,
     Forwarded,
     RuleText,
+    Translation,
     family,
     network,
     numbered_map,
@@ -148,7 +149,7 @@ def _buckets(spec: PortForwardSpec) -> range:
 
 
 @dataclass(frozen=True)
-class PortForwarding:
+class PortForwarding(Translation):
     """Connections to ports of this namespace lead to other addresses.
 
     Attributes:
@@ -158,12 +159,16 @@ class PortForwarding:
 
     spec: PortForwardSpec
     addresses: tuple[tuple[IPAddress, ...], ...]
-    from_loopback: ClassVar[bool] = True
 
     @property
     def words(self) -> str:
         """What a drawing says of it."""
         return words(self.spec)
+
+    @property
+    def from_loopback(self) -> bool:
+        """The gateway's own port."""
+        return True
 
     @property
     def for_datagrams(self) -> bool:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 from pytest_netns.parts import keys
-from pytest_netns.parts.gateway.nftext import COUNTED, MASQUERADES, Flow, RuleText, family, network, out_by
+from pytest_netns.parts.gateway.nftext import COUNTED, MASQUERADES, Flow, RuleText, Translation, family, network, out_by
 from pytest_netns.parts.keys import REQUIRED, Part, one
 from pytest_netns.values import IPAddress, IPNetwork
 from pytest_netns.values.notes import Note
@@ -38,7 +37,7 @@ class MasqueradeSpec(Part):
 
 
 @dataclass(frozen=True)
-class Masquerading:
+class Masquerading(Translation):
     """Packets from a source network leave with the address of the interface they leave by.
 
     Attributes:
@@ -48,8 +47,11 @@ class Masquerading:
 
     source: IPNetwork
     out: str | None = None
-    for_datagrams: ClassVar[bool] = True
-    from_loopback: ClassVar[bool] = False
+
+    @property
+    def for_datagrams(self) -> bool:
+        """Every protocol."""
+        return True
 
     @property
     def words(self) -> str:

@@ -7,7 +7,7 @@ the first packet of a connection, and the kernel checks a whole table with each 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from pytest_netns.values import IPAddress, IPNetwork, PortRange
 
@@ -63,47 +63,52 @@ class Flow(NamedTuple):
     has_other_destination: bool
 
 
-class Effect(Protocol):
-    """What a rule does to packets that pass.
-
-    Attributes:
-        words: what a drawing says of it.
-        from_loopback: whether it is for connections to 127.0.0.1 too.
-        for_datagrams: whether it translates more than TCP, whose established connections stay as they are.
-    """
+class Effect:
+    """What a rule does to packets that pass."""
 
     @property
-    def words(self) -> str: ...
+    def words(self) -> str:
+        """What a drawing says of it."""
+        raise NotImplementedError
 
     @property
-    def for_datagrams(self) -> bool: ...
+    def for_datagrams(self) -> bool:
+        """Whether it translates more than TCP, whose established connections stay as they are."""
+        return False
 
     @property
-    def from_loopback(self) -> bool: ...
+    def from_loopback(self) -> bool:
+        """Whether it is for connections to 127.0.0.1 too."""
+        return False
 
     def concerns(self, flow: Flow) -> bool:
         """Whether a connection that is tracked already would be translated in another way with this rule, or without."""
-        ...
+        return False
 
 
-class Translation(Effect, Protocol):
+class Translation(Effect):
     """A rule that has its place in a table beside others."""
 
     def rules(self) -> Iterable[RuleText]:
         """The nft rules it is made of."""
-        ...
+        raise NotImplementedError
 
 
-class Table(Effect, Protocol):
+class Table(Effect):
     """A rule that has a table of its own."""
 
     def table(self, name: str, comment: str) -> str:
-        """The nft text of its table, with this comment on every rule of its own."""
-        ...
+        """The nft text of its table.
+
+        Args:
+            name: the table's.
+            comment: what every rule of its own has.
+        """
+        raise NotImplementedError
 
     def sets(self) -> Sequence[str]:
-        """Its maps and sets that hold what it has learnt."""
-        ...
+        """Its maps and sets that hold what it has learnt, each with the word for what it is."""
+        return ()
 
 
 def frame() -> str:

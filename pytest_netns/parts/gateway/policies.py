@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import ClassVar
 
 from pytest_netns.parts.gateway.firewall import FirewallRuleSpec
-from pytest_netns.parts.gateway.nftext import Flow, family, network, of_family
+from pytest_netns.parts.gateway.nftext import Flow, Table, family, network, of_family
 from pytest_netns.values import IPAddress, IPNetwork
 
 
@@ -33,24 +32,13 @@ POLICIES: dict[str, Callable[[str], list[FirewallRuleSpec]]] = {"home": _home, "
 
 
 @dataclass(frozen=True)
-class TooBigBlock:
+class TooBigBlock(Table):
     """No "packet too big" gets through, nor is one sent: paths of a smaller MTU become black holes (RFC 2923 section 2.1)."""
-
-    for_datagrams: ClassVar[bool] = False
-    from_loopback: ClassVar[bool] = False
 
     @property
     def words(self) -> str:
         """What a drawing says of it."""
         return "blocks ICMP packet too big"
-
-    def concerns(self, flow: Flow) -> bool:
-        """Connections go on as they are."""
-        return False
-
-    def sets(self) -> list[str]:
-        """It learns nothing."""
-        return []
 
     def table(self, name: str, comment: str) -> str:
         """The nft text: what passes, and what the namespace itself sends."""
@@ -66,7 +54,7 @@ class TooBigBlock:
 
 
 @dataclass(frozen=True)
-class Portal:
+class Portal(Table):
     """Clients get nowhere but to a portal, whatever web page they ask for, until they are admitted.
 
     Attributes:
@@ -80,8 +68,11 @@ class Portal:
     addresses: tuple[IPAddress, ...]
     port: int
     shown: str
-    for_datagrams: ClassVar[bool] = True
-    from_loopback: ClassVar[bool] = False
+
+    @property
+    def for_datagrams(self) -> bool:
+        """Every protocol."""
+        return True
 
     @property
     def words(self) -> str:
@@ -91,10 +82,6 @@ class Portal:
     def concerns(self, flow: Flow) -> bool:
         """Whether a tracked connection is a client's."""
         return flow.source in self.source
-
-    def sets(self) -> list[str]:
-        """Who has been admitted is no secret of the connections': it stays."""
-        return []
 
     def table(self, name: str, comment: str) -> str:
         """The nft text: web requests to the portal, names, and nothing else."""

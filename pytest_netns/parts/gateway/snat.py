@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 from pytest_netns.parts import keys
-from pytest_netns.parts.gateway.nftext import COUNTED, MAPPINGS, SNATS, Flow, RuleText, family, network, out_by
+from pytest_netns.parts.gateway.nftext import (
+    COUNTED,
+    MAPPINGS,
+    SNATS,
+    Flow,
+    RuleText,
+    Translation,
+    family,
+    network,
+    out_by,
+)
 from pytest_netns.parts.keys import REQUIRED, Part, one
 from pytest_netns.values import IPAddress, IPNetwork
 from pytest_netns.values.notes import Note
@@ -115,7 +124,7 @@ def prefix_mistakes(inner: IPNetwork, outer: IPNetwork) -> Iterator[tuple[str, s
 
 
 @dataclass(frozen=True)
-class SourceTranslation:
+class SourceTranslation(Translation):
     """Packets from a source leave under another address.
 
     Attributes:
@@ -127,8 +136,11 @@ class SourceTranslation:
     source: IPNetwork
     to: IPAddress
     out: str | None = None
-    for_datagrams: ClassVar[bool] = True
-    from_loopback: ClassVar[bool] = False
+
+    @property
+    def for_datagrams(self) -> bool:
+        """Every protocol."""
+        return True
 
     @property
     def words(self) -> str:
@@ -147,7 +159,7 @@ class SourceTranslation:
 
 
 @dataclass(frozen=True)
-class OneToOne:
+class OneToOne(Translation):
     """An outer address or network stands for an inner one.
 
     Attributes:
@@ -159,8 +171,11 @@ class OneToOne:
     spec: OneToOneSpec
     inner: IPNetwork
     out: str | None
-    for_datagrams: ClassVar[bool] = True
-    from_loopback: ClassVar[bool] = False
+
+    @property
+    def for_datagrams(self) -> bool:
+        """Every protocol."""
+        return True
 
     @property
     def words(self) -> str:

@@ -1,0 +1,54 @@
+"""The tracked connections of a namespace, which rules for new connections do not see: forgotten where they should."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Sequence, Set
+
+from pytest_netns.errors import KernelError
+from pytest_netns.kernel.netlink import conntrack
+from pytest_netns.kernel.netlink.conntrack import TrackedConnection
+from pytest_netns.kernel.netlink.socket import NetlinkSocket
+from pytest_netns.parts.gateway.nftext import Effect, Flow
+from pytest_netns.values import IPAddress
+
+
+def are_any(netlink: NetlinkSocket) -> bool:
+    """Whether connections are tracked, as far as the kernel tells."""
+    try:
+        return conntrack.count(netlink) > 0
+    except KernelError:  # it does not: only what is under way stays as it was
+        return False
+
+
+def forget(netlink: NetlinkSocket, effects: Sequence[Effect], own: Callable[[], Set[IPAddress]]) -> None:
+    """Forget the connections that rules would translate in another way than they are; never established TCP ones.
+
+    Args:
+        netlink: a netfilter socket of the namespace.
+        effects: what the rules do.
+        own: tells the namespace's own addresses.
+    """
+    if any(each.for_datagrams for each in effects) and are_any(netlink):
+        addresses = own()
+        forget_if(netlink, lambda found: any(each.concerns(_flow(found, addresses)) for each in effects))
+
+
+def forget_if(netlink: NetlinkSocket, condition: Callable[[TrackedConnection], bool] = lambda _: True) -> None:
+    """Forget the connections that meet a condition, except established TCP ones."""
+    for connection in conntrack.tracked(netlink):
+        if not connection.is_established and condition(connection):
+            conntrack.forget(netlink, connection)
+
+
+def _flow(connection: TrackedConnection, own: Set[IPAddress]) -> Flow:
+    destination = ipaddress.ip_address(connection.original.destination)
+    return Flow(
+        connection.protocol,
+        ipaddress.ip_address(connection.original.source),
+        destination,
+        connection.original.destination_port,
+        destination in own,
+        connection.has_other_source,
+        connection.has_other_destination,
+    )

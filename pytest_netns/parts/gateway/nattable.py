@@ -1,0 +1,232 @@
+"""The nft table of a NAT that behaves as a device does: what it learns of each endpoint, and what it does with it; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pytest_netns.parts.gateway.nat import (
+    ADDRESS_AND_PORT_DEPENDENT,
+    ADDRESS_DEPENDENT,
+    ENDPOINT_INDEPENDENT,
+    NatKind,
+    words,
+)
+from pytest_netns.parts.gateway.nftext import Flow, Table, family, network, numbered_map, of_family
+from pytest_netns.values import IPNetwork
+
+_TCP_TIMEOUT = 240  # seconds, for connections that are being opened or closed: RFC 5382 section 5
+_PRIORITY_IN, _PRIORITY_OUT = -99, 99  # after port forwards, before masquerades
+_SIZE = 65535
+_SHORT = 1024  # ports
+
+
+@dataclass(frozen=True)
+class Natting(Table):
+    """A network behind an outer address, as a kind of device does it.
+
+    Attributes:
+        source: the network behind it.
+        out: the interface of its outer side.
+        kind: how.
+    """
+
+    source: IPNetwork
+    out: str
+    kind: NatKind
+
+    @property
+    def for_datagrams(self) -> bool:
+        """Every protocol."""
+        return True
+
+    @property
+    def words(self) -> str:
+        """What a drawing says of it."""
+        return words(self.source, self.out, self.kind)
+
+    def concerns(self, flow: Flow) -> bool:
+        """Whether a tracked connection comes from the network, or is translated on its way in."""
+        return flow.source in self.source or flow.has_other_destination
+
+    def sets(self) -> list[str]:
+        """Its maps and sets that hold what it has learnt, each with the word for what it is."""
+        return ["map outer", *(f"{'map' if ':' in kind else 'set'} {name}" for name, kind, _ in self._learnt())]
+
+    def table(self, name: str, comment: str) -> str:
+        """The nft text of its table.
+
+        Args:
+            name: the table's.
+            comment: what every rule has.
+        """
+        marking = []
+        if self._marked:
+            hook = f"filter hook postrouting priority {_PRIORITY_OUT - 1}"
+            marking.append(self._chain("marking", hook, self._marking()))
+        chains = [
+            self._chain("timeouts", f"filter hook prerouting priority {_PRIORITY_IN - 1}", self._timeouts(name)),
+            self._chain("incoming", f"nat hook prerouting priority {_PRIORITY_IN}", self._incoming()),
+            self._chain("unasked", f"filter hook prerouting priority {_PRIORITY_IN + 9}", self._unasked()),
+            *marking,
+            self._chain("outgoing", f"nat hook postrouting priority {_PRIORITY_OUT}", self._outgoing()),
+            self._chain("learning", f"filter hook postrouting priority {_PRIORITY_OUT + 3}", self._learning()),
+        ]
+        rules = "\n".join(chain.replace(" ;;", f" {comment}") for chain in chains)
+        return f"table inet {name} {{\n{self._timeout_object()}{''.join(self._declare())}{rules}\n}}\n"
+
+    @staticmethod
+    def _chain(name: str, hook: str, rules: Iterator[str]) -> str:
+        lines = "".join(f"    {rule} ;;\n" for rule in rules)
+        return f"  chain {name} {{\n    type {hook}; policy accept;\n{lines}  }}"
+
+    # -- what it learns -------------------------------------------------------------------------------
+
+    @property
+    def _ip(self) -> str:
+        return family(self.source.version)
+
+    @property
+    def _address(self) -> str:
+        return f"ipv{self.source.version}_addr"
+
+    def _learnt(self) -> Iterator[tuple[str, str, str]]:
+        """Its maps and sets: name, type, and protocol.
+
+        In nft 1.0.6 neither side of a map that is written to may be longer than 16 bytes: it crashes, or writes nonsense.
+        """
+        for protocol in ("udp", "tcp"):
+            inner = "mark" if self._marked else f"inet_service . {self._address}"
+            yield f"inside_{protocol}", f"{inner} : inet_service", protocol
+            yield f"outside_{protocol}", f"inet_service : {self._address}", protocol
+            yield f"outside_ports_{protocol}", "inet_service : inet_service", protocol
+            yield f"pairs_{protocol}", f"inet_service . {self._address} . inet_service", protocol
+            yield f"peers_{protocol}", f"inet_service . {self._address}", protocol
+
+    def _declare(self) -> Iterator[str]:
+        """inside: outer ports by inner endpoints; outside: the other way; pairs: both; peers: who may come in."""
+        yield f"  map outer {{ type nf_proto : {self._address}; flags dynamic; size 1; }}\n"
+        for name, kind, protocol in self._learnt():
+            what = "map" if ":" in kind else "set"
+            options = f"flags dynamic,timeout; size {_SIZE}; timeout {self._seconds(protocol)}s;"
+            yield f"  {what} {name} {{ type {kind}; {options} }}\n"
+
+    def _seconds(self, protocol: str) -> int:
+        return self.kind.timeout if protocol == "udp" else max(self.kind.timeout, _TCP_TIMEOUT)
+
+    def _learning(self) -> Iterator[str]:
+        """After translation: which outer port an inner endpoint has got."""
+        ip, kind = self._ip, self.kind
+        shared = kind.mapping == kind.filtering == ADDRESS_AND_PORT_DEPENDENT
+        leaving = f'{of_family(self.source.version)} oifname "{self.out}"'
+        yield f"{leaving} ct direction original ct original {ip} saddr {network(self.source)} ct status snat counter"
+        for direction in ("original", "reply"):
+            # A connection that began outside: the inner end is the source of its replies.
+            address, port = f"ct {direction} {ip} saddr", f"ct {direction} proto-src"
+            mine = f"{leaving} ct direction {direction} {address} {network(self.source)}"
+            for protocol in ("udp", "tcp"):
+                match, outer = f"{mine} meta l4proto {protocol}", f"{protocol} sport"
+                pair = f"{outer} . {address} . {port}"
+                if not shared:
+                    # The port belongs to another inner endpoint: the next packet tries another port.
+                    yield f"{match} ct state new {pair} != @pairs_{protocol} {outer} @outside_{protocol} drop"
+                    yield f"{match} update @pairs_{protocol} {{ {pair} }}"
+                if kind.mapping != ADDRESS_AND_PORT_DEPENDENT:
+                    inner = "meta mark" if self._marked else f"{port} . {address}"
+                    yield f"{match} update @inside_{protocol} {{ {inner} : {outer} }}"
+                yield f"{match} update @outside_{protocol} {{ {outer} : {address} }}"
+                yield f"{match} update @outside_ports_{protocol} {{ {outer} : {port} }}"
+                if kind.filtering == ADDRESS_DEPENDENT:
+                    yield f"{match} update @peers_{protocol} {{ {outer} . {ip} daddr }}"
+        if kind.hairpin:
+            yield f"{leaving} ct status snat update @outer {{ meta nfproto : {ip} saddr }}"
+
+    # -- what it does ---------------------------------------------------------------------------------
+
+    def _outgoing(self) -> Iterator[str]:
+        """The port an endpoint has already, or its own where that is free, else another one."""
+        ip, kind = self._ip, self.kind
+        leaving = f'oifname "{self.out}" {ip} saddr {network(self.source)}'
+        for protocol in ("udp", "tcp"):
+            match = f"{leaving} meta l4proto {protocol}"
+            sport = f"{protocol} sport"
+            if kind.mapping != ADDRESS_AND_PORT_DEPENDENT:
+                yield f"{match} masquerade to :{self._endpoint(protocol)} map @inside_{protocol}"
+            if kind.mapping == ENDPOINT_INDEPENDENT:
+                yield f"{match} {sport} {kind.ports} {sport} != @outside_{protocol} masquerade"
+            yield f"{match} masquerade to :{self._another_port()}"
+        yield f"{leaving} masquerade"
+        if kind.hairpin:
+            back = f"{ip} saddr {network(self.source)} {ip} daddr {network(self.source)} ct status dnat"
+            if kind.mapping == ENDPOINT_INDEPENDENT:
+                for protocol in ("udp", "tcp"):
+                    mapped = f"{self._endpoint(protocol)} map @inside_{protocol}"
+                    yield f"{back} meta l4proto {protocol} snat {ip} to meta nfproto map @outer : {mapped}"
+            yield f"{back} masquerade"
+
+    def _endpoint(self, protocol: str) -> str:
+        """An inner endpoint, on its way out."""
+        return "meta mark" if self._marked else f"{protocol} sport . {self._ip} saddr"
+
+    @property
+    def _marked(self) -> bool:
+        return self.kind.mapping == ADDRESS_DEPENDENT or (
+            self.kind.mapping == ENDPOINT_INDEPENDENT and self.source.version == 6
+        )
+
+    def _another_port(self) -> str:
+        """A port for an endpoint that has none: of a short range, which may be nearly used up, in turn."""
+        ports = self.kind.ports
+        if self.kind.mapping == ADDRESS_AND_PORT_DEPENDENT or ports.size > _SHORT:
+            return f"{ports} fully-random"
+        return f"numgen inc mod {ports.size} map {numbered_map(range(ports.first, ports.last + 1))}"
+
+    def _marking(self) -> Iterator[str]:
+        """A number for each inner endpoint, or for it and where it sends to: in one of 16 bytes at most, see `_learnt`."""
+        ip = self._ip
+        to = f" . {ip} daddr" if self.kind.mapping == ADDRESS_DEPENDENT else ""
+        for protocol in ("udp", "tcp"):
+            endpoint = f"{ip} saddr . {protocol} sport{to}"
+            yield (
+                f"{ip} saddr {network(self.source)} meta l4proto {protocol} "
+                f"meta mark set jhash {endpoint} mod {2**32 - 1}"
+            )
+
+    def _incoming(self) -> Iterator[str]:
+        """Packets to a port that is mapped, from those who may."""
+        ip = self._ip
+        for protocol in ("udp", "tcp"):
+            port = f"{protocol} dport"
+            lead = f"dnat {ip} to {port} map @outside_{protocol} : {port} map @outside_ports_{protocol}"
+            match = f"{of_family(self.source.version)} fib daddr type local meta l4proto {protocol}"
+            if self.kind.filtering == ENDPOINT_INDEPENDENT:
+                yield f'iifname "{self.out}" {match} {lead}'
+            elif self.kind.filtering == ADDRESS_DEPENDENT:
+                yield f'iifname "{self.out}" {match} {port} . {ip} saddr @peers_{protocol} {lead}'
+            if self.kind.hairpin:
+                yield f'iifname != "{self.out}" {ip} saddr {network(self.source)} {match} {lead}'
+
+    def _unasked(self) -> Iterator[str]:
+        """What nobody has asked for is dropped before it takes the port in the table of connections."""
+        ip = self._ip
+        new = f'{of_family(self.source.version)} iifname "{self.out}" ct state new'
+        yield f"{new} ct status dnat accept"
+        for protocol in ("udp", "tcp"):
+            yield f"{new} {protocol} dport @outside_{protocol} drop"
+        # Nor does it take a port that may be mapped later on, unless the gateway itself waits for it.
+        yield f"{new} fib daddr type local udp dport {self.kind.ports} socket wildcard {{ 0, 1 }} accept"
+        yield f"{new} fib daddr type local udp dport {self.kind.ports} drop"
+        yield f"{new} {ip} daddr {network(self.source)} drop"
+
+    def _timeout_object(self) -> str:
+        seconds = self.kind.timeout
+        l3 = "ip" if self.source.version == 4 else "ip6"
+        return (
+            f"  ct timeout unused_udp {{ protocol udp; l3proto {l3}; "
+            f"policy = {{ unreplied : {seconds}, replied : {seconds} }}; }}\n"
+        )
+
+    def _timeouts(self, table: str) -> Iterator[str]:
+        ip = self._ip
+        yield f'{ip} saddr {network(self.source)} meta l4proto udp ct timeout set "unused_udp"'
+        yield f'iifname "{self.out}" {of_family(self.source.version)} meta l4proto udp ct timeout set "unused_udp"'
