@@ -97,7 +97,8 @@ class Natting(Table):
         """
         for protocol in ("udp", "tcp"):
             inner = "mark" if self._marked else f"inet_service . {self._address}"
-            yield f"inside_{protocol}", f"{inner} : inet_service", protocol
+            if self.kind.mapping != ADDRESS_AND_PORT_DEPENDENT:
+                yield f"inside_{protocol}", f"{inner} : inet_service", protocol
             yield f"outside_{protocol}", f"inet_service : {self._address}", protocol
             yield f"outside_ports_{protocol}", "inet_service : inet_service", protocol
             yield f"pairs_{protocol}", f"inet_service . {self._address} . inet_service", protocol
