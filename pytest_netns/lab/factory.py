@@ -78,7 +78,7 @@ def open_lab(owner: str, *, recorded: bool = False, engine: str = "auto") -> Ite
 
     lab = Lab(owner, engine=engine)
     if recorded:
-        lab.record()
+        lab.captures.record()
     depth = entering.depth()
     try:
         yield lab

@@ -6,36 +6,28 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_netns import values
-from pytest_netns.errors import InvalidTopologyError, KernelError, LabClosedError, NetnsError, fails_as
-from pytest_netns.faults.faults import Faults
-from pytest_netns.faults.seeds import Seeds
+from pytest_netns.errors import InvalidTopologyError, KernelError, fails_as
 from pytest_netns.kernel.spaces import adopted, destruction
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
 from pytest_netns.kernel.system import interrupts
-from pytest_netns.lab import connecting
-from pytest_netns.lab.connecting import End
+from pytest_netns.lab.cables import Cables
+from pytest_netns.lab.captures import Captures
 from pytest_netns.lab.hosts import Hosts
-from pytest_netns.lab.interface import AddressArgument, Bridge, VethPair, handle, join, parse_addresses
-from pytest_netns.lab.links import LabLinks, Link, Links
+from pytest_netns.lab.links import LabLinks
 from pytest_netns.lab.namespace import Namespace
-from pytest_netns.lab.notes import Notes
-from pytest_netns.parts.impairment import ENGINES, Impairment
+from pytest_netns.parts.impairment import ENGINES
 from pytest_netns.running import ending, resolving
 from pytest_netns.running.process import Command
 from pytest_netns.running.programs import LabPrograms
 from pytest_netns.running.readiness import NOT_YET, Ready, RetryOn
 from pytest_netns.running.service import Service
-from pytest_netns.values import IPAddress, IPInterface
+from pytest_netns.values import IPAddress
 
 if TYPE_CHECKING:
-    from pytest_netns.faults.cuts import Cut
-    from pytest_netns.faults.impair import Impairments
-    from pytest_netns.faults.nemesis import FaultStarter, Nemesis
-    from pytest_netns.lab.openvswitch import OpenVSwitch, SwitchDaemons
     from pytest_netns.packets.capture import Capture
     from pytest_netns.topology import Topology
 
@@ -46,7 +38,7 @@ BRIDGES = ("bridge", "openvswitch")
 _NO_BRIDGE_FILTERS = {f"net.bridge.bridge-nf-call-{filter_}": 0 for filter_ in ("iptables", "ip6tables", "arptables")}
 
 
-class Lab:
+class Lab(Cables):
     """A set of namespaces that belong together, and end together.
 
     Args:
@@ -60,36 +52,25 @@ class Lab:
         links: all interfaces of its namespaces.
         faults: what is being done to its network on purpose.
         seeds: of random numbers, drawn from ``--netns-seed``.
+        captures: the packets that are being captured.
     """
 
     __slots__ = (
-        "__weakref__", "_built", "_captures", "_closed", "_closer", "_engine", "_gone", "_impairments", "_lock", "_namespaces",
-        "_recording", "_switches", "_undo", "_undo_of", "faults", "links", "names", "notes", "owner", "programs", "seeds",
+        "__weakref__", "_built", "_closer", "_gone", "_lock", "_undo_of", "captures", "names", "owner", "programs",
     )  # fmt: skip
 
     def __init__(self, owner: str = "", *, engine: str = "auto") -> None:
+        super().__init__(owner, values.parse_choice(engine, ENGINES, "engine of impairments"))
         self.owner = owner
-        self._engine = values.parse_choice(engine, ENGINES, "engine of impairments")
-        self._impairments: Impairments | None = None
-        self._namespaces: dict[str, Namespace] = {}
         self._built: list[Topology] = []
-        self._undo: list[Callable[[], None]] = []
-        self._switches: dict[str, SwitchDaemons] = {}
         self._undo_of: dict[str, Callable[[], None]] = {}  # what undoes a namespace
-        self._closed = False
         self._closer = 0  # the thread that closes it
         self._gone = threading.Event()
         self._lock = threading.RLock()
-        self.faults = Faults()
         self.programs = LabPrograms(self._lock, self.faults.begin)
         self.links = LabLinks(self._lock)
         self.names = Hosts()
-        self._captures: list[Capture] = []
-        self._recording: Capture | None = None
-        self.notes = Notes()
-        self.seeds = Seeds(owner)
-        self.notes.add(self.faults)
-        self.notes.add(self.seeds)
+        self.captures = Captures(lambda: [each.programs.network for each in self], self.faults.drops)
 
     # -- making ---------------------------------------------------------------------------------------
 
@@ -125,22 +106,21 @@ class Lab:
         directories = [values.parse_private(path) for path in ([private] if isinstance(private, str) else private)]
         texts = values.parse_files(files)
         with self._lock:
-            self._check_open()
+            self.check_open()
             if name in self._namespaces:
                 raise InvalidTopologyError(f"cannot add namespace {name!r}: this lab has one of that name already")
             if hostname is not None:
                 self.names.check_hostname(hostname)
             hub = destruction.hub()
             try:
-                kernel = NetworkNamespace.create(name, self._capture_first)
+                kernel = NetworkNamespace.create(name, self.captures.add_first)
                 try:
                     watched = hub.watch(kernel, self.owner)
                 except BaseException:
                     kernel.close()
                     raise
             except BaseException:
-                for capture in self._captures:
-                    capture.remove(name)
+                self.captures.remove(name)
                 raise
             namespace = self._enlist(kernel, hostname or "", watched)
             namespace.files.add(directories, texts)
@@ -180,8 +160,7 @@ class Lab:
                 for interface in removed.interfaces.values():
                     with contextlib.suppress(KernelError):  # lo, and what the kernel itself has made
                         interface.delete()  # the kernel would free it, and its peer, some time after this
-            for capture in self._captures:
-                capture.leave(removed.name)
+            self.captures.leave(removed.name)
             undo = self._undo_of.pop(removed.name)
             self._undo.remove(undo)
             undo()
@@ -211,10 +190,10 @@ class Lab:
         values.parse_name(name)
         place = adopted.place_of(name, pid, path)
         with self._lock:
-            self._check_open()
+            self.check_open()
             if name in self._namespaces:
                 raise InvalidTopologyError(f"cannot adopt namespace {name!r}: this lab has one of that name already")
-            kernel = adopted.AdoptedNamespace.adopt(name, place, self._capture_first)
+            kernel = adopted.AdoptedNamespace.adopt(name, place, self.captures.add_first)
             known = {each.programs.inode: each.name for each in self}
             if kernel.inode in known:
                 kernel.close()
@@ -223,117 +202,6 @@ class Lab:
                 )
             return self._enlist(kernel, "")
 
-    def add_veth(
-        self,
-        red: Namespace,
-        blue: Namespace,
-        *,
-        addresses: tuple[AddressArgument, AddressArgument] = (None, None),
-        names: tuple[str | None, str | None] = (None, None),
-        mtu: int | None = None,
-        impairment: Impairment | str | None = None,
-        macs: tuple[str | None, str | None] = (None, None),
-        indexes: tuple[int | None, int | None] = (None, None),
-        up: bool = True,
-        queues: int | None = None,
-        offload: bool = True,
-    ) -> VethPair:
-        """Join two namespaces by a cable: a veth pair with one end in each, both up.
-
-        Args:
-            red, blue: where the ends go; may be the same.
-            addresses: one for each end, with prefix length; each may be several, or None.
-            names: of the interfaces; default ``veth-NAMESPACE``.
-            mtu: in bytes, for both ends.
-            impairment: what happens to packets in each direction, see `VethPair.impair`.
-            macs: MAC addresses; default ones that follow from the names of namespace and interface.
-            indexes: the interfaces' numbers; default ones that are free.
-            up: whether they are switched on.
-            queues: how many each has, for sending and for receiving.
-            offload: False to have packets as they would be on a wire: checksums filled in, none larger than the MTU.
-        """
-        if any(len(each) != 2 for each in (addresses, names, macs, indexes)):
-            raise InvalidTopologyError(
-                "cannot add veth pair: addresses, names, macs and indexes take two items, one for each end"
-            )
-        parsed = (parse_addresses(addresses[0]), parse_addresses(addresses[1]))
-        for namespace in (red, blue):
-            self.check_member(namespace)
-        a, b = (
-            End(namespace.links, name, own, mtu, mac, index, up)
-            for namespace, name, own, mac, index in zip((red, blue), names, parsed, macs, indexes, strict=True)
-        )
-        return join(a, b, (impairment, impairment), offload=offload, queues=queues)
-
-    def add_bridge(
-        self,
-        name: str,
-        address: AddressArgument = None,
-        *,
-        namespace: Namespace | None = None,
-        mtu: int | None = None,
-        kind: str = "bridge",
-        **options: Any,
-    ) -> Bridge:
-        """Make a bridge: a switch that joins many namespaces, see `Bridge.attach`.
-
-        Args:
-            name: the interface's name.
-            address: an address for its namespace on the bridge, with prefix length, or several.
-            namespace: where it is; default ``lab.host``.
-            mtu: in bytes.
-            kind: ``"bridge"``, the kernel's; or ``"openvswitch"``, for VLANs and OpenFlow: see `OpenVSwitch`.
-            options: ``vlan_filtering=True`` for VLANs, ``stp=True`` for spanning tree (ports then forward after some
-                seconds), and others of ip-link(8), as `Namespace.add_interface` takes them.
-        """
-        self._check_open()
-        addresses = parse_addresses(address)
-        values.parse_interface_name(name)
-        place = self.host if namespace is None else namespace
-        self.check_member(place)
-        if values.parse_choice(kind, BRIDGES, "kind of bridge") == "openvswitch":
-            return self._add_openvswitch(place, name, addresses, mtu, options)
-        bridge = self._add_bridge(place.links, name, addresses, mtu, options)
-        # The bridge module may hand what crosses a bridge to nft; NAT would then happen in the wrong place.
-        with contextlib.suppress(NetnsError):  # the module is not loaded
-            place.settings.write(_NO_BRIDGE_FILTERS)
-        made = handle(bridge, "bridge")
-        assert isinstance(made, Bridge)
-        return made
-
-    def _add_openvswitch(
-        self, place: Namespace, name: str, addresses: Sequence[IPInterface], mtu: int | None, options: Mapping[str, Any]
-    ) -> OpenVSwitch:
-        from pytest_netns.lab import openvswitch
-
-        if options:
-            raise InvalidTopologyError(
-                f"cannot use {next(iter(options))!r} for an Open vSwitch bridge: give tag= and trunks= to attach()"
-            )
-        if mtu is not None:
-            values.parse_mtu(mtu)
-        if place.links.is_taken(name):
-            raise InvalidTopologyError(
-                f"cannot add bridge {name!r}: namespace {place.name!r} has an interface of that name already"
-            )
-        with self._lock:
-            if place.name not in self._switches:
-                self._switches[place.name] = openvswitch.SwitchDaemons(place.programs)
-                self.at_end(self._switches[place.name].close)
-        made = openvswitch.add(place, self._switches[place.name], name, addresses, mtu)
-        self.notes.add(made)
-        return made
-
-    @staticmethod
-    def _add_bridge(
-        links: Links, name: str, addresses: Sequence[IPInterface], mtu: int | None, options: Mapping[str, Any]
-    ) -> Link:
-        if not options:
-            return connecting.add_bridge(links, name, addresses, mtu)
-        from pytest_netns.lab import making
-
-        return making.add_link(links, making.wanted("bridge", name, options, on=None, mtu=mtu, addresses=addresses))
-
     def add_hostname(self, hostname: str, target: Namespace | str | IPAddress) -> None:
         """Have a further name lead to a namespace, for everything that runs in this lab.
 
@@ -341,7 +209,7 @@ class Lab:
             hostname: such as ``"api.example.com"``.
             target: a namespace, its name, or an address.
         """
-        self._check_open()
+        self.check_open()
         if isinstance(target, str) and target in self:
             target = self[target]
         if isinstance(target, Namespace):
@@ -358,95 +226,12 @@ class Lab:
         """
         from pytest_netns.lab import building
 
-        self._check_open()
+        self.check_open()
         with self.names.held():
             building.build(self, topology)
         self._built.append(topology)
 
-    # -- faults ---------------------------------------------------------------------------------------
-
-    def partition(self, *groups: Iterable[Namespace | str]) -> Cut:
-        """Have nothing pass between groups of namespaces, either way; their interfaces keep their carrier::
-
-            with lab.partition(["n1"], ["n2", "n3"]):
-                ...
-
-        A namespace in two groups sees both. One in no group sees everybody. `partitions` has ready shapes.
-
-        Returns:
-            The partition in force: a context manager that heals it; see `Cut` for what it knows of NAT.
-        """
-        from pytest_netns.faults import cuts
-
-        named = [self._names_of(group) for group in groups]
-        return cuts.partition(self.faults, self.links.members, named)
-
-    def cut(self, source: Namespace | str, *, to: Namespace | str | Iterable[Namespace | str]) -> Cut:
-        """Have nothing that a namespace sends reach another one; the other way stays open.
-
-        Args:
-            source: the namespace that is not heard any more, or its name.
-            to: where its packets do not arrive: one namespace or several.
-
-        Returns:
-            The cut in force: a context manager that heals it; see `Cut` for what it knows of NAT.
-        """
-        from pytest_netns.faults import cuts
-
-        return cuts.cut(self.faults, self.links.members, self._names_of(source), self._names_of(to))
-
-    def heal(self) -> None:
-        """Undo all faults: partitions, cuts, isolations, unplugged cables, frozen namespaces, paused services.
-
-        Impairments stay: they are a property of the network, and have a ``heal()`` of their own.
-        """
-        self._check_open()
-        self.faults.heal()
-
-    def nemesis(
-        self,
-        faults: Sequence[FaultStarter],
-        *,
-        every: float | tuple[float, float] = (0.5, 2.0),
-        seed: int | None = None,
-    ) -> Nemesis:
-        """Start and heal faults at random instants beside a workload::
-
-            with lab.nemesis([n1.isolate, lambda: lab.cut("n2", to="n3")], every=(0.5, 2)) as nemesis:
-                run_the_workload()
-            print(nemesis.history)
-
-        Args:
-            faults: functions that each start one; with an argument they are given a `random.Random` to choose with.
-            every: seconds before each start and each healing: a number, or the least and the most of a random one.
-            seed: of the schedule; None for one drawn from ``--netns-seed``.
-        """
-        from pytest_netns.faults.nemesis import Nemesis
-
-        self._check_open()
-        made = Nemesis(faults, every=every, seed=self.seeds.draw() if seed is None else seed)
-        self.notes.add(made)
-        self.at_end(made.stop)
-        return made
-
-    def _names_of(self, given: Namespace | str | Iterable[Namespace | str]) -> list[str]:
-        """The names of namespaces of this lab, given one way or the other."""
-        self._check_open()
-        several = [given] if isinstance(given, str | Namespace) else list(given)
-        for each in several:
-            if not isinstance(each, str):
-                self.check_member(each)
-        names = [self[each].name if isinstance(each, str) else each.name for each in several]
-        if not names:
-            raise InvalidTopologyError("cannot use an empty group of namespaces: name one at least")
-        return list(dict.fromkeys(names))
-
     # -- reading --------------------------------------------------------------------------------------
-
-    @property
-    def closed(self) -> bool:
-        """Whether it has been closed."""
-        return self._closed
 
     @contextlib.contextmanager
     def capture(self) -> Iterator[Capture]:
@@ -456,12 +241,13 @@ class Lab:
             red.run("ping -c1 192.168.15.2")
         assert any(packet.protocol == "arp" for packet in packets)
         """
-        capture = self._start_capture()
+        with self._lock:
+            self.check_open()
+            capture = self.captures.start()
         try:
             yield capture
         finally:
-            self._captures.remove(capture)
-            capture.stop()
+            self.captures.end(capture)
 
     def start_all(
         self,
@@ -496,24 +282,6 @@ class Lab:
         pairs = [(namespace.programs, command) for namespace, command in commands.items()]
         started = service.start_all(pairs, ready=ready, timeout=timeout, options=options)
         return dict(zip(commands, started, strict=True))
-
-    @property
-    def has_impairments(self) -> bool:
-        """Whether any link has been impaired."""
-        return self._impairments is not None
-
-    @property
-    def impairments(self) -> Impairments:
-        """The impaired links, and what impairs them."""
-        with self._lock:
-            self._check_open()
-            if self._impairments is None:
-                from pytest_netns.faults.impair import Impairments
-
-                self._impairments = Impairments(self._engine, self.seeds.draw)
-                self._undo.append(self._impairments.close)
-                self.notes.add(self._impairments)
-            return self._impairments
 
     def wait_until(self, condition: Callable[[], T], timeout: float = 5, *, retry_on: RetryOn = NOT_YET) -> T:
         """Ask again and again until a condition is true; returns what it gave::
@@ -558,24 +326,8 @@ class Lab:
         from pytest_netns.drawing import Sketch, draw
         from pytest_netns.lab import states
 
-        self._check_open()
+        self.check_open()
         return draw(Sketch.from_states(states.networks(self)), format)
-
-    def __getitem__(self, name: str) -> Namespace:
-        try:
-            return self._namespaces[name]
-        except KeyError:
-            listing = values.suggest(name, self._namespaces)
-            raise InvalidTopologyError(f"cannot find namespace {name!r} in this lab: {listing}") from None
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._namespaces
-
-    def __iter__(self) -> Iterator[Namespace]:
-        return iter(tuple(self._namespaces.values()))
-
-    def __len__(self) -> int:
-        return len(self._namespaces)
 
     def __repr__(self) -> str:
         return f"<Lab {', '.join(self._namespaces) or 'empty'}{' (closed)' if self._closed else ''}>"
@@ -604,11 +356,6 @@ class Lab:
         finally:
             self._gone.set()
 
-    def at_end(self, undo: Callable[[], None]) -> None:
-        """Have something undone when the lab is closed, before its namespaces are freed."""
-        self._check_open()
-        self._undo.append(undo)
-
     def _undo_all(self) -> None:
         errors: list[Exception] = []
         interrupted: BaseException | None = None
@@ -616,7 +363,7 @@ class Lab:
             lambda: ending.end_processes(self.programs, errors),
             lambda: ending.kill_processes(self.programs),
         ]
-        steps += [capture.stop for capture in self._captures]
+        steps.append(self.captures.stop)
         for step in (*steps, *reversed(self._undo)):
             try:
                 step()
@@ -635,60 +382,12 @@ class Lab:
             raise errors[0]
 
     def __enter__(self) -> Lab:
-        self._check_open()
+        self.check_open()
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def record(self) -> None:
-        """Capture all packets from now on, within bounds, for the report of the test."""
-        self._recording = self._start_capture(by_itself=True)
-
-    @property
-    def recording(self) -> Capture | None:
-        """The packets for the report of the test; None where these are not recorded."""
-        return self._recording
-
-    def forget_recording(self) -> None:
-        """Let go of the packets at once, rather than when Python gets to the cycles a lab is in."""
-        if self._recording is not None:
-            self._captures.remove(self._recording)
-            self._recording = None
-
-    def _start_capture(self, *, by_itself: bool = False) -> Capture:
-        """Capture from now on until the lab is closed, namespaces that are added later too."""
-        from pytest_netns.packets.capture import Capture
-
-        with self._lock:
-            self._check_open()
-            capture = Capture(by_itself=by_itself, drops=self.faults.drops)
-            self._captures.append(capture)
-            for namespace in self:
-                capture.add(namespace.programs.network)
-        return capture
-
-    def _capture_first(self, kernel: NetworkNamespace) -> None:
-        """Have a new namespace captured, while the calling thread is still inside."""
-        for capture in self._captures:
-            capture.add(kernel, inside=True)
-
     def has_built(self, topology: Topology) -> bool:
         """Whether this very topology was built in it."""
         return topology in self._built
-
-    # -- for the other modules ------------------------------------------------------------------------
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise LabClosedError
-
-    def check_member(self, namespace: Namespace) -> None:
-        """Refuse what is no namespace of this lab, or one of a closed lab."""
-        self._check_open()
-        if not isinstance(namespace, Namespace):
-            raise InvalidTopologyError(f"cannot use {namespace!r} as namespace: pass what lab.add_namespace() returned")
-        if namespace.lab is not self:
-            raise InvalidTopologyError(
-                f"cannot use namespace {namespace.name!r} in this lab: it belongs to another lab"
-            )

@@ -302,7 +302,7 @@ def _explain(item: pytest.Item, report: pytest.TestReport) -> None:
 def _forget(item: pytest.Item) -> None:
     """Let go of a test's lab: pytest keeps all items to the end of the run, and packets would fill the memory."""
     if LAB in item.stash:
-        item.stash[LAB].forget_recording()
+        item.stash[LAB].captures.forget_recording()
         del item.stash[LAB]
     if SNAPSHOTS in item.stash:
         del item.stash[SNAPSHOTS]

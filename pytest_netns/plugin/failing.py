@@ -99,7 +99,7 @@ def report_sections(labs: Iterable[Lab], since: Mapping[Lab, Snapshot], *, whole
 
 def keep_packets(lab: Lab, root: Path, *, failed: bool, settings: Settings) -> list[tuple[str, str]]:
     """Write a test's packets to their file if they are to be kept; returns the report's section about them."""
-    recording = lab.recording
+    recording = lab.captures.recording
     if recording is None:
         return []
     kept = failed or settings.pcap == "all"

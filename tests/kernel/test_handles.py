@@ -20,7 +20,7 @@ HANDLES: dict[str, Callable[[Lab], object]] = {
     "pair": lambda lab: lab.add_veth(lab["red"], lab["blue"]),
     "process": lambda lab: lab["red"].popen(["sleep", "600"]),
     "service": lambda lab: lab["red"].start(["sleep", "600"]),
-    "capture": lambda lab: lab.recording,
+    "capture": lambda lab: lab.captures.recording,
     "masquerade": lambda lab: lab["red"].masquerade("10.0.0.0/24"),
     "port forward": lambda lab: lab["red"].forward_port(80, to="blue:80"),
     "cut": lambda lab: lab.cut("red", to="blue"),
@@ -69,7 +69,7 @@ def test_every_handle_is_importable(netns_pair: Lab) -> None:
     """What a user gets can be named in an annotation."""
     red = netns_pair["red"]
     red.run("ping -c1 blue")
-    recording = netns_pair.recording
+    recording = netns_pair.captures.recording
     assert recording is not None
     for each in (recording, recording[0], red.routes()[0], red.neighbours()[0], LabFactory(), PICTURES["lan"]):
         assert getattr(pytest_netns, type(each).__name__) is type(each)

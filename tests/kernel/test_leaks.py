@@ -241,7 +241,7 @@ def test_no_end_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_one_that_could_not_be_added_is_not_kept_by_a_recording(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """The socket that records is there before the namespace is the lab's; if that fails, it goes with it, not with the lab."""
-    lab.record()
+    lab.captures.record()
     hub = destruction.hub()
     watch, made = hub.watch, []
 
