@@ -13,13 +13,13 @@ from pytest_netns.errors import UnavailableError, show_argv, show_status
 from pytest_netns.explaining import changes, snapshot
 from pytest_netns.explaining.state import LabState, ServiceState
 from pytest_netns.kernel.netlink import rtneighbours
-from pytest_netns.kernel.system import procfs
+from pytest_netns.kernel.system import process_table
 from pytest_netns.lab import states
 from pytest_netns.lab.routing import Neighbour
 
 if TYPE_CHECKING:
     from pytest_netns.kernel.netlink.rtneighbours import NeighbourInfo
-    from pytest_netns.kernel.system.procfs import ProcessInfo
+    from pytest_netns.kernel.system.process_table import ProcessInfo
     from pytest_netns.lab.lab import Lab
     from pytest_netns.lab.namespace import Namespace
     from pytest_netns.values.notes import Note
@@ -118,7 +118,7 @@ def _running(lab: Lab, looks: list[_Look], deadline: _Deadline) -> list[list[Pro
     inodes = [each.programs.inode for each in lab]
     found: dict[int, list[ProcessInfo]] = {}
     if looks:
-        found = looks[0]("processes", lambda _: procfs.by_namespace(inodes, deadline.is_over), found)
+        found = looks[0]("processes", lambda _: process_table.by_namespace(inodes, deadline.is_over), found)
     inits = {each.programs.view.init.pid for each in lab if each.programs.view is not None}
     return [[each for each in found.get(inode, ()) if each.pid not in inits] for inode in inodes]
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_netns.kernel.netlink import listening
+from pytest_netns.kernel.spaces import listening
 from pytest_netns.values.notes import Note
 
 if TYPE_CHECKING:

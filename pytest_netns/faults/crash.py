@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pytest_netns.faults.cuts import isolate
 from pytest_netns.faults.faults import Faults, Undo
-from pytest_netns.kernel.netlink import listening
+from pytest_netns.kernel.spaces import listening
 from pytest_netns.kernel.system.waiting import Patience
 from pytest_netns.running import halting
 

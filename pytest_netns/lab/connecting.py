@@ -90,7 +90,7 @@ def _checked(end: End) -> End:
     mac = None if end.mac is None else values.parse_mac(end.mac)
     if end.number is not None and not (isinstance(end.number, int) and 2 <= end.number < 2**31):  # 1 is that of lo
         raise InvalidTopologyError(f"cannot use {end.number!r} as number of an interface: it is from 2 to {2**31 - 1}")
-    return end._replace(mtu=mtu, mac=mac)
+    return End(end.links, end.name, end.addresses, mtu, mac, end.number, end.up)
 
 
 def again_if_taken(members: Sequence[Links], make: Callable[[], T]) -> T:

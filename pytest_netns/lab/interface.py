@@ -85,7 +85,7 @@ class Interface:
     def mtu(self, value: int) -> None:
         self._link.home.change(rtlinks.set_link(self.index, self.name, mtu=values.parse_mtu(value)))
         if self.namespace.lab.has_impairments:
-            self.namespace.lab.impairments.renew(self._target())
+            self.namespace.lab.impairments.renew(_target(self._link))
 
     @property
     def is_up(self) -> bool:
@@ -170,7 +170,7 @@ class Interface:
     @property
     def impairment(self) -> Impairment | None:
         """What happens to the packets that this interface sends; None for nothing."""
-        return self.namespace.lab.impairments.of(self._target())
+        return self.namespace.lab.impairments.of(_target(self._link))
 
     def impair(self, impairment: Impairment | str | None = None, **values: Any) -> InForce:
         """Impair what this interface sends, from now on; what it receives is its peer's to send.
@@ -189,12 +189,7 @@ class Interface:
 
     def heal(self) -> None:
         """End the impairment of what this interface sends; nothing where there is none."""
-        self.namespace.lab.impairments.set(self._target(), None)
-
-    def _target(self) -> Target:
-        from pytest_netns.faults.impair import Target
-
-        return Target(self._link.home.network, self.index, self.name)
+        self.namespace.lab.impairments.set(_target(self._link), None)
 
     def _read(self) -> rtlinks.LinkInfo:
         return self._link.home.read(self._link)
@@ -403,7 +398,13 @@ def _impair(ends: tuple[Interface, ...], impairment: object, values: dict[str, A
     from pytest_netns.faults.impair import InForce
 
     given = given_impairment(impairment, values)
-    return InForce(ends[0].namespace.lab.impairments, tuple(each._target() for each in ends), given)
+    return InForce(ends[0].namespace.lab.impairments, tuple(_target(each.link) for each in ends), given)
+
+
+def _target(link: Link) -> Target:
+    from pytest_netns.faults.impair import Target
+
+    return Target(link.home.network, link.index, link.name)
 
 
 def handle(link: Link, kind: str = "") -> Interface:

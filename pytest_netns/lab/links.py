@@ -219,9 +219,13 @@ class Links:
         there = self if info.peer_nsid is None else self._numbered(info.peer_nsid)
         if there is None or not info.peer_index:
             return None
-        if info.peer_index not in there._known:
-            there.infos()
-        return there._known.get(info.peer_index)
+        return there.with_index(info.peer_index)
+
+    def with_index(self, index: int) -> Link | None:
+        """The interface with a number; None where there is none."""
+        if index not in self._known:
+            self.infos()
+        return self._known.get(index)
 
     def peer_place(self, info: LinkInfo) -> tuple[str, str] | None:
         """Namespace and name of the other end of a veth pair; None where there is none in this lab."""

@@ -27,8 +27,11 @@ def watch(on_await: Callable[[], None]) -> Watch | None:
     """Watch the task that the calling thread is running, if there is one."""
     asyncio = sys.modules.get("asyncio")
     if asyncio is not None:
-        loop = asyncio._get_running_loop()
-        if loop is not None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # none runs in this thread
+            pass
+        else:
             task = asyncio.current_task(loop)
             return None if task is None else _AsyncioWatch(task, loop, on_await)
     trio = sys.modules.get("trio")

@@ -9,7 +9,7 @@ import signal
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
-from pytest_netns.kernel.system import procfs
+from pytest_netns.kernel.system import process_table, procfs
 from pytest_netns.kernel.system.waiting import Patience
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Family:
     def begin(self, main: Process) -> None:
         """The program has been started."""
         self._main = main
-        found = procfs.stat(main.pid)
+        found = process_table.stat(main.pid)
         self._started = 0 if found is None else found.started
 
     def started(self) -> None:
@@ -76,7 +76,7 @@ class Family:
 
     def _owns_orphan(self, pid: int) -> bool:
         assert self._main is not None
-        found = procfs.stat(pid)
+        found = process_table.stat(pid)
         if found is None or pid == self._main.pid:
             return False
         if found.session == self._main.pid or (pid, found.started) in self._daemons:
@@ -85,7 +85,7 @@ class Family:
 
     def _may_be_daemon(self, pid: int) -> bool:
         """Whether an orphan came up since the service was started, and is in no other program's session."""
-        found = procfs.stat(pid)
+        found = process_table.stat(pid)
         if found is None or found.started < self._started or (pid, found.started) in self._before:
             return False
         others = {process.pid for process in self._programs.processes if process is not self._main}
@@ -103,14 +103,14 @@ def _orphans_without_init(view: View) -> list[int]:
     """As far as they are known where there is no PID namespace: those in the network namespace whose parent is not."""
     found = []
     for pid in procfs.pids():
-        process = procfs.stat(pid) if pid not in (os.getpid(), view.init.pid) and view.contains(pid) else None
+        process = process_table.stat(pid) if pid not in (os.getpid(), view.init.pid) and view.contains(pid) else None
         if process is not None and process.parent != os.getpid() and not view.contains(process.parent):
             found.append(pid)
     return found
 
 
 def _identity(pid: int) -> Identity:
-    found = procfs.stat(pid)
+    found = process_table.stat(pid)
     return (pid, 0 if found is None else found.started)
 
 
@@ -135,14 +135,14 @@ class Everything:
     def pids(self) -> list[int]:
         """Their PIDs; without the init, and without helpers of the plugin's own."""
         view = self._programs.spawner()
-        init = procfs.stat(view.init.pid)
+        init = process_table.stat(view.init.pid)
         ours = {os.getpid(), view.init.pid}
         roots = [pid for pid in procfs.pids() if view.contains(pid)]
         roots += [pid for pid in procfs.children(view.init.pid) if view.has_pids]
         roots += [process.pid for process in self._programs.processes if process.returncode is None]
         found: dict[int, None] = {}
         for root in roots:
-            process = procfs.stat(root)
+            process = process_table.stat(root)
             if root not in ours and process is not None and (init is None or process.parent != init.parent):
                 found.update(dict.fromkeys(procfs.descendants(root)))
         return [pid for pid in found if pid not in ours]
@@ -191,7 +191,7 @@ class Held:
             new = self.look()
             for pidfd in new:
                 _send(pidfd, signal.SIGSTOP)
-            still = all(process is None or process.state in _STILL for process in map(procfs.stat, self._pids()))
+            still = all(process is None or process.state in _STILL for process in map(process_table.stat, self._pids()))
             if (still and not new) or patience.is_over():
                 return
             if not still:

@@ -29,8 +29,7 @@ def adopt() -> None:
     _adopted = True
     from multiprocessing import forkserver, resource_tracker
 
-    common: Any = forkserver._forkserver
-    tracker: Any = resource_tracker._resource_tracker
+    common, tracker = _object_of(forkserver.get_inherited_fds), _object_of(resource_tracker.getfd)
     ensure_running = tracker.ensure_running
 
     def server_here() -> Any:
@@ -40,7 +39,7 @@ def adopt() -> None:
         inode = programs.inode
         if inode not in _servers:
             _servers[inode] = type(common)()
-            _servers[inode]._preload_modules = common._preload_modules
+            _servers[inode].set_forkserver_preload(_internal(common, "_preload_modules"))
         return _servers[inode]
 
     def ensure_tracker_outside() -> Any:
@@ -59,14 +58,24 @@ def end(inodes: Collection[int]) -> None:
             _end_helper(_servers.pop(inode), "_forkserver_pid", inodes)
     module = sys.modules.get("multiprocessing.resource_tracker")
     if module is not None:  # imported by a test that was inside already
-        _end_helper(module._resource_tracker, "_pid", inodes)
+        _end_helper(_object_of(module.getfd), "_pid", inodes)
 
 
 def _end_helper(helper: Any, attribute: str, inodes: Collection[int]) -> None:
-    pid = getattr(helper, attribute, None)
+    pid = _internal(helper, attribute)
     if pid is not None and watchdog.signal_if_inside(pid, set(inodes), signal.SIGKILL):
         with contextlib.suppress(OSError):
-            helper._stop()  # reaps it, and forgets it, so that the next use starts another
+            _internal(helper, "_stop")()  # reaps it, and forgets it, so that the next use starts another
+
+
+def _object_of(function: Any) -> Any:
+    """The functions of multiprocessing's modules are methods of one object each."""
+    return function.__self__
+
+
+def _internal(helper: Any, name: str) -> Any:
+    """What multiprocessing has no public name for; None where this Python has none."""
+    return getattr(helper, name, None)
 
 
 def _forget_in_child() -> None:

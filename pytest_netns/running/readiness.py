@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from pytest_netns import values
 from pytest_netns.errors import CommandError, CommandTimeout, InvalidTopologyError, NotReadyError
-from pytest_netns.kernel.netlink import listening
+from pytest_netns.kernel.spaces import listening
 from pytest_netns.kernel.system import procfs, sockets
 from pytest_netns.kernel.system.waiting import Patience
 

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from pytest_netns import Lab, Namespace, Service
-from pytest_netns.kernel.system import procfs
+from pytest_netns.kernel.system import process_table
 
 # Answers each line on each connection.
 SERVER = """
@@ -43,7 +43,7 @@ def connect(lab: Lab) -> socket.socket:
 
 
 def state(pid: int) -> str:
-    found = procfs.stat(pid)
+    found = process_table.stat(pid)
     return "" if found is None else found.state
 
 

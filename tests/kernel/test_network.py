@@ -302,13 +302,13 @@ def test_settings_inherited_from_a_host_are_put_right(
         with monkeypatch.context() as patch:
             if not told:
                 patch.setattr(red._kernel.netlink, "get", refuse)
-            red._kernel._set_defaults()
+            red._kernel.set_defaults()
     found = {key: red.sysctl(f"net/{key}") for key in STARTS_WITH}
     assert found == STARTS_WITH | {key: "1" for key, _ in missing}
     assert red._kernel.interface_settings.inherited().items() <= STARTS_WITH.items()
     red.sysctl("net.ipv4.conf.default.forwarding", 1)  # by itself: above, that of all takes it along
     with red._kernel.entered():
-        red._kernel._set_defaults()
+        red._kernel.set_defaults()
     assert red.sysctl("net.ipv4.conf.default.forwarding") == "0"
 
 
@@ -330,7 +330,7 @@ def test_other_settings_inherited_from_a_host_are_put_right(red: Namespace, monk
         again = lab.add_namespace("again")
         assert {key: again.sysctl(f"net/ipv4/conf/{key}") for key in changed} == kernels_own
     with red.links.network.entered():
-        red.links.network._set_defaults()
+        red.links.network.set_defaults()
     assert {key: red.sysctl(f"net/ipv4/conf/{key}") for key in changed} == kernels_own
     assert red.sysctl("net.ipv4.conf.lo.promote_secondaries") == "0"
 
@@ -348,7 +348,7 @@ def test_settings_where_proc_is_read_only(
     with monkeypatch.context() as patch:
         patch.setattr(sysctls, "write", refuse)
         with red._kernel.entered():
-            red._kernel._set_defaults()
+            red._kernel.set_defaults()
         netns.add_veth(red, blue)
     assert red.sysctl("net.ipv4.conf.veth-red.rp_filter") == "0"
     assert red.sysctl("net.ipv4.conf.veth-red.forwarding") == "0"

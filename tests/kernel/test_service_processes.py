@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import sys
@@ -12,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from pytest_netns import Lab, Namespace, Service
-from pytest_netns.kernel.netlink import listening
-from pytest_netns.kernel.system import procfs
+from pytest_netns.kernel.spaces import listening
+from pytest_netns.kernel.system import process_table, procfs
 
 HTTP = f"{sys.executable} -m http.server 80"
 # Lines of a shell that does not pass SIGTERM on to what it has started.
@@ -38,7 +37,7 @@ def running(namespace: Namespace, command: str) -> list[int]:
     found = []
     for pid in procfs.pids():
         try:
-            inside = os.stat(f"/proc/{pid}/ns/net").st_ino == namespace.programs.inode
+            inside = procfs.network_namespace(pid) == namespace.programs.inode
             line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
         except OSError:
             continue
@@ -49,7 +48,7 @@ def running(namespace: Namespace, command: str) -> list[int]:
 
 def states(service: Service) -> set[str]:
     """The states of all processes of a service, as proc_pid_stat(5) writes them."""
-    return {each.state for pid in service.family.pids() if (each := procfs.stat(pid))}
+    return {each.state for pid in service.family.pids() if (each := process_table.stat(pid))}
 
 
 @pytest.mark.parametrize("how", WRAPPED)

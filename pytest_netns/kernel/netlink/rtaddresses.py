@@ -6,14 +6,11 @@ import ipaddress
 import socket
 import struct
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from pytest_netns.kernel.netlink import wire
 from pytest_netns.kernel.netlink.request import Request
 from pytest_netns.kernel.netlink.wire import NLM_F_CREATE, NLM_F_EXCL, attribute, u32
-from pytest_netns.values.addresses import IPv4PeerInterface, IPv6PeerInterface
-
-IPInterface: TypeAlias = ipaddress.IPv4Interface | ipaddress.IPv6Interface
+from pytest_netns.values.addresses import IPInterface, IPv4PeerInterface, IPv6PeerInterface
 
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 ADDRESS_GROUPS = (5, 9)  # RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR

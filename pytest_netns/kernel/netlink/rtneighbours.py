@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from pytest_netns.kernel.netlink import rtlinks, wire
 from pytest_netns.kernel.netlink.request import Request
-from pytest_netns.kernel.netlink.rtroutes import IPAddress
 from pytest_netns.kernel.netlink.wire import NLM_F_CREATE, NLM_F_REPLACE, attribute
+from pytest_netns.values.addresses import IPAddress
 
 RTM_NEWNEIGH, RTM_DELNEIGH, RTM_GETNEIGH = 28, 29, 30
 NUD_STATES = {

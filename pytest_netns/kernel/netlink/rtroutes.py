@@ -7,14 +7,12 @@ import socket
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from pytest_netns.kernel.netlink import wire
 from pytest_netns.kernel.netlink.request import Request
 from pytest_netns.kernel.netlink.wire import NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE, attribute, u32
-
-IPAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
-IPNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+from pytest_netns.values.addresses import IPAddress, IPNetwork
 
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26
 RT_TABLE_MAIN, RT_TABLE_LOCAL = 254, 255

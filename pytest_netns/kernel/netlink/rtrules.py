@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from pytest_netns.kernel.netlink import messages, wire
 from pytest_netns.kernel.netlink.request import Request
-from pytest_netns.kernel.netlink.rtroutes import IPNetwork
 from pytest_netns.kernel.netlink.wire import NLM_F_CREATE, NLM_F_EXCL
+from pytest_netns.values.addresses import IPNetwork
 
 RTM_NEWRULE, RTM_DELRULE, RTM_GETRULE = 32, 33, 34
 FR_ACT_TO_TABLE = 1

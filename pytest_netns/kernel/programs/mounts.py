@@ -12,10 +12,11 @@ import os
 import stat
 from collections.abc import Mapping
 
-if __package__:
+TYPE_CHECKING = False  # as in typing, which takes too long to import here
+if TYPE_CHECKING or __package__:
     from pytest_netns.kernel.system import syscalls
 else:
-    import syscalls  # type: ignore[import-not-found, no-redef]
+    import syscalls
 
 NAMES_HEADER = "# This namespace's own, written by pytest-netns.\n"  # of the files in /etc that may be overwritten
 NETNS_DIRECTORY = "/run/netns"  # where ip-netns(8) keeps its names

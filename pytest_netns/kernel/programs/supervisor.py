@@ -27,15 +27,16 @@ import signal
 import socket
 import sys
 
-if __name__ == "__main__":
-    HERE = os.path.dirname(os.path.abspath(__file__))
-    sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "system")]
-    import mounts  # type: ignore[import-not-found]
-    import syscalls  # type: ignore[import-not-found]
-    import watchdog  # type: ignore[import-not-found]
-else:
+TYPE_CHECKING = False  # as in typing, which takes too long to import here
+if TYPE_CHECKING or __package__:
     from pytest_netns.kernel.programs import mounts, watchdog
     from pytest_netns.kernel.system import syscalls
+else:
+    HERE = os.path.dirname(os.path.abspath(__file__))
+    sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), "system")]
+    import mounts
+    import syscalls
+    import watchdog
 
 MAX_MESSAGE = 4096
 

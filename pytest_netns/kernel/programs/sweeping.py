@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from pytest_netns.kernel.programs.watchdog import chase, last_pid, signal_if, signal_if_inside
-from pytest_netns.kernel.system import procfs
+from pytest_netns.kernel.system import process_table, procfs
 from pytest_netns.kernel.system.waiting import Patience, now
 
 _KILL_TIMEOUT = 2.0  # seconds SIGKILL gets to take effect
@@ -92,7 +92,7 @@ def _signal_inside(pids: Iterator[int], inodes: set[int], number: int) -> Iterat
 
 def _signal_below(pid: int, number: int) -> Iterator[int]:
     """Signal a process and all below it, whatever namespace it is in."""
-    started = procfs.stat(pid)
+    started = process_table.stat(pid)
     children = procfs.children(pid)
     if started is not None and signal_if(pid, lambda pid: _is_same(pid, started), number):
         yield pid
@@ -100,13 +100,13 @@ def _signal_below(pid: int, number: int) -> Iterator[int]:
         yield from _signal_below(child, number)
 
 
-def _is_same(pid: int, known: procfs.ProcessStat) -> bool:
-    found = procfs.stat(pid)
+def _is_same(pid: int, known: process_table.ProcessStat) -> bool:
+    found = process_table.stat(pid)
     return found is not None and found.started == known.started and found.state != "Z"
 
 
 def _is_inside(pid: int, inodes: set[int]) -> bool:
     try:
-        return os.stat(f"/proc/{pid}/ns/net").st_ino in inodes
+        return procfs.network_namespace(pid) in inodes
     except OSError:
         return False

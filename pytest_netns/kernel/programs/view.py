@@ -22,7 +22,7 @@ from pytest_netns.kernel.netlink.socket import NetlinkSocket
 from pytest_netns.kernel.programs import inits, supervision
 from pytest_netns.kernel.programs.own_files import OwnFiles
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
-from pytest_netns.kernel.system import forking, syscalls, threads
+from pytest_netns.kernel.system import forking, procfs, syscalls, threads
 
 _END_TIMEOUT = 5.0  # seconds the kernel gets to end a PID namespace's processes
 
@@ -139,7 +139,7 @@ class View:
     def contains(self, pid: int) -> bool:
         """Whether a process is in the network namespace."""
         try:
-            return os.stat(f"/proc/{pid}/ns/net").st_ino == self._namespace.inode
+            return procfs.network_namespace(pid) == self._namespace.inode
         except OSError:  # ended, or not ours to look at
             return False
 

@@ -18,6 +18,12 @@ import socket
 import struct
 from collections.abc import Callable, Iterable, Iterator
 
+TYPE_CHECKING = False  # as in typing, which takes too long to import here
+if TYPE_CHECKING or __package__:
+    from pytest_netns.kernel.system import procfs
+else:
+    import procfs
+
 REPLACED = b"replaced"  # what pytest says to a watchdog that is to go without ending anything
 CONTROLLER_GRACE = 0.5  # seconds a worker gets for its finalizers when the xdist controller has died
 SWEEP_ROUNDS = 100
@@ -84,7 +90,7 @@ def keep_watch(
         watch: pytest's goodbye: its end of the connection is closed.
         supervisor: PID of the other process.
     """
-    program = program_of(os.getpid())  # pytest's program is ours: the same Python
+    program = procfs.program(os.getpid())  # pytest's program is ours: the same Python
     poll = select.poll()
     for descriptor in (owner, watch.fileno(), *controllers):
         poll.register(descriptor, select.POLLIN)
@@ -123,9 +129,13 @@ def sweep(registry: Registry, program: str, keep: int) -> list[int]:
         return registry.knows(f"/proc/{pid}/ns/net")
 
     def is_copy(pid: int) -> bool:
-        if not program or program_of(pid) != program:
+        if not program or procfs.program(pid) != program:
             return False
-        return any(registry.knows(link) for link, target in open_files(pid).items() if target.startswith("net:["))
+        return any(
+            registry.knows(f"/proc/{pid}/fd/{descriptor}")
+            for descriptor, target in procfs.open_files(pid).items()
+            if target.startswith("net:[")
+        )
 
     return [pid for pid in others(keep) if any(signal_if(pid, each, signal.SIGKILL) for each in (is_inside, is_copy))]
 
@@ -145,18 +155,13 @@ def chase(pids: Iterable[int] | None = None, last: int = 0) -> Iterator[int]:
         last: the PID that had been given out last then.
     """
     if pids is None:
-        last, pids = last_pid(), all_pids()
+        last, pids = last_pid(), procfs.pids()
     for _ in range(CHASE_ROUNDS):
         yield from pids
         before, last = last, last_pid()
         if last == before:
             return
-        pids = range(before + 1, last + 1) if before < last else all_pids()
-
-
-def all_pids() -> list[int]:
-    """The PIDs of all processes."""
-    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+        pids = range(before + 1, last + 1) if before < last else procfs.pids()
 
 
 def last_pid() -> int:
@@ -171,7 +176,7 @@ def _loadavg() -> int:
 
 def signal_if_inside(pid: int, inodes: set[int], number: int) -> bool:
     """Signal a process if its network namespace is one of these; returns whether it was."""
-    return signal_if(pid, lambda pid: os.stat(f"/proc/{pid}/ns/net").st_ino in inodes, number)
+    return signal_if(pid, lambda pid: procfs.network_namespace(pid) in inodes, number)
 
 
 def signal_if(pid: int, condition: Callable[[int], bool], number: int) -> bool:
@@ -190,22 +195,3 @@ def signal_if(pid: int, condition: Callable[[int], bool], number: int) -> bool:
         if pidfd >= 0:
             os.close(pidfd)
     return True
-
-
-def open_files(pid: int) -> dict[str, str]:
-    """What a process's descriptors lead to, by their links below /proc; empty where it has ended or is not ours to look at."""
-    found = {}
-    with contextlib.suppress(OSError):
-        for descriptor in os.listdir(f"/proc/{pid}/fd"):
-            link = f"/proc/{pid}/fd/{descriptor}"
-            with contextlib.suppress(OSError):
-                found[link] = os.readlink(link)
-    return found
-
-
-def program_of(pid: int) -> str:
-    """The path of the program a process runs; empty where it has ended or is not ours to look at."""
-    try:
-        return os.readlink(f"/proc/{pid}/exe")
-    except OSError:
-        return ""

@@ -68,25 +68,21 @@ def _held_by(pid: int, inode: int, link: str) -> Iterator[Holder]:
 
 def _threads(pid: int, link: str) -> Iterator[Holder]:
     ours = {each.native_id for each in threading.enumerate()} if pid == os.getpid() else None
-    with contextlib.suppress(OSError):
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            with contextlib.suppress(OSError):
-                if os.readlink(f"/proc/{pid}/task/{thread}/ns/net") == link:
-                    name = f" {_thread_name(pid, thread)}" if int(thread) != pid else ""
-                    native = ours is not None and int(thread) not in ours
-                    yield Holder(f"{'native ' * native}thread {thread}{name}", native)
+    for thread in procfs.threads(pid):
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/{pid}/task/{thread}/ns/net") == link:
+                name = f" {_thread_name(pid, thread)}" if thread != pid else ""
+                native = ours is not None and thread not in ours
+                yield Holder(f"{'native ' * native}thread {thread}{name}", native)
 
 
 def _things(pid: int, inode: int, link: str) -> Iterator[str]:
     """What it has open or mounted."""
-    with contextlib.suppress(OSError):
-        for descriptor in os.listdir(f"/proc/{pid}/fd"):
-            with contextlib.suppress(OSError):
-                target = os.readlink(f"/proc/{pid}/fd/{descriptor}")
-                if target == link or re.fullmatch(r"/proc/\d+/(task/\d+/)?net/.*", target):
-                    yield f"descriptor {descriptor} ({target})"
-                elif target.startswith("socket:") and _socket_is_of(pid, int(descriptor), inode):
-                    yield f"socket {descriptor}"
+    for descriptor, target in procfs.open_files(pid).items():
+        if target == link or re.fullmatch(r"/proc/\d+/(task/\d+/)?net/.*", target):
+            yield f"descriptor {descriptor} ({target})"
+        elif target.startswith("socket:") and _socket_is_of(pid, descriptor, inode):
+            yield f"socket {descriptor}"
     with contextlib.suppress(OSError), open(f"/proc/{pid}/mountinfo", encoding="utf-8", errors="replace") as mounts:
         for line in mounts:
             if f" {link} " in line:
@@ -126,7 +122,7 @@ def _take(pid: int, descriptor: int) -> int | None:
         return None
 
 
-def _thread_name(pid: int, thread: str) -> str:
+def _thread_name(pid: int, thread: int) -> str:
     return _read(f"/proc/{pid}/task/{thread}/comm")
 
 

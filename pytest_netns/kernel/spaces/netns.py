@@ -86,7 +86,7 @@ class NetworkNamespace:
                 raise
             try:
                 namespace.netlink.request(_LOOPBACK_UP)
-                namespace._set_defaults()
+                namespace.set_defaults()
                 if first is not None:
                     first(namespace)
             except BaseException:
@@ -94,7 +94,7 @@ class NetworkNamespace:
                 raise
         return namespace
 
-    def _set_defaults(self) -> None:
+    def set_defaults(self) -> None:
         """Run inside: the settings every namespace starts with.
 
         For each namespace the kernel makes those files of /proc/sys anew that somebody opens, and has them to free again,

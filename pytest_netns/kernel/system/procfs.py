@@ -1,92 +1,12 @@
-"""Which processes are in which network namespace, as far as this process may look."""
+"""Walking through /proc: which processes there are, and what they have open.
+
+Standard library only, and nothing that takes long to import: the supervisor runs this file outside of the package too.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import shlex
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
-from typing import NamedTuple
-
-_TICKS = os.sysconf("SC_CLK_TCK")
-
-
-@dataclass(frozen=True)
-class ProcessInfo:
-    """A process.
-
-    Attributes:
-        inside: its PID as it sees it itself.
-        state: the letter of proc(5).
-        started: when, in seconds since the machine was started; the kernel tells 1/100 s.
-    """
-
-    pid: int
-    inside: int
-    state: str
-    command: str
-    started: float
-
-    def __str__(self) -> str:
-        return f"{self.pid} ({self.inside} inside) {self.state} {self.command}"
-
-
-def by_namespace(inodes: Collection[int], is_late: Callable[[], bool]) -> dict[int, list[ProcessInfo]]:
-    """The processes in each of these network namespaces, in one pass over /proc; never this process itself.
-
-    Raises:
-        TimeoutError: it had become late.
-    """
-    found: dict[int, list[ProcessInfo]] = {inode: [] for inode in inodes}
-    links = {f"net:[{inode}]": inode for inode in inodes}
-    own = str(os.getpid())
-    for entry in os.listdir("/proc"):
-        if is_late():
-            raise TimeoutError("there are too many processes to look at all in time")
-        if entry.isdigit() and entry != own:
-            with contextlib.suppress(OSError):  # it has ended, or is not ours to look at
-                inode = links.get(os.readlink(f"/proc/{entry}/ns/net"))
-                if inode is not None:
-                    found[inode].append(_read(int(entry)))
-    return found
-
-
-def _read(pid: int) -> ProcessInfo:
-    with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
-        status = dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
-    with open(f"/proc/{pid}/cmdline", "rb") as file:
-        arguments = [os.fsdecode(part) for part in file.read().rstrip(b"\0").split(b"\0")]
-    command = shlex.join(arguments) if arguments != [""] else f"({status['Name']})"
-    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-        started = int(file.read().rpartition(")")[2].split()[19]) / _TICKS
-    inside = int(status.get("NSpid", str(pid)).split()[-1])
-    return ProcessInfo(pid, inside, status["State"][:1], command, started)
-
-
-class ProcessStat(NamedTuple):
-    """What proc_pid_stat(5) tells of a process.
-
-    Attributes:
-        session: PID of the first process of its session.
-        started: clock ticks since the machine was started; with the PID it names a process for good.
-    """
-
-    pid: int
-    state: str
-    parent: int
-    session: int
-    started: int
-
-
-def stat(pid: int) -> ProcessStat | None:
-    """A process's family; None where it has ended and been reaped."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            fields = file.read().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return ProcessStat(pid, fields[0], int(fields[1]), int(fields[3]), int(fields[19]))
 
 
 def pids() -> list[int]:
@@ -94,13 +14,39 @@ def pids() -> list[int]:
     return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
 
 
+def network_namespace(pid: int) -> int:
+    """The number of the network namespace that a process is in.
+
+    Raises:
+        OSError: it has ended, or is not ours to look at.
+    """
+    return os.stat(f"/proc/{pid}/ns/net").st_ino
+
+
+def open_files(pid: int) -> dict[int, str]:
+    """What each of a process's descriptors leads to; nothing where it has ended or is not ours to look at."""
+    found: dict[int, str] = {}
+    with contextlib.suppress(OSError):
+        for descriptor in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                found[int(descriptor)] = os.readlink(f"/proc/{pid}/fd/{descriptor}")
+    return found
+
+
+def threads(pid: int) -> list[int]:
+    """The numbers of a process's threads; none where it has ended."""
+    try:
+        return [int(entry) for entry in os.listdir(f"/proc/{pid}/task")]
+    except OSError:
+        return []
+
+
 def children(pid: int) -> list[int]:
     """The PIDs of a process's children, proc_pid_task_children(5); none where it has ended."""
     found: list[int] = []
-    with contextlib.suppress(OSError):
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{thread}/children", encoding="utf-8") as file:
-                found += map(int, file.read().split())
+    for thread in threads(pid):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{thread}/children", encoding="utf-8") as file:
+            found += map(int, file.read().split())
     return found
 
 
@@ -119,3 +65,11 @@ def name(pid: int) -> str:
             return comm.read().strip()
     except OSError:
         return "ended"
+
+
+def program(pid: int) -> str:
+    """The path of the program a process runs; empty where it has ended or is not ours to look at."""
+    try:
+        return os.readlink(f"/proc/{pid}/exe")
+    except OSError:
+        return ""

@@ -14,9 +14,9 @@ from typing import NamedTuple
 from pytest_netns.errors import KernelError, fails_as
 from pytest_netns.kernel.netlink.request import Request
 from pytest_netns.kernel.netlink.socket import NETLINK_SOCK_DIAG, NetlinkSocket
-from pytest_netns.kernel.programs.watchdog import open_files
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
 from pytest_netns.kernel.system import procfs
+from pytest_netns.values.addresses import IPAddress
 
 _SOCK_DIAG_BY_FAMILY = 20
 _REQUEST = struct.Struct("=BBBxI48s")  # family, protocol, extensions, states, socket id
@@ -30,7 +30,7 @@ class ListeningSocket(NamedTuple):
     """A TCP socket that listens, or a UDP socket that is bound and not connected."""
 
     protocol: str
-    address: ipaddress.IPv4Address | ipaddress.IPv6Address
+    address: IPAddress
     port: int
     inode: int
 
@@ -84,5 +84,5 @@ def holders(inode: int) -> Iterator[int]:
     """PIDs of the processes that have the socket with this inode open."""
     link = f"socket:[{inode}]"
     for pid in procfs.pids():
-        if link in open_files(pid).values():
+        if link in procfs.open_files(pid).values():
             yield pid
