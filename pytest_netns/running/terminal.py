@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import importlib
 import os
 import shutil
 import signal
 import struct
-import termios
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +91,9 @@ def _words(command: Command) -> list[str]:
 
 
 def _set_up(far: int, size: tuple[int, int], echo: bool) -> None:
+    import fcntl  # neither is there on Windows, where a suite for several systems may still name what there is
+    import termios
+
     fcntl.ioctl(far, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
     if not echo:
         attributes = termios.tcgetattr(far)
