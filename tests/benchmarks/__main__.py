@@ -1,6 +1,6 @@
 """How fast: ratios, each from medians of interleaved runs. ``python -m tests.benchmarks [NUMBER ...]``; needs root.
 
-Numbers: 1 pair, 2 NAT, 3 marked empty test, 4 running a program, 5 start-up, 6 growth, 7 parallel runs, 8 traffic, 9 impaired links.
+Numbers: 1 pair, 2 NAT, 3 marked empty test, 4 running a program, 5 start-up, 6 growth, 7 parallel runs, 8 traffic, 9 impaired links, 10 port forwards.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from functools import partial
 
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what is measured must not be compiled anew each time
 from pytest_netns import UnavailableError
-from tests.benchmarks import impairment, race, running, suites
+from tests.benchmarks import forwards, impairment, race, running, suites
 from tests.benchmarks.programs import Programs
 
 EMPTY_TESTS = 500
@@ -164,8 +164,19 @@ def impaired(programs: Programs, scale: float) -> Iterator[Row]:
             yield Row(9, engine, "", None, note=f"cannot run: {error.short()}")
 
 
+def port_forwards(_: Programs, scale: float) -> Iterator[Row]:
+    """10: a thousand port forwards, against as many plain rules of nft."""
+    seconds = forwards.race(max(3, int(10 * scale)))
+    for ours, other, goal in (
+        ("ours, one by one", "nft, one by one", "<= 1.5"),
+        ("ours, in one topology", "nft, in one transaction", "<= 1.2"),
+    ):
+        value = seconds[ours] / seconds[other]
+        yield Row(10, f"1,000 port forwards: {ours.removeprefix('ours, ')}", other, value, goal=goal)
+
+
 BENCHMARKS: tuple[Callable[[Programs, float], Iterator[Row]], ...] = (
-    pair, nat, empty_test, program, start_up, growth, parallel, traffic, impaired,
+    pair, nat, empty_test, program, start_up, growth, parallel, traffic, impaired, port_forwards,
 )  # fmt: skip
 
 
