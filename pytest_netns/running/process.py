@@ -23,6 +23,7 @@ from pytest_netns.errors import (
 from pytest_netns.kernel.programs import inits
 from pytest_netns.kernel.programs.view import current_directory
 from pytest_netns.kernel.system import privileges
+from pytest_netns.kernel.system.waiting import Patience
 
 if TYPE_CHECKING:
     from pytest_netns.running.programs import Programs
@@ -45,6 +46,7 @@ class Process(subprocess.Popen[Any]):
 
     def __init__(self, programs: Programs, command: Command, **options: Any) -> None:
         self.programs = programs
+        self._limit: Patience | None = None
         super().__init__(command, **options)
         self._made = True
 
@@ -66,6 +68,27 @@ class Process(subprocess.Popen[Any]):
             if not self.has_ended(timeout):
                 self.kill()
         return self.wait()
+
+    def wait(self, timeout: float | None = None) -> int:
+        """As `subprocess.Popen.wait`; a test that stops Python's clocks does not stop the timeout."""
+        if timeout is not None and not self.has_ended(timeout):
+            raise subprocess.TimeoutExpired(self.args, timeout)
+        return super().wait()
+
+    def communicate(self, input: Any = None, timeout: float | None = None) -> tuple[Any, Any]:
+        """As `subprocess.Popen.communicate`; a test that stops Python's clocks does not stop the timeout."""
+        self._limit = None if timeout is None else Patience(timeout)
+        return super().communicate(input, timeout)
+
+    # What `subprocess.Popen.communicate` asks while it reads; its own look at the clock that a test may have stopped.
+
+    def _remaining_time(self, endtime: float | None) -> float | None:
+        return None if endtime is None or self._limit is None else self._limit.remaining()
+
+    def _check_timeout(self, endtime: float | None, timeout: Any, output: Any, errors: Any, over: bool = False) -> None:
+        if endtime is not None and (over or (self._limit is not None and self._limit.is_over())):
+            written = (b"".join(chunks) if chunks else None for chunks in (output, errors))
+            raise subprocess.TimeoutExpired(self.args, timeout, *written)
 
     def has_ended(self, timeout: float) -> bool:
         """Whether it ends within so many seconds, whatever a test does to Python's clocks."""

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_netns import InvalidTopologyError, Lab, Namespace, NetnsError, NotReadyError, Service
+from pytest_netns import CommandTimeout, InvalidTopologyError, Lab, Namespace, NetnsError, NotReadyError, Service
 from pytest_netns.running.output import OUTPUT_LIMIT
 
 LISTEN = """
@@ -222,6 +222,21 @@ def test_a_frozen_clock_stops_no_wait(red: Namespace, monkeypatch: pytest.Monkey
         red.wait_listening(80, timeout=0.1)
     with pytest.raises(NotReadyError, match="not true after"):
         red._lab.wait_until(lambda: False, timeout=0.1)
+
+
+def test_a_frozen_clock_stops_no_program(red: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does it stop the timeout of a program: `run`, `communicate` and `wait` are given up, with what was written."""
+    for place, name in ((time, "monotonic"), (time, "time"), (subprocess, "_time")):
+        monkeypatch.setattr(place, name, lambda: 0.0)
+    for script in ("echo begun; exec sleep 1000", "echo begun; exec sleep 1000 >&- 2>&-"):
+        with pytest.raises(CommandTimeout) as caught:
+            red.run(["sh", "-c", script], timeout=0.5)
+        assert caught.value.stdout == "begun\n"
+    process = red.popen(["sh", "-c", "echo begun; sleep 1000"], stdout=subprocess.PIPE)
+    for wait in (process.wait, process.communicate):
+        with pytest.raises(subprocess.TimeoutExpired):
+            wait(timeout=0.5)
+    assert red.run("echo done", timeout=1000).stdout == "done\n"
 
 
 # -- not ready -------------------------------------------------------------------------------------

@@ -11,13 +11,14 @@ import _signal  # type: ignore[import-not-found]
 import os
 import signal
 import threading
-from _thread import get_ident
+from _thread import get_ident, interrupt_main
 from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any, TypeVar
 
 _AGAIN_AFTER = 0.001  # seconds
 _RAISING = tuple(map(int, (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGUSR1, signal.SIGUSR2)))
+_WAKE = signal.SIGRTMIN + 7  # has a handler that does nothing: it ends system calls, and cannot end the process
 _uninterrupted: set[CodeType] = set()
 _guarded: set[int] = set()
 
@@ -44,13 +45,27 @@ class _Guard:
         inner = frame
         while inner is not None:
             if inner.f_code in _uninterrupted:
-                # To the main thread itself: if it waits in a system call by then, that must end.
-                again = threading.Timer(_AGAIN_AFTER, signal.pthread_kill, (threading.main_thread().ident, number))
+                signal.signal(_WAKE, _nothing)
+                again = threading.Timer(_AGAIN_AFTER, self._again, (number,))
                 again.daemon = True
                 again.start()
                 return None
             inner = inner.f_back
         return self.handler(number, frame)
+
+    def _again(self, number: int) -> None:
+        """Let the main thread have a signal that was put off, which may have another handler by now, or none."""
+        main = threading.main_thread().ident or 0
+        if _signal.getsignal(number) is self:
+            # No real signal: in the meantime its action may have become to end the process.
+            interrupt_main(signal.Signals(number))
+            signal.pthread_kill(main, _WAKE)  # a system call that the main thread waits in must end
+        elif number not in _RAISING:  # a time limit that has been lifted is over; what ends pytest must not be lost
+            signal.pthread_kill(main, number)
+
+
+def _nothing(number: int, frame: FrameType | None) -> None:
+    """The handler of a signal that only wakes."""
 
 
 def uninterrupted(function: F) -> F:
