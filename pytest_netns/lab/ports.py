@@ -19,13 +19,13 @@ _FIRST_VLAN, _LAST_VLAN = 1, 4094
 def parse_vlans(tag: object, trunks: object) -> tuple[int | None, tuple[int, ...]]:
     """The VLAN of untagged frames, and those of tagged ones."""
     several = tuple(trunks) if isinstance(trunks, Iterable) and not isinstance(trunks, str) else (trunks,)
-    for each in (*([] if tag is None else [tag]), *several):
-        if not isinstance(each, int) or isinstance(each, bool) or not _FIRST_VLAN <= each <= _LAST_VLAN:
-            raise InvalidTopologyError(
-                f"cannot use {each!r} as VLAN: it is a number from {_FIRST_VLAN} to {_LAST_VLAN}"
-            )
-    assert tag is None or isinstance(tag, int)
-    return tag, several
+    return None if tag is None else _parse_vlan(tag), tuple(_parse_vlan(each) for each in several)
+
+
+def _parse_vlan(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and _FIRST_VLAN <= value <= _LAST_VLAN:
+        return value
+    raise InvalidTopologyError(f"cannot use {value!r} as VLAN: it is a number from {_FIRST_VLAN} to {_LAST_VLAN}")
 
 
 def set_vlans(port: Link, bridge: Link, tag: int | None, trunks: tuple[int, ...]) -> None:
