@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from pytest_netns.packets.capture import Capture
     from pytest_netns.packets.dissect import Packet
     from pytest_netns.parts.impairment import DSL, INTERCONTINENTAL, LTE, SATELLITE, UMTS, WIFI, Impairment
-    from pytest_netns.plugin import NamespaceLeakWarning, ServiceDiedWarning
+    from pytest_netns.plugin import NamespaceLeakWarning, OutsideNamespaceWarning, ServiceDiedWarning
     from pytest_netns.running.process import Process
     from pytest_netns.running.service import Service
     from pytest_netns.running.terminal import TerminalProcess
@@ -79,7 +79,7 @@ _NAMES = {
     "lab.routing": "Neighbour NextHop Route Rule",
     "lab.factory": "LabFactory",
     "machine.rootless": "become_rootless",
-    "plugin": "NamespaceLeakWarning ServiceDiedWarning",
+    "plugin": "NamespaceLeakWarning OutsideNamespaceWarning ServiceDiedWarning",
     "running.process": "Process",
     "running.service": "Service",
     "running.terminal": "TerminalProcess",
@@ -133,6 +133,7 @@ __all__ = [
     "NetnsError",
     "NotReadyError",
     "OneToOneSpec",
+    "OutsideNamespaceWarning",
     "PortForward",
     "PortForwardSpec",
     "PortSpec",

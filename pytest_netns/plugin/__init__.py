@@ -21,16 +21,22 @@ if TYPE_CHECKING:
     from pytest_netns.explaining.snapshot import Snapshot
     from pytest_netns.lab.factory import LabFactory
     from pytest_netns.lab.lab import Lab
+    from pytest_netns.plugin.from_outside import Asked
 
 RUN = pytest.StashKey[Run]()
 LAB = pytest.StashKey["Lab"]()
 SNAPSHOTS = pytest.StashKey[Mapping["Lab", "Snapshot"]]()
+ASKED_OUTSIDE = pytest.StashKey[Sequence["Asked"]]()
 BODY_INSIDE = marker.BODY_INSIDE
 FIXTURES = frozenset({"netns", "netns_factory", "netns_pair", "netns_lan", "netns_nat", BODY_INSIDE})
 
 
 class NamespaceLeakWarning(pytest.PytestWarning):
     """A namespace is still alive 5 s after its test; the message says what holds it."""
+
+
+class OutsideNamespaceWarning(pytest.PytestWarning):
+    """A test has connected to an address of its lab outside of every namespace: the packets went elsewhere."""
 
 
 class ServiceDiedWarning(pytest.PytestWarning):
@@ -179,15 +185,21 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     _require_inside(item)
     used = _labs_of(item)
     if used:
-        from pytest_netns.plugin import failing
+        from pytest_netns.plugin import failing, from_outside
 
         item.stash[SNAPSHOTS] = failing.watch(used)
+        from_outside.begin()
     depth = inside.depth()
     try:
         with inside.of(item), inside.own_sysfs(item):
-            return (yield)
+            result = yield
     finally:
         inside.leave_to(depth)
+        if used:
+            item.stash[ASKED_OUTSIDE] = from_outside.end()
+    if used:  # of a test that fails the report tells
+        from_outside.warn(OutsideNamespaceWarning, item.stash[ASKED_OUTSIDE], used)
+    return result
 
 
 def _require_inside(item: pytest.Item) -> None:
@@ -296,7 +308,8 @@ def _explain(item: pytest.Item, report: pytest.TestReport) -> None:
 
     used = _labs_of(item) if report.failed else []
     settings = item.config.stash[RUN].settings
-    failing.explain(item, report, used, item.stash.get(SNAPSHOTS, {}), item.stash.get(LAB, None), settings)
+    asked = item.stash.get(ASKED_OUTSIDE, ())
+    failing.explain(item, report, used, item.stash.get(SNAPSHOTS, {}), asked, item.stash.get(LAB, None), settings)
 
 
 def _forget(item: pytest.Item) -> None:
@@ -306,6 +319,8 @@ def _forget(item: pytest.Item) -> None:
         del item.stash[LAB]
     if SNAPSHOTS in item.stash:
         del item.stash[SNAPSHOTS]
+    if ASKED_OUTSIDE in item.stash:
+        del item.stash[ASKED_OUTSIDE]
 
 
 def _labs_of(item: pytest.Item) -> list[Lab]:

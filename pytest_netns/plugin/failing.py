@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from pytest_netns.explaining.snapshot import Snapshot
     from pytest_netns.lab.lab import Lab
+    from pytest_netns.plugin.from_outside import Asked
     from pytest_netns.plugin.options import Settings
 
 PCAP_DIRECTORY = ".netns-pcap"  # below the root; here too, so that a test that passes loads nothing
@@ -37,6 +38,7 @@ def explain(
     report: pytest.TestReport,
     used: list[Lab],
     before: Mapping[Lab, Snapshot],
+    asked_outside: Sequence[Asked],
     own: Lab | None,
     settings: Settings,
 ) -> None:
@@ -46,13 +48,14 @@ def explain(
         item, report: the test, and one of its phases.
         used: the labs to show; none where it has not failed.
         before: what they were like when set-up had ended.
+        asked_outside: what the test has asked for outside of every namespace.
         own: the test's own lab, whose packets are recorded.
         settings: the options in force.
     """
     import pytest
 
     try:
-        _explain(item, report, used, before, own, settings)
+        _explain(item, report, used, before, asked_outside, own, settings)
     except (KeyboardInterrupt, SystemExit, pytest.exit.Exception):
         raise
     except BaseException as error:  # pytest-timeout, or another signal's handler: the outcome is the test's own
@@ -65,10 +68,16 @@ def _explain(
     report: pytest.TestReport,
     used: list[Lab],
     before: Mapping[Lab, Snapshot],
+    asked_outside: Sequence[Asked],
     own: Lab | None,
     settings: Settings,
 ) -> None:
     """See `explain`."""
+    if used and asked_outside:
+        from pytest_netns.plugin import from_outside
+
+        if told := from_outside.explain(asked_outside, used):
+            report.sections.append(("netns: asked for outside of every namespace", encodable("\n".join(told))))
     if used:
         report.sections += report_sections(used, before, whole=settings.whole)
         if item.config.pluginmanager.hasplugin("html"):  # pytest-html

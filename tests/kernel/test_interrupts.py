@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 BEGINNING = """
 import os, select, signal, threading
 from pytest_netns.kernel.system import interrupts
@@ -37,11 +39,15 @@ except Late:
 """
 
 LIMIT_IS_LIFTED = """
-signal.signal(signal.SIGALRM, late)
+number = getattr(signal, {name!r})
+signal.signal(number, late)
 interrupts.guard_raising()
-at_a_bad_moment(signal.SIGALRM)
-signal.signal(signal.SIGALRM, signal.SIG_DFL)
+at_a_bad_moment(number)
+signal.setitimer(signal.ITIMER_REAL, 0)
+if {has_default}:
+    signal.signal(number, signal.SIG_DFL)
 wait_for_what_was_put_off()
+select.select([], [], [], 0.05)  # 50 times as long as it was put off
 print("alive")
 """
 
@@ -58,15 +64,17 @@ def _run(script: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", BEGINNING + script], capture_output=True, text=True, timeout=50)
 
 
-def test_it_comes_later() -> None:
+@pytest.mark.parametrize("name", ["SIGALRM", "SIGUSR1"])
+def test_it_comes_later(name: str) -> None:
     """What its handler raises ends a system call that the main thread waits in by then."""
-    done = _run(COMES_LATER)
+    done = _run(COMES_LATER.replace("SIGALRM", name))
     assert done.stdout == "interrupted\n", done.stderr
 
 
-def test_a_time_limit_that_was_lifted_meanwhile_is_over() -> None:
-    """Whoever sets a timer's signal back to its default, to end the process, is not ended by one that was put off."""
-    done = _run(LIMIT_IS_LIFTED)
+@pytest.mark.parametrize(("name", "has_default"), [("SIGALRM", False), ("SIGALRM", True), ("SIGUSR1", True)])
+def test_a_time_limit_that_was_lifted_meanwhile_is_over(name: str, has_default: bool) -> None:
+    """Whoever stops the timer, or gives its signal the default action, to end the process, is not interrupted any more."""
+    done = _run(LIMIT_IS_LIFTED.format(name=name, has_default=has_default))
     assert (done.returncode, done.stdout) == (0, "alive\n"), done.stderr
 
 

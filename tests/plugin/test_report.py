@@ -425,7 +425,7 @@ class Late:
 def test_slow(netns_pair, monkeypatch):
     signal.signal(signal.SIGALRM, lambda *_: pytest.fail("Timeout >9.0s"))
     netns_pair.notes.add(Late())
-    monkeypatch.setattr(type(netns_pair.recording), "in_order", lambda _: Late().notes())
+    monkeypatch.setattr(type(netns_pair.captures.recording), "in_order", lambda _: Late().notes())
     assert {passes}
 
 def test_other(netns_pair):

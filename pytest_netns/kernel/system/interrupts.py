@@ -45,13 +45,22 @@ class _Guard:
         inner = frame
         while inner is not None:
             if inner.f_code in _uninterrupted:
-                signal.signal(_WAKE, _nothing)
-                again = threading.Timer(_AGAIN_AFTER, self._again, (number,))
-                again.daemon = True
-                again.start()
+                self._put_off(number)
                 return None
             inner = inner.f_back
         return self.handler(number, frame)
+
+    def _put_off(self, number: int) -> None:
+        """Have the main thread get a signal again in a moment."""
+        if number == signal.SIGALRM:
+            remaining, interval = signal.getitimer(signal.ITIMER_REAL)
+            if interval or not remaining:  # by the timer itself: whoever stops it is not interrupted any more
+                signal.setitimer(signal.ITIMER_REAL, _AGAIN_AFTER, interval)
+                return
+        signal.signal(_WAKE, _nothing)
+        again = threading.Timer(_AGAIN_AFTER, self._again, (number,))
+        again.daemon = True
+        again.start()
 
     def _again(self, number: int) -> None:
         """Let the main thread have a signal that was put off, which may have another handler by now, or none."""
