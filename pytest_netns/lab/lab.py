@@ -227,7 +227,7 @@ class Lab(Cables):
         from pytest_netns.lab import building
 
         self.check_open()
-        with self.names.held():
+        with self.names.held(), self.links.together():
             building.build(self, topology)
         self._built.append(topology)
 

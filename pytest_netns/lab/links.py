@@ -5,10 +5,11 @@ Everything told of an interface is read from the kernel; what is kept is which n
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 from ipaddress import IPv6Address, IPv6Interface, ip_interface
 from typing import Any, TypeAlias
 
@@ -72,6 +73,26 @@ class LabLinks:
     def __init__(self, lock: threading.RLock) -> None:
         self.lock = lock
         self.members: list[Links] = []
+        self._waiting: dict[int, list[Link]] = {}  # by thread
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """Many interfaces follow: what is waited for, of each of them, is waited for at the end of the block."""
+        thread = threading.get_ident()
+        waiting = self._waiting.setdefault(thread, [])
+        try:
+            yield
+        finally:
+            del self._waiting[thread]
+        for link in waiting:
+            link.home.wait_link_local(link)
+
+    def puts_off(self, link: Link) -> bool:
+        """Whether an interface of this thread's is waited for later."""
+        waiting = self._waiting.get(threading.get_ident())
+        if waiting is not None:
+            waiting.append(link)
+        return waiting is not None
 
     def add(self, network: NetworkNamespace, *, owner: object, changed: Callable[[], None]) -> Links:
         """Look after the interfaces of one more namespace; the arguments are those of `Links`."""
@@ -379,7 +400,7 @@ class Links:
 
     def wait_link_local(self, link: Link) -> None:
         """The same for the link-local address that the kernel adds to an interface that has just got a carrier."""
-        if len(link.mac) != _MAC_LENGTH:
+        if len(link.mac) != _MAC_LENGTH or self.lab.puts_off(link):
             return
         address = naming.link_local_address(link.mac)
         if not self._is_local(link, address) and self._has_address(link, address):

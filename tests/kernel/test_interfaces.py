@@ -330,7 +330,7 @@ def test_unplugged_namespace_keeps_what_is_its_own(netns_lan: Lab) -> None:
         assert (eth.is_up, eth.has_carrier) == (True, False)
         assert [str(route) for route in red.routes()] == before
         assert not reaches(red, "192.168.15.2")
-    assert reaches(red, "192.168.15.2")
+    netns_lan.wait_until(lambda: reaches(red, "192.168.15.2"))
 
 
 def test_interface_that_is_off_stays_off(netns_pair: Lab) -> None:
