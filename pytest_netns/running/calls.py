@@ -13,6 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from pytest_netns.errors import CallTimeout, NetnsError
+from pytest_netns.kernel.programs import watchdog
 from pytest_netns.kernel.system import threads
 from pytest_netns.kernel.system.waiting import Patience
 from pytest_netns.running import multiprocess
@@ -101,11 +102,13 @@ class Call:
         return "".join(traceback.format_list(frames[own[-1] + 1 if own else 0 :]))
 
     def _run(self) -> None:
+        last_pid = watchdog.last_pid()
         try:
             self.programs.enter_for_python()
             self._result = self._context.run(self._call)
         except BaseException as error:
             self._error = error
+        self.programs.note_started(last_pid)
         if self._on_end is not None:
             self._on_end()
 

@@ -9,6 +9,7 @@ import sys
 import threading
 
 from pytest_netns.errors import NetnsError, fails_as
+from pytest_netns.kernel.programs import watchdog
 from pytest_netns.kernel.spaces import moving
 from pytest_netns.kernel.system import interrupts
 from pytest_netns.running import await_guard, multiprocess, pools
@@ -23,15 +24,17 @@ AWAIT_ADVICE = (
 class _Block(moving.Stay):
     """A ``with`` block: which namespace, and what watches that no task awaits in it."""
 
-    __slots__ = ("awaited", "programs", "watch")
+    __slots__ = ("awaited", "last_pid", "programs", "watch")
 
     def __init__(self, programs: Programs) -> None:
         super().__init__(programs.network.enter, programs.name)
         self.programs = programs
         self.watch: await_guard.Watch | None = None
         self.awaited = False
+        self.last_pid = -1
 
     def ended(self, error: BaseException | None) -> None:
+        self.programs.note_started(self.last_pid)
         if self.watch is not None:
             self.watch.stop(error)
         if self.awaited:
@@ -59,6 +62,7 @@ def enter(programs: Programs) -> None:
     programs.note_entered()
     multiprocess.adopt()
     pools.adopt()
+    block.last_pid = watchdog.last_pid()
     block.__enter__()
     if "asyncio" in sys.modules or "trio" in sys.modules:
         block.watch = await_guard.watch(lambda: _expel(block))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from pytest_netns.errors import LabClosedError, fails_as
-from pytest_netns.kernel.programs import supervision, sweeping
+from pytest_netns.kernel.programs import leaving, supervision, sweeping
 from pytest_netns.kernel.programs.view import View
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
 from pytest_netns.kernel.system import interrupts
@@ -159,6 +159,12 @@ class Programs:
                 self.lab.entered[self.inode] = sweeping.beginning()
             supervision.supervisor()  # whose watchdog ends what is started inside, should this process die
             resolving.register(self)
+
+    def note_started(self, last_pid: int) -> None:
+        """Remember what the calling thread, inside, has started since a PID was given out: it may leave the namespace."""
+        begun = self.lab.entered.get(self.inode)
+        if begun is not None:
+            begun.started.update(leaving.started_since(last_pid))
 
     def enter_for_python(self) -> None:
         """Move the calling thread, for good, into the network and the files of the namespace."""

@@ -88,6 +88,45 @@ def test_a_child_that_has_left_for_a_network_of_its_own(tmp_path: Path) -> None:
     assert not is_alive("sleep 1005")
 
 
+@pytest.mark.parametrize("how", ["block", "call"])
+@pytest.mark.parametrize("deaf", [False, True])
+def test_a_program_that_has_made_a_network_of_its_own(how: str, deaf: bool) -> None:
+    """What Python code inside starts, and leaves at once for a network namespace of its own, ends with the lab, deaf or not."""
+    trap = "trap '' TERM; " if deaf else ""
+    argv = ["unshare", "--net", "sh", "-c", f"{trap}sleep 1007 & while :; do wait; done"]
+    with Lab() as lab:
+        red = lab.add_namespace("red")
+        if how == "block":
+            with red:
+                program = subprocess.Popen(argv, start_new_session=True)
+        else:
+            program = red.call(subprocess.Popen, argv, start_new_session=True)
+        lab.wait_until(lambda: is_alive("sleep 1007"))
+    assert program.wait(GONE_AFTER) == (-9 if deaf else -15)
+    assert not is_alive("sleep 1007")
+
+
+def test_a_program_that_was_started_outside_is_left_alone() -> None:
+    """What was started outside, with a network namespace of its own or without, before or between, goes on after the lab."""
+    argv = ["unshare", "--net", "sleep", "1008"]
+    programs = [subprocess.Popen(argv), subprocess.Popen(["sleep", "1009"])]
+    try:
+        with Lab() as lab:
+            red = lab.add_namespace("red")
+            with red:
+                subprocess.run(["true"], check=True)
+            programs += [subprocess.Popen(argv), subprocess.Popen(["sleep", "1009"])]
+            red.run(["true"])  # by a thread of this process, which is inside
+            with red:
+                inside = subprocess.Popen(["sleep", "1010"])
+        assert inside.wait(GONE_AFTER) == -15
+        assert [program.poll() for program in programs] == [None] * 4
+    finally:
+        for program in programs:
+            program.kill()
+            program.wait()
+
+
 WRAP = """
 import subprocess
 from pytest_netns import Lab

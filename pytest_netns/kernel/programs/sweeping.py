@@ -8,8 +8,10 @@ import threading
 from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
-from pytest_netns.kernel.programs.watchdog import chase, last_pid, signal_if, signal_if_inside
-from pytest_netns.kernel.system import process_table, procfs
+from pytest_netns.kernel.programs import leaving
+from pytest_netns.kernel.programs.leaving import Identity
+from pytest_netns.kernel.programs.watchdog import chase, last_pid, signal_if_inside
+from pytest_netns.kernel.system import procfs
 from pytest_netns.kernel.system.waiting import Patience, now
 
 _KILL_TIMEOUT = 2.0  # seconds SIGKILL gets to take effect
@@ -24,49 +26,75 @@ class Beginning(NamedTuple):
     Attributes:
         last_pid: the PID that had been given out last.
         time: as `waiting.now` tells it.
+        started: what Python code has started inside since then, as far as it still ran when its block ended.
     """
 
     last_pid: int
     time: float
+    started: set[Identity]
+
+
+class Asked(NamedTuple):
+    """The processes that were asked to end.
+
+    Attributes:
+        inside: the PIDs of those that were inside.
+        elsewhere: those that had left for another namespace.
+    """
+
+    inside: list[int]
+    elsewhere: set[Identity]
 
 
 def beginning() -> Beginning:
     """This moment."""
-    return Beginning(last_pid(), now())
+    return Beginning(last_pid(), now(), set())
 
 
-def ask_to_end(inodes: Mapping[int, Beginning]) -> list[int]:
-    """SIGTERM to all processes in namespaces; returns their PIDs.
+def ask_to_end(inodes: Mapping[int, Beginning]) -> Asked:
+    """SIGTERM to all processes in namespaces, and to those that were started inside and have left; returns which.
 
     Args:
         inodes: the namespaces' numbers, each with the time at which somebody first got into it.
     """
     if not inodes:
-        return []
-    return list(_signal_inside(_since(min(inodes.values())), set(inodes), signal.SIGTERM))
+        return Asked([], set())
+    started = leaving.with_descendants(each for begun in inodes.values() for each in begun.started)
+    elsewhere = {each for each in started if leaving.is_elsewhere(each)}
+    first = min(inodes.values(), key=lambda begun: begun.time)
+    inside = _signal_inside(_since(first), set(inodes), signal.SIGTERM, elsewhere)
+    for each in elsewhere:
+        leaving.send(each, signal.SIGTERM)
+    return Asked(inside, elsewhere)
 
 
-def end_processes(inodes: Collection[int], asked: list[int], patience: Patience) -> bool:
-    """Wait for the processes that were asked to end; when the time is over, SIGKILL to all that are inside.
+def end_processes(inodes: Collection[int], asked: Asked, patience: Patience) -> bool:
+    """Wait for the processes that were asked to end; when the time is over, SIGKILL to all that are inside, or had left.
 
     They may have started others since, also in answer to having been asked: once there was one, none may be found.
 
     Returns:
         Whether all have ended.
     """
-    if not asked:
+    inside, elsewhere = asked
+    if not inside and not elsewhere:
         return True
-    found, places = asked, set(inodes)
+    places = set(inodes)
     pause = threading.Event()
-    while found and not patience.is_over():
-        found = [pid for pid in found if signal_if_inside(pid, places, 0)]
-        pause.wait(_PAUSE if found else 0)
+    while (inside or elsewhere) and not patience.is_over():
+        inside = [pid for pid in inside if signal_if_inside(pid, places, 0)]
+        elsewhere = {each for each in elsewhere if leaving.runs(each)}
+        pause.wait(_PAUSE if inside or elsewhere else 0)
     kill_patience = Patience(_KILL_TIMEOUT)
-    while any([*_signal_inside(chase(), places, signal.SIGKILL)]):
+    while True:
+        elsewhere = leaving.with_descendants(elsewhere)
+        killed = _signal_inside(chase(), places, signal.SIGKILL, elsewhere)
+        killed += [pid for pid, started in elsewhere if leaving.send((pid, started), signal.SIGKILL)]
+        if not killed:
+            return True
         if kill_patience.is_over():
             return False
         pause.wait(_PAUSE)
-    return True
 
 
 def _since(begun: Beginning) -> Iterator[int]:
@@ -77,32 +105,18 @@ def _since(begun: Beginning) -> Iterator[int]:
     return chase()
 
 
-def _signal_inside(pids: Iterator[int], inodes: set[int], number: int) -> Iterator[int]:
-    """Signal those that are in a namespace, and their children, which may have left for a namespace of their own."""
+def _signal_inside(pids: Iterator[int], inodes: set[int], number: int, elsewhere: set[Identity]) -> list[int]:
+    """Signal those that are in a namespace; returns them, and adds what is below them in other namespaces to a set."""
     own = os.getpid()
+    signalled = []
     for pid in pids:
-        if pid == own:
+        if pid == own or not _is_inside(pid, inodes):
             continue
-        children = procfs.children(pid) if _is_inside(pid, inodes) else []
-        if signal_if_inside(pid, inodes, number):
-            yield pid
-        for child in children:
-            yield from _signal_below(child, number)
-
-
-def _signal_below(pid: int, number: int) -> Iterator[int]:
-    """Signal a process and all below it, whatever namespace it is in."""
-    started = process_table.stat(pid)
-    children = procfs.children(pid)
-    if started is not None and signal_if(pid, lambda pid: _is_same(pid, started), number):
-        yield pid
-    for child in children:
-        yield from _signal_below(child, number)
-
-
-def _is_same(pid: int, known: process_table.ProcessStat) -> bool:
-    found = process_table.stat(pid)
-    return found is not None and found.started == known.started and found.state != "Z"
+        children = leaving.identities(procfs.children(pid))
+        if signal_if_inside(pid, inodes, number):  # and not if it is the number of one of our own threads
+            signalled.append(pid)
+            elsewhere |= {each for each in leaving.with_descendants(children) if not _is_inside(each[0], inodes)}
+    return signalled
 
 
 def _is_inside(pid: int, inodes: set[int]) -> bool:

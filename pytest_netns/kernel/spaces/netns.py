@@ -42,6 +42,11 @@ def find(inode: int) -> NetworkNamespace | None:
     return _open.get(inode)
 
 
+def is_foreign(inode: int) -> bool:
+    """Whether a number is that of a namespace which this process has not made, and has not started in."""
+    return inode not in _open and inode != os.fstat(_home_descriptor()).st_ino
+
+
 class NetworkNamespace:
     """A network namespace held by a descriptor.
 
