@@ -327,6 +327,7 @@ class Bridge(Interface):
         Returns:
             The interface inside the namespace.
         """
+        refuse_interface(namespace)
         self.namespace.lab.check_member(namespace)
         vlans = ports.parse_vlans(tag, trunks)
         mtu = self._link.port_mtu if mtu is None else mtu
@@ -364,6 +365,15 @@ class Bridge(Interface):
             ports.set_vlans(link, self._link, *vlans)
         if isolated:
             ports.isolate(link)
+
+
+def refuse_interface(namespace: object) -> None:
+    """Refuse an interface where a namespace is to be attached to a bridge."""
+    if isinstance(namespace, Interface):
+        raise InvalidTopologyError(
+            f"cannot attach {namespace!r}: attach takes a namespace, and makes a cable to it; "
+            "to plug in an interface of the bridge's own namespace write bridge.add_port(interface)"
+        )
 
 
 def join(

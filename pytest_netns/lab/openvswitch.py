@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from pytest_netns.errors import InvalidTopologyError, UnavailableError
 from pytest_netns.lab import ports
 from pytest_netns.lab.connecting import End
-from pytest_netns.lab.interface import AddressArgument, Bridge, Interface, join, parse_addresses
+from pytest_netns.lab.interface import AddressArgument, Bridge, Interface, join, parse_addresses, refuse_interface
 from pytest_netns.running import process, service
 from pytest_netns.values import naming
 from pytest_netns.values.notes import Note
@@ -151,6 +151,7 @@ class OpenVSwitch(Bridge):
 
         With the user-space datapath checksums are not left to hardware that is not there, which it would not pass.
         """
+        refuse_interface(namespace)
         self.namespace.lab.check_member(namespace)
         vlans = ports.parse_vlans(tag, trunks)
         side = naming.bridge_side_name(namespace.name, self.link.home.names)

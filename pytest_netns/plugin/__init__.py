@@ -338,7 +338,20 @@ def _labs_of(item: pytest.Item) -> list[Lab]:
 # -- fixtures --------------------------------------------------------------------------------------
 
 # The request of the one that is being set up: to ask for "request" or "pytestconfig" takes pytest 0.05 to 0.1 ms.
-_asking: pytest.FixtureRequest
+_asking: pytest.FixtureRequest | None = None
+
+
+def _request() -> pytest.FixtureRequest:
+    """The request of the fixture that is being set up."""
+    global _asking
+    request, _asking = _asking, None
+    if request is None:
+        pytest.fail(
+            "cannot set up netns: another plugin sets up this test's fixtures itself, without pytest's hooks "
+            "(pytest-asyncio-cooperative does); write `with Lab() as lab:` in the test",
+            pytrace=False,
+        )
+    return request
 
 
 @pytest.fixture
@@ -347,10 +360,11 @@ def netns() -> Iterator[Lab]:
     from pytest_netns.lab import factory
     from pytest_netns.plugin import failing
 
-    node, parameter = _asking.node, getattr(_asking, "param", None)
+    request = _request()
+    node, parameter = request.node, getattr(request, "param", None)
     # A parameter may have a wider scope: no single test's report would show those packets.
     settings = node.config.stash[RUN].settings
-    recorded = _asking.scope == "function" and settings.pcap != "off"
+    recorded = request.scope == "function" and settings.pcap != "off"
     with factory.open_lab(node.nodeid, recorded=recorded, engine=settings.impairments) as lab:
         node.stash[LAB] = lab
         factory.build_parameter(lab, parameter, node.path, node.config.rootpath)
@@ -397,6 +411,6 @@ def netns_factory(pytestconfig: pytest.Config) -> LabFactory:
 @pytest.fixture(name=BODY_INSIDE)
 def _netns_body_inside(netns: Lab) -> Iterator[None]:
     """Does for a test whose `netns` is replaced what `netns` does otherwise: its body runs inside."""
-    node = _asking.node
+    node = _request().node
     with marker.body_inside(netns, node.stash[marker.MARKER], node):
         yield

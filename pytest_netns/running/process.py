@@ -24,6 +24,7 @@ from pytest_netns.kernel.programs import inits
 from pytest_netns.kernel.programs.view import current_directory
 from pytest_netns.kernel.system import privileges
 from pytest_netns.kernel.system.waiting import Patience
+from pytest_netns.running import hints
 
 if TYPE_CHECKING:
     from pytest_netns.running.programs import Programs
@@ -255,6 +256,8 @@ def run(
     if check and status:
         failed = CommandError(status, process.args, stdout, stderr, namespace=programs.name)
         programs.lab.records.add_failure(failed)
+        if hint := hints.find(stderr):
+            failed.add_note(hint)
         raise note_lacks(failed, programs)
     return subprocess.CompletedProcess(process.args, status, stdout, stderr)
 

@@ -275,3 +275,15 @@ def test_any_address_is_there_or_refused(address: ipaddress.IPv4Address | ipaddr
             assert [item for item in bridge.addresses if item not in before] == [ipaddress.ip_interface(text)]
             bridge.remove_address(text)
             assert bridge.addresses == before
+
+
+def test_an_interface_is_not_attached_but_plugged_in(netns: Lab) -> None:
+    """`attach` takes a namespace; the refusal of an interface names the call that takes one."""
+    first, _ = netns.add_veth(netns.host, netns.add_namespace("red"))
+    bridge = netns.add_bridge("br0")
+    with pytest.raises(
+        InvalidTopologyError, match=r"cannot attach <Interface .*>: .* write bridge.add_port\(interface\)"
+    ):
+        bridge.attach(first)  # type: ignore[arg-type]
+    bridge.add_port(first)
+    assert "br0" in netns.host.run(["ip", "link", "show", "master", "br0"]).stdout

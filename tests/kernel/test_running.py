@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import re
 import shlex
 import signal
 import subprocess
@@ -247,3 +248,20 @@ def test_use_after_close() -> None:
     for make in (lambda: lab.add_namespace("x"), lambda: lab.add_bridge("x"), lambda: lab.host, lab.__enter__):
         with pytest.raises(NetnsError, match="this lab: it is closed"):
             make()
+
+
+@pytest.mark.parametrize(
+    ("command", "remedy"),
+    [
+        ("tc qdisc add dev lo root no_such_qdisc", r"sudo modprobe sch_NAME.*impair\("),
+        ("ip link add eth0 type no_such_kind", "sudo modprobe KIND"),
+    ],
+)
+def test_what_the_kernel_lacks_is_said(netns: Lab, command: str, remedy: str) -> None:
+    """Where a tool only passes on that the kernel does not know something, a note says what to do about it."""
+    with pytest.raises(CommandError) as caught:
+        netns.host.run(command)
+    assert any(re.search(remedy, note) for note in caught.value.__notes__)
+    with pytest.raises(CommandError) as caught:
+        netns.host.run("false")
+    assert not getattr(caught.value, "__notes__", [])

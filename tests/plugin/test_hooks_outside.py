@@ -170,3 +170,20 @@ def test_no_test_begins_where_another_has_left_the_thread(
     """What a test or its fixture has entered and not left is left after it; what a wider fixture has entered stays."""
     pytester.makepyfile(LEFT)
     run(pytester, request).assert_outcomes(passed=8)
+
+
+def test_a_fixture_that_is_set_up_without_hooks_is_refused(
+    pytester: pytest.Pytester, request: pytest.FixtureRequest
+) -> None:
+    """A plugin that sets up fixtures itself gets a clear refusal, also after a test whose fixtures pytest has set up."""
+    pytester.makepyfile("""
+        def test_as_ever(netns):
+            netns.add_namespace("red")
+
+        def test_without_hooks(request):
+            next(request._fixturemanager.getfixturedefs("netns", request.node)[0].func())
+    """)
+    mode = request.config.getoption("netns_mode") or "auto"
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", f"--netns-mode={mode}" if mode != "auto" else "-q")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(["cannot set up netns: another plugin sets up this test's fixtures itself*"])
