@@ -318,3 +318,15 @@ def test_networks_that_overlap(lab: Lab) -> None:
         lab["gw"].nat("192.168.0.0/16", out="wan")
     with pytest.raises(InvalidTopologyError, match=r"'wam'.*did you mean 'wan'"):
         lab["gw"].nat(LAN[4], out="wam")
+
+
+@pytest.mark.parametrize("like", ["home", "full-cone"])
+def test_a_port_forward_is_no_mapping(lab: Lab, like: str) -> None:
+    """What a port forward has let in is not learnt: when it is removed the port is closed, as any other."""
+    gw = lab["gw"]
+    gw.nat(LAN[4], out="wan", like=like)
+    forward = gw.forward_port(9000, to="blue:80")
+    lab["blue"].start("python3 -m http.server 80", ready=80)
+    assert lab["outside"].probe(f"{OUTER[4]}:9000") == "open"
+    forward.remove()
+    assert lab["outside"].probe(f"{OUTER[4]}:9000") == "refused"

@@ -121,16 +121,19 @@ class Natting(Table):
         shared = kind.mapping == kind.filtering == ADDRESS_AND_PORT_DEPENDENT
         leaving = f'{of_family(self.source.version)} oifname "{self.out}"'
         yield f"{leaving} ct direction original ct original {ip} saddr {network(self.source)} ct status snat counter"
-        for direction in ("original", "reply"):
-            # A connection that began outside: the inner end is the source of its replies.
+        # Of a connection that this NAT has let in, answers keep the mapping alive; the inner end is their source.
+        for direction in ("original",) if kind.filtering == ADDRESS_AND_PORT_DEPENDENT else ("original", "reply"):
             address, port = f"ct {direction} {ip} saddr", f"ct {direction} proto-src"
             mine = f"{leaving} ct direction {direction} {address} {network(self.source)}"
             for protocol in ("udp", "tcp"):
                 match, outer = f"{mine} meta l4proto {protocol}", f"{protocol} sport"
                 pair = f"{outer} . {address} . {port}"
-                if not shared:
+                if direction == "reply":
+                    match = f"{match} {pair} @pairs_{protocol}"
+                elif not shared:
                     # The port belongs to another inner endpoint: the next packet tries another port.
                     yield f"{match} ct state new {pair} != @pairs_{protocol} {outer} @outside_{protocol} drop"
+                if not shared:
                     yield f"{match} update @pairs_{protocol} {{ {pair} }}"
                 if kind.mapping != ADDRESS_AND_PORT_DEPENDENT:
                     inner = "meta mark" if self._marked else f"{port} . {address}"
