@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
+from pytest_netns.kernel.system import interrupts
 
 if TYPE_CHECKING:
     from pytest_netns.packets.capture import Capture, Drops
@@ -30,18 +31,22 @@ class Captures:
         self._running: list[Capture] = []
         self.recording: Capture | None = None
 
+    @interrupts.uninterrupted
     def start(self, *, by_itself: bool = False) -> Capture:
         """Capture from now on, namespaces that are added later too."""
         from pytest_netns.packets.capture import Capture
 
+        interrupts.guard_raising()
         capture = Capture(by_itself=by_itself, drops=self._drops)
         self._running.append(capture)
         for network in self._networks():
             capture.add(network)
         return capture
 
+    @interrupts.uninterrupted
     def end(self, capture: Capture) -> None:
         """Capture no more; what was captured stays."""
+        interrupts.guard_raising()
         self._running.remove(capture)
         capture.stop()
 
@@ -60,16 +65,19 @@ class Captures:
         for capture in self._running:
             capture.add(network, inside=True)
 
+    @interrupts.uninterrupted
     def remove(self, name: str) -> None:
         """Keep nothing of a namespace that could not be made after all."""
         for capture in self._running:
             capture.remove(name)
 
+    @interrupts.uninterrupted
     def leave(self, name: str) -> None:
         """A namespace is taken out of the lab; its packets stay."""
         for capture in self._running:
             capture.leave(name)
 
+    @interrupts.uninterrupted
     def stop(self) -> None:
         """Capture no more in any."""
         for capture in self._running:

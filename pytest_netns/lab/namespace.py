@@ -433,12 +433,7 @@ class Namespace(GatewayMethods):
 
     @interrupts.uninterrupted
     def __enter__(self) -> Namespace:
-        depth = entering.depth()
-        try:
-            entering.enter(self.programs)
-        except BaseException:
-            entering.leave_all(depth)
-            raise
+        entering.enter(self.programs)
         return self
 
     @interrupts.uninterrupted

@@ -13,7 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from pytest_netns.errors import CallTimeout, NetnsError
-from pytest_netns.kernel.programs import watchdog
+from pytest_netns.kernel.programs import leaving
 from pytest_netns.kernel.system import threads
 from pytest_netns.kernel.system.waiting import Patience
 from pytest_netns.running import multiprocess
@@ -21,6 +21,7 @@ from pytest_netns.running import multiprocess
 if TYPE_CHECKING:
     import asyncio
 
+    from pytest_netns.kernel.programs.view import View
     from pytest_netns.running.programs import Programs
 
 CLOSE_GRACE = 0.5  # seconds a cancelled coroutine gets to end
@@ -31,12 +32,14 @@ class Call:
 
     Args:
         programs: everything that runs in its namespace.
+        view: the files that it sees there.
         function: what to call, its arguments included.
         name: the function's name.
     """
 
-    def __init__(self, programs: Programs, function: Callable[[], Any], name: str) -> None:
+    def __init__(self, programs: Programs, view: View, function: Callable[[], Any], name: str) -> None:
         self.programs = programs
+        self._view = view
         self.name = name
         self._function = function
         self._context = contextvars.copy_context()
@@ -102,13 +105,13 @@ class Call:
         return "".join(traceback.format_list(frames[own[-1] + 1 if own else 0 :]))
 
     def _run(self) -> None:
-        last_pid = watchdog.last_pid()
         try:
-            self.programs.enter_for_python()
+            with self.programs.in_use():
+                self._view.enter_for_python()
             self._result = self._context.run(self._call)
         except BaseException as error:
             self._error = error
-        self.programs.note_started(last_pid)
+        self.programs.note_started(leaving.NO_CHILDREN)
         if self._on_end is not None:
             self._on_end()
 
@@ -155,8 +158,7 @@ def _start(
     with programs.in_use():
         programs.note_entered()
         multiprocess.adopt()
-        programs.spawner()  # what prevents it is raised here, in the caller
-        running = Call(programs, function, name)
+        running = Call(programs, programs.spawner(), function, name)
         programs.calls.append(running)
         try:
             running.start(on_end)

@@ -9,9 +9,9 @@ import sys
 import threading
 
 from pytest_netns.errors import NetnsError, fails_as
-from pytest_netns.kernel.programs import watchdog
+from pytest_netns.kernel.programs import leaving
 from pytest_netns.kernel.spaces import moving
-from pytest_netns.kernel.system import interrupts
+from pytest_netns.kernel.system import interrupts, syscalls
 from pytest_netns.running import await_guard, multiprocess, pools
 from pytest_netns.running.programs import Programs
 
@@ -24,17 +24,18 @@ AWAIT_ADVICE = (
 class _Block(moving.Stay):
     """A ``with`` block: which namespace, and what watches that no task awaits in it."""
 
-    __slots__ = ("awaited", "last_pid", "programs", "watch")
+    __slots__ = ("awaited", "begin", "programs", "watch")
 
     def __init__(self, programs: Programs) -> None:
-        super().__init__(programs.network.enter, programs.name)
+        super().__init__(programs.enter, programs.name)
         self.programs = programs
         self.watch: await_guard.Watch | None = None
         self.awaited = False
-        self.last_pid = -1
+        self.begin = leaving.children_from()
 
     def ended(self, error: BaseException | None) -> None:
-        self.programs.note_started(self.last_pid)
+        if self.begin != leaving.NO_CHILDREN or syscalls.has_children():
+            self.programs.note_started(self.begin)
         if self.watch is not None:
             self.watch.stop(error)
         if self.awaited:
@@ -58,14 +59,17 @@ _thread = _Thread()
 @interrupts.uninterrupted
 def enter(programs: Programs) -> None:
     """Move the calling thread into a namespace."""
-    block = _Block(programs)
     programs.note_entered()
     multiprocess.adopt()
     pools.adopt()
-    block.last_pid = watchdog.last_pid()
+    block = _Block(programs)
     block.__enter__()
     if "asyncio" in sys.modules or "trio" in sys.modules:
-        block.watch = await_guard.watch(lambda: _expel(block))
+        try:
+            block.watch = await_guard.watch(lambda: _expel(block))
+        except BaseException as error:
+            moving.leave(block, error)
+            raise
 
 
 @interrupts.uninterrupted
@@ -79,17 +83,23 @@ def leave(programs: Programs, error: BaseException | None = None) -> None:
     Raises:
         NetnsError: a task has awaited inside the block, or another block has not ended yet.
     """
-    stays = moving.stays()
-    block = next((stay for stay in reversed(stays) if isinstance(stay, _Block) and stay.programs is programs), None)
+    block = _find(programs)
     if block is not None:
         moving.leave(block, error)
-    awaited = next((each for each in _thread.awaited if each.programs is programs), None)
-    if awaited is None:
-        if block is None and error is None:
-            raise NetnsError(f"cannot leave namespace {programs.name!r}: this thread has not entered it")
-    else:
-        _thread.awaited.remove(awaited)
-        raise NetnsError(f"cannot await inside `with` namespace {programs.name!r}: {AWAIT_ADVICE}")
+    for awaited in _thread.awaited:
+        if awaited.programs is programs:
+            _thread.awaited.remove(awaited)
+            raise NetnsError(f"cannot await inside `with` namespace {programs.name!r}: {AWAIT_ADVICE}")
+    if block is None and error is None:
+        raise NetnsError(f"cannot leave namespace {programs.name!r}: this thread has not entered it")
+
+
+def _find(programs: Programs) -> _Block | None:
+    """The innermost block of the calling thread in a namespace."""
+    for stay in reversed(moving.stays()):
+        if isinstance(stay, _Block) and stay.programs is programs:
+            return stay
+    return None
 
 
 def leave_all(depth: int = 0) -> list[str]:

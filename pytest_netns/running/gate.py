@@ -14,7 +14,8 @@ class Gate:
     """Open until it is shut; a thread that is inside may come in again, even then."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()  # re-entrant: a signal handler may close a lab
+        self._lock = threading.RLock()  # re-entrant: a signal handler may close a lab
+        self._changed = threading.Condition(self._lock)
         self._inside: dict[int, int] = {}  # by thread
         self._shut = False
         self._owner = os.getpid()
@@ -28,7 +29,7 @@ class Gate:
     def enter(self) -> bool:
         """Come in; False where it is shut."""
         thread = threading.get_ident()
-        with self._changed:
+        with self._lock:
             if self._shut and thread not in self._inside:
                 return False
             self._inside[thread] = self._inside.get(thread, 0) + 1
@@ -38,7 +39,7 @@ class Gate:
     def leave(self) -> None:
         """Go out."""
         thread = threading.get_ident()
-        with self._changed:
+        with self._lock:
             self._inside[thread] -= 1
             if not self._inside[thread]:
                 del self._inside[thread]

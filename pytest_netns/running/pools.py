@@ -14,14 +14,11 @@ from typing import Any
 
 from pytest_netns.kernel.spaces import moving, netns
 
-_adopted: set[str] = set()
-
 
 def adopt() -> None:
     """From now on pools respect namespaces; does nothing for those that nobody has imported yet."""
-    for module, adopt_pool in (("concurrent.futures.thread", _adopt_executor), ("trio", _adopt_trio)):
-        if module not in _adopted and module in sys.modules:
-            _adopted.add(module)
+    for module in tuple(_to_adopt):
+        if module in sys.modules and (adopt_pool := _to_adopt.pop(module, None)) is not None:
             adopt_pool()
 
 
@@ -69,3 +66,9 @@ def carrying(function: Callable[..., Any]) -> Callable[..., Any]:
             return function(*args, **options)
 
     return carried
+
+
+_to_adopt = {
+    "concurrent.futures.thread": _adopt_executor,
+    "trio": _adopt_trio,
+}  # by module, what nobody has imported yet

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import pytest
 
 from pytest_netns import Lab, Namespace, NetnsError
+from pytest_netns.kernel.spaces import moving
 from pytest_netns.kernel.system import interrupts
 
 INTERRUPTS = 150
@@ -245,3 +246,21 @@ def test_await_inside_a_block_is_an_error_in_trio(netns: Lab) -> None:
 
     trio.run(main)
     assert set(seen) == {outside}
+
+
+def test_a_forked_copy_is_where_it_goes_itself(netns: Lab) -> None:
+    """A process forked inside a block enters and leaves another namespace by itself, and comes back to where it began."""
+    red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
+    in_blue = blue.call(network)
+    with red:
+        in_red = network()
+        pid = os.fork()
+        if not pid:
+            status = 1
+            try:
+                with blue:
+                    entered = (network(), moving.current_inode())
+                status = int((*entered, network(), moving.current_inode()) != (in_blue, in_blue, in_red, in_red))
+            finally:
+                os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

@@ -7,15 +7,23 @@ from collections.abc import Iterable
 
 from pytest_netns.kernel.programs.watchdog import last_pid, signal_if
 from pytest_netns.kernel.spaces import netns
-from pytest_netns.kernel.system import process_table, procfs
+from pytest_netns.kernel.system import process_table, procfs, syscalls
 
 Identity = tuple[int, int]  # PID and start time: a PID alone may be another process's later on
 
+NO_CHILDREN = -1
 _CHILDREN = "/proc/thread-self/children"  # proc_pid_task_children(5); not every kernel has it
 
 
+def children_from() -> int:
+    """What to give to `started_since` later: the PID given out last, or that the calling thread has no children."""
+    return last_pid() if syscalls.has_children() else NO_CHILDREN
+
+
 def started_since(last: int) -> set[Identity]:
-    """The processes that the calling thread has started since a PID was given out, as far as they run."""
+    """The processes that the calling thread has started since `children_from`, as far as they run."""
+    if last == NO_CHILDREN and not syscalls.has_children():
+        return set()
     newest = last_pid()
     if newest == last:
         return set()
@@ -24,6 +32,8 @@ def started_since(last: int) -> set[Identity]:
             children = [int(pid) for pid in file.read().split()]
     except OSError:
         return set()
+    if last == NO_CHILDREN:
+        return identities(children)
     if last < newest:
         return identities(pid for pid in children if last < pid <= newest)
     return identities(pid for pid in children if pid > last or pid <= newest)  # PIDs have started anew

@@ -44,10 +44,11 @@ class Stay:
     @interrupts.uninterrupted
     def __enter__(self) -> Stay:
         interrupts.guard_raising()
-        depth = len(_thread.stays)
+        stays = _thread.stays
+        depth = len(stays)
         try:
-            self.back = os.open(THREAD_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
-            _thread.stays.append(self)
+            self.back = open_current()
+            stays.append(self)
             self._move()
         except BaseException:
             leave_to(depth)
@@ -65,13 +66,42 @@ class Stay:
 
 
 class _Thread(threading.local):
-    """The blocks the calling thread is in, innermost last."""
+    """What is known of the calling thread.
+
+    Attributes:
+        stays: the blocks it is in, innermost last.
+        path, directory: where /proc tells its namespace. The main thread, where tests run, has a descriptor of the
+            directory, as the whole path takes three times as long.
+    """
 
     def __init__(self) -> None:
         self.stays: list[Stay] = []
+        self.path, self.directory = THREAD_NAMESPACE, -1
+        if threading.get_ident() == threading.main_thread().ident:
+            self.path, self.directory = "net", os.open("/proc/thread-self/ns", os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 _thread = _Thread()
+
+
+def _forget_in_child() -> None:
+    """A forked copy's directory is its parent's."""
+    if _thread.directory >= 0:
+        os.close(_thread.directory)
+    _thread.path, _thread.directory = THREAD_NAMESPACE, -1
+
+
+os.register_at_fork(after_in_child=_forget_in_child)
+
+
+def open_current() -> int:
+    """A descriptor of the network namespace that the calling thread is in."""
+    return os.open(_thread.path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=_thread.directory)
+
+
+def current_inode() -> int:
+    """The number of the network namespace the calling thread is in."""
+    return os.stat(_thread.path, dir_fd=_thread.directory).st_ino
 
 
 def stays() -> tuple[Stay, ...]:
@@ -92,9 +122,11 @@ def leave(stay: Stay, error: BaseException | None = None) -> None:
         NetnsError: there is no exception, and another block was begun inside it and has not ended.
     """
     found = _thread.stays
-    if error is None and (not found or found[-1] is not stay):
+    if found and found[-1] is stay:
+        _leave_last(found, error)
+    elif error is None:
         raise NetnsError(f"cannot leave namespace {stay.name!r}: this thread did not enter it last")
-    if stay in found:
+    elif stay in found:
         leave_to(found.index(stay), error)
 
 
@@ -102,15 +134,22 @@ def leave(stay: Stay, error: BaseException | None = None) -> None:
 def leave_to(depth: int, error: BaseException | None = None) -> list[str]:
     """Leave every block the calling thread is in beyond a depth; returns the names of the namespaces left."""
     left = []
-    while len(_thread.stays) > depth:
-        stay = _thread.stays[-1]
-        left.append(stay.name)
-        put_back(stay)
-        _thread.stays.pop()
-        back, stay.back = stay.back, -1
-        os.close(back)
-        stay.ended(error)
+    found = _thread.stays
+    while len(found) > depth:
+        left.append(found[-1].name)
+        _leave_last(found, error)
     return left
+
+
+@interrupts.uninterrupted
+def _leave_last(found: list[Stay], error: BaseException | None) -> None:
+    stay = found[-1]
+    if not stay.is_back:
+        put_back(stay)
+    found.pop()
+    back, stay.back = stay.back, -1
+    os.close(back)
+    stay.ended(error)
 
 
 @interrupts.uninterrupted
@@ -151,8 +190,3 @@ def abort(reason: str) -> None:
     sys.stderr.write(f"\npytest-netns: {reason}\npytest-netns: ending the process\n")
     sys.stderr.flush()
     os._exit(_EXIT_STATUS)
-
-
-def current_inode() -> int:
-    """The number of the network namespace the calling thread is in."""
-    return os.stat(THREAD_NAMESPACE).st_ino

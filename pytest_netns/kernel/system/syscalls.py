@@ -36,8 +36,12 @@ if sys.platform == "linux":  # elsewhere suites import Lab all the same, to name
     _libc = ctypes.CDLL(None, use_errno=True)
     _libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
     _libc.prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
-    _setns = _libc.setns
+    # Those that return at once keep Python's lock: a busy thread would give it back 5 ms later.
+    _quick = ctypes.PyDLL(None, use_errno=True)
+    _setns, _waitid = _quick.setns, _quick.waitid
     _setns.argtypes = (ctypes.c_int, ctypes.c_int)
+    _waitid.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
+    _CHILDREN_OF_THREAD = os.WEXITED | os.WNOHANG | os.WNOWAIT | 0x60000000  # __WNOTHREAD, __WALL
 
 
 def _check(result: int, name: str) -> None:
@@ -56,6 +60,11 @@ def setns(fd: int, flags: int) -> None:
     while _setns(fd, flags) != 0:
         if ctypes.get_errno() != errno.EINTR:
             _check(-1, "setns")
+
+
+def has_children() -> bool:
+    """Whether the calling thread, no other one, has started processes that nobody has reaped yet, waitid(2)."""
+    return bool(_waitid(0, 0, None, _CHILDREN_OF_THREAD) == 0)  # P_ALL
 
 
 def mount(source: str, target: str, filesystem: str = "", flags: int = 0, data: str = "") -> None:
