@@ -1,4 +1,4 @@
-"""The pytest side: hooks and fixtures, and nothing else.
+"""The pytest side: the hooks, and by name the fixtures, which pytest looks for here.
 
 Every run of pytest loads this module, so whatever only tests that use namespaces need is imported where it is used.
 """
@@ -7,40 +7,38 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import warnings
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
-from pytest_netns.plugin import inside, marker, options
+from pytest_netns.plugin import fixtures, inside, marker, options, state
+from pytest_netns.plugin.fixtures import netns, netns_body_inside, netns_factory, netns_lan, netns_nat, netns_pair
 from pytest_netns.plugin.run import Run
+from pytest_netns.plugin.state import (
+    ASKED_OUTSIDE,
+    LAB,
+    RUN,
+    SNAPSHOTS,
+    NamespaceLeakWarning,
+    OutsideNamespaceWarning,
+    ServiceDiedWarning,
+)
 
 if TYPE_CHECKING:
     from pytest_netns.errors import UnavailableError
-    from pytest_netns.explaining.snapshot import Snapshot
-    from pytest_netns.lab.factory import LabFactory
-    from pytest_netns.lab.lab import Lab
-    from pytest_netns.plugin.from_outside import Asked
 
-RUN = pytest.StashKey[Run]()
-LAB = pytest.StashKey["Lab"]()
-SNAPSHOTS = pytest.StashKey[Mapping["Lab", "Snapshot"]]()
-ASKED_OUTSIDE = pytest.StashKey[Sequence["Asked"]]()
-BODY_INSIDE = marker.BODY_INSIDE
-FIXTURES = frozenset({"netns", "netns_factory", "netns_pair", "netns_lan", "netns_nat", BODY_INSIDE})
-
-
-class NamespaceLeakWarning(pytest.PytestWarning):
-    """A namespace is still alive 5 s after its test; the message says what holds it."""
-
-
-class OutsideNamespaceWarning(pytest.PytestWarning):
-    """A test has connected to an address of its lab outside of every namespace: the packets went elsewhere."""
-
-
-class ServiceDiedWarning(pytest.PytestWarning):
-    """A service ended during a test without having been stopped."""
+__all__ = [
+    "NamespaceLeakWarning",
+    "OutsideNamespaceWarning",
+    "ServiceDiedWarning",
+    "netns",
+    "netns_body_inside",
+    "netns_factory",
+    "netns_lan",
+    "netns_nat",
+    "netns_pair",
+]
 
 
 # -- options and mode ------------------------------------------------------------------------------
@@ -86,7 +84,7 @@ def pytest_report_header(config: pytest.Config) -> list[str]:
 
 def pytest_report_collectionfinish(config: pytest.Config, items: Sequence[pytest.Item]) -> list[str]:
     shown = config.get_verbosity() >= 0 and not config.option.collectonly
-    return config.stash[RUN].forecast() if shown and any(_uses_netns(item) for item in items) else []
+    return config.stash[RUN].forecast() if shown and any(state.uses_netns(item) for item in items) else []
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
@@ -104,7 +102,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     if session.items:
-        used = [_uses_netns(item) for item in session.items]
+        used = [state.uses_netns(item) for item in session.items]
         if any(used):
             session.config.stash[RUN].choose_mode(all_use_netns=all(used))
 
@@ -118,7 +116,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     inside.note_place(item)
     if marker.MARKER not in item.stash:  # another plugin has made it after all were collected
         marker.apply_marker(item)
-    if _uses_netns(item):
+    if state.uses_netns(item):
         _require(item.config)
         asked = item.stash[marker.MARKER]
         if asked is not None and asked.needs:
@@ -157,10 +155,9 @@ def _skip_or_fail(session: Run, unavailable: UnavailableError) -> NoReturn:
 def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, Any, Any]:
-    if fixturedef.argname in FIXTURES:  # a test may ask for it only in its body
-        global _asking
+    if fixturedef.argname in state.FIXTURES:  # a test may ask for it only in its body
         _require(request.config)
-        _asking = request
+        fixtures.note_request(request)
     if (
         fixturedef.scope != "function"
     ):  # it outlives the test, so it is made outside, even when the test's body asks for it
@@ -183,7 +180,7 @@ def pytest_fixture_setup(
 @pytest.hookimpl(wrapper=True, trylast=True)  # the innermost: hooks of others are outside
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     _require_inside(item)
-    used = _labs_of(item)
+    used = state.labs_of(item)
     if used:
         from pytest_netns.plugin import failing, from_outside
 
@@ -220,7 +217,7 @@ def pytest_exception_interact(node: pytest.Item | pytest.Collector) -> Generator
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    uses_netns = _uses_netns(item)
+    uses_netns = state.uses_netns(item)
     if call.excinfo is not None and "pytest_netns.kernel.spaces" in sys.modules:
         from pytest_netns.plugin import tracebacks
 
@@ -233,7 +230,7 @@ def pytest_runtest_makereport(
     if uses_netns or LAB in item.stash:
         _explain(item, report)
         if call.when == "teardown":
-            _forget(item)
+            state.forget(item)
     return report
 
 
@@ -260,16 +257,10 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
     if output is not None:
         output["netns"] = own.told_controller()
         return result
-    for owner, message, by_library in own.leaks:
-        if by_library:  # no test can do anything about it: told at the end, whatever the filters
-            continue
-        try:
-            if own.settings.leaks == "error":
-                raise NamespaceLeakWarning(message)
-            session.config.issue_config_time_warning(NamespaceLeakWarning(f"{owner}: {message}"), stacklevel=2)
-        except NamespaceLeakWarning:  # the user's filters may make the warning an error too
-            session.config.hook.pytest_runtest_logreport(report=options.leak_report(owner, message))
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    if own.leaks:
+        from pytest_netns.plugin import leaks
+
+        leaks.tell(session, own.leaks, as_errors=own.settings.leaks == "error")
     return result
 
 
@@ -299,118 +290,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         config.stash[RUN].close()
 
 
-def _uses_netns(item: pytest.Item) -> bool:
-    return not FIXTURES.isdisjoint(getattr(item, "fixturenames", ()))
-
-
 def _explain(item: pytest.Item, report: pytest.TestReport) -> None:
     from pytest_netns.plugin import failing
 
-    used = _labs_of(item) if report.failed else []
+    used = state.labs_of(item) if report.failed else []
     settings = item.config.stash[RUN].settings
     asked = item.stash.get(ASKED_OUTSIDE, ())
     failing.explain(item, report, used, item.stash.get(SNAPSHOTS, {}), asked, item.stash.get(LAB, None), settings)
-
-
-def _forget(item: pytest.Item) -> None:
-    """Let go of a test's lab: pytest keeps all items to the end of the run, and packets would fill the memory."""
-    if LAB in item.stash:
-        item.stash[LAB].captures.forget_recording()
-        del item.stash[LAB]
-    if SNAPSHOTS in item.stash:
-        del item.stash[SNAPSHOTS]
-    if ASKED_OUTSIDE in item.stash:
-        del item.stash[ASKED_OUTSIDE]
-
-
-def _labs_of(item: pytest.Item) -> list[Lab]:
-    """The test's own lab, and those of wider scope if it uses any."""
-    names = getattr(item, "fixturenames", ())
-    found = [item.stash[LAB]] if LAB in item.stash else []
-    if "netns_factory" in names:
-        found += item.config.stash[RUN].factory.labs
-    if "netns" in names:  # a parameter may have given it a wider scope
-        wider = [node.stash[LAB] for node in item.listchain()[:-1] if LAB in node.stash]
-        found += [lab for lab in wider if not lab.closed]
-    return found
-
-
-# -- fixtures --------------------------------------------------------------------------------------
-
-# The request of the one that is being set up: to ask for "request" or "pytestconfig" takes pytest 0.05 to 0.1 ms.
-_asking: pytest.FixtureRequest | None = None
-
-
-def _request() -> pytest.FixtureRequest:
-    """The request of the fixture that is being set up."""
-    global _asking
-    request, _asking = _asking, None
-    if request is None:
-        pytest.fail(
-            "cannot set up netns: another plugin sets up this test's fixtures itself, without pytest's hooks "
-            "(pytest-asyncio-cooperative does); write `with Lab() as lab:` in the test",
-            pytrace=False,
-        )
-    return request
-
-
-@pytest.fixture
-def netns() -> Iterator[Lab]:
-    """A `Lab` for this test: empty, or what its marker or an indirect parameter builds."""
-    from pytest_netns.lab import factory
-    from pytest_netns.plugin import failing
-
-    request = _request()
-    node, parameter = request.node, getattr(request, "param", None)
-    # A parameter may have a wider scope: no single test's report would show those packets.
-    settings = node.config.stash[RUN].settings
-    recorded = request.scope == "function" and settings.pcap != "off"
-    with factory.open_lab(node.nodeid, recorded=recorded, engine=settings.impairments) as lab:
-        node.stash[LAB] = lab
-        factory.build_parameter(lab, parameter, node.path, node.config.rootpath)
-        asked = node.stash.get(marker.MARKER, None)
-        if asked is None or BODY_INSIDE in node.fixturenames:
-            yield lab
-        else:
-            with marker.body_inside(lab, asked, node):
-                yield lab
-        for service in failing.dead_services(lab):
-            warnings.warn(ServiceDiedWarning(service), stacklevel=1)
-
-
-@pytest.fixture
-def netns_pair(netns: Lab) -> Lab:
-    """`netns` with two namespaces joined by a cable: red 192.168.15.1/24, blue 192.168.15.2/24."""
-    return _build_picture(netns, "pair")
-
-
-@pytest.fixture
-def netns_lan(netns: Lab) -> Lab:
-    """`netns` with red and blue on host's bridge v-net-0; host is 192.168.15.5 and the default gateway."""
-    return _build_picture(netns, "lan")
-
-
-@pytest.fixture
-def netns_nat(netns: Lab) -> Lab:
-    """`netns_lan` and outside 192.168.1.3/24, joined to host's eth0 192.168.1.2/24; host masquerades."""
-    return _build_picture(netns, "nat")
-
-
-def _build_picture(lab: Lab, name: str) -> Lab:
-    from pytest_netns.lab import factory
-
-    return factory.build_picture(lab, name)
-
-
-@pytest.fixture(scope="session")
-def netns_factory(pytestconfig: pytest.Config) -> LabFactory:
-    """Labs for fixtures of wider scope: ``with netns_factory.lab() as lab: yield lab``."""
-    return pytestconfig.stash[RUN].factory
-
-
-@pytest.fixture(name=BODY_INSIDE)
-def _netns_body_inside(netns: Lab) -> Iterator[None]:
-    """Does for a test whose `netns` is replaced what `netns` does otherwise: its body runs inside."""
-    node = _request().node
-    with marker.body_inside(netns, node.stash[marker.MARKER], node):
-        yield

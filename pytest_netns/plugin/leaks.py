@@ -5,10 +5,14 @@ from __future__ import annotations
 import gc
 import sys
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
 
 from pytest_netns.errors import encodable
 from pytest_netns.kernel.spaces import destruction, holders
+from pytest_netns.plugin.state import NamespaceLeakWarning
 
 if TYPE_CHECKING:
     from pytest_netns.kernel.spaces.destruction import Hub, Watched
@@ -51,6 +55,27 @@ def find(*, wait: bool) -> list[Leak]:
             found.append(leak)
             hub.forget(late)
     return found
+
+
+def tell(session: pytest.Session, leaks: Iterable[Leak], *, as_errors: bool) -> None:
+    """Warn of leaks at the end of the run, or have the run fail for each."""
+    for owner, message, by_library in leaks:
+        if by_library:  # no test can do anything about it: told at the end, whatever the filters
+            continue
+        try:
+            if as_errors:
+                raise NamespaceLeakWarning(message)
+            session.config.issue_config_time_warning(NamespaceLeakWarning(f"{owner}: {message}"), stacklevel=2)
+        except NamespaceLeakWarning:  # the user's filters may make the warning an error too
+            session.config.hook.pytest_runtest_logreport(report=_report(owner, message))
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _report(nodeid: str, message: str) -> pytest.TestReport:
+    """An error at the teardown of a test that is long over."""
+    path = nodeid.split("::")[0]
+    location = (path, None, nodeid)
+    return pytest.TestReport(nodeid, location, {}, "failed", message, "teardown")
 
 
 def _wait(hub: Hub) -> None:

@@ -119,10 +119,3 @@ def _value(config: pytest.Config, name: str, choices: Sequence[str]) -> str:
         where = f"--{name.replace('_', '-')}" if given is not None else f"{name} in the ini file"
         raise pytest.UsageError(f"{where}: {value!r} is not valid; choose one of: {', '.join(choices)}")
     return value
-
-
-def leak_report(nodeid: str, message: str) -> pytest.TestReport:
-    """An error at the teardown of a test that is long over."""
-    path = nodeid.split("::")[0]
-    location = (path, None, nodeid)
-    return pytest.TestReport(nodeid, location, {}, "failed", message, "teardown")

@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import signal
 import sys
 import time
 import weakref
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from pytest_netns.kernel.nft import bindings
@@ -202,18 +200,13 @@ class Run:
     # -- signals ------------------------------------------------------------------------------------
 
     def guard_signals(self) -> None:
-        """SIGINT heeds the moments that must not be interrupted; SIGTERM and SIGHUP run finalizers too.
+        """See `signals.guard`; a worker of xdist ends with its controller.
 
         Only from the first test on that uses the plugin, and only where nobody else has set a handler.
         """
-        from pytest_netns.kernel.system import interrupts
+        from pytest_netns.plugin import signals
 
-        handler = interrupts.handler_of(signal.SIGINT)
-        if callable(handler) and not interrupts.is_guarded(signal.SIGINT):
-            interrupts.guard(signal.SIGINT, handler, handler)
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            if interrupts.handler_of(number) == signal.SIG_DFL:
-                interrupts.guard(number, _terminate, signal.SIG_DFL)
+        signals.guard()
         if self.is_worker and not self._watched:
             from pytest_netns.kernel.programs import supervision
 
@@ -283,15 +276,6 @@ class Run:
             from pytest_netns.kernel.system import interrupts
 
             interrupts.unguard()
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM or SIGHUP: pytest ends as after Ctrl-C, finalizers included."""
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    __tracebackhide__ = True
-    raise Terminated(signal.Signals(number).name)
 
 
 def _is_linux() -> bool:

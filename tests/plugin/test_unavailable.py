@@ -281,10 +281,12 @@ EVERY_RUN = {
         "kernel.system",
         "kernel.system.privileges",
         "plugin",
+        "plugin.fixtures",
         "plugin.inside",
         "plugin.marker",
         "plugin.options",
         "plugin.run",
+        "plugin.state",
     )
 } | {"pytest_netns"}
 PORTABLE = EVERY_RUN | {
