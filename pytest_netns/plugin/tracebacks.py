@@ -9,7 +9,7 @@ import pytest
 
 from pytest_netns.errors import NetnsError
 
-_PACKAGE = __package__.partition(".")[0]
+_PACKAGE = __name__.partition(".")[0]
 
 
 def hide_own_frames() -> None:

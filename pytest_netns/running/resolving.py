@@ -138,7 +138,7 @@ def _method(name: str) -> Callable[..., Any]:
         address = args[-1] if args else None
         if isinstance(address, tuple) and address and self.family in (socket.AF_INET, socket.AF_INET6):
             args = (*args[:-1], _with_number(self, address))
-        return _others_methods.get(name, original)(self, *args)
+        return (_others_methods.get(name) or original)(self, *args)
 
     return method
 

@@ -17,5 +17,5 @@ def lack() -> UnavailableError | None:
         ).close()  # loads the module, if it is one
     except OSError as error:
         if error.errno == errno.EAFNOSUPPORT:
-            return UnavailableError("IPv6", *diagnosis.explain("IPv6", error.errno))
+            return UnavailableError("IPv6", *diagnosis.explain("IPv6", errno.EAFNOSUPPORT))
     return None
