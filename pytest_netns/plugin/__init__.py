@@ -181,21 +181,23 @@ def pytest_fixture_setup(
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     _require_inside(item)
     used = state.labs_of(item)
+    outside: Any = None
     if used:
         from pytest_netns.plugin import failing, from_outside
 
         item.stash[SNAPSHOTS] = failing.watch(used)
-        from_outside.begin()
+        outside = from_outside
+        outside.begin()
     depth = inside.depth()
     try:
         with inside.of(item), inside.own_sysfs(item):
             result = yield
     finally:
         inside.leave_to(depth)
-        if used:
-            item.stash[ASKED_OUTSIDE] = from_outside.end()
-    if used:  # of a test that fails the report tells
-        from_outside.warn(OutsideNamespaceWarning, item.stash[ASKED_OUTSIDE], used)
+        if outside is not None:
+            item.stash[ASKED_OUTSIDE] = outside.end()
+    if outside is not None:  # of a test that fails the report tells
+        outside.warn(OutsideNamespaceWarning, item.stash[ASKED_OUTSIDE], used)
     return result
 
 
