@@ -16,6 +16,9 @@ ALLOWED_SKIPS = (
     ("*user*", r"^needs root(: |$)"),
     ("[!k]*", r"^this kernel lacks "),
     ("kernel-uml-*", r"^cannot use (NAT and nft rulesets: this kernel is built without it|.*[Ww]ire[Gg]uard)"),
+    ("*", r"^cannot use (interfaces of kind \w+|\w+ of bridge interfaces): this kernel "),
+    ("*user*", r"^cannot use interfaces of kind \w+: /dev/net/tun may not be opened"),
+    ("*", r"^the module \w+ is not loaded, and loading it adds interfaces to this machine$"),
     ("*", r"^Python warns since 3\.12$"),
     ("*", r"^needs a kernel without IPv6$"),
 )

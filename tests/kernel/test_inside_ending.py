@@ -146,7 +146,7 @@ print("ended with", program.wait(10))
 """
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root may say which PID comes next")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: to say which PID comes next")
 def test_pids_that_have_started_anew() -> None:
     """In a lab that is open for long the PIDs come round to where they were: what has any PID is found."""
     inside = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", sys.executable, "-c", WRAP]

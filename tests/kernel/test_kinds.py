@@ -362,13 +362,7 @@ def test_packets_without_offload(netns: Lab) -> None:
 def test_wireguard_between_namespaces(netns_pair: Lab) -> None:
     """Two WireGuard interfaces that know each other's keys pass packets."""
     private = [base64.b64encode(bytes([each]) * 31 + b"\x40").decode() for each in (8, 16)]
-    cryptography = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.x25519")
-    public = [
-        base64.b64encode(
-            cryptography.X25519PrivateKey.from_private_bytes(base64.b64decode(each)).public_key().public_bytes_raw()
-        ).decode()
-        for each in private
-    ]
+    public = [netns_pair["red"].run("wg pubkey", input=each).stdout.strip() for each in private]
     for number, name in enumerate(("red", "blue")):
         far = 1 - number
         peer = {"public_key": public[far], "allowed_ips": ["10.8.0.0/24"], "endpoint": f"192.168.15.{far + 1}:51820"}
@@ -383,7 +377,7 @@ def test_wireguard_between_namespaces(netns_pair: Lab) -> None:
 def test_tun_device_of_a_program(netns: Lab) -> None:
     """A tun interface stays while no program has it open, and can be addressed before one does."""
     if os.path.exists("/dev/net/tun") and not os.access("/dev/net/tun", os.R_OK | os.W_OK):
-        pytest.skip("/dev/net/tun cannot be opened by this user")
+        pytest.skip("needs root: /dev/net/tun is closed to this user")
     red = netns.add_namespace("red")
     with where_there_is("tun", "tap"):
         tun = red.add_interface("tun0", kind="tun", addresses="10.0.0.1/24")
