@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from environments import IS_ROOT
+
+from tests.support.environments import IS_ROOT
 
 pytestmark = pytest.mark.skipif(not IS_ROOT, reason="needs root: other mounts and capabilities")
 PYTEST = [
