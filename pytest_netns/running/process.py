@@ -192,7 +192,7 @@ def _add_groups(options: dict[str, Any]) -> None:
         if (user if entry is None else entry.pw_uid) != os.geteuid():
             raise UnavailableError(
                 "other users",
-                f"this process is in a user namespace that has none, so no program can run as {user!r}",
+                f"this process may not become another user, or its user namespace has no other, so no program can run as {user!r}",
                 "pytest-netns doctor says what rootless mode needs for that; or run pytest as root",
             )
         return

@@ -122,8 +122,8 @@ def fails_later():
 @pytest.mark.parametrize("passes", [True, False])
 def test_some(netns, passes, fails_later):
     netns.host.run("ping -c1 127.0.0.1")
-    assert len(netns.recording) == 2
-    recordings.append(weakref.ref(netns.recording))
+    assert len(netns.captures.recording) == 2
+    recordings.append(weakref.ref(netns.captures.recording))
     labs.append(weakref.ref(netns))
     assert passes
 
@@ -312,7 +312,7 @@ def test_memory_is_bounded_as_python_holds_it(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(capture, "MOST_BYTES_BY_ITSELF", limit)
     with factory.open_lab("test", recorded=True) as lab:
         lab.build(PICTURES["pair"])
-        recording = lab.recording
+        recording = lab.captures.recording
         assert recording is not None
         receiver = lab["blue"].socket(type=socket.SOCK_DGRAM)
         receiver.bind(("192.168.15.2", 9))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-_CAP_NET_ADMIN, _CAP_SYS_ADMIN = 12, 21
+_CAP_SETGID, _CAP_SETUID, _CAP_NET_ADMIN, _CAP_SYS_ADMIN = 6, 7, 12, 21
 
 
 NO_PROC = "/proc is not mounted here"
@@ -18,10 +18,13 @@ def has_proc() -> bool:
 
 def is_privileged() -> bool:
     """Whether this process may make network namespaces as it is: it has CAP_SYS_ADMIN and CAP_NET_ADMIN."""
+    return _has_capabilities(_CAP_SYS_ADMIN, _CAP_NET_ADMIN)
+
+
+def _has_capabilities(*numbers: int) -> bool:
     with open("/proc/self/status", encoding="utf-8", errors="replace") as status:
         mask = next(int(line.split()[1], 16) for line in status if line.startswith("CapEff:"))
-    needed = 1 << _CAP_SYS_ADMIN | 1 << _CAP_NET_ADMIN
-    return mask & needed == needed
+    return all(mask >> number & 1 for number in numbers)
 
 
 def thread_count() -> int:
@@ -42,7 +45,7 @@ def in_own_user_namespace() -> bool:
 
 def has_other_users() -> bool:
     """Whether a program can become another user than this process's."""
-    return sum(count for _, _, count in _uid_map()) > 1
+    return sum(count for _, _, count in _uid_map()) > 1 and _has_capabilities(_CAP_SETUID, _CAP_SETGID)
 
 
 def _uid_map() -> list[tuple[int, int, int]]:
