@@ -179,7 +179,7 @@ def pytest_fixture_setup(
 
 @pytest.hookimpl(wrapper=True, trylast=True)  # the innermost: hooks of others are outside
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
-    _require_inside(item)
+    marker.require_inside(item)
     used = state.labs_of(item)
     outside: Any = None
     if used:
@@ -199,13 +199,6 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     if outside is not None:  # of a test that fails the report tells
         outside.warn(OutsideNamespaceWarning, item.stash[ASKED_OUTSIDE], used)
     return result
-
-
-def _require_inside(item: pytest.Item) -> None:
-    """Fail a test with the marker that no fixture has put inside, rather than run it in the real host's network."""
-    asked = item.stash.get(marker.MARKER, None)
-    if asked is not None and asked.enter is not None and inside.INSIDE not in item.stash:
-        pytest.fail(marker.OUTSIDE.format(kind=type(item).__name__), pytrace=False)
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)
@@ -243,6 +236,14 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
     finally:
         inside.restore_place(item)
         item.config.stash[RUN].note_leaks()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_keyboard_interrupt(excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+    if "pytest_netns.kernel.spaces" in sys.modules:
+        from pytest_netns.plugin import tracebacks
+
+        tracebacks.end_at_caller(excinfo)
 
 
 # -- the end of the run ----------------------------------------------------------------------------

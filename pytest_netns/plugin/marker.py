@@ -99,6 +99,13 @@ def apply_marker(item: pytest.Item) -> None:
         _use_first(item, BODY_INSIDE if _is_replaced(item, "netns") else "netns")
 
 
+def require_inside(item: pytest.Item) -> None:
+    """Fail a test with the marker that no fixture has put inside, rather than run it in the real host's network."""
+    asked = item.stash.get(MARKER, None)
+    if asked is not None and asked.enter is not None and inside.INSIDE not in item.stash:
+        pytest.fail(OUTSIDE.format(kind=type(item).__name__), pytrace=False)
+
+
 def _use_first(item: pytest.Item, name: str) -> None:
     """Have a test use a fixture as the first of its function-scoped ones, after all that outlive the test."""
     given: Sequence[str] | None = getattr(item, "fixturenames", None)

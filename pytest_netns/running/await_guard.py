@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -44,16 +45,25 @@ def watch(on_await: Callable[[], None]) -> Watch | None:
 
 
 class _AsyncioWatch:
-    """The loop gets to run this callback only if the task has given up control before its block has ended."""
+    """The loop gets to run a callback only if the task has given up control before its block has ended.
+
+    Loops that are not Python's own, such as uvloop, run it after the tasks that are ready already: there it is a profile
+    function that sees the task give up control, unless a profiler is at work.
+    """
 
     def __init__(self, task: asyncio.Task[Any], loop: asyncio.AbstractEventLoop, on_await: Callable[[], None]) -> None:
         self._task = task
         self._on_await: Callable[[], None] | None = on_await
         self._cancelled = False
+        self._frame: FrameType | None = None
         loop.call_soon(self._check)
         ready = getattr(loop, "_ready", None)
         if ready is not None:  # asyncio's own loop: before all other tasks, so that none of them runs inside
             ready.rotate(1)
+        elif sys.getprofile() is None:
+            self._frame = getattr(task.get_coro(), "cr_frame", None)
+            if self._frame is not None:
+                sys.setprofile(self._look)
 
     def cancel(self) -> None:
         self._cancelled = True
@@ -61,8 +71,20 @@ class _AsyncioWatch:
 
     def stop(self, error: BaseException | None) -> None:
         self._on_await = None
+        self._look_away()
         if self._cancelled:
             self._task.uncancel()
+
+    def _look(self, frame: FrameType, event: str, argument: object) -> None:
+        """The profile function: the outermost frame of a task returns to the event loop at each await that waits."""
+        if event == "return" and frame is self._frame:
+            self._look_away()
+            self._check()
+
+    def _look_away(self) -> None:
+        if self._frame is not None:
+            self._frame = None
+            sys.setprofile(None)
 
     def _check(self) -> None:
         if self._on_await is not None:

@@ -16,7 +16,7 @@ from pytest_netns.errors import CallTimeout, NetnsError
 from pytest_netns.kernel.programs import leaving
 from pytest_netns.kernel.system import threads
 from pytest_netns.kernel.system.waiting import Patience
-from pytest_netns.running import multiprocess
+from pytest_netns.running import multiprocess, pools
 
 if TYPE_CHECKING:
     import asyncio
@@ -158,6 +158,7 @@ def _start(
     with programs.in_use():
         programs.note_entered()
         multiprocess.adopt()
+        pools.adopt()
         running = Call(programs, programs.spawner(), function, name)
         programs.calls.append(running)
         try:

@@ -83,6 +83,7 @@ def leave(programs: Programs, error: BaseException | None = None) -> None:
     Raises:
         NetnsError: a task has awaited inside the block, or another block has not ended yet.
     """
+    pools.adopt()  # what was imported inside: its threads may be in this namespace, later work must not be
     block = _find(programs)
     if block is not None:
         moving.leave(block, error)

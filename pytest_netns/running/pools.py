@@ -1,18 +1,22 @@
 """Pools of threads live longer than the block or the test that first uses them, so their work carries its own namespace.
 
-What is handed to a `ThreadPoolExecutor` (asyncio's default executor and asgiref's are some) or to trio's worker threads runs
-in the network namespace of the thread that hands it over, whichever worker takes it. The workers themselves are started
-outside of every namespace, and keep none alive.
+What is handed to a `ThreadPoolExecutor` (asyncio's default executor and asgiref's are some), to the worker threads of trio or
+anyio, or to a pool of Twisted's, such as its reactor's, runs in the network namespace of the thread that hands it over, whichever
+worker takes it. The workers themselves are started outside of every namespace, and keep none alive.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import socket
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
 from pytest_netns.kernel.spaces import moving, netns
+from pytest_netns.kernel.system import threads
 
 
 def adopt() -> None:
@@ -51,10 +55,63 @@ def _adopt_trio() -> None:
     cache.start_thread_soon = start_here
 
 
+def _adopt_anyio() -> None:
+    module: Any = sys.modules["anyio._backends._asyncio"]
+    worker, backend = getattr(module, "WorkerThread", None), getattr(module, "AsyncIOBackend", None)
+    run = getattr(backend, "run_sync_in_worker_thread", None)
+    if worker is None or backend is None or run is None:  # another version of anyio
+        return
+    start = worker.start
+
+    def start_outside(self: Any) -> None:
+        with moving.outside():
+            start(self)
+
+    @functools.wraps(run)
+    def run_here(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        return run(carrying(function), *args, **options)
+
+    worker.start = start_outside
+    backend.run_sync_in_worker_thread = staticmethod(run_here)
+
+
+def _adopt_twisted() -> None:
+    module: Any = sys.modules["twisted.python.threadpool"]
+    pool = module.ThreadPool
+    start, call = pool.start, pool.callInThreadWithCallback
+
+    @functools.wraps(start)
+    def start_outside(self: Any) -> None:
+        with moving.outside():
+            start(self)
+
+    @functools.wraps(call)
+    def call_here(self: Any, on_result: Any, function: Callable[..., Any], *args: Any, **options: Any) -> None:
+        work = carrying(function)
+        with moving.outside():
+            call(self, on_result, work, *args, **options)
+
+    pool.start = start_outside
+    pool.callInThreadWithCallback = call_here
+
+
+def _adopt_uvloop() -> None:
+    """Its library starts the threads for lookups at the first one, for the whole process: let that be outside, now."""
+    uvloop: Any = sys.modules["uvloop"]
+
+    def look_up() -> None:
+        with contextlib.suppress(OSError), contextlib.closing(uvloop.new_event_loop()) as loop:
+            numeric = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV  # nobody is asked
+            loop.run_until_complete(loop.getnameinfo(("127.0.0.1", 0), numeric))
+
+    thread = threading.Thread(target=look_up, name="netns-uvloop", daemon=True)
+    with moving.outside():
+        threads.start(thread, "have uvloop's threads started")
+    thread.join()
+
+
 def carrying(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function that runs where the calling thread is now, whatever thread it is run on."""
-    if not netns.are_open():
-        return function
     inode = moving.current_inode()
     namespace = netns.find(inode)
 
@@ -68,7 +125,10 @@ def carrying(function: Callable[..., Any]) -> Callable[..., Any]:
     return carried
 
 
-_to_adopt = {
+_to_adopt = {  # by module, what nobody has imported yet
     "concurrent.futures.thread": _adopt_executor,
     "trio": _adopt_trio,
-}  # by module, what nobody has imported yet
+    "anyio._backends._asyncio": _adopt_anyio,
+    "twisted.python.threadpool": _adopt_twisted,
+    "uvloop": _adopt_uvloop,
+}

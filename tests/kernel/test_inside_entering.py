@@ -7,6 +7,7 @@ import os
 import random
 import select
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -173,7 +174,15 @@ def test_a_block_in_a_coroutine_without_await_is_fine(netns: Lab) -> None:
     assert asyncio.run(main()) != outside
 
 
-def test_await_inside_a_block_is_an_error_and_moves_no_other_task(netns: Lab) -> None:
+@pytest.fixture(params=["asyncio", "uvloop"])
+def runner(request: pytest.FixtureRequest) -> Iterator[asyncio.Runner]:
+    """Runs coroutines on Python's own event loop and on uvloop."""
+    with asyncio.Runner(loop_factory=pytest.importorskip(request.param).new_event_loop) as runner:
+        runner.get_loop()  # uvloop's descriptors are there from the start
+        yield runner
+
+
+def test_await_inside_a_block_is_an_error_and_moves_no_other_task(netns: Lab, runner: asyncio.Runner) -> None:
     """The error names the alternatives; a task that was ready to run all the time never ran inside."""
     red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
     outside = network()
@@ -194,11 +203,12 @@ def test_await_inside_a_block_is_an_error_and_moves_no_other_task(netns: Lab) ->
         await other
         await asyncio.sleep(0)  # the cancellation is over: this await works
 
-    asyncio.run(main())
+    runner.run(main())
     assert set(seen) == {outside}
+    assert sys.getprofile() is None
 
 
-def test_several_tasks_that_await_inside_blocks(netns: Lab) -> None:
+def test_several_tasks_that_await_inside_blocks(netns: Lab, runner: asyncio.Runner) -> None:
     """Each of them gets the error that says so, and none leaves a descriptor behind."""
     namespaces = [netns.add_namespace(name) for name in ("red", "blue", "green")]
     told = []
@@ -213,10 +223,10 @@ def test_several_tasks_that_await_inside_blocks(netns: Lab) -> None:
     async def together() -> None:
         await asyncio.gather(*map(wrong, namespaces))
 
-    asyncio.run(together())
+    runner.run(together())
     descriptors = len(os.listdir("/proc/self/fd"))
     for _ in range(5):
-        asyncio.run(together())
+        runner.run(together())
     assert len(os.listdir("/proc/self/fd")) == descriptors
     assert sorted(set(told)) == [f"cannot await inside `with` namespace {each!r}" for each in ("blue", "green", "red")]
     assert len(told) == 6 * len(namespaces)

@@ -9,11 +9,12 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 
 import pytest
 
 from pytest_netns import Lab, LabClosedError
-from pytest_netns.kernel.spaces import destruction
+from pytest_netns.kernel.spaces import destruction, moving
 
 
 def network() -> int:
@@ -85,3 +86,62 @@ def test_worker_threads_of_trio(netns: Lab) -> None:
             inside = network()
             assert trio.run(trio.to_thread.run_sync, network) == inside != outside
     assert trio.run(trio.to_thread.run_sync, network) == outside
+
+
+def test_the_pool_of_twisted(netns: Lab) -> None:
+    """A pool of Twisted's, as its reactor has one: work runs where it was handed over, and its threads keep no namespace."""
+    threadpool = pytest.importorskip("twisted.python.threadpool")
+    outside, pool = network(), threadpool.ThreadPool(1, 1)
+
+    def where() -> int:
+        found: SimpleQueue[int] = SimpleQueue()
+        pool.callInThread(lambda: found.put(network()))
+        return found.get(timeout=30)
+
+    with netns.add_namespace("red"):
+        pool.start()
+        try:
+            assert where() == network() != outside
+            with netns.add_namespace("blue"):
+                assert where() == network() != outside
+            with moving.outside():
+                assert where() == outside
+        finally:
+            pool.stop()
+
+
+def test_worker_threads_of_anyio(netns: Lab) -> None:
+    """anyio's worker threads live as long as the outermost task: each call is where its task is, first used inside or not."""
+    anyio = pytest.importorskip("anyio")
+    outside = network()
+
+    async def main() -> None:
+        for name in ("red", "blue"):
+            namespace = netns.add_namespace(name)
+            namespace.__enter__()
+            inside = network()
+            namespace.__exit__(None, None, None)
+            assert await anyio.to_thread.run_sync(namespace.call, network) == inside
+            assert await anyio.to_thread.run_sync(network) == outside
+
+    with netns.add_namespace("green"):
+        inside = network()
+        assert anyio.run(anyio.to_thread.run_sync, network) == inside
+        with moving.outside():
+            anyio.run(main)
+
+
+def test_threads_of_uvloop(netns: Lab) -> None:
+    """uvloop's threads for lookups, which it starts once for the whole process, are outside and keep no namespace alive."""
+    uvloop = pytest.importorskip("uvloop")
+    with netns.add_namespace("red"), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        inside = network()
+
+        async def look_up() -> object:
+            return await asyncio.get_running_loop().getaddrinfo("localhost", 80)
+
+        assert runner.run(look_up())
+    places = {
+        int(thread): os.stat(f"/proc/self/task/{thread}/ns/net").st_ino for thread in os.listdir("/proc/self/task")
+    }
+    assert inside not in places.values()

@@ -187,3 +187,82 @@ def test_a_fixture_that_is_set_up_without_hooks_is_refused(
     result = pytester.runpytest_subprocess("-p", "no:cacheprovider", f"--netns-mode={mode}" if mode != "auto" else "-q")
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(["cannot set up netns: another plugin sets up this test's fixtures itself*"])
+
+
+SESSION_OF_ANYIO = """
+import os
+import anyio
+import pytest
+
+def network():
+    return os.stat("/proc/thread-self/ns/net").st_ino
+
+@pytest.fixture(scope="session")
+def anyio_backend():
+    return "asyncio"
+
+@pytest.fixture(scope="session")
+async def loop_of_session(anyio_backend):
+    yield
+
+@pytest.mark.anyio
+@pytest.mark.netns
+async def test_first(netns, loop_of_session):
+    assert await anyio.to_thread.run_sync(network) == network()
+
+@pytest.mark.anyio
+async def test_unmarked(loop_of_session):
+    assert await anyio.to_thread.run_sync(network) == network()
+
+@pytest.mark.anyio
+@pytest.mark.netns
+async def test_second(netns, loop_of_session):
+    assert await anyio.to_thread.run_sync(network) == network()
+"""
+
+
+def test_a_marked_test_leaves_no_worker_of_anyio_to_others(
+    pytester: pytest.Pytester, request: pytest.FixtureRequest
+) -> None:
+    """A worker that a marked test is the first to use does the work of an unmarked one outside."""
+    pytest.importorskip("anyio")
+    pytester.makepyfile(SESSION_OF_ANYIO)
+    run(pytester, request, "-p", "anyio").assert_outcomes(passed=3)
+
+
+IMPORTED_INSIDE = (
+    HELPERS
+    + """
+import queue
+import pytest
+
+def where(pool):
+    found = queue.SimpleQueue()
+    pool.callInThread(lambda: found.put(network()))
+    return found.get(timeout=30)
+
+@pytest.fixture(scope="session")
+def kept():
+    pools = []
+    yield pools
+    pools[0].stop()
+
+@pytest.mark.netns
+def test_first(netns, kept):
+    from twisted.python.threadpool import ThreadPool
+
+    kept.append(ThreadPool(1, 1))
+    kept[0].start()
+    assert where(kept[0]) == network()
+
+def test_unmarked(kept):
+    assert where(kept[0]) == network()
+"""
+)
+
+
+def test_a_pool_that_is_first_imported_inside(pytester: pytest.Pytester, request: pytest.FixtureRequest) -> None:
+    """Its worker is inside, as nobody could know before; the work of an unmarked test is done outside all the same."""
+    pytest.importorskip("twisted")
+    pytester.makepyfile(IMPORTED_INSIDE)
+    run(pytester, request).assert_outcomes(passed=2)

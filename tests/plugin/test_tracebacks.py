@@ -55,22 +55,28 @@ def test_a_fault_of_the_plugin_is_shown(pytester: pytest.Pytester, request: pyte
     assert "/process.py:" in run(pytester, request, FAULT)
 
 
-def test_ctrl_c_shows_the_line_of_the_test(pytester: pytest.Pytester, request: pytest.FixtureRequest) -> None:
-    """After Ctrl-C pytest names the line of the test that was interrupted, not the plugin's handler."""
+@pytest.mark.parametrize(
+    "waits", ["time.sleep(60)", "netns['red'].run('sleep 60')", "netns['red'].call(time.sleep, 60)"]
+)
+def test_ctrl_c_shows_the_line_of_the_test(
+    waits: str, pytester: pytest.Pytester, request: pytest.FixtureRequest
+) -> None:
+    """After Ctrl-C pytest names the file and line of the test that was interrupted, not the plugin's nor its handler's."""
     pytest.importorskip("pexpect")
     mode = request.config.getoption("netns_mode") or "auto"
     pytester.makepyfile(
         test_it="""
-        import threading
+        import time
 
         def test_waits(netns):
+            netns.add_namespace("red")
             print("waiting", flush=True)
-            threading.Event().wait(60)  # here
-        """
+            WAITS  # line 6
+        """.replace("WAITS", waits)
     )
     child = pytester.spawn(f"{sys.executable} -m pytest -s -p no:cacheprovider --netns-mode={mode}", expect_timeout=30)
     child.expect("waiting")
     os.kill(child.pid, signal.SIGINT)
-    child.expect(r"(\S+):\d+: KeyboardInterrupt")
-    assert b"threading.py" in child.match.group(1)
+    child.expect(r"(\S+:\d+): KeyboardInterrupt")
+    assert child.match.group(1).decode().endswith("test_it.py:6")
     child.wait()

@@ -67,13 +67,14 @@ def _held_by(pid: int, inode: int, link: str) -> Iterator[Holder]:
 
 
 def _threads(pid: int, link: str) -> Iterator[Holder]:
-    ours = {each.native_id for each in threading.enumerate()} if pid == os.getpid() else None
+    ours = {each.native_id: each.name for each in threading.enumerate()} if pid == os.getpid() else None
     for thread in procfs.threads(pid):
         with contextlib.suppress(OSError):
             if os.readlink(f"/proc/{pid}/task/{thread}/ns/net") == link:
-                name = f" {_thread_name(pid, thread)}" if thread != pid else ""
                 native = ours is not None and thread not in ours
-                yield Holder(f"{'native ' * native}thread {thread}{name}", native)
+                name = _thread_name(pid, thread) if ours is None or native else ours[thread]
+                shown = f" {name}" if thread != pid else ""
+                yield Holder(f"{'native ' * native}thread {thread}{shown}", native)
 
 
 def _things(pid: int, inode: int, link: str) -> Iterator[str]:
