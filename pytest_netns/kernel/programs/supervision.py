@@ -13,8 +13,8 @@ import sys
 import threading
 
 from pytest_netns.errors import NetnsError, UnavailableError
+from pytest_netns.kernel.programs import mounts, watchdog
 from pytest_netns.kernel.programs import supervisor as program
-from pytest_netns.kernel.programs import watchdog
 from pytest_netns.kernel.programs.inits import Init, kill, pid_of, wait_ended
 from pytest_netns.kernel.spaces import destruction
 from pytest_netns.kernel.spaces.netns import NetworkNamespace, are_open, home
@@ -219,7 +219,14 @@ def _start_program(control: int, watch: int, netlink: int, words: int) -> subpro
         passed = [pidfds[0], control, watch, netlink, *pidfds[1:]]
         return subprocess.Popen(
             # Not by its own name: debuggers add themselves to whatever is called Python.
-            ["/proc/self/exe", "-I", "-S", program.__file__, *map(str, (os.getpid(), *passed))],
+            [
+                "/proc/self/exe",
+                "-I",
+                "-S",
+                program.__file__,
+                mounts.descriptors_directory(os.getpid()),
+                *map(str, (os.getpid(), *passed)),
+            ],
             executable=sys.executable,
             pass_fds=passed,
             stdin=subprocess.DEVNULL,

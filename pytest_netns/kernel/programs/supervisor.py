@@ -42,8 +42,9 @@ MAX_MESSAGE = 4096
 
 
 def main(arguments: list[str]) -> None:
-    """Arguments: pytest's PID; descriptors of its pidfd, the control and watch sockets, and a netlink socket; then pidfds of further owners."""
-    owner_pid, owner, control_fd, watch_fd, netlink_fd, *controllers = (int(argument) for argument in arguments)
+    """Arguments: where pytest's descriptors have paths; its PID; descriptors of its pidfd, the control and watch sockets, and a netlink socket; then pidfds of further owners."""
+    paths = arguments[0]  # told, since pytest may have ended by now
+    owner_pid, owner, control_fd, watch_fd, netlink_fd, *controllers = map(int, arguments[1:])
     if os.fork():
         os._exit(0)
     os.umask(0o022)  # every user may read what namespaces have for themselves
@@ -58,7 +59,7 @@ def main(arguments: list[str]) -> None:
         syscalls.unshare(syscalls.CLONE_NEWPID)
     except OSError as error:
         lacks.append(f"PID namespace: {error.strerror}")
-    guardian, paths = os.pidfd_open(os.getpid()), mounts.descriptors_directory(owner_pid)
+    guardian = os.pidfd_open(os.getpid())
     supervisor = os.fork()
     if supervisor == 0:
         watch.close()
