@@ -11,7 +11,7 @@ from pytest_netns.kernel.netlink import rtlinks
 from pytest_netns.lab import connecting, ports, switching
 from pytest_netns.lab.connecting import End
 from pytest_netns.lab.links import Link
-from pytest_netns.lab.switching import Together
+from pytest_netns.lab.switching import SwitchedOff, Together
 from pytest_netns.parts.impairment import Impairment, given_impairment, parse_impairment
 from pytest_netns.values import IPInterface
 
@@ -116,9 +116,13 @@ class Interface:
         """Switch it on; static routes and IPv6 addresses that `down` took are there again."""
         self._link.home.switches.up(self._link)
 
-    def down(self) -> None:
-        """Switch it off, as ``ip link set down``: its routes and IPv6 addresses go with that, until `up`."""
-        self._link.home.switches.down(self._link)
+    def down(self) -> SwitchedOff:
+        """Switch it off, as ``ip link set down``: its routes and IPv6 addresses go with that.
+
+        Returns:
+            What switches it on again, as `up` does: at the end of a ``with`` block, or by ``lab.heal()``.
+        """
+        return switching.switch_off(self.namespace.lab.faults, self._link)
 
     def add_address(self, address: str | IPInterface, *, scope: str = "global") -> None:
         """Add an address, usable at once.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ class Switches:
         self._links = links
         self._taken: dict[Link, list[Request]] = {}
         self.unplugged: dict[Link, Unplugged] = {}
+        self.off: dict[Link, SwitchedOff] = {}
 
     def down(self, link: Link) -> None:
         """Switch an interface off; what that takes is remembered."""
@@ -48,6 +50,8 @@ class Switches:
                 "call plug() of the cable or of the namespace"
             )
         self._links.change(rtlinks.set_link(link.index, link.name, up=True))
+        if (fault := self.off.pop(link, None)) is not None:
+            fault.ended()
         for end in (link, self._links.peer(link)):
             if end is not None and end.home.read(end).mac:
                 end.home.settle(end)
@@ -69,6 +73,52 @@ class Switches:
             route = rtroutes.parse_route(body)
             if route is not None and rtroutes.is_static_by(route, link.index):
                 yield rtroutes.again(body)
+
+
+class SwitchedOff(Healing):
+    """An interface that was switched off: switched on again by `heal`, at the end of a ``with`` block, by ``lab.heal()``.
+
+    Args:
+        faults: what is in force in the lab.
+        link: the interface.
+    """
+
+    __slots__ = ("_faults", "_link")
+
+    def __init__(self, faults: Faults, link: Link) -> None:
+        self._faults = faults
+        self._link = link
+
+    def heal(self) -> None:
+        """Switch it on again, with what that took; nothing where somebody has, or it was off before; idempotent."""
+        switches = self._link.home.switches
+        if switches.off.get(self._link) is self:
+            try:
+                switches.up(self._link)
+            except KernelError as error:
+                if error.errno != errno.ENODEV:  # it was deleted
+                    raise
+                self.ended()
+
+    def ended(self) -> None:
+        """It is on again."""
+        self._link.home.switches.off.pop(self._link, None)
+        self._faults.discard(self)
+
+    def __repr__(self) -> str:
+        return f"<{self._link.home.name}/{self._link.name} is switched off>"
+
+
+def switch_off(faults: Faults, link: Link) -> SwitchedOff:
+    """Switch an interface off; what that takes is remembered."""
+    switches = link.home.switches
+    was_on = _is_up(link)
+    switches.down(link)
+    fault = SwitchedOff(faults, link)
+    if was_on:
+        switches.off[link] = fault
+        faults.add(fault)
+    return fault
 
 
 class Unplugged(Healing):

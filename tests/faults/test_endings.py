@@ -66,8 +66,9 @@ def test_marked(finalized, netns):
         daemon = start([sys.executable, "-ISc", DAEMON], stdout=subprocess.PIPE)
         daemon.stdout.read()
     subprocess.Popen(["sleep", "1000"], start_new_session=True)
-    tell("ready").close()
-    WAYS[WAY]()
+    with netns.nemesis([red.isolate, lambda: netns.cut("red", to="blue")], every=0.001):
+        tell("ready").close()
+        WAYS[WAY]()
 
 def test_quiet(finalized, netns):  # no program, no supervisor: descriptors only
     netns.add_namespace("red")

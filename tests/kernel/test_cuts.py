@@ -161,6 +161,37 @@ def test_heal_undoes_all(cluster: Lab) -> None:
     assert "counter" not in cluster["n1"].ruleset()
 
 
+@pytest.mark.parametrize("undo", ["up", "with", "heal"])
+def test_an_interface_that_was_switched_off(cluster: Lab, undo: str) -> None:
+    """It is on again, with its static routes, after up(), after a block, and after lab.heal(); deleted meanwhile, it is no error."""
+    n1 = cluster["n1"]
+    interface = n1.interfaces["veth-n1"]
+    n1.add_route("10.9.0.0/16", via="10.0.0.2")
+    before = [str(route) for route in n1.routes()]
+    if undo == "with":
+        with interface.down():
+            assert not interface.is_up
+    else:
+        interface.down()
+        assert not interface.is_up
+        interface.up() if undo == "up" else cluster.heal()
+    assert [str(route) for route in n1.routes()] == before
+    assert not cluster.faults.active()
+    interface.down()
+    interface.delete()
+    cluster.heal()
+
+
+def test_what_was_off_before_stays_off(cluster: Lab) -> None:
+    """Only what was switched off by a fault is switched on by its end."""
+    interface = cluster["n1"].interfaces["veth-n1"]
+    cluster["n1"].run("ip link set veth-n1 down")
+    with interface.down():
+        pass
+    cluster.heal()
+    assert not interface.is_up
+
+
 def test_shown_in_drawing_and_capture(cluster: Lab) -> None:
     """While it is in force the drawing says what is cut, and the lines of packets say what was dropped."""
     with cluster.partition(["n1"], ["n2", "n3"]):
