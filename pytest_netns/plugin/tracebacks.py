@@ -10,6 +10,7 @@ import pytest
 from pytest_netns.errors import NetnsError
 
 _PACKAGE = __name__.partition(".")[0]
+_PYTEST = ("_pytest", "pluggy")
 
 
 def hide_own_frames() -> None:
@@ -22,12 +23,11 @@ def hide_own_frames() -> None:
 def end_at_caller(excinfo: pytest.ExceptionInfo[BaseException]) -> None:
     """Have a traceback end where the plugin was called: where in it, or in what it calls, Ctrl-C came tells nobody anything."""
     entries = excinfo.traceback
-    rooms = [str(entry.frame.f_globals.get("__name__", "")).split(".")[:2] for entry in entries]
-    hooks = max((number for number, room in enumerate(rooms) if room == [_PACKAGE, "plugin"]), default=-1)
-    for number, room in enumerate(rooms):
-        if number > hooks and room[0] == _PACKAGE:
-            excinfo.traceback = type(entries)(entries[:number])
-            return
+    roots = [_root(entry.frame) for entry in entries]
+    # What pytest calls last is the test, or a fixture or hook, which may be the plugin's own.
+    first = max((number + 1 for number, root in enumerate(roots) if root in _PYTEST), default=0)
+    if _PACKAGE in roots[first + 1 :]:
+        excinfo.traceback = type(entries)(entries[: roots.index(_PACKAGE, first + 1)])
 
 
 def _says_what_failed(excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
@@ -37,4 +37,9 @@ def _says_what_failed(excinfo: pytest.ExceptionInfo[BaseException]) -> bool:
     last: Any = excinfo.tb
     while last.tb_next is not None:
         last = last.tb_next
-    return str(last.tb_frame.f_globals.get("__name__", "")).partition(".")[0] != _PACKAGE
+    return _root(last.tb_frame) != _PACKAGE
+
+
+def _root(frame: Any) -> str:
+    """The package that a frame's code is of."""
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0]

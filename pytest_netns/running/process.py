@@ -70,21 +70,22 @@ class Process(subprocess.Popen[Any]):
                 self.kill()
         return self.wait()
 
-    def wait(self, timeout: float | None = None) -> int:
-        """As `subprocess.Popen.wait`; a test that stops Python's clocks does not stop the timeout."""
-        if timeout is not None and not self.has_ended(timeout):
-            raise subprocess.TimeoutExpired(self.args, timeout)
-        return super().wait()
-
     def communicate(self, input: Any = None, timeout: float | None = None) -> tuple[Any, Any]:
         """As `subprocess.Popen.communicate`; a test that stops Python's clocks does not stop the timeout."""
         self._limit = None if timeout is None else Patience(timeout)
         return super().communicate(input, timeout)
 
-    # What `subprocess.Popen.communicate` asks while it reads; its own look at the clock that a test may have stopped.
+    # What `wait` and `communicate` of `subprocess.Popen` ask; its own look at the clock, which a test may have stopped.
+
+    def _wait(self, timeout: float | None) -> int:
+        if timeout is not None and not self.has_ended(timeout):
+            raise subprocess.TimeoutExpired(self.args, timeout)
+        return super()._wait(None)  # type: ignore[misc,no-any-return]
 
     def _remaining_time(self, endtime: float | None) -> float | None:
-        return None if endtime is None or self._limit is None else self._limit.remaining()
+        if endtime is None or self._limit is None:
+            return super()._remaining_time(endtime)  # type: ignore[misc,no-any-return]
+        return self._limit.remaining()
 
     def _check_timeout(self, endtime: float | None, timeout: Any, output: Any, errors: Any, over: bool = False) -> None:
         if endtime is not None and (over or (self._limit is not None and self._limit.is_over())):

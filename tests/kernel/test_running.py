@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,36 @@ def test_timeout_with_a_child_that_holds_the_pipe(red: Namespace) -> None:
     with pytest.raises(CommandTimeout):
         red.run("sleep 600 & echo $!; wait", shell=True, timeout=0.2)
     assert time.monotonic() - begun < 300
+
+
+def _run_it(red: Namespace, timeout: float | None) -> object:
+    return red.run(["sleep", "600"], timeout=timeout)
+
+
+def _communicate(red: Namespace, timeout: float | None) -> object:
+    return red.popen(["sleep", "600"], stdout=subprocess.PIPE).communicate(timeout=timeout)
+
+
+def _wait(red: Namespace, timeout: float | None) -> object:
+    return red.popen(["sleep", "600"]).wait(timeout)
+
+
+@pytest.mark.parametrize("wait", [_run_it, _communicate, _wait])
+@pytest.mark.parametrize("timeout", [None, 500])
+def test_ctrl_c(wait: Callable[[Namespace, float | None], object], timeout: float | None, red: Namespace) -> None:
+    """Ctrl-C that comes while a program is awaited is raised as it is, after the short wait that subprocess grants the program."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        with pytest.raises(KeyboardInterrupt):
+            wait(red, timeout)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_input(red: Namespace) -> None:

@@ -78,5 +78,7 @@ def test_ctrl_c_shows_the_line_of_the_test(
     child.expect("waiting")
     os.kill(child.pid, signal.SIGINT)
     child.expect(r"(\S+:\d+): KeyboardInterrupt")
-    assert child.match.group(1).decode().endswith("test_it.py:6")
+    place, before = child.match.group(1).decode(), child.before.decode()
+    rest = child.read().decode()
+    assert place.endswith("test_it.py:6"), before + place + rest
     child.wait()

@@ -96,11 +96,12 @@ def _foreign_private_uses(path: Path) -> list[str]:
         and node.attr.startswith("_")
         and not node.attr.startswith("__")
         and not (isinstance(node.value, ast.Name) and node.value.id in own)
+        and ast.unparse(node.value) != "super()"
     ]
 
 
 def test_private_names_of_others_are_left_alone() -> None:
-    """A name with a leading underscore is its module's own: used on self, cls and the module's own classes only."""
+    """A name with a leading underscore is its module's own: used on self, super(), cls and the module's own classes only."""
     assert [use for path in MODULES for use in _foreign_private_uses(path)] == []
 
 
