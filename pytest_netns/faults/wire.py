@@ -101,7 +101,7 @@ def _add_pair(network: NetworkNamespace, there: NetworkNamespace, index: int) ->
     """A hidden veth pair from an interface's namespace to the helper's. Whole packets cross it, none before segmentation."""
     name = _name(index)
     pair = rtlinks.add_veth(name, index, name, index, there.fd, mtu=_SMALL_MTU, peer_mtu=_LARGE_MTU)
-    network.netlink.request(pair, rtlinks.without_segmentation(index, name))
+    network.netlink.request(pair, rtlinks.disable_segmentation(index, name))
     there.netlink.request(rtlinks.set_link(index, name, up=True))
     # Checksums are complete when a frame gets there, so that a wrong bit is found.
     value = array.array("I", [_ETHTOOL_STXCSUM, 0])
@@ -123,7 +123,7 @@ def _put_in(helper: Helper, target: Target, asked: dict[str, Any]) -> int:
                 owner = stack.enter_context(redirect.open_owner())
             helper.request("add", [send.fileno(), owner.fileno()], id=index, **asked)
             # From here on frames go to the helper, which is ready for them, and keeps the rule alive.
-            redirect.lead_away(owner, _table(target), target.name, index, target.network.name)
+            redirect.add_redirect(owner, _table(target), target.name, index, target.network.name)
     except BaseException as failure:
         with contextlib.suppress(NetnsError):
             _take_out(helper, target, index)
@@ -140,7 +140,7 @@ def _take_out(helper: Helper, target: Target, index: int) -> None:
     delete = rtlinks.delete_link(index, _name(index))
     try:
         pair = wire.message(delete.type, NLM_F_ACK, 0, delete.body)
-        helper.request("remove", id=index, rule=redirect.no_longer(_table(target)).hex(), pair=pair.hex())
+        helper.request("remove", id=index, rule=redirect.removal_message(_table(target)).hex(), pair=pair.hex())
     except NetnsError:  # it has died, or has never heard of it: there is no rule
         with contextlib.suppress(KernelError):
             helper.network.netlink.request(delete)
@@ -151,7 +151,7 @@ def _sending_socket(name: str, index: int) -> socket.socket:
     opened = sockets.Socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
     try:
         opened.bind((name, 0))
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, redirect.pass_priority(index) - (1 << 32))
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, redirect.bypass_priority(index) - (1 << 32))
     except BaseException:
         opened.close()
         raise

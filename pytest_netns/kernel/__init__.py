@@ -1,1 +1,1 @@
-"""Everything that talks to Linux. Imports nothing from above but errors.py."""
+"""Everything that talks to the Linux kernel. Of the packages above it, it imports only errors and values."""

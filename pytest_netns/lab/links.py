@@ -332,11 +332,11 @@ class Links:
         self.change(
             rtaddresses.remove_address(link.index, link.name, address)
             if body is None
-            else rtaddresses.again(body, rtaddresses.RTM_DELADDR)
+            else rtaddresses.replay(body, rtaddresses.RTM_DELADDR)
         )
         after = self._told_addresses(link)
         lost = [told for each, told in before.items() if each not in after and each != address and each.version == 4]
-        self.change(*(rtaddresses.again(told, rtaddresses.RTM_NEWADDR) for told in lost))
+        self.change(*(rtaddresses.replay(told, rtaddresses.RTM_NEWADDR) for told in lost))
         self.changed()
 
     def _told_addresses(self, link: Link) -> dict[IPInterface, bytes]:

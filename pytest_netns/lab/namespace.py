@@ -415,7 +415,7 @@ class Namespace(GatewayMethods):
             try:
                 return Socket(family, type, proto)
             except OSError:
-                if family == sockets.AF_INET6 and (lack := ipv6.lack()) is not None:
+                if family == sockets.AF_INET6 and (lack := ipv6.missing()) is not None:
                     raise lack from None
                 raise
 

@@ -118,7 +118,7 @@ def route_to(links: Links, target: Via, source: str | IPAddress | None, mark: in
     own = None if source is None else values.parse_address(source, "source of a packet")
     request = rtroutes.find_route(address, index, source=own, mark=0 if mark is None else parse_mark(mark))
     try:
-        info = links.netlink.get(request, rtroutes.parse_found)
+        info = links.netlink.get(request, rtroutes.parse_looked_up)
     except KernelError as error:
         if error.errno in _SAID_BY_A_ROUTE and not error.kernel_message:
             words = f"{_SAID_BY_A_ROUTE[error.errno]} says so"

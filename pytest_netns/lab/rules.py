@@ -225,7 +225,7 @@ class Rules:
         learnt = [(each.table, name) for each in self.entries if each.table for name in cast(Table, each.effect).sets()]
         if learnt:
             self._apply("".join(f"flush {name.replace(' ', f' inet {table} ')}\n" for table, name in learnt))
-        conntrack.forget_all(self._netlink)
+        conntrack.delete_all(self._netlink)
 
     def element(self, entry: Entry, name: str, value: object, *, add: bool) -> None:
         """Add a value to a set of an entry's table, or delete it; nothing where it is so already."""

@@ -75,7 +75,7 @@ class Settings:
         try:
             yield
         except FileNotFoundError:
-            if "ipv6" in action and (lack := ipv6.lack()) is not None:
+            if "ipv6" in action and (lack := ipv6.missing()) is not None:
                 raise lack from None
             raise InvalidTopologyError(f"cannot {action}: a network namespace has no setting of that name") from None
         except OSError as error:

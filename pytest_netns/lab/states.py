@@ -51,7 +51,7 @@ def decode(
             link.tx_bytes,
             link.rx_dropped + link.tx_dropped,
             link.index,
-            (*texts(notes, link.name), *rtdetails.link_words(body), *_kind_words(link, body, names)),
+            (*texts(notes, link.name), *rtdetails.link_details(body), *_kind_words(link, body, names)),
         )
         for link, body in links
     )

@@ -68,11 +68,11 @@ class Switches:
         for body in netlink.dump(rtaddresses.dump_addresses(), bytes):
             info = rtaddresses.parse_address_info(body)
             if info.link_index == link.index and info.address.version == 6 and info.is_static:
-                yield rtaddresses.again(body, rtaddresses.RTM_NEWADDR)
+                yield rtaddresses.replay(body, rtaddresses.RTM_NEWADDR)
         for body in netlink.dump(rtroutes.dump_routes(), bytes):
             route = rtroutes.parse_route(body)
             if route is not None and rtroutes.is_static_by(route, link.index):
-                yield rtroutes.again(body)
+                yield rtroutes.replay(body)
 
 
 class SwitchedOff(Healing):

@@ -38,7 +38,7 @@ def forget_if(netlink: NetlinkSocket, condition: Callable[[TrackedConnection], b
     """Forget the connections that meet a condition, except established TCP ones."""
     for connection in conntrack.tracked(netlink):
         if not connection.is_established and condition(connection):
-            conntrack.forget(netlink, connection)
+            conntrack.delete(netlink, connection)
 
 
 def _flow(connection: TrackedConnection, own: Set[IPAddress]) -> Flow:

@@ -189,7 +189,7 @@ def _link(name: str) -> None:
 
 
 def _ipv6() -> None:
-    lack = ipv6.lack()
+    lack = ipv6.missing()
     if lack is not None:
         raise lack
 
@@ -271,7 +271,7 @@ def _user_space_wire() -> None:
         namespace.netlink.request(rtlinks.add_veth("a", _CARD, "b", _CARD_PEER, namespace.fd))
     syscalls.setns(namespace.fd, syscalls.CLONE_NEWNET)
     with step("nft user-space wire"), redirect.open_owner() as owner:
-        redirect.lead_away(owner, "probe", "a", _CARD_PEER, "probe")
+        redirect.add_redirect(owner, "probe", "a", _CARD_PEER, "probe")
 
 
 def _qdisc(kind: str, options: dict[str, object]) -> None:

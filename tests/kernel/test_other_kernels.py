@@ -18,7 +18,7 @@ from pytest_netns.kernel.system import ipv6
 from tests.support.traffic import reaches
 
 pytestmark = pytest.mark.kernels
-without_ipv6 = pytest.mark.skipif(ipv6.lack() is None, reason="needs a kernel without IPv6")
+without_ipv6 = pytest.mark.skipif(ipv6.missing() is None, reason="needs a kernel without IPv6")
 
 
 def added_by_the_kernel(netns: Lab) -> list[str]:

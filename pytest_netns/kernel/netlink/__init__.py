@@ -1,1 +1,1 @@
-"""Netlink: the wire format, sockets, and what is asked of the kernel with them."""
+"""Netlink: the wire format, sockets and requests."""

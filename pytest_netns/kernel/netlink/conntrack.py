@@ -1,4 +1,4 @@
-"""The connections a namespace keeps track of for NAT and firewalls: the kernel's table, ctnetlink."""
+"""Connection tracking: the kernel's table of tracked connections, read over ctnetlink."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ class Direction:
 
 @dataclass(frozen=True)
 class TrackedConnection:
-    """A connection as it was begun, and as its replies are expected: where NAT is at work the two differ.
+    """A tracked connection: its original direction, and the direction expected of its replies. With NAT the two differ.
 
     Attributes:
         protocol: ``"tcp"``, ``"udp"``, ``"icmp"``, ``"icmpv6"``, ``"sctp"``, or a number.
-        state: TCP's; empty for others.
-        key: by which the kernel finds it.
+        state: the TCP state; empty for other protocols.
+        key: identifies the connection in requests to the kernel.
     """
 
     protocol: str
@@ -68,27 +68,27 @@ class TrackedConnection:
 
     @property
     def is_established(self) -> bool:
-        """Whether it is a TCP connection whose both ends count on it."""
+        """Whether it is a TCP connection that both ends regard as open."""
         return self.protocol == "tcp" and self.state not in _TCP_NOT_OPEN
 
     @property
     def has_other_source(self) -> bool:
         """Whether its source address or port is translated (SNAT)."""
-        told = (self.original.source, self.original.source_port)
-        return told != (self.reply.destination, self.reply.destination_port)
+        before_nat = (self.original.source, self.original.source_port)
+        return before_nat != (self.reply.destination, self.reply.destination_port)
 
     @property
     def has_other_destination(self) -> bool:
         """Whether its destination address or port is translated (DNAT)."""
-        told = (self.original.destination, self.original.destination_port)
-        return told != (self.reply.source, self.reply.source_port)
+        before_nat = (self.original.destination, self.original.destination_port)
+        return before_nat != (self.reply.source, self.reply.source_port)
 
     def __str__(self) -> str:
         return " ".join(filter(None, (self.protocol, self.state, f"{self.original},", "replies", str(self.reply))))
 
 
 def count(netlink: NetlinkSocket) -> int:
-    """How many connections are tracked in the socket's namespace."""
+    """Return the number of connections tracked in the socket's namespace."""
     request = Request(("count tracked connections",), _type(_IPCTNL_MSG_CT_GET_STATS), _HEADER)
     return netlink.get(request, _parse_count)
 
@@ -97,17 +97,17 @@ def tracked(netlink: NetlinkSocket) -> list[TrackedConnection]:
     """All connections tracked in the socket's namespace, IPv4 and IPv6.
 
     Raises:
-        KernelError: this kernel does not tell of them.
+        KernelError: this kernel does not list them.
     """
-    # A dump walks the table of the whole machine, 8 ms even where this namespace has nothing in it.
+    # A dump walks the table of the whole machine: 8 ms even if this namespace has no entries.
     if not count(netlink):
         return []
     return netlink.dump(Request(("list tracked connections",), _type(_IPCTNL_MSG_CT_GET), _HEADER), parse)
 
 
-def forget(netlink: NetlinkSocket, connection: TrackedConnection) -> None:
-    """Forget one connection, so that the rules of now hold for its next packet; nothing if it has ended meanwhile."""
-    request = Request(("forget tracked connection",), _type(_IPCTNL_MSG_CT_DELETE), connection.key)
+def delete(netlink: NetlinkSocket, connection: TrackedConnection) -> None:
+    """Delete one connection, so that the current rules apply to its next packet; do nothing if it has already ended."""
+    request = Request(("delete tracked connection",), _type(_IPCTNL_MSG_CT_DELETE), connection.key)
     try:
         netlink.request(request)
     except KernelError as error:
@@ -115,23 +115,23 @@ def forget(netlink: NetlinkSocket, connection: TrackedConnection) -> None:
             raise
 
 
-def forget_all(netlink: NetlinkSocket) -> None:
-    """Forget all connections tracked in the socket's namespace."""
-    netlink.request(Request(("forget tracked connections",), _type(_IPCTNL_MSG_CT_DELETE), _HEADER))
+def delete_all(netlink: NetlinkSocket) -> None:
+    """Delete all connections tracked in the socket's namespace."""
+    netlink.request(Request(("delete tracked connections",), _type(_IPCTNL_MSG_CT_DELETE), _HEADER))
 
 
 def parse(body: bytes) -> TrackedConnection:
-    """An IPCTNL_MSG_CT_NEW message."""
+    """Parse an IPCTNL_MSG_CT_NEW message."""
     attributes = wire.attributes(body, _HEADER_SIZE)
     number, original = _direction(attributes[_CTA_TUPLE_ORIG])
     _, reply = _direction(attributes[_CTA_TUPLE_REPLY])
     tcp = wire.attributes(wire.attributes(attributes.get(_CTA_PROTOINFO, b"")).get(_CTA_PROTOINFO_TCP, b""))
     state = tcp.get(_CTA_PROTOINFO_TCP_STATE)
-    named = "" if state is None else _TCP_STATES[state[0]] if state[0] < len(_TCP_STATES) else str(state[0])
+    state_name = "" if state is None else _TCP_STATES[state[0]] if state[0] < len(_TCP_STATES) else str(state[0])
     key = body[:_HEADER_SIZE] + wire.attribute(_CTA_TUPLE_ORIG | wire.NLA_F_NESTED, attributes[_CTA_TUPLE_ORIG])
     if _CTA_ZONE in attributes:
         key += wire.attribute(_CTA_ZONE, attributes[_CTA_ZONE])
-    return TrackedConnection(_PROTOCOLS.get(number, str(number)), named, original, reply, key)
+    return TrackedConnection(_PROTOCOLS.get(number, str(number)), state_name, original, reply, key)
 
 
 def _direction(data: bytes) -> tuple[int, Direction]:

@@ -1,8 +1,8 @@
-"""Bodies of messages made and read with pyroute2's message classes: all but what every test needs, which `wire` has.
+"""Encode and decode message bodies with pyroute2's message classes. What every test needs is in `wire` instead.
 
-The only module that imports pyroute2, at its first use: that takes about 50 ms. Names of attributes are pyroute2's, in lower
-case and without their prefix: ``vlan_id`` or ``id`` for ``IFLA_VLAN_ID``. pyroute2 drops unknown ones in silence, so all are
-checked against its classes' tables here.
+The only module that imports pyroute2, on first use, which takes about 50 ms. Names of attributes are pyroute2's, in lower
+case and without their prefix: ``vlan_id`` or ``id`` for ``IFLA_VLAN_ID``. pyroute2 silently drops unknown ones, so all
+are checked against its classes' tables here.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ _HEADER = struct.Struct("=IHHII")
 
 
 def body(message: str, fields: Mapping[str, Any], attributes: Mapping[str, Any]) -> bytes:
-    """What follows the header of a message.
+    """Encode the body of a message: everything after the netlink header.
 
     Args:
         message: ``"link"``, ``"rule"``, ``"route"``, ``"neighbour"``, ``"queue"``, ``"connection"`` or ``"wireguard"``.
-        fields: its fixed part, by pyroute2's names of fields; 0 where left out.
-        attributes: by name; one that holds others is a mapping, several of one kind are a list.
+        fields: the fixed part, by pyroute2's field names; 0 if omitted.
+        attributes: by name; a nested attribute is a mapping, several of the same type are a list.
 
     Raises:
         InvalidTopologyError: there is no such attribute.
     """
-    made = _classes()[message]()
+    encoder = _classes()[message]()
     for name, value in fields.items():
-        made[name] = value
-    made["attrs"] = _attributes(type(made), attributes, fields)
-    made.encode()
-    return bytes(made.data[_HEADER_SIZE:])
+        encoder[name] = value
+    encoder["attrs"] = _attributes(type(encoder), attributes, fields)
+    encoder.encode()
+    return bytes(encoder.data[_HEADER_SIZE:])
 
 
 def read(message: str, body: bytes) -> dict[str, Any]:
-    """The fields and attributes of a body, by the same names."""
+    """Decode a body into its fields and attributes, with the same names as for `body`."""
     header = _HEADER.pack(_HEADER_SIZE + len(body), 0, 0, 0, 0)
-    found = _classes()[message](header + body)
-    found.decode()
-    return _decoded(found)
+    decoder = _classes()[message](header + body)
+    decoder.decode()
+    return _decoded(decoder)
 
 
 def link_options(kind: str) -> tuple[str, ...]:
@@ -83,23 +83,23 @@ def _classes() -> dict[str, Any]:
     }
 
 
-# -- making ----------------------------------------------------------------------------------------
+# -- encoding --------------------------------------------------------------------------------------
 
 
 def _attributes(class_: Any, given: Mapping[str, Any], fields: Mapping[str, Any]) -> list[list[Any]]:
-    """The attributes as pyroute2 wants them, in the order of its table: what decides how others are read comes first."""
+    """The attributes in pyroute2's form and in the order of its table: those that decide how others are decoded come first."""
     table, names = _table(class_), _names(class_)
     chosen: dict[str, Any] = {}
     for name, value in given.items():
         if name.lower() not in names:
             raise _unknown(name, (_short(class_, each) for each in table))
         chosen[names[name.lower()]] = value
-    made: list[list[Any]] = []
+    encoded: list[list[Any]] = []
     for name in sorted(chosen, key=list(table).index):
         class_of_value = _class_of(class_, table[name], chosen, fields)
         several = isinstance(chosen[name], list) and not table[name].startswith("*")
-        made += [[name, _value(class_of_value, each)] for each in (chosen[name] if several else [chosen[name]])]
-    return made
+        encoded += [[name, _value(class_of_value, each)] for each in (chosen[name] if several else [chosen[name]])]
+    return encoded
 
 
 def _value(class_: Any, value: Any) -> Any:
@@ -108,17 +108,17 @@ def _value(class_: Any, value: Any) -> Any:
     if not isinstance(value, Mapping) or class_ is None:
         return value
     fields = {name for name, *_ in class_.fields}
-    own = {name: each for name, each in value.items() if name in fields}
-    others = {name: each for name, each in value.items() if name not in fields}
+    own_fields = {name: field for name, field in value.items() if name in fields}
+    others = {name: attribute for name, attribute in value.items() if name not in fields}
     if not _has_table(class_):
         if others:
             raise _unknown(next(iter(others)), fields)
-        return own
-    return {**own, "attrs": _attributes(class_, others, own)}
+        return own_fields
+    return {**own_fields, "attrs": _attributes(class_, others, own_fields)}
 
 
 def _class_of(class_: Any, type_: str, given: Mapping[str, Any], fields: Mapping[str, Any]) -> Any:
-    """The class of an attribute that holds others; for some it follows from another attribute or field."""
+    """The class of a nested attribute; for some it depends on another attribute or field."""
     if type_ == "info_data":
         return class_.data_map.get(given["IFLA_INFO_KIND"])
     if type_ == "info_slave_data":
@@ -180,14 +180,14 @@ def _newer_queue_options() -> dict[str, Any]:
     return {"netem": Netem, "tbf": Tbf}
 
 
-# -- reading ---------------------------------------------------------------------------------------
+# -- decoding --------------------------------------------------------------------------------------
 
 
-def _decoded(found: Any) -> dict[str, Any]:
-    fields = {name for name, *_ in type(found).fields}
-    values = {name: found[name] for name in fields if name in found}
-    for name, value in found.get("attrs", ()):
-        values[_short(type(found), name)] = _plain(value)
+def _decoded(decoder: Any) -> dict[str, Any]:
+    fields = {name for name, *_ in type(decoder).fields}
+    values = {name: decoder[name] for name in fields if name in decoder}
+    for name, value in decoder.get("attrs", ()):
+        values[_short(type(decoder), name)] = _plain(value)
     return values
 
 
@@ -206,7 +206,7 @@ def _has_table(class_: Any) -> bool:
 
 @functools.cache
 def _table(class_: Any) -> dict[str, str]:
-    """The attributes of a class, with the name of what each holds."""
+    """The attributes of a class, each with the name of its value's type."""
     entries = class_.nla_map.values() if isinstance(class_.nla_map, Mapping) else class_.nla_map
     pairs = ([each for each in entry if isinstance(each, str)] for entry in entries)
     return {name: type_ for name, type_, *_ in pairs if type_ != "none"}
@@ -214,7 +214,7 @@ def _table(class_: Any) -> dict[str, str]:
 
 @functools.cache
 def _names(class_: Any) -> dict[str, str]:
-    """What each attribute may be called."""
+    """The accepted names of each attribute."""
     common = _prefix(class_)
     found = {name.removeprefix(common).lower(): name for name in _table(class_)}
     found |= {_short(class_, name): name for name in _table(class_)}
@@ -223,7 +223,7 @@ def _names(class_: Any) -> dict[str, str]:
 
 @functools.cache
 def _prefix(class_: Any) -> str:
-    """What all names of a table begin with."""
+    """The common prefix of all names in a table."""
     first, last = min(_table(class_)), max(_table(class_))
     common = next((n for n, pair in enumerate(zip(first, last, strict=False)) if len(set(pair)) > 1), len(first))
     return first[: first.rfind("_", 0, common) + 1]

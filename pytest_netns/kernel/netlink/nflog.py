@@ -1,4 +1,4 @@
-"""The packets that nft's ``log group`` hands out, NFLOG: works in a namespace of one's own, where the kernel's log does not."""
+"""Read the packets of nft's ``log group`` (NFLOG). This works in any network namespace, unlike the kernel log."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _NFULA_TIMESTAMP, _NFULA_IFINDEX_INDEV, _NFULA_IFINDEX_OUTDEV, _NFULA_PAYLOAD = 
 _NFULA_CFG_CMD, _NFULA_CFG_MODE, _NFULA_CFG_QTHRESH = 1, 2, 5
 _NFULNL_CFG_CMD_BIND, _NFULNL_COPY_PACKET = 1, 2
 _COPY_ALL = 0xFFFF
-_BUFFER = 8 << 20  # bytes that may wait to be read
+_BUFFER = 8 << 20  # bytes of packets not yet read
 KEPT = 10_000  # packets
 
 
 class LoggedPacket(NamedTuple):
-    """A packet that a rule matched, from its IP header on.
+    """A packet that a rule matched, starting with its IP header.
 
     Attributes:
-        time: seconds since 1970; 0 where the kernel did not say.
-        incoming, outgoing: numbers of the interfaces it came and left by; 0 for none.
+        time: seconds since 1970; 0 if the kernel did not report it.
+        incoming, outgoing: indexes of the input and output interface; 0 for none.
     """
 
     time: float
@@ -37,11 +37,11 @@ class LoggedPacket(NamedTuple):
 
 
 class LogReader:
-    """What is logged to one group from now on.
+    """Reads what is logged to one group from now on.
 
     Args:
         netlink: a socket of the namespace, which this reader closes.
-        group: nft's number of it.
+        group: the number of the group in nft.
     """
 
     def __init__(self, netlink: NetlinkSocket, group: int) -> None:
@@ -51,7 +51,7 @@ class LogReader:
         settings = (
             wire.attribute(_NFULA_CFG_CMD, struct.pack("=B", _NFULNL_CFG_CMD_BIND)),
             wire.attribute(_NFULA_CFG_MODE, struct.pack(">IBx", _COPY_ALL, _NFULNL_COPY_PACKET)),
-            wire.attribute(_NFULA_CFG_QTHRESH, struct.pack(">I", 1)),  # each at once, not after a second
+            wire.attribute(_NFULA_CFG_QTHRESH, struct.pack(">I", 1)),  # deliver each packet at once, not after a second
         )
         for setting in settings:
             body = struct.pack(">BBH", 0, 0, group) + setting
@@ -59,8 +59,8 @@ class LogReader:
             netlink.request(Request(("read nft log group", group), kind, body))
 
     def packets(self) -> list[LoggedPacket]:
-        """The last packets, up to this moment."""
-        with contextlib.suppress(OSError):  # so many that the kernel had to drop some: the ones after them
+        """Return the most recent packets, at most KEPT."""
+        with contextlib.suppress(OSError):  # the buffer overflowed: read on after the lost packets
             self._read()
         self._read()
         return list(self._packets)
@@ -76,7 +76,7 @@ class LogReader:
 
 
 def open_log(netlink: NetlinkSocket, group: int) -> LogReader:
-    """Read a log group; closes the socket where that is refused."""
+    """Read a log group; closes the socket if the kernel refuses."""
     try:
         return LogReader(netlink, group)
     except BaseException:
@@ -85,7 +85,7 @@ def open_log(netlink: NetlinkSocket, group: int) -> LogReader:
 
 
 def parse(body: bytes) -> LoggedPacket:
-    """An NFULNL_MSG_PACKET message."""
+    """Parse an NFULNL_MSG_PACKET message."""
     attributes = wire.attributes(body, _HEADER_SIZE)
     incoming, outgoing = (
         int.from_bytes(attributes.get(kind, b""), "big") for kind in (_NFULA_IFINDEX_INDEV, _NFULA_IFINDEX_OUTDEV)

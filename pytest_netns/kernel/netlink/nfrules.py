@@ -1,6 +1,6 @@
-"""The nft rules that the kernel holds: which of them there are, by their comments, and what they have counted; nf_tables over netlink.
+"""Read the kernel's nft rules and their counters, identified by comment: nf_tables over netlink.
 
-nft reads a whole ruleset for each of these questions; the kernel answers them alone.
+The nft program would read the whole ruleset for each of these queries; netlink reads only what is needed.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _FIRST_GENERATION = 1
 
 @dataclass(frozen=True)
 class KernelRule:
-    """A rule as the kernel holds it.
+    """A rule in the kernel's ruleset.
 
     Attributes:
-        table, chain: where it is.
-        handle: its number in the table; another rule never gets it.
+        table, chain: the table and chain it is in.
+        handle: its number in the table; never reused for another rule.
         comment: empty for none.
-        packets, bytes: of its counter; 0 where it has none.
+        packets, bytes: its counter; 0 if it has none.
     """
 
     table: str
@@ -48,27 +48,27 @@ class KernelRule:
 
 
 def generation(netlink: NetlinkSocket) -> int:
-    """A number that grows with every change of the namespace's ruleset, by whomever; a tenth of what reading it takes."""
+    """Return a number that grows with every change of the namespace's ruleset; ten times faster than reading the ruleset."""
     request = Request(("read the generation of the nft ruleset",), _type(_NFT_MSG_GETGEN), _header(_NFPROTO_UNSPEC))
     return netlink.get(request, _parse_generation)
 
 
 def has_rules(netlink: NetlinkSocket) -> bool:
-    """Whether a namespace has ever had nft rules."""
+    """Whether the namespace has ever had nft rules."""
     return generation(netlink) > _FIRST_GENERATION
 
 
 def rules(netlink: NetlinkSocket, table: str) -> list[KernelRule]:
-    """The rules of a table of the family inet, in order; none where there is no such table."""
+    """Return the rules of a table of the family inet, in order; empty if there is no such table."""
     body = _header(_NFPROTO_INET) + wire.text(_NFTA_RULE_TABLE, table)
     return netlink.dump(Request(("list nft rules of table", table), _type(_NFT_MSG_GETRULE), body), parse)
 
 
 def counted(netlink: NetlinkSocket, rule: KernelRule) -> KernelRule:
-    """The same rule with its counts as they are now.
+    """Return the same rule with its current counters.
 
     Raises:
-        KernelError: ENOENT where it is not there any more.
+        KernelError: ENOENT if the rule no longer exists.
     """
     body = _header(_NFPROTO_INET) + wire.text(_NFTA_RULE_TABLE, rule.table) + wire.text(_NFTA_RULE_CHAIN, rule.chain)
     body += wire.attribute(_NFTA_RULE_HANDLE, rule.handle.to_bytes(8, "big"))
@@ -76,17 +76,17 @@ def counted(netlink: NetlinkSocket, rule: KernelRule) -> KernelRule:
 
 
 def translations(netlink: NetlinkSocket) -> frozenset[bytes]:
-    """All rules of tables that translate addresses, undecoded: two of these differ where rules for new connections have changed."""
+    """Return all rules of tables with NAT chains, undecoded. Two results differ if rules for new connections have changed."""
     chains = Request(("list nft chains",), _type(_NFT_MSG_GETCHAIN), _header(_NFPROTO_UNSPEC))
     tables = set(netlink.dump(chains, _parse_nat_table))
     if not tables:
         return frozenset()
     everything = Request(("list nft rules",), _type(_NFT_MSG_GETRULE), _header(_NFPROTO_UNSPEC))
-    return frozenset(body for table, body in netlink.dump(everything, _parse_place) if table in tables)
+    return frozenset(body for table, body in netlink.dump(everything, _parse_rule_of_table) if table in tables)
 
 
 def parse(body: bytes) -> KernelRule:
-    """An NFT_MSG_NEWRULE message."""
+    """Parse an NFT_MSG_NEWRULE message."""
     attributes = wire.attributes(body, _NFGENMSG_SIZE)
     packets, octets = _counts(attributes.get(_NFTA_RULE_EXPRESSIONS, b""))
     return KernelRule(
@@ -100,7 +100,7 @@ def parse(body: bytes) -> KernelRule:
 
 
 def _counts(expressions: bytes) -> tuple[int, int]:
-    """Packets and bytes of a rule's counters."""
+    """The packets and bytes of a rule's counters."""
     packets = octets = 0
     for element in _items(expressions):
         expression = wire.attributes(element)
@@ -143,12 +143,14 @@ def _parse_nat_table(body: bytes) -> tuple[int, bytes] | None:
     return (body[0], attributes[_NFTA_CHAIN_TABLE]) if is_nat else None
 
 
-def _parse_place(body: bytes) -> tuple[tuple[int, bytes], bytes]:
-    """The table of a rule, and the rule without what changes by itself: its counts, and who comes before it."""
+def _parse_rule_of_table(body: bytes) -> tuple[tuple[int, bytes], bytes]:
+    """The table of a rule, and the rule without what changes by itself: its counters and its position."""
     attributes = wire.attributes(body, _NFGENMSG_SIZE)
     attributes.pop(_NFTA_RULE_POSITION, None)
     expressions = b"".join(
-        each for each in _items(attributes.pop(_NFTA_RULE_EXPRESSIONS, b"")) if b"counter\0" not in each[:16]
+        expression
+        for expression in _items(attributes.pop(_NFTA_RULE_EXPRESSIONS, b""))
+        if b"counter\0" not in expression[:16]
     )
     return (body[0], attributes[_NFTA_RULE_TABLE]), b"".join(attributes.values()) + expressions
 

@@ -1,6 +1,6 @@
-"""Port forwards as messages to nf_tables: where a thousand are added one by one, nft would read the ruleset before each.
+"""Add port forwards by nf_tables messages. The nft program would read the whole ruleset before each one.
 
-Only what a plain port forward is made of; nft makes everything else. It lists these rules as if it had made them.
+Encodes only the expressions of a plain port forward; everything else goes through nft, which lists these rules like its own.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _CT_ADDRESSES = {("saddr", 4): 19, ("daddr", 4): 20, ("saddr", 6): 21, ("daddr",
 _OFFSETS = {("saddr", 4): 12, ("daddr", 4): 16, ("saddr", 6): 8, ("daddr", 6): 24}
 _IPS_DST_NAT = 1 << 5
 _DNAT = 1
-_PORT_OFFSET = 2  # of the destination's, in the headers of TCP and UDP
+_PORT_OFFSET = 2  # of the destination port, in the headers of TCP and UDP
 _R1, _R2 = 1, 2
 
 
@@ -45,14 +45,14 @@ def dnat(
     limits: tuple[tuple[str, IPNetwork], ...],
     target: tuple[IPAddress, int | None],
 ) -> bytes:
-    """The expressions of a rule that leads ports elsewhere.
+    """Encode the expressions of a DNAT rule.
 
     Args:
-        version: of IP.
+        version: the IP version.
         protocol: ``"tcp"`` or ``"udp"``.
-        ports: the first and the last.
-        limits: ``"saddr"`` and ``"daddr"``, with the network they must be in.
-        target: the address, and the port there; None for the same.
+        ports: the first and the last port.
+        limits: ``"saddr"`` or ``"daddr"``, each with the network the address must be in.
+        target: the new destination address and port; port None keeps the port.
     """
     address, port = target
     parts = [_family(version), _protocol(protocol), _payload(_TRANSPORT_HEADER, _PORT_OFFSET, 2), _ports(*ports)]
@@ -68,7 +68,7 @@ def dnat(
 
 
 def count(version: int, protocol: str, ports: tuple[int, int], limits: tuple[tuple[str, IPNetwork], ...]) -> bytes:
-    """The expressions of a rule that counts what such a rule has led elsewhere; the arguments are those of `dnat`."""
+    """Encode the expressions of a rule that counts packets translated by a rule of `dnat`, with the same arguments."""
     parts = [_family(version), _protocol(protocol), _ct(_CT_PROTO_DST, 0), _ports(*ports)]
     for side, network in limits:
         parts += [_ct(_CT_ADDRESSES[side, version], 0), *_in_network(network)]
@@ -84,13 +84,17 @@ def add(netlink: NetlinkSocket, rules: list[tuple[str, str, str, bytes]]) -> Non
         rules: table, chain, comment, and expressions.
 
     Raises:
-        KernelError: the kernel refused; nothing of it was done.
+        KernelError: the kernel refused; nothing was changed.
     """
     kind = _NFNL_SUBSYS_NFTABLES << 8 | _NFT_MSG_NEWRULE
     requests = [
-        Request(("add nft rule", comment), kind, _rule(*each), wire.NLM_F_CREATE | _NLM_F_APPEND)
-        for each in rules
-        for comment in each[2:3]
+        Request(
+            ("add nft rule", comment),
+            kind,
+            _rule(table, chain, comment, expressions),
+            wire.NLM_F_CREATE | _NLM_F_APPEND,
+        )
+        for table, chain, comment, expressions in rules
     ]
     netlink.transaction(_BEGIN, requests, _END)
 

@@ -1,7 +1,7 @@
-"""Leading what an interface is about to send to another one: a rule of nftables' egress hook, Linux 5.18.
+"""Redirect the frames that an interface is about to send to another interface: a rule at nftables' egress hook, Linux 5.18.
 
 The table has an owner (NFT_TABLE_F_OWNER): the netlink socket that made it. No other program can change it, "nft flush
-ruleset" spares it, and the kernel removes it when the last descriptor of that socket is closed.
+ruleset" skips it, and the kernel removes it when the last descriptor of that socket is closed.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ _REGISTER = 1
 _RECEIVE_SIZE = 1 << 15
 
 
-def pass_priority(target: int) -> int:
-    """The priority of frames that may pass: one for each rule, since a frame may meet several on its way out.
+def bypass_priority(target: int) -> int:
+    """The priority of frames that bypass the redirection. Each rule has its own, since a frame may pass several on its way out.
 
-    Its major number ffff belongs to no queueing discipline that sorts by priority, and the kernel resets a packet's
+    Its major number ffff matches no classful queueing discipline, and the kernel resets a packet's
     priority on its way over a veth pair.
     """
     return 0xFFFF0000 | target & 0xFFFF
 
 
-def lead_away(owner: socket.socket, table: str, interface: str, target: int, namespace: str) -> None:
-    """Lead all frames that an interface is about to send, except those of `pass_priority`, to another interface.
+def add_redirect(owner: socket.socket, table: str, interface: str, target: int, namespace: str) -> None:
+    """Redirect all frames that an interface is about to send, except those with `bypass_priority`, to another interface.
 
     Args:
-        owner: a netlink socket of nftables in the interface's namespace, on which nothing else is asked.
+        owner: a netlink socket of nftables in the interface's namespace, used for nothing else.
         table: the name of the nft table to make.
         interface: its name.
-        target: index of the interface frames go to, in the same namespace.
+        target: index of the interface the frames go to, in the same namespace.
         namespace: its name, for errors.
 
     Raises:
-        KernelError: the kernel refused: EOPNOTSUPP or ENOENT where it lacks a part of this.
+        KernelError: the kernel refused: EOPNOTSUPP or ENOENT if it lacks the egress hook or fwd.
     """
     parts = [
         wire.message(kind, flags, number, body)
@@ -53,21 +53,21 @@ def lead_away(owner: socket.socket, table: str, interface: str, target: int, nam
     ]
     try:
         owner.send(b"".join(parts))
-        waited = {1, 2, 3, 4}
-        while waited:
+        pending = {1, 2, 3, 4}  # sequence numbers
+        while pending:
             for reply in wire.messages(owner.recv(_RECEIVE_SIZE)):
-                code, words = wire.read_error(reply.body, reply.flags)
+                code, message = wire.read_error(reply.body, reply.flags)
                 if code:
-                    raise KernelError(f"redirect {interface}", code, namespace=namespace, kernel_message=words)
-                waited.discard(reply.sequence)
+                    raise KernelError(f"redirect {interface}", code, namespace=namespace, kernel_message=message)
+                pending.discard(reply.sequence)
     except OSError as error:
         if isinstance(error, KernelError):
             raise
         raise KernelError(f"redirect {interface}", error.errno or 0, namespace=namespace) from error
 
 
-def no_longer(table: str) -> bytes:
-    """What the owner is to send to end that; the kernel answers once it is done."""
+def removal_message(table: str) -> bytes:
+    """The message by which the owner ends the redirection; the kernel acknowledges it."""
     batch = struct.pack("!BBH", 0, 0, _SUBSYSTEM >> 8)
     delete = struct.pack("!BBH", _FAMILY, 0, 0) + text(1, table)
     parts = [(_BATCH_BEGIN, 0, batch), (_DELETE_TABLE, NLM_F_ACK, delete), (_BATCH_END, 0, batch)]
@@ -75,7 +75,7 @@ def no_longer(table: str) -> bytes:
 
 
 def open_owner() -> socket.socket:
-    """A netlink socket for `lead_away`, of the namespace the calling thread is in."""
+    """Open a netlink socket for `add_redirect`, in the namespace the calling thread is in."""
     return sockets.Socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
 
 
@@ -97,7 +97,7 @@ def _batch(table: str, interface: str, target: int) -> Iterator[tuple[int, int, 
                 "cmp",
                 _be32(1, _REGISTER),
                 _be32(2, 0),
-                nested(3, attribute(1, struct.pack("=I", pass_priority(target)))),
+                nested(3, attribute(1, struct.pack("=I", bypass_priority(target)))),
             ),
             _expression("immediate", _be32(1, 0), nested(2, nested(2, _be32(1, _ACCEPT)))),
         ],

@@ -1,4 +1,4 @@
-"""One message to the kernel, and what it is for; pure."""
+"""One netlink request and its description for error messages; pure."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from typing import NamedTuple
 
 
 class Request(NamedTuple):
-    """One message to send, and what it is for.
+    """One netlink request and its description.
 
     Attributes:
-        words: complete "cannot ..." in the error, such as ``("add bridge", "v-net-0")``; written out only if there is one.
+        description: completes "cannot ..." in an error, such as ``("add bridge", "v-net-0")``; joined only if an error occurs.
     """
 
-    words: tuple[object, ...]
+    description: tuple[object, ...]
     type: int
     body: bytes
     flags: int = 0
 
     @property
     def action(self) -> str:
-        """The words, written out."""
-        return " ".join(map(str, self.words))
+        """The description as text."""
+        return " ".join(map(str, self.description))

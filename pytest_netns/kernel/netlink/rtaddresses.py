@@ -26,7 +26,7 @@ def add_address(index: int, name: str, address: IPInterface, scope: int = 0) -> 
 
 
 def remove_address(index: int, name: str, address: IPInterface) -> Request:
-    """Take an address from an interface."""
+    """Remove an address from an interface."""
     return Request(("remove address", address, "from", name), RTM_DELADDR, _address(index, address))
 
 
@@ -46,11 +46,11 @@ class AddressInfo:
     """An address as the kernel describes it.
 
     Attributes:
-        link_index: the number of the interface.
-        address: with prefix length; that of one host where it has a peer.
-        peer: the peer's address or network; None for none.
+        link_index: the index of the interface.
+        address: with prefix length; that of a single host if it has a peer.
+        peer: the peer's address or network, if any.
         flags: IFA_F_ of linux/if_addr.h.
-        scope: how far it is valid, RT_SCOPE_ of linux/rtnetlink.h.
+        scope: its scope, RT_SCOPE_ of linux/rtnetlink.h.
     """
 
     link_index: int
@@ -61,44 +61,46 @@ class AddressInfo:
 
     @property
     def is_secondary(self) -> bool:
-        """Whether IPv4 has another, primary address in the same network, with which it goes; of IPv6 it means temporary."""
+        """Whether it is an IPv4 secondary address, removed with the primary one of its network. (For IPv6 the flag means temporary.)"""
         return self.address.version == 4 and bool(self.flags & IFA_F_SECONDARY)
 
     @property
     def is_static(self) -> bool:
-        """Whether somebody gave it to the interface, rather than the kernel or a router."""
+        """Whether it was configured, rather than assigned by the kernel or a router."""
         return bool(self.flags & IFA_F_PERMANENT) and not self.address.ip.is_link_local
 
 
 def parse_address_info(body: bytes) -> AddressInfo:
-    """An RTM_NEWADDR message."""
+    """Parse an RTM_NEWADDR message."""
     _, prefix_length, flags, scope, index = _IFADDR.unpack_from(body)
     attributes = wire.attributes(body, _IFADDR.size)
-    far = attributes.get(_IFA_ADDRESS, b"")
-    own = attributes.get(_IFA_LOCAL) or far
-    if _IFA_FLAGS in attributes:  # the 8 bits of the header are not all
+    peer = attributes.get(_IFA_ADDRESS, b"")
+    local = attributes.get(_IFA_LOCAL) or peer
+    if _IFA_FLAGS in attributes:  # the header has only the lower 8 bits
         flags = wire.read_u32(attributes[_IFA_FLAGS])
-    if far in (own, b""):
-        return AddressInfo(index, ipaddress.ip_interface((own, prefix_length)), None, flags, scope)
-    return AddressInfo(index, ipaddress.ip_interface(own), ipaddress.ip_interface((far, prefix_length)), flags, scope)
+    if peer in (local, b""):
+        return AddressInfo(index, ipaddress.ip_interface((local, prefix_length)), None, flags, scope)
+    return AddressInfo(
+        index, ipaddress.ip_interface(local), ipaddress.ip_interface((peer, prefix_length)), flags, scope
+    )
 
 
 def parse_address(body: bytes) -> tuple[int, IPInterface]:
-    """An RTM_NEWADDR message: interface index and address."""
+    """Parse an RTM_NEWADDR message into interface index and address."""
     info = parse_address_info(body)
     return info.link_index, info.address
 
 
-def again(body: bytes, type_: int) -> Request:
-    """An address that was told, to be added or removed as it was."""
-    words = ("add" if type_ == RTM_NEWADDR else "remove", "address", parse_address_info(body).address)
+def replay(body: bytes, type_: int) -> Request:
+    """Turn a notification about an address into a request that adds or removes the same address."""
+    description = ("add" if type_ == RTM_NEWADDR else "remove", "address", parse_address_info(body).address)
     attributes = {name: value for name, value in wire.attributes(body, _IFADDR.size).items() if name != _IFA_CACHEINFO}
     family, length, _, scope, index = _IFADDR.unpack_from(body)
     if type_ == RTM_NEWADDR and family == socket.AF_INET6:
         attributes[_IFA_FLAGS] = struct.pack("=I", IFA_F_NODAD)
     packed = b"".join(attribute(name, value) for name, value in attributes.items())
     flags = NLM_F_CREATE | NLM_F_EXCL if type_ == RTM_NEWADDR else 0
-    return Request(words, type_, _IFADDR.pack(family, length, 0, scope, index) + packed, flags)
+    return Request(description, type_, _IFADDR.pack(family, length, 0, scope, index) + packed, flags)
 
 
 def _address(index: int, address: IPInterface, scope: int = 0) -> bytes:

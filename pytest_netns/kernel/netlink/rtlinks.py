@@ -12,7 +12,7 @@ from pytest_netns.kernel.netlink import wire
 from pytest_netns.kernel.netlink.request import Request
 from pytest_netns.kernel.netlink.wire import NLM_F_CREATE, NLM_F_EXCL, attribute, nested, text, u32
 
-# What the names of interfaces begin with that lead to the user-space wire; users cannot give a name with "~".
+# The prefix of interfaces that lead to the user-space wire; users cannot choose a name with "~".
 HIDDEN = "wire~"
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK = 16, 17, 18
@@ -31,7 +31,7 @@ _VETH_INFO_PEER = 1
 _IFLA_BR_STP_STATE = 5
 _IFLA_INET_CONF = 1
 _NETCONFA_IFINDEX, _NETCONFA_FORWARDING, _NETCONFA_RP_FILTER = 1, 2, 3
-# What a kernel that has tunnels adds to every network namespace, and nobody can delete: net.core.fb_tunnels_only_for_init_net.
+# Fallback tunnel devices, which the kernel adds to every network namespace and which cannot be deleted: net.core.fb_tunnels_only_for_init_net.
 FALLBACK_TUNNELS = {
     "ipip": "tunl0",
     "gre": "gre0",
@@ -47,7 +47,7 @@ FALLBACK_TUNNELS = {
 
 @dataclass(frozen=True)
 class LinkInfo:
-    """An interface as the kernel describes it; ``peer_index`` is 0 where there is none."""
+    """An interface as the kernel describes it; ``peer_index`` is 0 if there is no peer."""
 
     index: int
     name: str
@@ -81,19 +81,19 @@ def add_veth(
     up: bool = True,
     queues: int | None = None,
 ) -> Request:
-    """A veth pair, one end here, the other (down: the kernel cannot make it up) in the namespace behind a descriptor."""
-    own = _link_attributes(name=name, mtu=mtu, mac=mac, bridge=bridge)
+    """Add a veth pair, one end here, the other in the namespace of a descriptor. The other is down: the kernel cannot create it up."""
+    local = _link_attributes(name=name, mtu=mtu, mac=mac, bridge=bridge)
     peer = _link_attributes(name=peer_name, mtu=peer_mtu, mac=peer_mac) + u32(_IFLA_NET_NS_FD, peer_namespace)
     if queues is not None:
         number = u32(_IFLA_NUM_TX_QUEUES, queues) + u32(_IFLA_NUM_RX_QUEUES, queues)
-        own, peer = own + number, peer + number
+        local, peer = local + number, peer + number
     kind = _kind("veth", nested(_VETH_INFO_PEER, _ifinfo(peer_index) + peer))
-    words = ("add veth pair", f"{name},", peer_name)
-    return Request(words, RTM_NEWLINK, _ifinfo(index, up=up) + own + kind, NLM_F_CREATE | NLM_F_EXCL)
+    description = ("add veth pair", f"{name},", peer_name)
+    return Request(description, RTM_NEWLINK, _ifinfo(index, up=up) + local + kind, NLM_F_CREATE | NLM_F_EXCL)
 
 
 def add_bridge(name: str, index: int, *, mtu: int | None = None, mac: str | None = None) -> Request:
-    """A bridge that is up and forwards at once, since it has no spanning tree (STP would take 4 s to 30 s)."""
+    """Add a bridge that is up and forwards at once, since STP is off (it would take 4 s to 30 s)."""
     kind = _kind("bridge", u32(_IFLA_BR_STP_STATE, 0))
     body = _ifinfo(index, up=True) + _link_attributes(name=name, mtu=mtu, mac=mac) + kind
     return Request(("add bridge", name), RTM_NEWLINK, body, NLM_F_CREATE | NLM_F_EXCL)
@@ -103,36 +103,36 @@ def set_link(
     index: int, name: str, *, up: bool | None = None, mtu: int | None = None, mac: str | None = None
 ) -> Request:
     """Change an interface; the name only serves the error message."""
-    words: tuple[object, ...] = ("set", name, "up" if up else "down")
+    description: tuple[object, ...] = ("set", name, "up" if up else "down")
     if mtu is not None or mac is not None:
-        words = ("set MTU of" if mtu is not None else "set MAC address of", name)
-    return Request(words, RTM_NEWLINK, _ifinfo(index, up=up) + _link_attributes(mtu=mtu, mac=mac))
+        description = ("set MTU of" if mtu is not None else "set MAC address of", name)
+    return Request(description, RTM_NEWLINK, _ifinfo(index, up=up) + _link_attributes(mtu=mtu, mac=mac))
 
 
-def without_segmentation(index: int, name: str) -> Request:
-    """Have all packets cut to the MTU's size before they reach an interface; the name only serves the error message."""
+def disable_segmentation(index: int, name: str) -> Request:
+    """Have packets segmented to the MTU before they reach an interface; the name only serves the error message."""
     return Request(("set segments of", name), RTM_NEWLINK, _ifinfo(index) + u32(_IFLA_GSO_MAX_SEGS, 1))
 
 
 def set_master(index: int, name: str, master: int) -> Request:
-    """Make an interface a member of a bridge, bond or VRF, or of none for 0; the name only serves the error message."""
+    """Make an interface a member of a bridge, bond or VRF; 0 for none; the name only serves the error message."""
     return Request(("set master of", name), RTM_NEWLINK, _ifinfo(index) + u32(_IFLA_MASTER, master))
 
 
 def move_link(index: int, name: str, namespace: int) -> Request:
-    """Move an interface into the namespace behind a descriptor; the name only serves the error message."""
+    """Move an interface into the namespace of a descriptor; the name only serves the error message."""
     return Request(("move interface", name), RTM_NEWLINK, _ifinfo(index) + u32(_IFLA_NET_NS_FD, namespace))
 
 
 def set_ipv4_settings(index: int, name: str, settings: Mapping[int, int]) -> Request:
-    """Change an interface's settings below net.ipv4.conf, by their IPV4_ numbers; the name only serves the error message."""
+    """Change an interface's net.ipv4.conf settings, by their IPV4_ numbers; the name only serves the error message."""
     values = nested(_IFLA_INET_CONF, *(u32(number, value) for number, value in settings.items()))
     body = _ifinfo(index) + nested(_IFLA_AF_SPEC, nested(socket.AF_INET, values))
     return Request(("set IPv4 settings of", name), RTM_NEWLINK, body)
 
 
 def get_ipv4_settings(of: str) -> Request:
-    """What net.ipv4.conf has for ``"all"`` interfaces, or as ``"default"`` for later ones."""
+    """Read net.ipv4.conf of ``"all"`` interfaces or the ``"default"`` for new ones."""
     index = {"all": -1, "default": -2}[of]  # linux/netconf.h
     body = struct.pack("=BxxxHHi", socket.AF_INET, 8, _NETCONFA_IFINDEX, index)
     return Request(("read IPv4 settings of", of), RTM_GETNETCONF, body)
@@ -140,13 +140,13 @@ def get_ipv4_settings(of: str) -> Request:
 
 @functools.lru_cache(maxsize=16)  # the same for every new namespace
 def parse_ipv4_settings(body: bytes) -> tuple[str, str]:
-    """Forwarding and rp_filter, of an RTM_NEWNETCONF message, as /proc/sys shows them."""
-    found = wire.attributes(body, 4)
-    return str(wire.read_u32(found[_NETCONFA_FORWARDING])), str(wire.read_u32(found[_NETCONFA_RP_FILTER]))
+    """Parse forwarding and rp_filter from an RTM_NEWNETCONF message, as /proc/sys shows them."""
+    settings = wire.attributes(body, 4)
+    return str(wire.read_u32(settings[_NETCONFA_FORWARDING])), str(wire.read_u32(settings[_NETCONFA_RP_FILTER]))
 
 
 def delete_link(index: int, name: str) -> Request:
-    """Delete an interface; of a veth pair both ends."""
+    """Delete an interface; of a veth pair, both ends."""
     return Request(("delete interface", name), RTM_DELLINK, _ifinfo(index))
 
 
@@ -161,7 +161,7 @@ def dump_links() -> Request:
 
 
 def parse_link(body: bytes) -> LinkInfo:
-    """An RTM_NEWLINK message."""
+    """Parse an RTM_NEWLINK message."""
     _, _, index, flags, _ = _IFINFO.unpack_from(body)
     attributes = wire.attributes(body, _IFINFO.size)
     info = wire.attributes(attributes.get(_IFLA_LINKINFO, b""))
@@ -171,7 +171,7 @@ def parse_link(body: bytes) -> LinkInfo:
     return LinkInfo(
         index=index,
         name=wire.read_text(attributes[_IFLA_IFNAME]),
-        mac=show_mac(attributes.get(_IFLA_ADDRESS, b"")),
+        mac=format_mac(attributes.get(_IFLA_ADDRESS, b"")),
         mtu=wire.read_u32(attributes[_IFLA_MTU]),
         flags=flags,
         kind="loopback" if flags & IFF_LOOPBACK else wire.read_text(info.get(_IFLA_INFO_KIND, b"")),
@@ -188,19 +188,19 @@ def parse_link(body: bytes) -> LinkInfo:
 
 
 def parse_listed_link(body: bytes) -> LinkInfo | None:
-    """As `parse_link`; None for what is not listed."""
+    """Parse an RTM_NEWLINK message; None if the interface is not listed."""
     link = parse_link(body)
     return link if is_listed(link) else None
 
 
 def is_listed(link: LinkInfo) -> bool:
-    """Whether an interface is shown: not impaired links' own, nor fallback tunnels that nobody has brought up."""
+    """Whether an interface is listed: neither an internal one of an impaired link, nor a fallback tunnel that is down."""
     unused_tunnel = FALLBACK_TUNNELS.get(link.kind) == link.name and not link.flags & IFF_UP
     return not unused_tunnel and not link.name.startswith(HIDDEN)
 
 
 def kind_of(body: bytes) -> str:
-    """The kind of interface that a message, RTM_NEWLINK, makes or describes."""
+    """The kind of interface in an RTM_NEWLINK message."""
     info = wire.attributes(wire.attributes(body, _IFINFO.size).get(_IFLA_LINKINFO, b""))
     return wire.read_text(info.get(_IFLA_INFO_KIND, b""))
 
@@ -224,6 +224,6 @@ def _kind(kind: str, data: bytes) -> bytes:
     return nested(_IFLA_LINKINFO, text(_IFLA_INFO_KIND, kind), nested(_IFLA_INFO_DATA, data))
 
 
-def show_mac(raw: bytes) -> str:
-    """A MAC address as it is written."""
+def format_mac(raw: bytes) -> str:
+    """Format a MAC address."""
     return raw.hex(":")

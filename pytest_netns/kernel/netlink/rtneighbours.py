@@ -28,7 +28,7 @@ _NEIGHBOUR = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
 _NDA_DST, _NDA_LLADDR, _NDA_CACHEINFO = 1, 2, 3
 
 
-AGE_ERROR = 0.02  # seconds by which a neighbour may be older than it says: the kernel counts ticks, and tells 1/100 s
+AGE_ERROR = 0.02  # seconds by which a neighbour may be older than reported: the kernel counts ticks and reports 1/100 s
 
 
 @dataclass(frozen=True)
@@ -43,18 +43,18 @@ class NeighbourInfo:
 
     @property
     def is_silent(self) -> bool:
-        """Whether it has been asked for and has not answered."""
+        """Whether it was solicited and has not answered."""
         return self.state in ("incomplete", "failed")
 
 
 def add_neighbour(address: IPAddress, mac: str, index: int) -> Request:
-    """An entry that stays, in place of what was learned."""
+    """Add a permanent entry; replaces a learned one."""
     body = _key(address, index, _NUD_PERMANENT) + attribute(_NDA_LLADDR, bytes.fromhex(mac.replace(":", "")))
     return Request(("add neighbour", address), RTM_NEWNEIGH, body, NLM_F_CREATE | NLM_F_REPLACE)
 
 
 def remove_neighbour(address: IPAddress, index: int) -> Request:
-    """Forget an entry."""
+    """Remove an entry."""
     return Request(("remove neighbour", address), RTM_DELNEIGH, _key(address, index, 0))
 
 
@@ -69,12 +69,12 @@ def dump_neighbours() -> Request:
 
 
 def parse_neighbour(body: bytes) -> NeighbourInfo | None:
-    """An RTM_NEWNEIGH message; None for what nobody means by "neighbour" (multicast, bridge forwarding entries)."""
+    """Parse an RTM_NEWNEIGH message; None for multicast entries and bridge forwarding entries."""
     family, index, state, _, _ = _NEIGHBOUR.unpack_from(body)
     attributes = wire.attributes(body, _NEIGHBOUR.size)
     if family not in (socket.AF_INET, socket.AF_INET6) or state == 0x40 or _NDA_DST not in attributes:
         return None
-    mac = rtlinks.show_mac(attributes.get(_NDA_LLADDR, b""))
+    mac = rtlinks.format_mac(attributes.get(_NDA_LLADDR, b""))
     # struct nda_cacheinfo: how long ago it was confirmed, used, updated, in 1/100 s
     updated = struct.unpack_from("=8xI", attributes.get(_NDA_CACHEINFO, bytes(16)))[0] / 100
     name = NUD_STATES.get(state, "none")

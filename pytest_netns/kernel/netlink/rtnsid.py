@@ -1,4 +1,4 @@
-"""Namespaces as seen from another: numbers for them, as rtnetlink requests and values; pure, rtnetlink(7)."""
+"""Network namespace ids (nsid) as rtnetlink requests and values; pure, rtnetlink(7)."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ _NETNSA_NSID, _NETNSA_FD = 1, 3
 
 
 def add_nsid(descriptor: int, nsid: int) -> Request:
-    """Give the namespace behind a descriptor a number here, so that RTM_DELNSID tells of its end."""
+    """Assign an nsid to the namespace of a descriptor, so that RTM_DELNSID reports its end."""
     body = _NSID.pack(0) + u32(_NETNSA_NSID, nsid) + u32(_NETNSA_FD, descriptor)
     return Request(("watch a namespace",), RTM_NEWNSID, body)
 
 
 def get_nsid(descriptor: int) -> Request:
-    """The number that the namespace behind a descriptor has here; -1 where it has none."""
+    """The nsid of a descriptor's namespace; -1 if it has none."""
     return Request(("find a namespace",), RTM_GETNSID, _NSID.pack(0) + u32(_NETNSA_FD, descriptor))
 
 
 def dump_nsids() -> Request:
-    """All numbers that lead to a namespace from here."""
+    """All nsids assigned in this namespace."""
     return Request(("list namespaces",), RTM_GETNSID, _NSID.pack(0))
 
 
 def parse_nsid(body: bytes) -> int:
-    """The number in an RTM_NEWNSID or RTM_DELNSID message."""
+    """The nsid in an RTM_NEWNSID or RTM_DELNSID message."""
     return int(struct.unpack("=i", wire.attributes(body, _NSID.size)[_NETNSA_NSID])[0])

@@ -16,12 +16,12 @@ ROOT = 0xFFFFFFFF
 def replace_queue(
     index: int, name: str, kind: str, handle: int, options: Mapping[str, Any], *, parent: int = ROOT
 ) -> Request:
-    """Make a queueing discipline, or change the one that has the handle.
+    """Add a queueing discipline, or change the one with this handle.
 
     Args:
         index, name: of the interface; the name only serves the error message.
         kind: ``"tbf"`` or ``"netem"``.
-        handle, parent: major number in the upper half, minor in the lower.
+        handle, parent: major number in the upper 16 bits, minor in the lower.
         options: see `messages.body`.
     """
     fields = {"index": index, "handle": handle, "parent": parent}
@@ -30,6 +30,6 @@ def replace_queue(
 
 
 def delete_queue(index: int, name: str, handle: int, *, parent: int = ROOT) -> Request:
-    """Delete a queueing discipline and those below it; in place of the outermost comes the default one."""
+    """Delete a queueing discipline and its children; a deleted root is replaced by the default one."""
     body = messages.body("queue", {"index": index, "handle": handle, "parent": parent}, {})
     return Request(("delete queueing discipline of", name), RTM_DELQDISC, body)

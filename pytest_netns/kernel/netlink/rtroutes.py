@@ -28,18 +28,18 @@ _STATIC_PROTOCOLS = (
     3,
     4,
     16,
-)  # unspec, boot, static, dhcp: what no kernel and no routing daemon adds again by itself
+)  # unspec, boot, static, dhcp: routes that neither the kernel nor a routing daemon adds again
 _RT_SCOPE_UNIVERSE, _RT_SCOPE_LINK, _RT_SCOPE_HOST, _RT_SCOPE_NOWHERE = 0, 253, 254, 255
 _RTNH_F_ONLINK, _RTM_F_CLONED, _RTM_F_LOOKUP_TABLE = 0x4, 0x200, 0x1000
 
 
 class Hop(NamedTuple):
-    """Where a route leads.
+    """One next hop of a route.
 
     Attributes:
         via: the gateway; None for a directly connected network.
-        interface: its number; 0 for none.
-        weight: of several, the share of each.
+        interface: its index; 0 for none.
+        weight: its share of the traffic of a multipath route.
     """
 
     via: IPAddress | None = None
@@ -54,12 +54,12 @@ class RouteInfo:
     Attributes:
         family: AF_INET or AF_INET6.
         destination: None for the default route.
-        hops: where it leads; several for a multipath route, none where it leads nowhere.
-        metric: 0 where the kernel has none.
+        hops: its next hops; several for a multipath route, none for a blackhole and the like.
+        metric: 0 if the kernel reports none.
         table, protocol, type: numbers of linux/rtnetlink.h.
-        scope: likewise; None for what follows from the rest.
-        source: the address that packets sent from here get.
-        onlink: whether the gateways are taken to be on the interface's link, whatever its addresses.
+        scope: likewise; None to derive it from the other fields.
+        source: the preferred source address.
+        onlink: whether the gateways are assumed to be on the interface's link, regardless of its addresses.
     """
 
     family: int
@@ -74,32 +74,32 @@ class RouteInfo:
     onlink: bool = False
 
 
-# -- making ----------------------------------------------------------------------------------------
+# -- encoding --------------------------------------------------------------------------------------
 
 
 def add_route(route: RouteInfo) -> Request:
-    """Add a route; one of the same destination, table and metric is an error."""
-    return Request(_words("add", route), RTM_NEWROUTE, _body(route), NLM_F_CREATE | NLM_F_EXCL)
+    """Add a route; an existing one with the same destination, table and metric is an error."""
+    return Request(_description("add", route), RTM_NEWROUTE, _body(route), NLM_F_CREATE | NLM_F_EXCL)
 
 
 def replace_route(route: RouteInfo) -> Request:
-    """Add a route, in place of one of the same destination, table and metric."""
-    return Request(_words("replace", route), RTM_NEWROUTE, _body(route), NLM_F_CREATE | NLM_F_REPLACE)
+    """Add a route, or replace the one with the same destination, table and metric."""
+    return Request(_description("replace", route), RTM_NEWROUTE, _body(route), NLM_F_CREATE | NLM_F_REPLACE)
 
 
 def remove_route(route: RouteInfo) -> Request:
-    """Remove a route; what is left out (protocol and type 0, no hops, metric 0) may be anything."""
-    return Request(_words("remove", route), RTM_DELROUTE, _body(route, scope=_RT_SCOPE_NOWHERE))
+    """Remove a route; fields left out (protocol and type 0, no hops, metric 0) match any value."""
+    return Request(_description("remove", route), RTM_DELROUTE, _body(route, scope=_RT_SCOPE_NOWHERE))
 
 
-def _words(verb: str, route: RouteInfo) -> tuple[object, ...]:
-    words: tuple[object, ...] = (
+def _description(verb: str, route: RouteInfo) -> tuple[object, ...]:
+    description: tuple[object, ...] = (
         (verb, "default route") if route.destination is None else (verb, "route to", route.destination)
     )
     for hop in route.hops:
         if hop.via is not None:
-            words += ("via", hop.via)
-    return words
+            description += ("via", hop.via)
+    return description
 
 
 def _body(route: RouteInfo, scope: int | None = None) -> bytes:
@@ -148,7 +148,7 @@ def _next_hop(route: RouteInfo, hop: Hop) -> bytes:
     return _NEXT_HOP.pack(_NEXT_HOP.size + len(gateway), flags, hop.weight - 1, hop.interface) + gateway
 
 
-# -- reading ---------------------------------------------------------------------------------------
+# -- decoding --------------------------------------------------------------------------------------
 
 
 def dump_routes() -> Request:
@@ -157,7 +157,7 @@ def dump_routes() -> Request:
 
 
 def find_route(address: IPAddress, index: int = 0, *, source: IPAddress | None = None, mark: int = 0) -> Request:
-    """The route that packets to an address take, by the interface with an index or by any."""
+    """Look up the route to an address, through one interface or any."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     source_length = 0 if source is None else source.max_prefixlen
     body = _ROUTE.pack(family, address.max_prefixlen, source_length, 0, 0, 0, 0, 0, _RTM_F_LOOKUP_TABLE)
@@ -172,18 +172,18 @@ def find_route(address: IPAddress, index: int = 0, *, source: IPAddress | None =
 
 
 def parse_is_local(body: bytes) -> bool:
-    """Whether an RTM_NEWROUTE message leads to this namespace itself."""
+    """Whether an RTM_NEWROUTE message is a local route."""
     return bool(_ROUTE.unpack_from(body)[7] == RTN_LOCAL)
 
 
 def parse_route(body: bytes) -> RouteInfo | None:
-    """An RTM_NEWROUTE message; None for what the kernel has only found out, such as a path's MTU."""
+    """Parse an RTM_NEWROUTE message; None for cached routes, such as a path's MTU."""
     family, flags = body[0], _ROUTE.unpack_from(body)[-1]
-    return None if flags & _RTM_F_CLONED or family not in (socket.AF_INET, socket.AF_INET6) else parse_found(body)
+    return None if flags & _RTM_F_CLONED or family not in (socket.AF_INET, socket.AF_INET6) else parse_looked_up(body)
 
 
-def parse_found(body: bytes) -> RouteInfo:
-    """The answer to `find_route`."""
+def parse_looked_up(body: bytes) -> RouteInfo:
+    """Parse the answer to `find_route`."""
     family, length, _, _, table, protocol, scope, type_, flags = _ROUTE.unpack_from(body)
     attributes = wire.attributes(body, _ROUTE.size)
     hops = tuple(_hops(attributes.get(_RTA_MULTIPATH, b"")))
@@ -217,27 +217,29 @@ def _via(attributes: Mapping[int, bytes]) -> IPAddress | None:
 def _hops(data: bytes) -> Iterator[Hop]:
     offset = 0
     while offset + _NEXT_HOP.size <= len(data):
-        length, _, more, index = _NEXT_HOP.unpack_from(data, offset)
+        length, _, weight, index = _NEXT_HOP.unpack_from(data, offset)
         if length < _NEXT_HOP.size:
             return
-        yield Hop(_via(wire.attributes(data[: offset + length], offset + _NEXT_HOP.size)), index, more + 1)
+        yield Hop(_via(wire.attributes(data[: offset + length], offset + _NEXT_HOP.size)), index, weight + 1)
         offset += length + 3 & ~3
 
 
-# -- the same again --------------------------------------------------------------------------------
+# -- replaying -------------------------------------------------------------------------------------
 
 
 def is_static_by(route: RouteInfo, index: int) -> bool:
-    """Whether somebody, rather than the kernel or a routing daemon, added a route, and it goes by an interface."""
+    """Whether a route was configured, rather than added by the kernel or a routing daemon, and uses an interface."""
     static = route.table != RT_TABLE_LOCAL and route.protocol in _STATIC_PROTOCOLS
     return static and any(hop.interface == index for hop in route.hops)
 
 
-def again(body: bytes) -> Request:
-    """A route that was told, to be added as it was."""
+def replay(body: bytes) -> Request:
+    """Turn a notification about a route into a request that adds the same route."""
     attributes = wire.attributes(body, _ROUTE.size)
     attributes.pop(_RTA_CACHEINFO, None)
     *start, flags = _ROUTE.unpack_from(body)
     packed = b"".join(attribute(name, value) for name, value in attributes.items())
-    words = ("add route to", _destination(start[0], start[1], attributes) or "default")
-    return Request(words, RTM_NEWROUTE, _ROUTE.pack(*start, flags & _RTNH_F_ONLINK) + packed, NLM_F_CREATE | NLM_F_EXCL)
+    description = ("add route to", _destination(start[0], start[1], attributes) or "default")
+    return Request(
+        description, RTM_NEWROUTE, _ROUTE.pack(*start, flags & _RTNH_F_ONLINK) + packed, NLM_F_CREATE | NLM_F_EXCL
+    )

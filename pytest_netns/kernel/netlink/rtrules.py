@@ -1,4 +1,4 @@
-"""Rules that choose a routing table, as rtnetlink requests and values, rtnetlink(7) and ip-rule(8)."""
+"""Policy routing rules, as rtnetlink requests and values, rtnetlink(7) and ip-rule(8)."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _FRA_DST, _FRA_SRC, _FRA_IIFNAME, _FRA_PRIORITY, _FRA_FWMARK, _FRA_TABLE, _FRA_O
 
 @dataclass(frozen=True)
 class RuleInfo:
-    """A rule: which packets it is for, and the table whose routes they take.
+    """A policy routing rule: its selectors, and the table to look up.
 
     Attributes:
         family: AF_INET or AF_INET6.
-        priority: the lowest is asked first; None for the kernel's choice.
+        priority: the lowest is matched first; None for the kernel's choice.
         table: 0 for none.
         source, destination: networks; None for any.
-        incoming, outgoing: names of interfaces; empty for any.
-        mark: of packets, 0 for any.
+        incoming, outgoing: names of the input and output interface; empty for any.
+        mark: the packet mark; 0 for any.
         action: FR_ACT_ of linux/fib_rules.h.
     """
 
@@ -50,7 +50,7 @@ def add_rule(rule: RuleInfo) -> Request:
 
 
 def remove_rule(rule: RuleInfo) -> Request:
-    """Remove the first rule that is like this one."""
+    """Remove the first rule that matches this one."""
     return Request(("remove rule",), RTM_DELRULE, _body(rule))
 
 
@@ -60,7 +60,7 @@ def dump_rules() -> Request:
 
 
 def parse_rule(body: bytes) -> RuleInfo | None:
-    """An RTM_NEWRULE message; None where it is of another family."""
+    """Parse an RTM_NEWRULE message; None for families other than IPv4 and IPv6."""
     family, destination_length, source_length, _, table, _, _, action, _ = _RULE.unpack_from(body)
     if family not in (socket.AF_INET, socket.AF_INET6):
         return None
@@ -91,5 +91,5 @@ def _body(rule: RuleInfo) -> bytes:
             attributes[name] = str(network.network_address)
     if rule.priority is not None:
         attributes["priority"] = rule.priority
-    given = {"iifname": rule.incoming, "oifname": rule.outgoing, "fwmark": rule.mark, "table": rule.table}
-    return messages.body("rule", fields, attributes | {name: value for name, value in given.items() if value})
+    optional = {"iifname": rule.incoming, "oifname": rule.outgoing, "fwmark": rule.mark, "table": rule.table}
+    return messages.body("rule", fields, attributes | {name: value for name, value in optional.items() if value})

@@ -1,7 +1,7 @@
-"""Talking netlink: one plain synchronous socket per namespace, several messages in one send.
+"""A synchronous netlink socket: one per namespace, several messages in one send.
 
-No event loop (a loop may be running in the test) and no fork. A socket belongs for good to the namespace it was opened
-in, whatever thread uses it later.
+No event loop (a loop may be running in the test) and no fork. A socket always belongs to the namespace it was opened in,
+regardless of the thread that uses it later.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from pytest_netns.errors import KernelError, LabClosedError, UnavailableError
-from pytest_netns.kernel.netlink import lacking, wire
+from pytest_netns.kernel.netlink import unsupported, wire
 from pytest_netns.kernel.netlink.request import Request
 from pytest_netns.kernel.system import sockets
 
@@ -22,12 +22,12 @@ NETLINK_ROUTE, NETLINK_SOCK_DIAG, NETLINK_NETFILTER = 0, 4, 12
 _SO_RCVBUFFORCE = 33
 _SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, _NETLINK_CAP_ACK, _NETLINK_EXT_ACK = 270, 1, 10, 11
 _RECEIVE_SIZE = 1 << 15  # the kernel sends no larger datagrams, netlink_recvmsg() of Linux
-_ANSWER_SIZE = 1 << 13  # an acknowledgement, or an error with the kernel's words
-_BATCH_BYTES = 1 << 16  # the kernel works a send off in one go; stay under the default send buffer (208 KiB)
-_BATCH_REQUESTS = 128  # so that the default receive buffer (208 KiB) takes an error for each
-_ALWAYS_FIT = 16  # requests that need not be measured
+_ANSWER_SIZE = 1 << 13  # an acknowledgement, or an error with the kernel's message
+_BATCH_BYTES = 1 << 16  # the kernel processes a send at once; stay under the default send buffer (208 KiB)
+_BATCH_REQUESTS = 128  # so that an error for each fits into the default receive buffer (208 KiB)
+_ALWAYS_FIT = 16  # up to so many requests always fit into one send
 _DUMP_TRIES = 10
-_CLOSE_PATIENCE = 1.0  # seconds for whoever waits for an answer; the kernel gives it at once
+_CLOSE_TIMEOUT = 1.0  # seconds to wait for a thread that is reading an answer; the kernel answers at once
 
 T = TypeVar("T")
 
@@ -56,7 +56,7 @@ class NetlinkSocket:
             self._socket.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
             self._socket.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
             if groups:
-                self._socket.bind((0, 0))  # a socket without an address of its own is not sent notifications
+                self._socket.bind((0, 0))  # an unbound socket receives no notifications
             for group in groups:
                 self._socket.setsockopt(_SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP, group)
         except OSError:
@@ -68,25 +68,25 @@ class NetlinkSocket:
         return self._socket.fileno()
 
     def close(self) -> None:
-        """Close the socket, once nobody waits for an answer; idempotent."""
-        got = self._lock.acquire(timeout=_CLOSE_PATIENCE)
+        """Close the socket once no thread waits for an answer; idempotent."""
+        acquired = self._lock.acquire(timeout=_CLOSE_TIMEOUT)
         try:
             self._socket.close()
         finally:
-            if got:
+            if acquired:
                 self._lock.release()
 
     def enlarge_buffer(self, size: int) -> None:
-        """Have the kernel keep so many bytes that nobody has read yet, or as many as it allows."""
-        with contextlib.suppress(OSError):  # a container may not allow it: then it is what rmem_default says
+        """Set the receive buffer to a size in bytes, or the largest the kernel allows."""
+        with contextlib.suppress(OSError):  # a container may not allow it: rmem_default applies
             self._socket.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)
 
     def request(self, *requests: Request) -> None:
-        """Have the kernel carry out all requests, in order.
+        """Send all requests to the kernel, in order.
 
         Raises:
-            KernelError: the first request that was refused; later ones were tried all the same.
-            UnavailableError: the same, where the kernel lacks the kind of interface or IPv6.
+            KernelError: the first request that was refused; later ones were sent as well.
+            UnavailableError: likewise, if the kernel lacks the kind of interface or IPv6.
         """
         with self._lock:
             if len(requests) <= _ALWAYS_FIT:
@@ -97,7 +97,7 @@ class NetlinkSocket:
             raise failures[0]
 
     def transaction(self, begin: Request, requests: Sequence[Request], end: Request) -> None:
-        """Have netfilter carry out all requests, or none of them.
+        """Have netfilter apply all requests as one transaction, or none of them.
 
         Raises:
             KernelError: the first request that was refused; nothing was done.
@@ -112,17 +112,17 @@ class NetlinkSocket:
             ]
             parts.append(wire.message(end.type, end.flags, self._sequence, end.body))
             self._send(b"".join(parts), begin)
-            waiting = len(requests)
-            while waiting:
+            pending = len(requests)
+            while pending:
                 for reply in self._replies(first):
-                    code, words = wire.read_error(reply.body, reply.flags)
-                    if code:  # what is answered after it is thrown away with the next request
+                    code, message = wire.read_error(reply.body, reply.flags)
+                    if code:  # later answers are discarded by the next request
                         refused = requests[max(reply.sequence - first - 1, 0)]
-                        raise self._error(refused, code, words)
-                    waiting -= 1
+                        raise self._error(refused, code, message)
+                    pending -= 1
 
     def get(self, request: Request, parse: Callable[[bytes], T]) -> T:
-        """One object, parsed."""
+        """Read one object and parse it."""
         with self._lock:
             self._sequence += 1
             self._send(wire.message(request.type, request.flags, self._sequence, request.body), request)
@@ -133,11 +133,11 @@ class NetlinkSocket:
                     return parse(reply.body)
 
     def dump(self, request: Request, parse: Callable[[bytes], T | None]) -> list[T]:
-        """All objects of a kind, parsed; those for which parse gives None are left out."""
+        """Read all objects of a kind and parse them; those for which parse returns None are omitted."""
         with self._lock:
             replies = self._dump_once(request)
             for _ in range(_DUMP_TRIES):
-                # NLM_F_DUMP_INTR: the table changed while it was read, so the answer may be torn.
+                # NLM_F_DUMP_INTR: the table changed while it was read, so the answer may be inconsistent.
                 if not any(reply.flags & wire.NLM_F_DUMP_INTR for reply in replies):
                     break
                 replies = self._dump_once(request)
@@ -145,10 +145,10 @@ class NetlinkSocket:
         return [item for item in parsed if item is not None]
 
     def notifications(self) -> Iterator[wire.Message]:
-        """What multicast groups have sent so far, without waiting.
+        """Yield the pending notifications of the multicast groups, without waiting.
 
         Raises:
-            OSError: ENOBUFS where the kernel had to drop some.
+            OSError: ENOBUFS if the kernel had to drop some.
         """
         while True:
             try:
@@ -158,17 +158,17 @@ class NetlinkSocket:
             yield from wire.messages(data)
 
     def has_notifications(self) -> bool:
-        """Whether multicast groups have sent anything since this was last asked; it is thrown away."""
-        found = False
+        """Whether notifications have arrived since the last call; they are discarded."""
+        received = False
         while True:
             try:
-                self._socket.recv(1, socket.MSG_DONTWAIT)  # a byte of it; the rest goes with it
+                self._socket.recv(1, socket.MSG_DONTWAIT)  # one byte; recv discards the rest of the datagram
             except BlockingIOError:
-                return found
+                return received
             except OSError as error:
-                if error.errno != errno.ENOBUFS:  # so much that the kernel had to drop some
+                if error.errno != errno.ENOBUFS:  # ENOBUFS: the kernel had to drop some
                     return True
-            found = True
+            received = True
 
     @staticmethod
     def _batches(requests: Sequence[Request]) -> Iterator[Sequence[Request]]:
@@ -197,9 +197,9 @@ class NetlinkSocket:
                 return failures
             for reply in wire.messages(data):
                 if reply.type == wire.NLMSG_ERROR and reply.sequence >= first:
-                    code, words = wire.read_error(reply.body, reply.flags)
+                    code, message = wire.read_error(reply.body, reply.flags)
                     if code:
-                        failures.append(self._error(batch[reply.sequence - first], code, words))
+                        failures.append(self._error(batch[reply.sequence - first], code, message))
                     if reply.sequence == last:
                         return failures
 
@@ -207,14 +207,14 @@ class NetlinkSocket:
         self._sequence += 1
         flags = request.flags | wire.NLM_F_DUMP
         self._send(wire.message(request.type, flags, self._sequence, request.body), request)
-        found: list[wire.Message] = []
+        collected: list[wire.Message] = []
         while True:
             for reply in self._replies(self._sequence):
                 if reply.type == wire.NLMSG_ERROR:
                     raise self._error(request, *wire.read_error(reply.body, reply.flags))
                 if reply.type == wire.NLMSG_DONE:
-                    return found
-                found.append(reply)
+                    return collected
+                collected.append(reply)
 
     def _send(self, data: bytes, request: Request) -> None:
         try:
@@ -225,7 +225,7 @@ class NetlinkSocket:
             raise KernelError(request.action, error.errno or errno.EIO, namespace=self.namespace) from error
 
     def _replies(self, first: int) -> Iterator[wire.Message]:
-        """One received datagram's messages that answer requests from this number on."""
+        """Receive one datagram; yield its messages that answer requests from this sequence number on."""
         data = self._receive(_RECEIVE_SIZE)
         return (reply for reply in wire.messages(data) if reply.sequence >= first)
 
@@ -235,8 +235,8 @@ class NetlinkSocket:
         except OSError as error:
             raise KernelError("read the kernel's answer", error.errno or errno.EIO, namespace=self.namespace) from error
 
-    def _error(self, request: Request, code: int, words: str) -> KernelError | UnavailableError:
-        lack = lacking.find(request, code, words)
-        if lack is not None:
-            return lack
-        return KernelError(request.action, code, namespace=self.namespace, kernel_message=words)
+    def _error(self, request: Request, code: int, message: str) -> KernelError | UnavailableError:
+        missing = unsupported.find(request, code, message)
+        if missing is not None:
+            return missing
+        return KernelError(request.action, code, namespace=self.namespace, kernel_message=message)

@@ -1,6 +1,6 @@
-"""Netlink's wire format: messages and attributes as bytes, pure.
+"""Netlink's wire format: messages and attributes as bytes; pure.
 
-The hot path only: what every test needs is encoded here, in a few µs; all else by `messages`, with pyroute2's message classes, whose
+Only the hot path: what every test needs is encoded here, in a few µs. Everything else uses pyroute2's message classes (`messages`), whose
 import takes 50 ms. pyroute2 is the oracle of the tests.
 The layout is that of netlink(7) and rtnetlink(7).
 """
@@ -44,7 +44,7 @@ def message(type_: int, flags: int, sequence: int, body: bytes) -> bytes:
 
 
 def acknowledges(data: bytes, sequence: int) -> bool:
-    """Whether a received datagram is nothing but the acknowledgement of a message: what it is nearly always."""
+    """Whether a received datagram is just the acknowledgement of a message, as it almost always is."""
     length, type_, _, answered, _, code = _ACKNOWLEDGEMENT.unpack_from(data)
     return bool(type_ == NLMSG_ERROR and code == 0 and answered == sequence and length == len(data))
 
@@ -82,15 +82,15 @@ def text(type_: int, value: str) -> bytes:
 
 
 def attributes(data: bytes, offset: int = 0) -> dict[int, bytes]:
-    """The attributes from an offset on, by type; of several of one type the last."""
-    found = {}
+    """The attributes from an offset on, by type; of several with the same type, the last."""
+    values = {}
     while offset + _ATTRIBUTE.size <= len(data):
         length, type_ = _ATTRIBUTE.unpack_from(data, offset)
         if length < _ATTRIBUTE.size:
             break
-        found[type_ & _NLA_TYPE_MASK] = data[offset + _ATTRIBUTE.size : offset + length]
+        values[type_ & _NLA_TYPE_MASK] = data[offset + _ATTRIBUTE.size : offset + length]
         offset += length + 3 & ~3
-    return found
+    return values
 
 
 def read_text(payload: bytes) -> str:
@@ -104,11 +104,11 @@ def read_u32(payload: bytes) -> int:
 
 
 def read_error(body: bytes, flags: int) -> tuple[int, str]:
-    """The error number (0 for an acknowledgement) of an NLMSG_ERROR, and the kernel's own words."""
+    """The error number (0 for an acknowledgement) of an NLMSG_ERROR, and the kernel's message."""
     (code,) = struct.unpack_from("=i", body)
     if not flags & NLM_F_ACK_TLVS:
         return -code, ""
     (request_length,) = _U32.unpack_from(body, 4)
-    # The request follows in whole unless capped to its header (netlink(7), NETLINK_CAP_ACK).
+    # The whole request follows unless capped to its header (netlink(7), NETLINK_CAP_ACK).
     offset = 4 + (_HEADER.size if flags & NLM_F_CAPPED else request_length + 3 & ~3)
     return -code, read_text(attributes(body, offset).get(NLMSGERR_ATTR_MSG, b""))

@@ -45,7 +45,7 @@ class RecordingSocket(NetlinkSocket):
         for each in reversed(added):
             # For each RTM_NEW message there is an RTM_DEL of the next number, which takes the same body: rtnetlink(7).
             with contextlib.suppress(NetnsError):
-                super().request(Request(("remove", *each.words[1:]), each.type + 1, each.body))
+                super().request(Request(("remove", *each.description[1:]), each.type + 1, each.body))
 
 
 class AdoptedNamespace(NetworkNamespace):
@@ -120,8 +120,8 @@ class AdoptedNamespace(NetworkNamespace):
                 self._put_back(info, before)
         here = dict(self.netlink.dump(rtaddresses.dump_addresses(), _address))
         missing = [body for key, body in self._addresses.items() if key not in here]
-        again = [rtaddresses.again(body, rtaddresses.RTM_NEWADDR) for body in missing]
-        again += [rtroutes.again(body) for body in self._routes if _is_static(body)]
+        again = [rtaddresses.replay(body, rtaddresses.RTM_NEWADDR) for body in missing]
+        again += [rtroutes.replay(body) for body in self._routes if _is_static(body)]
         for request in again:
             with contextlib.suppress(NetnsError):  # it is there
                 self.netlink.request(request)
@@ -171,7 +171,7 @@ def _address(body: bytes) -> tuple[object, bytes]:
 
 def _is_static(body: bytes) -> bool:
     """Whether a route does not come back by itself with its interface's addresses."""
-    route = rtroutes.parse_found(body)
+    route = rtroutes.parse_looked_up(body)
     return any(rtroutes.is_static_by(route, hop.interface) for hop in route.hops)
 
 

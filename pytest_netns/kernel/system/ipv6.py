@@ -1,4 +1,4 @@
-"""Whether this kernel has IPv6: one that was started with ipv6.disable=1, or is built without it, has not."""
+"""Whether this kernel has IPv6: not if it was booted with ipv6.disable=1 or built without it."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pytest_netns.errors import UnavailableError
 from pytest_netns.kernel.system import diagnosis, sockets
 
 
-def lack() -> UnavailableError | None:
-    """What is missing and what fixes it; None where there is IPv6."""
+def missing() -> UnavailableError | None:
+    """Return an error with the cause and its remedy; None if IPv6 is available."""
     try:
         sockets.Socket(
             socket.AF_INET6, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC
-        ).close()  # loads the module, if it is one
+        ).close()  # loads the module if IPv6 is one
     except OSError as error:
         if error.errno == errno.EAFNOSUPPORT:
             return UnavailableError("IPv6", *diagnosis.explain("IPv6", errno.EAFNOSUPPORT))
