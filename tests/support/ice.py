@@ -7,17 +7,19 @@ import os
 import queue
 import socket
 import struct
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import aioice.stun
 from aioice import Candidate, Connection
 
-from pytest_netns import Lab, Namespace, Service, Topology
+from pytest_netns import Lab, Namespace, Packet, Service, Topology
 from pytest_netns.parts.gateway.nat import BEHAVIOURS
 
 STUN_PORT, OTHER_PORT = 3478, 3479
 SERVERS = {4: ("203.0.113.10", "203.0.113.11"), 6: ("2001:db8::10", "2001:db8::11")}
+_GATEWAYS = socket.inet_aton("203.0.113.101") + socket.inet_aton("203.0.113.102")  # from alice's to bob's
 SILENCE = 0.3  # seconds after which a STUN server has not answered
 TOPOLOGY = Topology.loads("""
 [[bridges]]
@@ -144,20 +146,33 @@ def _address(data: bytes, wanted: int) -> tuple[str, int]:
 
 
 def hole_punching(lab: Lab) -> bool:
-    """Whether ICE connects alice and bob, and data passes both ways."""
+    """Whether ICE connects alice and bob, and data passes both ways; bob sends once a packet of alice's has come to his gateway."""
     # An agent gives up after 31 s by itself; here packets take no time.
     aioice.stun.RETRY_RTO, aioice.stun.RETRY_MAX = 0.1, 4
     to_bob: queue.SimpleQueue[object] = queue.SimpleQueue()
     to_alice: queue.SimpleQueue[object] = queue.SimpleQueue()
-    with ThreadPoolExecutor(2) as pool:
+    with lab.capture() as packets, ThreadPoolExecutor(2) as pool:
+
+        def sent_by_alice() -> object:
+            return packets.wait(lambda packet: packet.namespace == "gw2" and _is_between_gateways(packet), timeout=30)
+
         alice = pool.submit(lab["alice"].call, _agent, True, to_bob, to_alice)
-        bob = pool.submit(lab["bob"].call, _agent, False, to_alice, to_bob)
+        bob = pool.submit(lab["bob"].call, _agent, False, to_alice, to_bob, sent_by_alice)
         results = {alice.result(60), bob.result(60)}
     assert len(results) == 1, "one agent is connected and the other is not"
     return results.pop()
 
 
-async def _agent(controlling: bool, outgoing: queue.SimpleQueue[object], incoming: queue.SimpleQueue[object]) -> bool:
+def _is_between_gateways(packet: Packet) -> bool:
+    return packet.data[12:14] == b"\x08\x00" and packet.data[26:34] == _GATEWAYS
+
+
+async def _agent(
+    controlling: bool,
+    outgoing: queue.SimpleQueue[object],
+    incoming: queue.SimpleQueue[object],
+    wait: Callable[[], object] | None = None,
+) -> bool:
     connection = Connection(ice_controlling=controlling, stun_server=(SERVERS[4][0], STUN_PORT), use_ipv6=False)
     try:
         await connection.gather_candidates()
@@ -168,6 +183,8 @@ async def _agent(controlling: bool, outgoing: queue.SimpleQueue[object], incomin
             await connection.add_remote_candidate(Candidate.from_sdp(text))
         await connection.add_remote_candidate(None)
         connection.remote_username, connection.remote_password = user, password
+        if wait is not None:
+            await asyncio.to_thread(wait)
         try:
             await connection.connect()
         except ConnectionError:
