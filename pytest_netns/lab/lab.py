@@ -56,7 +56,7 @@ class Lab(Cables):
     """
 
     __slots__ = (
-        "__weakref__", "_built", "_closer", "_gone", "_lock", "_undo_of", "captures", "names", "owner", "programs",
+        "__weakref__", "_built", "_closer", "_closing", "_lock", "_undo_of", "captures", "names", "owner", "programs",
     )  # fmt: skip
 
     def __init__(self, owner: str = "", *, engine: str = "auto") -> None:
@@ -65,7 +65,7 @@ class Lab(Cables):
         self._built: list[Topology] = []
         self._undo_of: dict[str, Callable[[], None]] = {}  # what undoes a namespace
         self._closer = 0  # the thread that closes it
-        self._gone = threading.Event()
+        self._closing = threading.Lock()  # held while it is closed
         self._lock = threading.RLock()
         self.programs = LabPrograms(self._lock, self.faults.begin)
         self.links = LabLinks(self._lock)
@@ -104,7 +104,7 @@ class Lab(Cables):
         interrupts.guard_raising()
         values.parse_name(name)
         directories = [values.parse_private(path) for path in ([private] if isinstance(private, str) else private)]
-        texts = values.parse_files(files)
+        texts = values.parse_files(files) if files else ()
         with self._lock:
             self.check_open()
             if name in self._namespaces:
@@ -123,7 +123,8 @@ class Lab(Cables):
                 self.captures.remove(name)
                 raise
             namespace = self._enlist(kernel, hostname or "", watched)
-            namespace.files.add(directories, texts)
+            if directories or texts:
+                namespace.files.add(directories, texts)
         return namespace
 
     def _enlist(self, kernel: NetworkNamespace, hostname: str, watched: destruction.Watched | None = None) -> Namespace:
@@ -347,14 +348,16 @@ class Lab(Cables):
             first = not self._closed
             if first:
                 self._closed, self._closer = True, threading.get_ident()
+                self._closing.acquire()
         if not first:
             if self._closer != threading.get_ident():
-                self._gone.wait()
+                with self._closing:  # which the thread that closes it holds until it has
+                    pass
             return
         try:
             self._undo_all()
         finally:
-            self._gone.set()
+            self._closing.release()
 
     def _undo_all(self) -> None:
         errors: list[Exception] = []

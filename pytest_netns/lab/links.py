@@ -6,6 +6,7 @@ Everything told of an interface is read from the kernel; what is kept is which n
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import threading
 import time
@@ -22,7 +23,7 @@ from pytest_netns.kernel.spaces import carrier
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
 from pytest_netns.lab import hosts
 from pytest_netns.lab.switching import Switches
-from pytest_netns.values import IPAddress, IPInterface, naming, parse_choice
+from pytest_netns.values import IPInterface, naming, parse_choice
 from pytest_netns.values.addresses import IPv4PeerInterface, IPv6PeerInterface
 
 FIRST_INDEX = 101  # numbers we give; the kernel's own, for interfaces programs make, start at 2
@@ -396,25 +397,24 @@ class Links:
         """
         for address in addresses:
             if address.version == 6:
-                self._wait_local(link, address.ip)
+                self._wait_local(rtroutes.find_route(address.ip, link.index if address.is_link_local else 0))
 
     def wait_link_local(self, link: Link) -> None:
         """The same for the link-local address that the kernel adds to an interface that has just got a carrier."""
         if len(link.mac) != _MAC_LENGTH or self.lab.puts_off(link):
             return
-        address = naming.link_local_address(link.mac)
-        if not self._is_local(link, address) and self._has_address(link, address):
-            self._wait_local(link, address)
+        route = _link_local_route(link.mac, link.index)
+        if not self._is_local(route) and self._has_address(link, naming.link_local_address(link.mac)):
+            self._wait_local(route)
 
-    def _wait_local(self, link: Link, address: IPAddress) -> None:
+    def _wait_local(self, route: Request) -> None:
         deadline = time.monotonic() + _USABLE_DEADLINE
-        while not self._is_local(link, address) and time.monotonic() < deadline:
+        while not self._is_local(route) and time.monotonic() < deadline:
             os.sched_yield()
 
-    def _is_local(self, link: Link, address: IPAddress) -> bool:
-        index = link.index if address.is_link_local else 0
+    def _is_local(self, route: Request) -> bool:
         try:
-            return self.netlink.get(rtroutes.find_route(address, index), rtroutes.parse_is_local)
+            return self.netlink.get(route, rtroutes.parse_is_local)
         except (KernelError, UnavailableError):  # no route at all yet, or no IPv6
             return False
 
@@ -425,3 +425,9 @@ class Links:
         except (KernelError, UnavailableError):
             return False
         return True
+
+
+@functools.lru_cache(maxsize=4096)  # the same numbers and MAC addresses in every test
+def _link_local_route(mac: str, index: int) -> Request:
+    """The question for the route to an interface's own link-local address."""
+    return rtroutes.find_route(naming.link_local_address(mac), index)

@@ -31,6 +31,8 @@ def end_programs(members: Sequence[Programs], swept: Mapping[int, sweeping.Begin
         swept: the namespaces, by inode, in which every process ends.
     """
     views = [programs.view for programs in members if programs.view is not None]
+    if not views and not swept and not any(programs.processes or programs.calls for programs in members):
+        return
     processes = [item for programs in members for item in programs.processes]
     running = [item for item in processes if item.poll() is None]
     for item in running:

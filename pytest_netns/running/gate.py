@@ -15,7 +15,7 @@ class Gate:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()  # re-entrant: a signal handler may close a lab
-        self._changed = threading.Condition(self._lock)
+        self._left: threading.Condition | None = None  # while somebody waits until all others have left
         self._inside: dict[int, int] = {}  # by thread
         self._shut = False
         self._owner = os.getpid()
@@ -43,15 +43,16 @@ class Gate:
             self._inside[thread] -= 1
             if not self._inside[thread]:
                 del self._inside[thread]
-            if self._shut:
-                self._changed.notify_all()
+            if self._left is not None:
+                self._left.notify_all()
 
     @interrupts.uninterrupted
     def shut(self) -> None:
         """Let nobody in any more, and wait until all other threads have left."""
-        with self._changed:
+        with self._lock:
             self._shut = True
-            if os.getpid() != self._owner:
-                return  # a forked copy has none of the other threads
             own = {threading.get_ident()}
-            self._changed.wait_for(lambda: self._inside.keys() <= own, _PATIENCE)
+            if self._inside.keys() <= own or os.getpid() != self._owner:
+                return  # a forked copy has none of the other threads
+            self._left = threading.Condition(self._lock)
+            self._left.wait_for(lambda: self._inside.keys() <= own, _PATIENCE)

@@ -127,7 +127,11 @@ class NetlinkSocket:
             self._sequence += 1
             self._send(wire.message(request.type, request.flags, self._sequence, request.body), request)
             while True:
-                for reply in self._replies(self._sequence):
+                data = self._receive(_RECEIVE_SIZE)
+                body = wire.body_of(data, self._sequence)
+                if body is not None:
+                    return parse(body)
+                for reply in self._answers(data, self._sequence):
                     if reply.type == wire.NLMSG_ERROR:
                         raise self._error(request, *wire.read_error(reply.body, reply.flags))
                     return parse(reply.body)
@@ -226,7 +230,10 @@ class NetlinkSocket:
 
     def _replies(self, first: int) -> Iterator[wire.Message]:
         """Receive one datagram; yield its messages that answer requests from this sequence number on."""
-        data = self._receive(_RECEIVE_SIZE)
+        return self._answers(self._receive(_RECEIVE_SIZE), first)
+
+    @staticmethod
+    def _answers(data: bytes, first: int) -> Iterator[wire.Message]:
         return (reply for reply in wire.messages(data) if reply.sequence >= first)
 
     def _receive(self, size: int) -> bytes:

@@ -28,18 +28,19 @@ _CREATE_DEADLINE = 2.0  # seconds; freed namespaces are counted until the kernel
 _LOOPBACK_UP = rtlinks.set_link(LOOPBACK_INDEX, "lo", up=True)
 
 
-_open: weakref.WeakValueDictionary[int, NetworkNamespace] = weakref.WeakValueDictionary()  # by inode
+_open: dict[int, weakref.ref[NetworkNamespace]] = {}  # by inode
 os.register_at_fork(after_in_child=_open.clear)  # a forked copy has descriptors of what is not its own
 
 
 def are_open() -> bool:
     """Whether this process has made namespaces that are still open."""
-    return bool(_open)
+    return any(each() is not None for each in _open.values())
 
 
 def find(inode: int) -> NetworkNamespace | None:
     """The open namespace of this process that has a number."""
-    return _open.get(inode)
+    found = _open.get(inode)
+    return None if found is None else found()
 
 
 def is_foreign(inode: int) -> bool:
@@ -69,7 +70,7 @@ class NetworkNamespace:
         self._lock = (
             threading.RLock()
         )  # a descriptor closed by another thread may be another namespace's a moment later
-        _open[self.inode] = self
+        _open[self.inode] = weakref.ref(self)
 
     @classmethod
     def create(cls, name: str, first: Callable[[NetworkNamespace], None] | None = None) -> NetworkNamespace:
@@ -149,7 +150,7 @@ class NetworkNamespace:
 
     def close(self) -> None:
         """Let go of the namespace; the kernel frees it unless something else holds it. Idempotent."""
-        if _open.get(self.inode) is self:
+        if find(self.inode) is self:
             del _open[self.inode]
         self.netlink.close()
         with self._lock:
