@@ -90,7 +90,7 @@ def examine() -> Report:
 
     results = probing.run(probes.everything())
     ok = {(result.probe.group, result.probe.name) for result in results if result.ok}
-    modes = []
+    modes: list[str] = []
     if probing.works_as_root():
         modes.append("root")
     if ("namespaces", "user") in ok:
@@ -113,7 +113,7 @@ def _limits() -> list[Line]:
 
     from pytest_netns.kernel.system.diagnosis import read_sysctl
 
-    found = []
+    found: list[Line] = []
     for name, which, least, option in (
         ("open files", resource.RLIMIT_NOFILE, _OPEN_FILES, "-n"),
         ("processes", resource.RLIMIT_NPROC, _PROCESSES, "-u"),

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +68,7 @@ def _run_inside(topology: Topology, inside: str) -> int:
 
 
 @contextlib.contextmanager
-def _progress(lab: Lab, number: int) -> Iterator[None]:
+def _progress(lab: Lab, number: int) -> Generator[None]:
     """Say on a terminal how far building has come, if it takes a while."""
     built = threading.Event()
 

@@ -47,7 +47,7 @@ def sections(state: LabState, *, whole: bool = False) -> list[tuple[str, str]]:
         state: the lab.
         whole: everything, instead of what is most likely to explain the failure.
     """
-    found = []
+    found: list[tuple[str, str]] = []
     if state.namespaces:
         drawing = draw(Sketch.from_states(state.namespaces)).rstrip()
         found.append(("netns: network when the test failed", "\n".join([drawing, *state.notes])))

@@ -17,7 +17,7 @@ _COUNTS = re.compile(r" packets \d+ bytes \d+| expires \w+")
 
 def facts(state: NamespaceState) -> dict[str, list[str]]:
     """What set-up decides and a test may change, by kind."""
-    interfaces = []
+    interfaces: list[str] = []
     for interface in state.interfaces:
         plugged = f" in bridge {interface.bridge}" if interface.bridge else ""
         interfaces.append(f"interface {interface.name}{plugged}, MTU {interface.mtu}")
@@ -44,7 +44,7 @@ def dropping(ruleset: str) -> list[str]:
 
 def rules(ruleset: str) -> list[str]:
     """The lines of an nft ruleset, each with its table and chain and without counts; our own table is told as notes."""
-    found = []
+    found: list[str] = []
     place: list[str] = []
     for line in map(str.strip, ruleset.splitlines()):
         if line == "}":

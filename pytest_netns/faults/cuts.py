@@ -13,6 +13,7 @@ from pytest_netns.faults.faults import Faults, Healing
 from pytest_netns.faults.filters import Filter
 from pytest_netns.faults.members import Member, look, look_at_all
 from pytest_netns.kernel.nft import nftables
+from pytest_netns.kernel.spaces.netns import NetworkNamespace
 from pytest_netns.values.notes import Note
 
 _COUNTER = re.compile(r"counter packets (\d+)")
@@ -88,7 +89,7 @@ class Cut(Healing):
         return found
 
     def _remove(self) -> None:
-        networks = []
+        networks: list[NetworkNamespace] = []
         for name in self._filters:
             with contextlib.suppress(NetnsError):  # its lab is closed, and the rules are gone with it
                 networks.append(self._members[name].network)

@@ -105,7 +105,7 @@ def cut(nodes: Mapping[str, Node], pairs: Iterable[tuple[str, str]]) -> dict[str
             filters[name] = Filter(
                 node.entries if sending else (),
                 False,
-                frozenset().union(*(each.macs for each in sending)),
+                frozenset(mac for each in sending for mac in each.macs),
                 frozenset(address for each in sending for address in each.addresses),
                 frozenset(forwarded),
             )

@@ -13,6 +13,7 @@ from typing import Any, Self, TypeAlias
 from pytest_netns.errors import InvalidTopologyError
 from pytest_netns.kernel.system import threads
 from pytest_netns.values.notes import Note
+from pytest_netns.values.shapes import is_list
 
 #: Starts a fault and returns what heals it; may take a `random.Random` to choose with.
 FaultStarter: TypeAlias = Callable[..., Any]
@@ -121,7 +122,7 @@ class Nemesis:
 
 
 def _pauses(every: object) -> tuple[float, float]:
-    pauses = every if isinstance(every, tuple | list) and len(every) == 2 else (every, every)
+    pauses = every if is_list(every) and len(every) == 2 else (every, every)
     found = [float(each) for each in pauses if isinstance(each, int | float) and not isinstance(each, bool)]
     if len(found) != 2 or not 0 <= found[0] <= found[1]:
         raise InvalidTopologyError(

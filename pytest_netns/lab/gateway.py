@@ -220,7 +220,7 @@ class Gateway:
         self._check_part(spec, nat.mistakes(spec))
         out = self._links.find(spec.out).name
         kind = nat.kind_of(spec)
-        replaced = []
+        replaced: list[Entry] = []
         for entry in self._rules.entries if self._rules.any else []:
             effect = entry.effect
             if isinstance(effect, Natting | Masquerading) and effect.out in (out, None):

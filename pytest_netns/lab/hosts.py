@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address
 
 from pytest_netns import values
@@ -180,7 +180,7 @@ class Hosts:
                 watcher()
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self) -> Generator[None]:
         """Many changes follow: bring the files up to date after them."""
         self._held = True
         try:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_netns import values
@@ -235,7 +235,7 @@ class Lab(Cables):
     # -- reading --------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def capture(self) -> Iterator[Capture]:
+    def capture(self) -> Generator[Capture]:
         """The packets that all interfaces of all namespaces send and receive during the block, and after it::
 
         with lab.capture() as packets:

@@ -10,7 +10,7 @@ import functools
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Generator, Iterable, Set
 from ipaddress import IPv6Address, IPv6Interface, ip_interface
 from typing import Any, TypeAlias
 
@@ -77,7 +77,7 @@ class LabLinks:
         self._waiting: dict[int, list[Link]] = {}  # by thread
 
     @contextlib.contextmanager
-    def together(self) -> Iterator[None]:
+    def together(self) -> Generator[None]:
         """Many interfaces follow: what is waited for, of each of them, is waited for at the end of the block."""
         thread = threading.get_ident()
         waiting = self._waiting.setdefault(thread, [])

@@ -379,7 +379,7 @@ class Rules:
         if not rules or not self._chains.have_room(chain for chain, _ in rules):
             return False
         comment = nftext.comment(entry.identity, entry.effect.words)
-        written = []
+        written: list[tuple[str, str, str, bytes]] = []
         before = self._chains.state()
         for kind, rule in rules:
             table, chain, _ = self._chains.place(kind)

@@ -7,7 +7,7 @@ import errno
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 
 from pytest_netns.errors import KernelError, UnavailableError
 from pytest_netns.kernel.system import forking
@@ -34,7 +34,7 @@ class StepError(Exception):
 
 
 @contextlib.contextmanager
-def step(name: str) -> Iterator[None]:
+def step(name: str) -> Generator[None]:
     """What fails in the block fails as this step."""
     try:
         yield

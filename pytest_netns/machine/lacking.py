@@ -25,7 +25,7 @@ def find() -> list[str]:
 def _try() -> None:
     with step("network namespace"):
         syscalls.unshare(syscalls.CLONE_NEWNET)  # a fresh /sys is given to the owner of the network namespace only
-    lacks = []
+    lacks: list[str] = []
     try:
         syscalls.unshare(syscalls.CLONE_NEWPID)
     except OSError as error:

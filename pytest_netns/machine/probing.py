@@ -53,7 +53,7 @@ def run(probes: Iterable[Probe]) -> list[Result]:
     """Try them all, leaving nothing of it."""
     works_as_root()  # once, for all the child processes
     base_failure = attempts.try_in_child(try_network)
-    results = []
+    results: list[Result] = []
     for probe in probes:
         if not probe.base:
             results.append(_result(probe, attempts.try_in_child(probe.attempt)))

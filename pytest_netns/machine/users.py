@@ -44,7 +44,7 @@ def lines_of(own: int, extra: Range) -> list[Line]:
 
 def parse_ranges(text: str, names: Sequence[str]) -> list[Range]:
     """A user's ranges in the text of /etc/subuid, subuid(5), where the user is named by name or number."""
-    found = []
+    found: list[Range] = []
     for line in text.splitlines():
         fields = line.strip().split(":")
         if len(fields) == 3 and fields[0] in names and fields[1].isdigit() and fields[2].isdigit():

@@ -172,7 +172,7 @@ class Capture(Sequence["Packet"]):
 
     def _since(self, counts: dict[str, int]) -> list[Packet]:
         """The packets that came after these counts, which are brought up to date."""
-        found = []
+        found: list[Packet] = []
         for name, each in self._all():
             frames, counts[name] = each.frames(counts.get(name, 0))
             found += [self._packet(name, frame) for frame in frames]

@@ -299,4 +299,5 @@ def _explain(item: pytest.Item, report: pytest.TestReport) -> None:
     used = state.labs_of(item) if report.failed else []
     settings = item.config.stash[RUN].settings
     asked = item.stash.get(ASKED_OUTSIDE, ())
-    failing.explain(item, report, used, item.stash.get(SNAPSHOTS, {}), asked, item.stash.get(LAB, None), settings)
+    before = item.stash.get(SNAPSHOTS, None) or {}
+    failing.explain(item, report, used, before, asked, item.stash.get(LAB, None), settings)

@@ -26,7 +26,7 @@ def watch(labs: Iterable[Lab]) -> dict[Lab, Snapshot]:
     """Remember what labs look like when set-up has ended."""
     from pytest_netns.explaining.snapshot import snapshot
 
-    found = {}
+    found: dict[Lab, Snapshot] = {}
     for lab in labs:
         with contextlib.suppress(Exception):  # closed by now, or about to tell its own error
             found[lab] = snapshot(lab)
@@ -97,7 +97,7 @@ def report_sections(labs: Iterable[Lab], since: Mapping[Lab, Snapshot], *, whole
     """What a failed test's report shows of its labs: (title, text); never a reason for a failure itself."""
     from pytest_netns.explaining import observing, report
 
-    found = []
+    found: list[tuple[str, str]] = []
     for lab in labs:
         try:
             found += report.sections(observing.observe(lab, since.get(lab), whole=whole), whole=whole)
@@ -131,7 +131,7 @@ def keep_packets(lab: Lab, root: Path, *, failed: bool, settings: Settings) -> l
 
 def html_extras(labs: Iterable[Lab]) -> list[dict[str, str | None]]:
     """The drawings of labs as pytest-html wants them: each the fields of its ``extras.html``."""
-    drawings = []
+    drawings: list[str] = []
     for lab in labs:
         with contextlib.suppress(Exception):  # closed; the report says what else is wrong
             drawings.append(lab.draw("svg"))

@@ -48,7 +48,7 @@ def find(*, wait: bool) -> list[Leak]:
     elif hub.overdue(destruction.GRACE):
         gc.collect()  # cycles keep sockets until Python gets to them
         hub.wait(time.monotonic() + _USUAL)
-    found = []
+    found: list[Leak] = []
     for late in hub.overdue(0 if wait else destruction.GRACE):
         leak = _describe(hub, late, wait=wait)
         if leak is not None:

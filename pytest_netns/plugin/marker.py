@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -138,7 +138,7 @@ def load_topology(marker: Marker, file: Path, root: Path) -> Topology | None:
 
 
 @contextlib.contextmanager
-def body_inside(lab: Lab, marker: Marker, node: Any) -> Iterator[None]:
+def body_inside(lab: Lab, marker: Marker, node: Any) -> Generator[None]:
     """Build what a marker asks for, and have the test's body and its further fixtures run inside."""
     topology = load_topology(marker, node.path, node.config.rootpath)
     if topology is not None:

@@ -100,7 +100,7 @@ class Call:
         if inspect.iscoroutine(coroutine) and inspect.getcoroutinestate(coroutine) == inspect.CORO_SUSPENDED:
             frames = traceback.StackSummary.extract(_awaiting(coroutine))
         else:
-            frames = traceback.extract_stack(sys._current_frames().get(self._thread.ident or 0))
+            frames = traceback.extract_stack(sys._current_frames().get(self._thread.ident or 0))  # pyright: ignore[reportPrivateUsage]
         own = [number for number, frame in enumerate(frames) if frame.filename == __file__]
         return "".join(traceback.format_list(frames[own[-1] + 1 if own else 0 :]))
 

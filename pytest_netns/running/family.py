@@ -101,7 +101,7 @@ class Family:
 
 def _orphans_without_init(view: View) -> list[int]:
     """As far as they are known where there is no PID namespace: those in the network namespace whose parent is not."""
-    found = []
+    found: list[int] = []
     for pid in procfs.pids():
         process = process_table.stat(pid) if pid not in (os.getpid(), view.init.pid) and view.contains(pid) else None
         if process is not None and process.parent != os.getpid() and not view.contains(process.parent):
@@ -165,7 +165,7 @@ class Held:
 
     def look(self) -> list[int]:
         """Look for more processes; returns a pidfd of each that was not known."""
-        new = []
+        new: list[int] = []
         for pid in self._family.pids():
             identity = _identity(pid)
             if identity[1] and identity not in self._pidfds:

@@ -46,8 +46,14 @@ def adopt() -> None:
         with netns.home():
             return ensure_running()
 
-    forkserver.connect_to_new_process = lambda fds: server_here().connect_to_new_process(fds)
-    forkserver.ensure_running = lambda: server_here().ensure_running()
+    def connect_here(fds: Any) -> Any:
+        return server_here().connect_to_new_process(fds)
+
+    def ensure_running_here() -> Any:
+        return server_here().ensure_running()
+
+    forkserver.connect_to_new_process = connect_here
+    forkserver.ensure_running = ensure_running_here
     resource_tracker.ensure_running = tracker.ensure_running = ensure_tracker_outside
 
 

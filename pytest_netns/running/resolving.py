@@ -137,7 +137,7 @@ def _method(name: str) -> Callable[..., Any]:
     def method(self: socket.socket, *args: Any) -> Any:
         address = args[-1] if args else None
         if isinstance(address, tuple) and address and self.family in (socket.AF_INET, socket.AF_INET6):
-            args = (*args[:-1], _with_number(self, address))
+            args = (*args[:-1], _with_number(self, address))  # pyright: ignore[reportUnknownArgumentType]
         return (_others_methods.get(name) or original)(self, *args)
 
     return method
@@ -169,7 +169,7 @@ def _install() -> None:
     new = sys.modules.keys() - _scanned
     _scanned.update(new)
     for module in new:
-        names = getattr(sys.modules.get(module), "__dict__", None)
+        names: dict[str, Any] | None = getattr(sys.modules.get(module), "__dict__", None)
         if type(names) is dict:
             _places.extend((names, name) for name in _functions if names.get(name) is _ORIGINALS[name])
     for names, name in _places:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from pytest_netns.errors import InvalidTopologyError
+from pytest_netns.values.shapes import is_list
 
 MIN_PORT, MAX_PORT = 1, 65535
 _DIGITS = 20  # far more than a port has, and few enough for int()
@@ -49,7 +50,7 @@ def parse_ports(value: object, what: str = "port") -> Ports:
         first, last = value.first, value.last
     elif isinstance(value, range) and value.step == 1 and len(value):
         first, last = value[0], value[-1]
-    elif isinstance(value, tuple | list) and len(value) == 2 and all(type(each) is int for each in value):
+    elif is_list(value) and len(value) == 2 and all(type(each) is int for each in value):
         first, last = value
     elif (
         isinstance(value, str)

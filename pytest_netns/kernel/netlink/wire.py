@@ -89,7 +89,7 @@ def text(type_: int, value: str) -> bytes:
 
 def attributes(data: bytes, offset: int = 0) -> dict[int, bytes]:
     """The attributes from an offset on, by type; of several with the same type, the last."""
-    values = {}
+    values: dict[int, bytes] = {}
     while offset + _ATTRIBUTE.size <= len(data):
         length, type_ = _ATTRIBUTE.unpack_from(data, offset)
         if length < _ATTRIBUTE.size:

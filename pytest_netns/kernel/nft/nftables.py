@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from types import ModuleType, SimpleNamespace
 from typing import Any, Protocol
 
@@ -95,7 +95,7 @@ def apply(place: Place, text: str) -> str:
 
 
 @contextlib.contextmanager
-def _without_signals() -> Iterator[None]:
+def _without_signals() -> Generator[None]:
     """No signal interrupts this thread: libnftables takes EINTR for a refusal, and has sent half of its messages."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
@@ -105,7 +105,7 @@ def _without_signals() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _closed_on_exec() -> Iterator[None]:
+def _closed_on_exec() -> Generator[None]:
     """The socket that libnftables opens meanwhile is not inherited by programs: it would keep the namespace alive."""
     before = _descriptors()
     yield

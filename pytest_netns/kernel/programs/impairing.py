@@ -48,7 +48,7 @@ class Decisions:
             room: how many fit in the queue at most; the others are lost.
         """
         chances = self._chances[is_background(frame)]
-        found = []
+        found: list[tuple[float, bytes]] = []
         for _ in range(min(1 + chances.duplicates() - chances.loses(), room)):
             when = now
             if self._second_per_byte:

@@ -133,7 +133,7 @@ def mount_names(directory: str) -> None:
 
 def outside() -> tuple[tuple[int, int], ...]:
     """What a view follows: which files the machine has for names (where one is replaced, nothing is mounted on the new one), and what is in /run."""
-    found = []
+    found: list[tuple[int, int]] = []
     for name in _NAME_FILES:
         try:
             status = os.stat(f"/etc/{name}")

@@ -212,7 +212,7 @@ def _close_all(descriptors: list[int]) -> None:
 def _start_program(control: int, watch: int, netlink: int, words: int) -> subprocess.Popen[bytes]:
     """Start supervisor.py with a pidfd of every process whose end must be its own; what it writes goes to ``words``."""
     with contextlib.ExitStack() as stack:
-        pidfds = []
+        pidfds: list[int] = []
         for pid in (os.getpid(), *_controllers):
             pidfds.append(os.pidfd_open(pid))
             stack.callback(os.close, pidfds[-1])

@@ -54,7 +54,7 @@ def main(arguments: list[str]) -> None:
     watch = socket.socket(fileno=watch_fd)
     netlink = socket.socket(fileno=netlink_fd)
     watchdog.introduce(watch)
-    lacks = []
+    lacks: list[str] = []
     try:
         syscalls.unshare(syscalls.CLONE_NEWPID)
     except OSError as error:

@@ -108,7 +108,7 @@ def _since(begun: Beginning) -> Iterator[int]:
 def _signal_inside(pids: Iterator[int], inodes: set[int], number: int, elsewhere: set[Identity]) -> list[int]:
     """Signal those that are in a namespace; returns them, and adds what is below them in other namespaces to a set."""
     own = os.getpid()
-    signalled = []
+    signalled: list[int] = []
     for pid in pids:
         if pid == own or not _is_inside(pid, inodes):
             continue

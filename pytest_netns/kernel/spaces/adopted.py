@@ -127,7 +127,7 @@ class AdoptedNamespace(NetworkNamespace):
                 self.netlink.request(request)
 
     def _put_back(self, now: LinkInfo, before: LinkInfo) -> None:
-        changes = []
+        changes: list[Request] = []
         if now.mtu != before.mtu:
             changes.append(rtlinks.set_link(now.index, now.name, mtu=before.mtu))
         if now.mac != before.mac:

@@ -128,6 +128,7 @@ class CaptureSocket:
 
     def decode(self, record: bytes) -> Frame:
         """The frame in a record."""
+        number: int
         time, number, sent = _RECORD.unpack_from(record)
         name, ethernet = self._interfaces[number]
         return Frame(time, name, bool(sent), ethernet, record[_RECORD.size :])

@@ -34,7 +34,7 @@ class Holder(NamedTuple):
 def find(inode: int) -> list[Holder]:
     """The holders of the namespace with this number, as far as this process may look."""
     link = f"net:[{inode}]"
-    found = []
+    found: list[Holder] = []
     for pid in procfs.pids():
         program = f"of process {pid} ({procfs.name(pid)})"
         found += [Holder(f"{each.text} {program}", each.by_library) for each in _held_by(pid, inode, link)]
@@ -43,7 +43,7 @@ def find(inode: int) -> list[Holder]:
 
 def suspects() -> list[str]:
     """A phrase for each unix socket with descriptors nobody has received yet: the kernel tells how many, not of what."""
-    found = []
+    found: list[str] = []
     for pid in procfs.pids():
         found += [
             f"unix socket {descriptor} of process {pid} ({procfs.name(pid)}) has descriptors in flight ({count}), perhaps of it"

@@ -133,7 +133,7 @@ def leave(stay: Stay, error: BaseException | None = None) -> None:
 @interrupts.uninterrupted
 def leave_to(depth: int, error: BaseException | None = None) -> list[str]:
     """Leave every block the calling thread is in beyond a depth; returns the names of the namespaces left."""
-    left = []
+    left: list[str] = []
     found = _thread.stays
     while len(found) > depth:
         left.append(found[-1].name)

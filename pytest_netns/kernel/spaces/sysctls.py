@@ -67,7 +67,7 @@ def defaults() -> dict[str, str]:
 def _changed_on_host(which: str, own: dict[str, str]) -> dict[str, str]:
     """The IPv4 settings of interfaces that the machine's administrator has changed: a new namespace has them from there."""
     directory = f"ipv4/conf/{which}"
-    wanted = {}
+    wanted: dict[str, str] = {}
     with contextlib.suppress(OSError):
         for name in os.listdir(f"{_ROOT}/{directory}"):
             if name not in ("forwarding", "mc_forwarding", "rp_filter") and read(f"{directory}/{name}") != own.get(

@@ -22,6 +22,8 @@ _WAKE = signal.SIGRTMIN + 7  # has a handler that does nothing: it ends system c
 _uninterrupted: set[CodeType] = set()
 _guarded: set[int] = set()
 
+_getsignal: Callable[[int], Any] = _signal.getsignal  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+
 F = TypeVar("F", bound=Callable[..., Any])
 Handler = Callable[[int, FrameType | None], Any]
 
@@ -65,7 +67,7 @@ class _Guard:
     def _again(self, number: int) -> None:
         """Let the main thread have a signal that was put off, which may have another handler by now, or none."""
         main = threading.main_thread().ident or 0
-        if _signal.getsignal(number) is self:
+        if _getsignal(number) is self:
             # No real signal: in the meantime its action may have become to end the process.
             interrupt_main(signal.Signals(number))
             signal.pthread_kill(main, _WAKE)  # a system call that the main thread waits in must end
@@ -99,25 +101,25 @@ def guard(number: int, handler: Handler, former: Any) -> None:
 def guard_raising() -> None:
     """Guard the signals that raise timeouts and the like, where Python handles them: whoever has set the handler."""
     for number in _RAISING:
-        handler = _signal.getsignal(number)
-        if callable(handler) and handler.__class__ is not _Guard:
+        handler = _getsignal(number)
+        if callable(handler) and not isinstance(handler, _Guard):
             guard(number, handler, handler)
 
 
 def handler_of(number: int) -> Any:
     """As `signal.getsignal`, which takes twenty times as long to look up an enum member: this is asked before each test."""
-    return _signal.getsignal(number)
+    return _getsignal(number)
 
 
 def is_guarded(number: int) -> bool:
     """Whether the handler of a signal is a guard of ours."""
-    return isinstance(_signal.getsignal(number), _Guard)
+    return isinstance(_getsignal(number), _Guard)
 
 
 def unguard() -> None:
     """Give every guarded signal the handler it had before."""
     for number in _guarded:
-        current = _signal.getsignal(number)
+        current = _getsignal(number)
         if isinstance(current, _Guard):  # somebody may have set another one since
             signal.signal(number, current.former)
     _guarded.clear()

@@ -154,7 +154,7 @@ class FirewallTable(Table):
     def table(self, name: str, comment: str) -> str:
         """The nft text: what is always accepted, the user's rules, what happens to the rest."""
         hook = self.spec.hook
-        lines = []
+        lines: list[str] = []
         if self.spec.stateful:
             lines.append("ct state established,related accept")
         if hook != "forward":

@@ -60,7 +60,7 @@ class Natting(Table):
             name: the table's.
             comment: what every rule has.
         """
-        marking = []
+        marking: list[str] = []
         if self._marked:
             hook = f"filter hook postrouting priority {_PRIORITY_OUT - 1}"
             marking.append(self._chain("marking", hook, self._marking()))
