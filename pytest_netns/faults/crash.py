@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pytest_netns.faults.cuts import isolate
 from pytest_netns.faults.faults import Faults, Undo
 from pytest_netns.kernel.spaces import listening
-from pytest_netns.kernel.system.waiting import Patience
+from pytest_netns.kernel.system.waiting import Deadline
 from pytest_netns.running import halting
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ def crash(faults: Faults, members: Sequence[Member], programs: Programs) -> Undo
 
     def boot() -> None:
         # What the kernel still has to say for the dead must not be heard later on: a machine without power says nothing.
-        patience = Patience(_SOCKETS_GONE, last=0.05)
-        while listening.has_connections(programs.network) and not patience.is_over():
-            patience.pause()
+        deadline = Deadline(_SOCKETS_GONE, last=0.05)
+        while listening.has_connections(programs.network) and not deadline.is_over():
+            deadline.pause()
         isolation.heal()
 
     return faults.begin(programs.name, "crashed", boot)

@@ -155,7 +155,7 @@ def _switch_offload_off(ends: tuple[Link, Link]) -> None:
 
     try:
         for link in ends:
-            offload.switch_off(link.home.netlink, link.name)
+            offload.disable(link.home.netlink, link.name)
     except BaseException:
         ends[0].home.change(rtlinks.delete_link(ends[0].index, ends[0].name))
         raise

@@ -197,11 +197,11 @@ class Hosts:
             if member.view is not view:
                 if member.view is None:
                     self._readers.append(member)
-                member.view, member.written, member.outside = view, -1, mounts.outside()
+                member.view, member.written, member.outside = view, -1, mounts.source_state()
                 if member.hostname:
                     view.set_hostname(member.hostname)
-            elif (outside := mounts.outside()) != member.outside:
-                view.files.follow()
+            elif (outside := mounts.source_state()) != member.outside:
+                view.files.refresh()
                 member.outside = outside
             self._read_stale()
             self._write(member, view)

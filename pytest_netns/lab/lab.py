@@ -189,7 +189,7 @@ class Lab(Cables):
             UnavailableError: this process may not enter it.
         """
         values.parse_name(name)
-        place = adopted.place_of(name, pid, path)
+        place = adopted.path_of(name, pid, path)
         with self._lock:
             self.check_open()
             if name in self._namespaces:

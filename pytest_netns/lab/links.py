@@ -289,7 +289,7 @@ class Links:
 
     def settings_of(self, index: int, name: str) -> list[Request]:
         """What makes an interface that was just added like the others."""
-        return self.network.interface_settings.of(index, name)
+        return self.network.interface_settings.requests_for(index, name)
 
     def register(self, link: Link) -> None:
         """Know of an interface that was just made."""

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeAlias, overload
 
 from pytest_netns.errors import KernelError, NotReadyError
-from pytest_netns.kernel.spaces.capturing import CaptureSocket, Frame, Room
-from pytest_netns.kernel.system.waiting import Patience
+from pytest_netns.kernel.spaces.capturing import CaptureSocket, Frame, MemoryBudget
+from pytest_netns.kernel.system.waiting import Deadline
 
 if TYPE_CHECKING:
     from pytest_netns.kernel.spaces.netns import NetworkNamespace
@@ -39,14 +39,22 @@ class Capture(Sequence["Packet"]):
     """
 
     __slots__ = (
-        "__weakref__", "_by_itself", "_counts", "_drops", "_known", "_left", "_problem", "_room", "_sockets",
+        "__weakref__",
+        "_budget",
+        "_by_itself",
+        "_counts",
+        "_drops",
+        "_known",
+        "_left",
+        "_problem",
+        "_sockets",
     )  # fmt: skip
 
     def __init__(self, *, by_itself: bool = False, drops: Drops | None = None) -> None:
         self._by_itself = by_itself
         self._drops = drops
         self._problem = ""
-        self._room = Room(MOST_BYTES_BY_ITSELF if by_itself else None)
+        self._budget = MemoryBudget(MOST_BYTES_BY_ITSELF if by_itself else None)
         self._sockets: dict[str, CaptureSocket] = {}
         self._left: list[
             tuple[str, CaptureSocket]
@@ -85,7 +93,7 @@ class Capture(Sequence["Packet"]):
             self._problem = f"only those of the first {MOST_BY_ITSELF} namespaces were recorded"
             return
         try:
-            self._sockets[namespace.name] = CaptureSocket(namespace, self._room, inside=inside)
+            self._sockets[namespace.name] = CaptureSocket(namespace, self._budget, inside=inside)
         except OSError as error:
             if not self._by_itself:
                 raise KernelError("capture packets", error.errno or 0, namespace=namespace.name) from error
@@ -115,7 +123,7 @@ class Capture(Sequence["Packet"]):
         Raises:
             NotReadyError: none did within ``timeout`` seconds; shows the last packets.
         """
-        patience = Patience(timeout)
+        deadline = Deadline(timeout)
         counts: dict[str, int] = {}
         looked_at = 0
         while True:
@@ -124,14 +132,14 @@ class Capture(Sequence["Packet"]):
                 if condition(packet):
                     return packet
             looked_at += len(packets)
-            if patience.is_over():
+            if deadline.is_over():
                 from pytest_netns.packets.dissect import digest
 
                 raise NotReadyError(
                     f"cannot find such a packet: none of {looked_at} was, after {timeout:g} s",
                     output="\n".join(digest(self.last(100 * _SHOWN), _SHOWN)),
                 )
-            patience.pause()
+            deadline.pause()
 
     def last(self, most: int) -> list[Packet]:
         """The last packets, in order of time, without looking at all."""

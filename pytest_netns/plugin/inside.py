@@ -87,7 +87,7 @@ def restore_place(item: pytest.Item) -> None:
     moving.leave_to(moving.depth_kept())
     own_sysfs: Any = sys.modules.get("pytest_netns.kernel.spaces.own_sysfs")
     if own_sysfs is not None:
-        own_sysfs.go_home()
+        own_sysfs.restore()
     place = item.stash.get(_PLACE, None)
     if place is not None and moving.current_inode() != place and not moving.depth():
         from pytest_netns.kernel.spaces import netns

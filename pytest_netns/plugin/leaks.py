@@ -106,8 +106,8 @@ def _describe(hub: Hub, late: Watched, *, wait: bool) -> Leak | None:
     """What keeps a namespace; None where it is only that the kernel takes its time."""
     held = holders.find(late.inode)
     if not held and wait:
-        hub.wait(time.monotonic() + destruction.BUSY - destruction.GRACE)
-    if not held and late not in hub.overdue(destruction.BUSY):
+        hub.wait(time.monotonic() + destruction.BUSY_GRACE - destruction.GRACE)
+    if not held and late not in hub.overdue(destruction.BUSY_GRACE):
         return None
     if _is_library(held):
         message = (

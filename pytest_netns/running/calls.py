@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_netns.errors import CallTimeout, NetnsError
 from pytest_netns.kernel.programs import leaving
 from pytest_netns.kernel.system import threads
-from pytest_netns.kernel.system.waiting import Patience
+from pytest_netns.kernel.system.waiting import Deadline
 from pytest_netns.running import multiprocess, pools
 
 if TYPE_CHECKING:
@@ -207,13 +207,13 @@ async def call_async(programs: Programs, function: Callable[[], Any], name: str,
     return running.outcome()
 
 
-def end_all(running: list[Call], patience: Patience, errors: list[Exception]) -> None:
+def end_all(running: list[Call], deadline: Deadline, errors: list[Exception]) -> None:
     """Cancel coroutines, and report the calls that have not ended when their lab is closed; a thread cannot be killed."""
     stacks = [(unfinished, unfinished.stack()) for unfinished in running if not unfinished.has_ended(0)]
     for unfinished, _ in stacks:
         unfinished.cancel()
     for unfinished, stack in stacks:
-        if not unfinished.has_ended(patience.remaining()):
+        if not unfinished.has_ended(deadline.remaining()):
             errors.append(
                 NetnsError(
                     f"cannot end call of {unfinished.name} in namespace {unfinished.programs.name!r}: "

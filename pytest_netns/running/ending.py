@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pytest_netns.errors import NetnsError, fails_as
 from pytest_netns.kernel.programs import inits, supervision, sweeping
-from pytest_netns.kernel.system.waiting import Patience
+from pytest_netns.kernel.system.waiting import Deadline
 from pytest_netns.running import calls, multiprocess, process
 
 if TYPE_CHECKING:
@@ -23,7 +23,9 @@ def end_processes(lab: LabPrograms, errors: list[Exception]) -> None:
     end_programs(lab.members, lab.swept, errors)
 
 
-def end_programs(members: Sequence[Programs], swept: Mapping[int, sweeping.Beginning], errors: list[Exception]) -> None:
+def end_programs(
+    members: Sequence[Programs], swept: Mapping[int, sweeping.FirstEntry], errors: list[Exception]
+) -> None:
     """SIGTERM to all that runs, and to what it has started; what has not ended in time is killed. Adds what fails to the errors.
 
     Args:
@@ -37,20 +39,20 @@ def end_programs(members: Sequence[Programs], swept: Mapping[int, sweeping.Begin
     running = [item for item in processes if item.poll() is None]
     for item in running:
         item.lab_closes()
-    patience = Patience(STOP_GRACE)
+    deadline = Deadline(STOP_GRACE)
     multiprocess.end(swept)
-    asked = sweeping.ask_to_end(swept)
+    terminated = sweeping.terminate(swept)
     busy = [view for view in views if running or view.has_processes()]
     for view in busy:
-        view.ask_to_end()
+        view.terminate()
     for item in running:
-        item.has_ended(patience.remaining())
+        item.has_ended(deadline.remaining())
     for view in busy:
-        view.ask_to_end()  # an init that has nobody left ends by itself; ours had to be reaped first
-        inits.wait_ended(view.init.pidfd, patience.remaining())
+        view.terminate()  # an init without processes exits by itself; our own children had to be reaped first
+        inits.wait_ended(view.init.pidfd, deadline.remaining())
     for view in views:
         view.close()
-    if not sweeping.end_processes(swept, asked, patience):
+    if not sweeping.end_processes(swept, terminated, deadline):
         errors.append(NetnsError("cannot end the processes that were started inside: they go on starting others"))
     process.end_all(processes, errors)
     for view in views:
@@ -58,7 +60,7 @@ def end_programs(members: Sequence[Programs], swept: Mapping[int, sweeping.Begin
             view.wait_ended(wait=view in busy)
         except NetnsError as error:
             errors.append(error)
-    calls.end_all([item for programs in members for item in programs.calls], patience, errors)
+    calls.end_all([item for programs in members for item in programs.calls], deadline, errors)
 
 
 def kill_processes(lab: LabPrograms) -> None:

@@ -21,7 +21,7 @@ AWAIT_ADVICE = (
 )
 
 
-class _Block(moving.Stay):
+class _Block(moving.NamespaceBlock):
     """A ``with`` block: which namespace, and what watches that no task awaits in it."""
 
     __slots__ = ("awaited", "begin", "programs", "watch")
@@ -97,7 +97,7 @@ def leave(programs: Programs, error: BaseException | None = None) -> None:
 
 def _find(programs: Programs) -> _Block | None:
     """The innermost block of the calling thread in a namespace."""
-    for stay in reversed(moving.stays()):
+    for stay in reversed(moving.blocks()):
         if isinstance(stay, _Block) and stay.programs is programs:
             return stay
     return None
@@ -116,10 +116,10 @@ def depth() -> int:
 @interrupts.uninterrupted
 def _expel(block: _Block) -> None:
     """A task has awaited inside a block: put the thread back at once, before other tasks run."""
-    stays = moving.stays()
-    for stay in reversed(stays[stays.index(block) :]):
-        moving.put_back(stay)
-        if isinstance(stay, _Block) and not stay.awaited:
-            stay.awaited = True
-            if stay.watch is not None:
-                stay.watch.cancel()
+    blocks = moving.blocks()
+    for inner in reversed(blocks[blocks.index(block) :]):
+        moving.restore_thread(inner)
+        if isinstance(inner, _Block) and not inner.awaited:
+            inner.awaited = True
+            if inner.watch is not None:
+                inner.watch.cancel()

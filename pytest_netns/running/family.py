@@ -10,15 +10,15 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
 from pytest_netns.kernel.system import process_table, procfs
-from pytest_netns.kernel.system.waiting import Patience
+from pytest_netns.kernel.system.waiting import Deadline
 
 if TYPE_CHECKING:
     from pytest_netns.kernel.programs.view import View
     from pytest_netns.running.process import Process
     from pytest_netns.running.programs import Programs
 
-_KILL_PATIENCE = 2.0  # seconds SIGKILL gets to take effect
-_STOP_PATIENCE = 1.0  # seconds SIGSTOP gets
+_KILL_TIMEOUT = 2.0  # seconds SIGKILL gets to take effect
+_STOP_TIMEOUT = 1.0  # seconds SIGSTOP gets
 _STILL = "tTZX"  # states of proc_pid_stat(5): stopped, or ended
 
 Identity = tuple[int, int]  # PID and start time: a PID alone may be another process's later on
@@ -185,41 +185,41 @@ class Held:
 
     def stop_all(self) -> None:
         """SIGSTOP to all, and wait until they stand still; again until none is found that is new: it may have forked meanwhile."""
-        patience = Patience(_STOP_PATIENCE, last=0.005)
+        deadline = Deadline(_STOP_TIMEOUT, last=0.005)
         self.send(signal.SIGSTOP)
         while True:
             new = self.look()
             for pidfd in new:
                 _send(pidfd, signal.SIGSTOP)
             still = all(process is None or process.state in _STILL for process in map(process_table.stat, self._pids()))
-            if (still and not new) or patience.is_over():
+            if (still and not new) or deadline.is_over():
                 return
             if not still:
-                patience.pause()
+                deadline.pause()
 
     def _pids(self) -> list[int]:
         return [pid for pid, _ in self._pidfds]
 
-    def wait(self, patience: Patience) -> bool:
+    def wait(self, deadline: Deadline) -> bool:
         """Whether all end in time; looks for more meanwhile."""
         while True:
             self.look()
             if not any(self._running()):
                 return True
-            if patience.is_over():
+            if deadline.is_over():
                 return False
             poll = select.poll()
             for pidfd in self._running():
                 poll.register(pidfd, select.POLLIN)
-            poll.poll(patience.next_pause() * 1000)
+            poll.poll(deadline.next_pause() * 1000)
 
     def kill(self) -> bool:
         """End all at once, and wait until they have ended; whether they have."""
-        patience = Patience(_KILL_PATIENCE, last=0.01)
-        while not patience.is_over():
+        deadline = Deadline(_KILL_TIMEOUT, last=0.01)
+        while not deadline.is_over():
             self.stop_all()
             self.send(signal.SIGKILL)
-            if self.wait(Patience(min(patience.remaining(), 0.05))):
+            if self.wait(Deadline(min(deadline.remaining(), 0.05))):
                 return True
         return False
 

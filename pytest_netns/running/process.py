@@ -23,7 +23,7 @@ from pytest_netns.errors import (
 from pytest_netns.kernel.programs import inits
 from pytest_netns.kernel.programs.view import current_directory
 from pytest_netns.kernel.system import privileges
-from pytest_netns.kernel.system.waiting import Patience
+from pytest_netns.kernel.system.waiting import Deadline
 from pytest_netns.running import hints
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Process(subprocess.Popen[Any]):
 
     def __init__(self, programs: Programs, command: Command, **options: Any) -> None:
         self.programs = programs
-        self._limit: Patience | None = None
+        self._limit: Deadline | None = None
         super().__init__(command, **options)
         self._made = True
 
@@ -72,7 +72,7 @@ class Process(subprocess.Popen[Any]):
 
     def communicate(self, input: Any = None, timeout: float | None = None) -> tuple[Any, Any]:
         """As `subprocess.Popen.communicate`; a test that stops Python's clocks does not stop the timeout."""
-        self._limit = None if timeout is None else Patience(timeout)
+        self._limit = None if timeout is None else Deadline(timeout)
         return super().communicate(input, timeout)
 
     # What `wait` and `communicate` of `subprocess.Popen` ask; its own look at the clock, which a test may have stopped.
@@ -265,8 +265,8 @@ def run(
 
 def note_lacks(error: E, programs: Programs) -> E:
     """Add to an error what programs in this namespace have to do without: it may be the reason."""
-    if lacks := programs.lacks():
-        error.add_note(f"programs here run without {'; '.join(lacks)}: pytest-netns doctor says what mends it")
+    if refused := programs.refused_parts():
+        error.add_note(f"programs here run without {'; '.join(refused)}: pytest-netns doctor says how to fix it")
     return error
 
 

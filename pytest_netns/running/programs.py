@@ -66,7 +66,7 @@ class LabPrograms:
         self.members: list[Programs] = []
         self.records = Records()
         self.gate = Gate()
-        self.entered: dict[int, sweeping.Beginning] = {}
+        self.entered: dict[int, sweeping.FirstEntry] = {}
         self._is_copy = False
         _labs.add(self)
 
@@ -77,7 +77,7 @@ class LabPrograms:
         return programs
 
     @property
-    def swept(self) -> dict[int, sweeping.Beginning]:
+    def swept(self) -> dict[int, sweeping.FirstEntry]:
         """Those of ``entered`` in which every process ends with the lab; none in a forked child, whose parent's may be there."""
         return {} if self._is_copy else self.entered
 
@@ -169,7 +169,7 @@ class Programs:
             return
         with self.in_use():
             if not self.network.is_adopted:  # there others start programs too
-                self.lab.entered[self.inode] = sweeping.beginning()
+                self.lab.entered[self.inode] = sweeping.first_entry()
             supervision.supervisor()  # whose watchdog ends what is started inside, should this process die
             resolving.register(self)
 
@@ -193,9 +193,9 @@ class Programs:
         if view is not None:
             view.abandon()
 
-    def lacks(self) -> tuple[str, ...]:
+    def refused_parts(self) -> tuple[str, ...]:
         """What programs here have to do without, a line for each part."""
-        return self.view.init.lacks if self.view is not None else ()
+        return self.view.init.refused if self.view is not None else ()
 
 
 def _forget_in_child() -> None:

@@ -15,7 +15,7 @@ from pytest_netns import values
 from pytest_netns.errors import CommandError, CommandTimeout, InvalidTopologyError, NotReadyError
 from pytest_netns.kernel.spaces import listening
 from pytest_netns.kernel.system import procfs, sockets
-from pytest_netns.kernel.system.waiting import Patience
+from pytest_netns.kernel.system.waiting import Deadline
 
 if TYPE_CHECKING:
     from pytest_netns.running.programs import Programs
@@ -175,15 +175,15 @@ def wait_listening(programs: Programs, port: int, protocol: str, timeout: float)
     """Wait until some socket in the namespace listens; see `Namespace.wait_listening`."""
     values.parse_port(port)
     values.parse_protocol(protocol)
-    patience = Patience(timeout, last=_LAST_PAUSE)
+    deadline = Deadline(timeout, last=_LAST_PAUSE)
     while True:
         found = listening.listening(programs.network, protocol)
         if any(listener.port == port for listener in found):
             return
-        if patience.is_over():
+        if deadline.is_over():
             others = ", ".join(str(number) for number in sorted({listener.port for listener in found})) or "none"
             raise NotReadyError(
                 f"cannot use {protocol} port {port} in namespace {programs.name!r}: nothing listens on it "
                 f"after {timeout:g} s; {protocol} ports that are listened on: {others}"
             )
-        patience.pause()
+        deadline.pause()

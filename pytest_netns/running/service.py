@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_netns.errors import NetnsError, NotReadyError, show_argv, show_status
-from pytest_netns.kernel.system.waiting import Patience
+from pytest_netns.kernel.system.waiting import Deadline
 from pytest_netns.running import halting, readiness
 from pytest_netns.running.family import Family, Held
 from pytest_netns.running.output import Output
@@ -61,17 +61,17 @@ class Service(Process):
             Its exit status, as `subprocess.Popen.returncode`.
         """
         self._is_stopped = True
-        patience = Patience(timeout)
+        deadline = Deadline(timeout)
         with Held(self.family) as held:
             held.look()
             if self.poll() is None:
                 self.terminate()
                 self._wake(held)
-                self._wait_for_program(held, patience)
-            if not held.wait(Patience(0)):
+                self._wait_for_program(held, deadline)
+            if not held.wait(Deadline(0)):
                 held.send(signal.SIGTERM)
                 self._wake(held)
-                if not held.wait(patience) and not held.kill():
+                if not held.wait(deadline) and not held.kill():
                     raise NetnsError(f"cannot stop {self!r}: some of its processes have not ended after SIGKILL")
         self.wait_for_output()
         return self.wait()
@@ -145,11 +145,11 @@ class Service(Process):
             held.send(signal.SIGCONT)
             self.paused.heal()
 
-    def _wait_for_program(self, held: Held, patience: Patience) -> None:
+    def _wait_for_program(self, held: Held, deadline: Deadline) -> None:
         """The program may end its own children in good order; whom it has meanwhile is remembered."""
-        while self.poll() is None and not patience.is_over():
+        while self.poll() is None and not deadline.is_over():
             held.look()
-            patience.pause()
+            deadline.pause()
 
 
 def start(
@@ -201,15 +201,15 @@ def _begin(programs: Programs, command: Command, options: dict[str, Any]) -> Ser
 
 def _wait_ready(waiting: Sequence[tuple[Service, Condition]], timeout: float) -> None:
     """All are asked in turn, so that one that ends is noticed at once."""
-    patience = Patience(timeout, last=_LAST_PAUSE)
+    deadline = Deadline(timeout, last=_LAST_PAUSE)
     while True:
         lacks = [(service, lack) for service, condition in waiting if (lack := _lack(service, condition))]
         if not lacks:
             return
-        if patience.is_over():
+        if deadline.is_over():
             raise _not_ready(*lacks[0], f"not ready after {timeout:g} s")
         waiting = [(service, condition) for service, condition in waiting if service in dict(lacks)]
-        patience.pause()
+        deadline.pause()
 
 
 def _lack(service: Service, condition: Condition) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from pytest_netns.errors import CommandError, CommandTimeout, NetnsError, NotReadyError
-from pytest_netns.kernel.system.waiting import Patience, sleep
+from pytest_netns.kernel.system.waiting import Deadline, sleep
 from pytest_netns.running.readiness import NOT_YET, RetryOn, check_is_function, check_is_result
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class _Question:
         self.retry_on = retry_on
         self._records = records
         self._timeout = timeout
-        self._patience = Patience(timeout)
+        self._deadline = Deadline(timeout)
 
     def not_yet(self, found: object, failure: BaseException | None) -> float:
         """The condition was not true; returns the seconds to wait before it is asked again.
@@ -39,13 +39,13 @@ class _Question:
         Raises:
             NotReadyError: the time is over.
         """
-        if self._patience.is_over():
+        if self._deadline.is_over():
             last = f"it gave {found!r}" if failure is None else _show(failure)
             text = f"cannot go on: the condition is not true after {self._timeout:g} s: {last}"
             raise NotReadyError(text) from failure
         if isinstance(failure, CommandError | CommandTimeout):
             self._records.withdraw_failure(failure)
-        return self._patience.next_pause()
+        return self._deadline.next_pause()
 
 
 def _show(failure: BaseException) -> str:
