@@ -194,7 +194,7 @@ class Supervisor:
             how = f"does not answer within {_START_TIMEOUT:g} s"
         elif self._watchdog is None:  # it has closed its socket, so it is about to end
             with contextlib.suppress(subprocess.TimeoutExpired):
-                how = f"exited during start-up with status {self._starter.wait(_END_TIMEOUT)}"
+                how = f"ended during start-up with exit status {self._starter.wait(_END_TIMEOUT)}"
         stderr = os.pread(self._stderr, program.MAX_MESSAGE, 0).decode(errors="replace").strip()
         return NetnsError(
             f"cannot start processes: the supervisor process{who} {how}{f': {stderr}' if stderr else ''}; "
