@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -71,6 +72,7 @@ def parse_ports(value: object, what: str = "port") -> Ports:
     return first if first == last else PortRange(first, last)
 
 
+@functools.cache
 def as_range(ports: Ports) -> PortRange:
     """A port as the range of that one."""
     return PortRange(ports, ports) if isinstance(ports, int) else ports

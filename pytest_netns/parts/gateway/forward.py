@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from pytest_netns.parts.gateway.nftext import (
     FORWARDS,
     Flow,
     Forwarded,
+    MappedPort,
     RuleText,
     Translation,
     family,
@@ -130,21 +132,25 @@ class PortIndex(Generic[T]):
     """Port forwards of a namespace by their ports, so that finding one costs the same with 1 and with 1,000."""
 
     def __init__(self) -> None:
-        self._found: dict[int, list[tuple[PortForwardSpec, T]]] = {}
+        self._found: dict[int, list[tuple[PortRange, PortForwardSpec, T]]] = {}
 
     def add(self, spec: PortForwardSpec, value: T) -> None:
         """Remember a port forward, and what belongs to it."""
-        for bucket in _buckets(spec):
-            self._found.setdefault(bucket, []).append((spec, value))
+        ports = as_range(spec.port)
+        for bucket in _buckets(ports):
+            self._found.setdefault(bucket, []).append((ports, spec, value))
 
     def conflicting(self, spec: PortForwardSpec) -> Iterator[tuple[PortForwardSpec, T]]:
         """Those that could mean the same connection."""
-        for bucket in _buckets(spec):
-            yield from (each for each in self._found.get(bucket, ()) if conflicts(spec, each[0]))
+        ports = as_range(spec.port)
+        first, last = ports.first, ports.last
+        for bucket in _buckets(ports):
+            for others, other, value in self._found.get(bucket, ()):
+                if others.first <= last and first <= others.last and conflicts(spec, other):
+                    yield other, value
 
 
-def _buckets(spec: PortForwardSpec) -> range:
-    ports = as_range(spec.port)
+def _buckets(ports: PortRange) -> range:
     return range(ports.first >> _BUCKET_BITS, (ports.last >> _BUCKET_BITS) + 1)
 
 
@@ -175,8 +181,23 @@ class PortForwarding(Translation):
         """Whether it is for UDP."""
         return "udp" in self.spec.protocol
 
+    @functools.cached_property
+    def mapped(self) -> list[MappedPort]:
+        """One port that leads to one target for everybody: an element of a map for each family and protocol."""
+        spec = self.spec
+        if not isinstance(spec.port, int) or len(spec.to) != 1 or spec.source is not None or spec.address is not None:
+            return []
+        target = spec.port if spec.to[0].port is None else as_range(spec.to[0].port).first
+        return [
+            MappedPort(protocol, address.version, spec.port, address, target)
+            for address in self.addresses[0]
+            for protocol in spec.protocol
+        ]
+
     def rules(self) -> Iterator[RuleText]:
-        """For each family and protocol one that translates, and one that counts."""
+        """For each family and protocol one that translates, and one that counts; none where it is `mapped`."""
+        if self.mapped:
+            return
         ports = as_range(self.spec.port)
         for version, protocol, targets in self._targets(ports):
             match = f"{of_family(version)} {protocol} dport {ports}{self._limits(version, '')}"
@@ -220,7 +241,7 @@ class PortForwarding(Translation):
     @property
     def leads_somewhere(self) -> bool:
         """Whether source, address and targets have an IP version in common."""
-        return any(True for _ in self._targets(as_range(self.spec.port)))
+        return bool(self.mapped) or any(True for _ in self._targets(as_range(self.spec.port)))
 
     def _limits(self, version: int, of: str) -> str:
         ip = family(version)
