@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from pytest_netns.kernel.netlink import nfelements
-from pytest_netns.kernel.netlink.nfelements import Element
+from pytest_netns.kernel.netlink.nfelements import Place
 from pytest_netns.kernel.netlink.socket import NetlinkSocket
 from pytest_netns.parts.gateway import nftext
 from pytest_netns.parts.gateway.nftext import MappedPort
@@ -23,7 +24,7 @@ class Present:
 
     def __init__(self, netlink: NetlinkSocket, maps: Iterable[str]) -> None:
         self._comments = {
-            (table, name): nfelements.comments(netlink, table, name) for name in maps for table in nftext.TABLES
+            (table, name): nfelements.comments(netlink, Place(table, name)) for name in maps for table in nftext.TABLES
         }
 
     def count(self, identity: str, ports: Sequence[MappedPort]) -> int:
@@ -47,20 +48,23 @@ def change(
     Raises:
         KernelError: the kernel refused; nothing of it was done.
     """
-    gone = [Element(table, each.map, _key(each)) for each in delete for table in nftext.TABLES]
-    made: list[Element] = []
+    gone: dict[Place, list[bytes]] = defaultdict(list)
+    for each in delete:
+        for table in nftext.TABLES:
+            gone[Place(table, each.map)].append(nfelements.element(_key(each)))
+    made: dict[Place, list[bytes]] = defaultdict(list)
     for comment, ports in add:
         for each in ports:
             name, key = each.map, _key(each)
             target = each.address.packed + each.target.to_bytes(2, "big") + b"\0\0"
-            made.append(Element(nftext.TABLE, name, key, target, comment))
-            made.append(Element(nftext.COUNTERS, name, key))
+            made[Place(nftext.TABLE, name)].append(nfelements.element(key, target, comment))
+            made[Place(nftext.COUNTERS, name)].append(nfelements.element(key))
     nfelements.change(netlink, gone, made)
 
 
 def counts(netlink: NetlinkSocket, ports: Iterable[MappedPort]) -> list[tuple[int, int]]:
     """Packets and bytes that each port has led elsewhere."""
-    return [nfelements.counts(netlink, Element(nftext.COUNTERS, each.map, _key(each))) for each in ports]
+    return [nfelements.counts(netlink, Place(nftext.COUNTERS, each.map), _key(each)) for each in ports]
 
 
 def _key(port: MappedPort) -> bytes:

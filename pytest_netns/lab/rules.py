@@ -37,6 +37,7 @@ class Entry:
         identity: at the start of the comments of its nft rules.
         table: its own table; empty where it shares one with others.
         effect: what it does.
+        ports: elements of maps that it is made of instead of nft rules; empty for none.
         resolve: what it does with the addresses that names lead to now; None where it has no names.
         state: ``"in force"``, ``"removed"``, or ``"deleted"`` where somebody else did that.
     """
@@ -52,7 +53,7 @@ class Entry:
         self.state = "in force"
         self.place = self.table  # a table besides the shared ones where its rules are
         self.expected = 0
-        self.ports = _ports(effect)  # that lead elsewhere, instead of rules
+        self.ports = _ports(effect)
         self.found: list[KernelRule] = []  # once they have been looked for
         self.counted_before: tuple[int, int] = (0, 0)  # by the rules it was made of before
 
@@ -308,7 +309,7 @@ class Rules:
         try:
             lines = [text, *(self._chains.make() if in_frame else ())]
             lines += self._chains.make_maps((each.protocol, each.version) for entry in added for each in entry.ports)
-            lines += [line for entry in added for line in self._write(entry)]
+            lines += [line for entry in added if not entry.ports for line in self._write(entry)]
             if text := "".join(lines):
                 self._apply(text, apart=any(each.table for each in added))
         except BaseException:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from pytest_netns.errors import KernelError
@@ -18,27 +18,40 @@ _INET = struct.pack("=BBH", 1, 0, 0)
 # linux/netfilter/nf_tables.h
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS, _LIST_ELEMENT, _VALUE = 1, 2, 3, 1, 1
 _KEY, _DATA, _USERDATA, _EXPRESSION = 1, 2, 6, 7
+_FIELD = struct.Struct(
+    "=HHHH"
+)  # the headers of an attribute and of the one in it, built by hand as there are thousands
 _PER_MESSAGE = 256  # with comments of full length they fit into an attribute, which has at most 64 KiB
 
 
-class Element(NamedTuple):
+class Place(NamedTuple):
+    """A set or map, and its table."""
+
+    table: str
+    set: str
+
+
+Changes = Mapping[Place, Sequence[bytes]]  # elements, as `element` gives them
+
+
+def element(key: bytes, data: bytes = b"", comment: str = "") -> bytes:
     """An element of a set or map.
 
-    Attributes:
-        table, set: where it is.
+    Args:
         key: as the kernel has it.
         data: what a map leads to, the parts of a concatenation padded to four bytes each.
         comment: empty for none.
     """
+    parts = _field(_KEY, key)
+    if data:
+        parts += _field(_DATA, data)
+    if comment:
+        text = comment.encode() + b"\0"
+        parts += wire.attribute(_USERDATA, bytes((0, len(text))) + text)
+    return wire.nested(_LIST_ELEMENT, parts)
 
-    table: str
-    set: str
-    key: bytes
-    data: bytes = b""
-    comment: str = ""
 
-
-def change(netlink: NetlinkSocket, delete: Sequence[Element], add: Sequence[Element]) -> None:
+def change(netlink: NetlinkSocket, delete: Changes, add: Changes) -> None:
     """Delete elements and add others, in one transaction.
 
     Raises:
@@ -50,9 +63,9 @@ def change(netlink: NetlinkSocket, delete: Sequence[Element], add: Sequence[Elem
         netlink.transaction(nfwrite.BEGIN, requests, nfwrite.END)
 
 
-def comments(netlink: NetlinkSocket, table: str, set_: str) -> dict[bytes, str]:
+def comments(netlink: NetlinkSocket, place: Place) -> dict[bytes, str]:
     """The keys of a set's elements, with their comments; none where there is no such set."""
-    request = Request(("list elements of nft set", set_), _GET, _head(table, set_))
+    request = Request(("list elements of nft set", place.set), _GET, _head(place))
     try:
         return {key: comment for found in netlink.dump(request, _parse_comments) for key, comment in found}
     except KernelError as error:
@@ -61,44 +74,30 @@ def comments(netlink: NetlinkSocket, table: str, set_: str) -> dict[bytes, str]:
         raise
 
 
-def counts(netlink: NetlinkSocket, element: Element) -> tuple[int, int]:
+def counts(netlink: NetlinkSocket, place: Place, key: bytes) -> tuple[int, int]:
     """Packets and bytes that an element has counted.
 
     Raises:
         KernelError: ENOENT where it is not there.
     """
-    wanted = wire.nested(_LIST_ELEMENTS, wire.nested(_LIST_ELEMENT, _field(_KEY, element.key)))
-    body = _head(element.table, element.set) + wanted
-    return netlink.get(Request(("read element of nft set", element.set), _GET, body), _parse_counts)
+    body = _head(place) + wire.nested(_LIST_ELEMENTS, element(key))
+    return netlink.get(Request(("read element of nft set", place.set), _GET, body), _parse_counts)
 
 
-def _requests(kind: int, elements: Sequence[Element], flags: int = 0) -> Iterator[Request]:
-    by_set: dict[tuple[str, str], list[bytes]] = {}
-    for each in elements:
-        by_set.setdefault(each[:2], []).append(_encoded(each))
-    for (table, set_), encoded in by_set.items():
-        head = _head(table, set_)
-        for start in range(0, len(encoded), _PER_MESSAGE):
-            body = head + wire.nested(_LIST_ELEMENTS, *encoded[start : start + _PER_MESSAGE])
-            yield Request(("change elements of nft set", set_), kind, body, flags)
-
-
-def _encoded(element: Element) -> bytes:
-    parts = _field(_KEY, element.key)
-    if element.data:
-        parts += _field(_DATA, element.data)
-    if element.comment:
-        text = element.comment.encode() + b"\0"
-        parts += wire.attribute(_USERDATA, bytes((0, len(text))) + text)
-    return wire.nested(_LIST_ELEMENT, parts)
+def _requests(kind: int, changes: Changes, flags: int = 0) -> Iterator[Request]:
+    for place, elements in changes.items():
+        for start in range(0, len(elements), _PER_MESSAGE):
+            body = _head(place) + wire.nested(_LIST_ELEMENTS, *elements[start : start + _PER_MESSAGE])
+            yield Request(("change elements of nft set", place.set), kind, body, flags)
 
 
 def _field(kind: int, value: bytes) -> bytes:
-    return wire.nested(kind, wire.attribute(_VALUE, value))
+    padded = value + bytes(-len(value) & 3)
+    return _FIELD.pack(8 + len(padded), kind | wire.NLA_F_NESTED, 4 + len(value), _VALUE) + padded
 
 
-def _head(table: str, set_: str) -> bytes:
-    return _INET + wire.text(_LIST_TABLE, table) + wire.text(_LIST_SET, set_)
+def _head(place: Place) -> bytes:
+    return _INET + wire.text(_LIST_TABLE, place.table) + wire.text(_LIST_SET, place.set)
 
 
 def _elements(body: bytes) -> Iterator[dict[int, bytes]]:

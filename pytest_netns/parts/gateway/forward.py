@@ -84,6 +84,8 @@ def words(spec: PortForwardSpec) -> str:
 
 def mistakes(spec: PortForwardSpec) -> Iterator[tuple[str, str]]:
     """What is wrong with a port forward by itself: each with the key it is about."""
+    if spec.protocol and _plain(spec) is not None:
+        return  # of a thousand forwards nearly all
     ports = as_range(spec.port)
     if not spec.to:
         yield "to", "is missing; write 'ADDRESS:PORT' or 'NAMESPACE:PORT'"
@@ -107,6 +109,15 @@ def mistakes(spec: PortForwardSpec) -> Iterator[tuple[str, str]]:
     versions = {value.version for value in (spec.source, spec.address) if value is not None}
     if len(versions) > 1:
         yield "source", f"cannot use '{spec.source}' with address '{spec.address}': they are of different families"
+
+
+def _plain(spec: PortForwardSpec) -> tuple[int, int] | None:
+    """The port and the target's, where it is one that leads to one, for everybody."""
+    if len(spec.to) != 1 or spec.source is not None or spec.address is not None:
+        return None
+    port = spec.port
+    target = port if spec.to[0].port is None else spec.to[0].port
+    return (port, target) if isinstance(port, int) and isinstance(target, int) else None
 
 
 def conflicts(a: PortForwardSpec, b: PortForwardSpec) -> bool:
@@ -184,14 +195,13 @@ class PortForwarding(Translation):
     @functools.cached_property
     def mapped(self) -> list[MappedPort]:
         """One port that leads to one target for everybody: an element of a map for each family and protocol."""
-        spec = self.spec
-        if not isinstance(spec.port, int) or len(spec.to) != 1 or spec.source is not None or spec.address is not None:
+        if (ports := _plain(self.spec)) is None:
             return []
-        target = spec.port if spec.to[0].port is None else as_range(spec.to[0].port).first
+        port, target = ports
         return [
-            MappedPort(protocol, address.version, spec.port, address, target)
+            MappedPort(protocol, address.version, port, address, target)
             for address in self.addresses[0]
-            for protocol in spec.protocol
+            for protocol in self.spec.protocol
         ]
 
     def rules(self) -> Iterator[RuleText]:
