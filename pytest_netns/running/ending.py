@@ -1,4 +1,4 @@
-"""The end of a lab's programs: asked first, all namespaces at once, then killed."""
+"""End a lab's programs: SIGTERM in all namespaces at once, then SIGKILL."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pytest_netns.running import calls, multiprocess, process
 if TYPE_CHECKING:
     from pytest_netns.running.programs import LabPrograms, Programs
 
-STOP_GRACE = 0.5  # seconds between SIGTERM and SIGKILL for what still runs when a lab is closed
+STOP_GRACE = 0.5  # seconds between SIGTERM and SIGKILL for processes that still run when a lab is closed
 
 
 @fails_as("end the programs of the lab")
 def end_processes(lab: LabPrograms, errors: list[Exception]) -> None:
-    """End everything that runs in a lab; nothing is started there any more."""
+    """End everything that runs in a lab; nothing more can be started in it."""
     lab.gate.shut()
     end_programs(lab.members, lab.swept, errors)
 
@@ -26,11 +26,11 @@ def end_processes(lab: LabPrograms, errors: list[Exception]) -> None:
 def end_programs(
     members: Sequence[Programs], swept: Mapping[int, sweeping.FirstEntry], errors: list[Exception]
 ) -> None:
-    """SIGTERM to all that runs, and to what it has started; what has not ended in time is killed. Adds what fails to the errors.
+    """Send SIGTERM to all programs and their descendants, then kill those still running. Failures are added to ``errors``.
 
     Args:
         members: everything that runs, by namespace.
-        swept: the namespaces, by inode, in which every process ends.
+        swept: the namespaces, by inode, in which every process is ended.
     """
     views = [programs.view for programs in members if programs.view is not None]
     if not views and not swept and not any(programs.processes or programs.calls for programs in members):
@@ -53,7 +53,7 @@ def end_programs(
     for view in views:
         view.close()
     if not sweeping.end_processes(swept, terminated, deadline):
-        errors.append(NetnsError("cannot end the processes that were started inside: they go on starting others"))
+        errors.append(NetnsError("cannot end the processes that were started inside: they keep starting others"))
     process.end_all(processes, errors)
     for view in views:
         try:
@@ -64,7 +64,7 @@ def end_programs(
 
 
 def kill_processes(lab: LabPrograms) -> None:
-    """Where ending them in good order failed half-way: leave no init, no thread, no descriptor of a view."""
+    """Clean up after an orderly end failed: leave no init, no thread, no descriptor of a view."""
     supervision.forget_lost()
     for programs in lab.members:
         if programs.view is not None:
@@ -72,7 +72,7 @@ def kill_processes(lab: LabPrograms) -> None:
 
 
 def remove(lab: LabPrograms, programs: Programs, errors: list[Exception]) -> None:
-    """End everything that runs in one namespace, which leaves its lab."""
+    """End everything that runs in a namespace that is removed from its lab."""
     begun = lab.swept.get(programs.inode)
     try:
         end_programs([programs], {} if begun is None else {programs.inode: begun}, errors)

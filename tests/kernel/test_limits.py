@@ -144,7 +144,7 @@ def test_threads() -> None:
         "call int in namespace 'red'",
         "look up a name in namespace 'red'",
         "run anything in namespace 'blue'",
-        "read what a service writes",
+        "read the output of a service",
     )
     assert run(script).splitlines() == [*(f"cannot {each}: {refused}; {remedy}" for each in actions), "0 later "]
 
