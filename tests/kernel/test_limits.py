@@ -97,7 +97,7 @@ def test_open_files() -> None:
         assert os.listdir("/proc/self/fd") == before, (limit, os.listdir("/proc/self/fd"))
         for error in errors:
             assert error.startswith("cannot "), error
-            assert f": this process may have {limit} files open, RLIMIT_NOFILE, and has (" in error, error
+            assert f": this process has reached its limit of {limit} open files, RLIMIT_NOFILE (" in error, error
             assert error.endswith(f"remedy: ulimit -n {hard}"), error
         if not errors:
             break

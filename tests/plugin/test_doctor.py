@@ -255,7 +255,7 @@ def test_what_needs_a_namespace_is_not_blamed_as_well() -> None:
     """Where no namespace can be made there is one cause to mend, and it is told once."""
     _, _, table = run_doctor([*ordinary_user(), *filtered(*CONTAINER)])
     assert table.count(" NO ") == 1
-    assert re.search(r"not tried, for want of a network namespace: the other \d\d things$", table, re.M)
+    assert re.search(r"not tried, since there is no network namespace: the other \d\d features$", table, re.M)
 
 
 @pytest.fixture

@@ -180,7 +180,7 @@ def test_pause(tmp_path: Path, request: pytest.FixtureRequest) -> None:
         person.expect(r"test_it\.py::test_it has failed")
         red = person.expect(r"red +(nsenter .*?)\r?\n").group(1)
         person.expect(r"blue +nsenter ")
-        person.expect(r"Enter goes on")
+        person.expect(r"Press Enter to continue")
         inside = subprocess.run(
             [*red.split(), "sh", "-c", "hostname; ip -br address; ps ax"], capture_output=True, text=True
         )

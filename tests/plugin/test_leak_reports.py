@@ -198,7 +198,7 @@ def test_native_threads_of_libraries_are_told_apart(pytester: pytest.Pytester, w
         [
             "*netns: kept by libraries*",
             (
-                "*::test_first_use: namespace 'host' stays until the end of the process: native thread * of process *; "
+                "*::test_first_use: namespace 'host' remains until the end of the process: native thread * of process *; "
                 "import and use the library outside of namespaces first, such as in conftest.py"
             ),
         ]
