@@ -21,6 +21,7 @@ from pytest_netns.kernel.system import ipv6, syscalls
 from pytest_netns.machine import attempts, probing, rootless
 from pytest_netns.machine.attempts import StepError, step
 from pytest_netns.machine.probing import Probe
+from pytest_netns.parts.gateway import firewall, forward, nattable
 from pytest_netns.parts.links.kinds import kind_named
 
 _PROC_FLAGS = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
@@ -29,6 +30,7 @@ _CARD, _CARD_PEER, _NEW = 11, 12, 13  # interface indices
 _RTM_NEWQDISC = 36
 # The kinds of interfaces that are tried, each with its own example.
 _PROBED = ("macvlan", "ipvlan", "vlan", "vxlan", "gretap", "dummy", "wireguard")
+_GATEWAY_EXAMPLES = {"port forward": forward.example, "home router": nattable.example, "firewall": firewall.example}
 _TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
 _FALLBACK_MODULES = {"gretap": "ip_gre"}
 _TIMEOUT = 10  # seconds for a program
@@ -238,6 +240,8 @@ def _nat() -> Iterator[Probe]:
                 "",
                 partial(_nft, name, text),
             )
+    for name, example in _GATEWAY_EXAMPLES.items():
+        yield Probe(group, name, "", partial(_nft, name, example()))
 
 
 def _nft(name: str, text: str) -> None:

@@ -294,6 +294,23 @@ def test_a_kind_the_kernel_lacks_is_not_shown_as_working() -> None:
     ]
 
 
+def test_gateways_are_tried_with_their_own_examples() -> None:
+    """A port forward, a home router and a firewall are made as labs make them; what nft refuses of one is named for it."""
+    _, found, table = run_doctor(as_root())
+    assert all(found["rows"][f"NAT/{name}"]["ok"] for name in ("port forward", "home router", "firewall")), table
+    code = (
+        "from pytest_netns.machine import probes, probing\n"
+        "text = probes.firewall.example().replace('reject', 'refuse')\n"
+        "(result,) = probing.run([probing.Probe('NAT', 'firewall', '', lambda: probes._nft('firewall', text))])\n"
+        "print(result.ok, result.cause)"
+    )
+    done = subprocess.run(
+        [*as_root(), sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("False")
+    assert "syntax error" in done.stdout
+
+
 def test_unknown_subcommand_names_the_known_ones() -> None:
     """A mistyped command lists the right ones."""
     done = subprocess.run(

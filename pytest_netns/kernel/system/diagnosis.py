@@ -247,6 +247,9 @@ _MODULES = {
     "qdisc tbf": "sch_tbf",
     "nft masquerade": "nft_masq",
     "nft DNAT": "nft_nat",
+    "nft port forward": "nft_nat",
+    "nft home router": "nft_nat",
+    "nft firewall": "nft_reject_inet",
     "nft": "nf_tables",
 }
 

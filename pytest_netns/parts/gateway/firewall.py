@@ -169,6 +169,16 @@ class FirewallTable(Table):
         )
 
 
+def example() -> str:
+    """What the doctor tries: the nft text of a firewall that rejects, with a rule that logs."""
+    rule = FirewallRuleSpec("accept", protocol="tcp", port=443, log=True)
+    table = FirewallTable(FirewallSpec("gw", policy="reject"))
+    rules = FirewallFilter(rule, "probe", table.spec.hook, None, None, group=1).rules()
+    return table.table("probe", "") + "".join(
+        f"add rule inet {each.table} {each.chain} {each.text}\n" for each in rules
+    )
+
+
 def rejections() -> list[str]:
     """What a firewall says that refuses: a reset to TCP, and that it is prohibited to others (RFC 7126, RFC 4890)."""
     return ["meta l4proto tcp reject with tcp reset", "reject with icmpx admin-prohibited"]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from pytest_netns.parts import keys
+from pytest_netns.parts.gateway import nftext
 from pytest_netns.parts.gateway.nftext import (
     COUNTED,
     FORWARDS,
@@ -268,6 +269,14 @@ class PortForwarding(Translation):
             and (self.spec.source is None or flow.source in self.spec.source)
             and (self.spec.address is None or flow.destination == self.spec.address)
         )
+
+
+def example() -> str:
+    """What the doctor tries: the nft text of a port forward, with the tables it needs."""
+    addresses = (ipaddress.ip_address("192.168.15.2"), ipaddress.ip_address("fd00::2"))
+    ports = PortForwarding(PortForwardSpec("gw", 8080, "blue:80"), (addresses,)).mapped
+    maps = "".join(nftext.ports_map(each.protocol, each.version) for each in ports)
+    return nftext.frame() + maps + "".join(each.text("probe") for each in ports)
 
 
 def _dnat(version: int, protocol: str, ports: PortRange, targets: Sequence[tuple[IPAddress, int]]) -> str:
