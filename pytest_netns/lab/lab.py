@@ -285,7 +285,7 @@ class Lab(Cables):
         return dict(zip(commands, started, strict=True))
 
     def wait_until(self, condition: Callable[[], T], timeout: float = 5, *, retry_on: RetryOn = NOT_YET) -> T:
-        """Ask again and again until a condition is true; returns what it gave::
+        """Poll a condition until it is true; returns its result::
 
             lab.wait_until(lambda: "lease" in server.output)
             lab.wait_until(lambda: red.run("curl -sf http://blue/"))
@@ -297,7 +297,7 @@ class Lab(Cables):
                 sockets raise, unless said otherwise. Anything else it raises is raised here.
 
         Raises:
-            NotReadyError: it was not true in time; shows what it gave last, or the command that failed with what that wrote.
+            NotReadyError: it was not true in time; shows its last result, or the failed command with its output.
             NetnsError: an event loop is running in this thread, and would stand still; see `wait_until_async`.
         """
         from pytest_netns.running import waiting

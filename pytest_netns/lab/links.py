@@ -231,7 +231,7 @@ class Links:
         return name in self._names
 
     def peer(self, link: Link) -> Link | None:
-        """The other end of a veth pair, whoever made it; None where there is none, or none in this lab."""
+        """The other end of a veth pair, by whomever it was created; None if there is none in this lab."""
         return self.peer_of(self.read(link))
 
     def peer_of(self, info: LinkInfo) -> Link | None:

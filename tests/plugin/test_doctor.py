@@ -212,7 +212,7 @@ ROWS: list[tuple[str, Argv, str, str, str]] = [
 
 @pytest.mark.parametrize(("prefix", "row", "cause", "remedy"), [row[1:] for row in ROWS], ids=[row[0] for row in ROWS])
 def test_the_cause_and_the_remedy_are_named(prefix: Argv, row: str, cause: str, remedy: str) -> None:
-    """What fails names its cause and the command that mends it, in the table and for scripts."""
+    """A failed feature names its cause and the command that fixes it, in the table and for scripts."""
     _, found, table = run_doctor(prefix)
     assert not found["rows"][row]["ok"], table
     assert cause in found["rows"][row]["cause"]
@@ -252,7 +252,7 @@ def test_the_exit_status_says_whether_labs_can_be_made(prefix: Argv, status: int
 
 
 def test_what_needs_a_namespace_is_not_blamed_as_well() -> None:
-    """Where no namespace can be made there is one cause to mend, and it is told once."""
+    """If no namespace can be created there is one cause to fix, and it is shown once."""
     _, _, table = run_doctor([*ordinary_user(), *filtered(*CONTAINER)])
     assert table.count(" NO ") == 1
     assert re.search(r"not tried, since there is no network namespace: the other \d\d features$", table, re.M)
