@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
@@ -50,21 +51,27 @@ def change(
     """
     gone: dict[Place, list[bytes]] = defaultdict(list)
     for each in delete:
-        for table in nftext.TABLES:
-            gone[Place(table, each.map)].append(nfelements.element(_key(each)))
+        for place in _places(each.map):
+            gone[place].append(nfelements.element(_key(each)))
     made: dict[Place, list[bytes]] = defaultdict(list)
     for comment, ports in add:
         for each in ports:
-            name, key = each.map, _key(each)
+            key, (translating, counting) = _key(each), _places(each.map)
             target = each.address.packed + each.target.to_bytes(2, "big") + b"\0\0"
-            made[Place(nftext.TABLE, name)].append(nfelements.element(key, target, comment))
-            made[Place(nftext.COUNTERS, name)].append(nfelements.element(key))
+            made[translating].append(nfelements.element(key, target, comment))
+            made[counting].append(nfelements.element(key))
     nfelements.change(netlink, gone, made)
 
 
 def counts(netlink: NetlinkSocket, ports: Iterable[MappedPort]) -> list[tuple[int, int]]:
     """Packets and bytes that each port has led elsewhere."""
     return [nfelements.counts(netlink, Place(nftext.COUNTERS, each.map), _key(each)) for each in ports]
+
+
+@functools.cache
+def _places(name: str) -> tuple[Place, Place]:
+    """The map that translates, and the set that counts."""
+    return Place(nftext.TABLE, name), Place(nftext.COUNTERS, name)
 
 
 def _key(port: MappedPort) -> bytes:

@@ -144,21 +144,21 @@ class PortIndex(Generic[T]):
     """Port forwards of a namespace by their ports, so that finding one costs the same with 1 and with 1,000."""
 
     def __init__(self) -> None:
-        self._found: dict[int, list[tuple[PortRange, PortForwardSpec, T]]] = {}
+        self._found: dict[int, list[tuple[int, int, PortForwardSpec, T]]] = {}
 
     def add(self, spec: PortForwardSpec, value: T) -> None:
         """Remember a port forward, and what belongs to it."""
         ports = as_range(spec.port)
         for bucket in _buckets(ports):
-            self._found.setdefault(bucket, []).append((ports, spec, value))
+            self._found.setdefault(bucket, []).append((ports.first, ports.last, spec, value))
 
     def conflicting(self, spec: PortForwardSpec) -> Iterator[tuple[PortForwardSpec, T]]:
         """Those that could mean the same connection."""
         ports = as_range(spec.port)
         first, last = ports.first, ports.last
         for bucket in _buckets(ports):
-            for others, other, value in self._found.get(bucket, ()):
-                if others.first <= last and first <= others.last and conflicts(spec, other):
+            for other_first, other_last, other, value in self._found.get(bucket, ()):
+                if other_first <= last and first <= other_last and conflicts(spec, other):
                     yield other, value
 
 
