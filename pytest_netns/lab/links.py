@@ -20,7 +20,7 @@ from pytest_netns.kernel.netlink.rtlinks import LinkInfo
 from pytest_netns.kernel.netlink.socket import NetlinkSocket
 from pytest_netns.kernel.spaces import carrier
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
-from pytest_netns.kernel.system.waiting import Patience
+from pytest_netns.kernel.system.waiting import Deadline
 from pytest_netns.lab import hosts
 from pytest_netns.lab.switching import Switches
 from pytest_netns.values import IPInterface, naming, parse_choice
@@ -31,7 +31,7 @@ _DUMPS = (rtlinks.dump_links, rtaddresses.dump_addresses, rtroutes.dump_routes)
 _MAC_LENGTH = len("02:00:00:00:00:01")
 _LINK_SCOPE = 253  # RT_SCOPE_LINK
 _USABLE_DEADLINE = 1.0  # seconds; it takes the kernel well under a millisecond unless the machine is overloaded
-_SOON = 10  # questions without a pause
+_QUICK_POLLS = 10  # without a pause
 
 Tables: TypeAlias = tuple[list[bytes], ...]
 
@@ -409,13 +409,13 @@ class Links:
             self._wait_local(route)
 
     def _wait_local(self, route: Request) -> None:
-        for _ in range(_SOON):
+        for _ in range(_QUICK_POLLS):
             if self._is_local(route):
                 return
             os.sched_yield()
-        patience = Patience(_USABLE_DEADLINE, first=0.0001, last=0.0005)
-        while not self._is_local(route) and not patience.is_over():
-            patience.pause()  # a busy machine: what the kernel has to do needs the processor
+        deadline = Deadline(_USABLE_DEADLINE, first=0.0001, last=0.0005)
+        while not self._is_local(route) and not deadline.is_over():
+            deadline.pause()  # on a busy machine the kernel needs the processor to add the route
 
     def _is_local(self, route: Request) -> bool:
         try:

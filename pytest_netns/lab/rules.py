@@ -85,7 +85,7 @@ class Rules:
         self._open_netlink: NetlinkSocket | None = None
         self._close_later: list[Callable[[], None]] = []
         self._log_groups = itertools.count(_FIRST_LOG_GROUP)
-        self._generation = 1  # of the ruleset when we last knew it; the kernel counts from 1, nothing at all
+        self._generation = 1  # of the ruleset when we last knew it; the kernel's first one, before any change, is 1
         self._chains = Chains(self._name)
 
     # -- what there is --------------------------------------------------------------------------------
