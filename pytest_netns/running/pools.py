@@ -21,7 +21,7 @@ from pytest_netns.kernel.system import threads
 
 def adopt() -> None:
     """Make pools respect namespaces; does nothing for libraries that have not been imported."""
-    if _to_adopt.keys().isdisjoint(sys.modules):  # asked at each block
+    if _to_adopt.keys().isdisjoint(sys.modules.keys()):  # asked at each block
         return
     for module in tuple(_to_adopt):
         if module in sys.modules and (adopt_pool := _to_adopt.pop(module, None)) is not None:
