@@ -24,10 +24,10 @@ def started_since(last: int) -> set[Identity]:
     """The processes that the calling thread has started since `children_from` and that still run."""
     if last == NO_CHILDREN and not syscalls.has_children():
         return set()
-    newest = last_pid()
-    if newest == last:
-        return set()
     try:
+        newest = last_pid()
+        if newest == last:
+            return set()
         with open(_CHILDREN, encoding="utf-8") as file:
             children = [int(pid) for pid in file.read().split()]
     except OSError:
