@@ -1,4 +1,4 @@
-"""asyncio subprocesses in a namespace: started like other programs, with their pipes and exit handled by the event loop."""
+"""Programs in a namespace for asyncio: started as all others are, their pipes and their end handled by the event loop."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class _LoopProcess(process.Process):
     """A program whose pipes belong to the event loop."""
 
     def close_streams(self) -> None:
-        """Does nothing: the event loop closes them."""
+        """The event loop does."""
 
     def forget(self) -> None:
-        """Remove it from the namespace's processes, once it has been reaped."""
+        """It has ended and been reaped."""
         with contextlib.suppress(ValueError):
             self.programs.processes.remove(self)
 
 
 class _Transport(base_subprocess.BaseSubprocessTransport):
-    """asyncio's own transport, except for how the program is started and how its exit is detected."""
+    """asyncio's own transport, except for how the program is started and how its end is noticed."""
 
     _loop: asyncio.AbstractEventLoop
 

@@ -1,7 +1,7 @@
-"""pytest's side of the user-space wire: one helper process, started on first use, and replaced if it dies.
+"""pytest's side of the user-space wire: one helper process, started at the first need, and replaced if it dies.
 
-It runs alone in its own network namespace, which the supervisor's watchdog recognizes: when pytest ends for any reason,
-the helper is killed. It also exits by itself when pytest closes its control socket.
+It is alone in a network namespace of its own, which is among those that the supervisor's watchdog knows: when pytest ends,
+in whatever way, what runs there is killed. It also ends by itself when pytest's end of its control socket is closed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pytest_netns.kernel.spaces import destruction
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
 from pytest_netns.kernel.system import sockets
 
-_TIMEOUT = 20.0  # seconds; it takes a millisecond, much longer on a loaded machine
+_TIMEOUT = 20.0  # seconds; it takes a millisecond, a loaded machine may take long
 
 _lock = threading.RLock()
 _current: Helper | None = None
@@ -42,46 +42,46 @@ class Helper:
         self._lock = threading.Lock()
         self._sequence = 0
         self._numbers = 0
-        supervision.supervisor()  # its watchdog ends the helper if this process dies
+        supervision.supervisor()  # whose watchdog ends it, should this process die
         self.network = NetworkNamespace.create("wire", _disable_ipv6)
         with contextlib.ExitStack() as undo:
             undo.callback(self.network.close)
             self._watched = destruction.hub().watch(self.network, "the user-space wire")
             with self.network.entered():  # unix sockets belong to a namespace: to the one that ends with the helper
-                self._control, helper_end = sockets.pair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                self._control, theirs = sockets.pair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
                 undo.callback(self._control.close)
-                with helper_end:
-                    self._process = _start(helper_end.fileno())
+                with theirs:
+                    self._process = _start(theirs.fileno())
             self._control.settimeout(_TIMEOUT)
             undo.pop_all()
 
     def next_number(self) -> int:
-        """A number for a new direction of a link."""
+        """A number for one more direction of a link."""
         with self._lock:
             self._numbers += 1
             return self._numbers
 
-    def request(self, do: str, descriptors: Sequence[int] = (), **parameters: Any) -> None:
-        """Send a request, see userwire.py, and wait for the answer.
+    def request(self, do: str, descriptors: Sequence[int] = (), **more: Any) -> None:
+        """Have something done, see userwire.py, and wait until it is.
 
         Raises:
-            NetnsError: the request failed, or the helper has died.
+            NetnsError: it could not be done, or the helper has died.
         """
         with self._lock:
             self._sequence += 1
-            message = json.dumps({"n": self._sequence, "do": do, **parameters}).encode()
+            message = json.dumps({"n": self._sequence, "do": do, **more}).encode()
             try:
                 socket.send_fds(self._control, [message], descriptors)
-                # Skip the answers to earlier requests that were interrupted.
+                # What answers an earlier question, whose asker was interrupted, is not for us.
                 while (answer := self._receive())["n"] != self._sequence:
                     pass
             except OSError as error:
                 raise self._dead() from error
         if "error" in answer:
-            raise NetnsError(f"cannot impair link: the user-space wire reports: {answer['error']}")
+            raise NetnsError(f"cannot impair link: the user-space wire says: {answer['error']}")
 
     def problem(self) -> str:
-        """How it has died; empty if it runs."""
+        """How it has died; empty where it runs."""
         status = self._process.poll()
         return "" if status is None else f"the user-space wire (PID {self._process.pid}) has died, status {status}"
 
@@ -96,7 +96,7 @@ class Helper:
         self.network.close()
 
     def abandon(self) -> None:
-        """In a forked child: close what belongs to the parent."""
+        """In a forked child: let go of what belongs to the parent."""
         self._control.close()
         self._process.returncode = 0
         self.network.close()
@@ -109,21 +109,19 @@ class Helper:
         return answer
 
     def _dead(self) -> NetnsError:
-        output = b""
+        words = b""
         assert self._process.stderr is not None
         while select.select([self._process.stderr], [], [], 0)[0] and (
             chunk := os.read(self._process.stderr.fileno(), 4096)
         ):
-            output += chunk
+            words += chunk
         reason = self.problem() or "the user-space wire does not answer"
-        last_line = "".join(output.decode(errors="replace").strip().splitlines()[-1:])
-        return NetnsError(
-            f"cannot impair link: {reason}{f': {last_line}' if last_line else ''}; links are no longer impaired"
-        )
+        said = "".join(words.decode(errors="replace").strip().splitlines()[-1:])
+        return NetnsError(f"cannot impair link: {reason}{f': {said}' if said else ''}; links are perfect again")
 
 
 def helper() -> Helper:
-    """The helper of this process; started if none is running."""
+    """The helper of this process; started when there is none that runs."""
     global _current
     with _lock:
         if _current is not None and _current.problem():
@@ -145,7 +143,7 @@ def close() -> None:
 
 
 def _start(control: int) -> subprocess.Popen[bytes]:
-    """Start the program; the calling thread is in the helper's namespace."""
+    """Start the program; the calling thread is in the namespace it is to be in."""
     return subprocess.Popen(
         [sys.executable, "-I", "-S", userwire.__file__, str(control)],
         pass_fds=[control],
@@ -159,10 +157,8 @@ def _start(control: int) -> subprocess.Popen[bytes]:
 
 
 def _disable_ipv6(network: NetworkNamespace) -> None:
-    """Disable IPv6, so that only redirected frames cross the hidden interfaces; the calling thread is inside."""
-    with contextlib.suppress(
-        OSError
-    ):  # no IPv6, or settings cannot be written: then the kernel sends some packets of its own
+    """Nothing but what is led there crosses the hidden interfaces; the calling thread is inside."""
+    with contextlib.suppress(OSError):  # no IPv6, or settings cannot be written: it would send a little of its own
         network.write_sysctl("ipv6/conf/default/disable_ipv6", "1")
 
 

@@ -1,6 +1,6 @@
-"""Read /proc: the processes, and what they have open.
+"""Walking through /proc: which processes there are, and what they have open.
 
-Only standard library modules that are quick to import: the supervisor runs this file outside of the package too.
+Standard library only, and nothing that takes long to import: the supervisor runs this file outside of the package too.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ def pids() -> list[int]:
 
 
 def network_namespace(pid: int) -> int:
-    """The inode of a process's network namespace.
+    """The number of the network namespace that a process is in.
 
     Raises:
-        OSError: it has ended, or may not be inspected.
+        OSError: it has ended, or is not ours to look at.
     """
     return os.stat(f"/proc/{pid}/ns/net").st_ino
 
 
 def open_files(pid: int) -> dict[int, str]:
-    """The targets of a process's descriptors; empty if it has ended or may not be inspected."""
-    files: dict[int, str] = {}
+    """What each of a process's descriptors leads to; nothing where it has ended or is not ours to look at."""
+    found: dict[int, str] = {}
     with contextlib.suppress(OSError):
         for descriptor in os.listdir(f"/proc/{pid}/fd"):
             with contextlib.suppress(OSError):
-                files[int(descriptor)] = os.readlink(f"/proc/{pid}/fd/{descriptor}")
-    return files
+                found[int(descriptor)] = os.readlink(f"/proc/{pid}/fd/{descriptor}")
+    return found
 
 
 def threads(pid: int) -> list[int]:
-    """The ids of a process's threads; empty if it has ended."""
+    """The numbers of a process's threads; none where it has ended."""
     try:
         return [int(entry) for entry in os.listdir(f"/proc/{pid}/task")]
     except OSError:
@@ -42,20 +42,20 @@ def threads(pid: int) -> list[int]:
 
 
 def children(pid: int) -> list[int]:
-    """The PIDs of a process's children, proc_pid_task_children(5); empty if it has ended."""
-    pids: list[int] = []
+    """The PIDs of a process's children, proc_pid_task_children(5); none where it has ended."""
+    found: list[int] = []
     for thread in threads(pid):
         with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{thread}/children", encoding="utf-8") as file:
-            pids += map(int, file.read().split())
-    return pids
+            found += map(int, file.read().split())
+    return found
 
 
 def descendants(pid: int) -> list[int]:
-    """The PIDs of a process and all its descendants."""
-    pids = [pid]
-    for parent in pids:
-        pids += children(parent)
-    return pids
+    """A process's PID, and those of its children, and of theirs."""
+    found = [pid]
+    for each in found:
+        found += children(each)
+    return found
 
 
 def name(pid: int) -> str:
@@ -68,7 +68,7 @@ def name(pid: int) -> str:
 
 
 def program(pid: int) -> str:
-    """The path of the program a process runs; empty if it has ended or may not be inspected."""
+    """The path of the program a process runs; empty where it has ended or is not ours to look at."""
     try:
         return os.readlink(f"/proc/{pid}/exe")
     except OSError:

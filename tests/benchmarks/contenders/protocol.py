@@ -1,4 +1,4 @@
-"""The protocol of every contender written in Python, see kernel.c."""
+"""What every contender written in Python says and hears, see kernel.c."""
 
 from __future__ import annotations
 
