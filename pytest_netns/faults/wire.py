@@ -75,9 +75,12 @@ class UserWire:
 
     def close(self) -> None:
         """See `Engine`: the rules end with the namespaces, or with what the helper holds of them."""
-        if self._helper is not None and self._numbers and not self._helper.problem():
-            with contextlib.suppress(NetnsError):  # it has just died
+        for _ in range(2):  # a request that the kernel refused is sent again, else the helper would hold the namespaces
+            if self._helper is None or not self._numbers or self._helper.problem():
+                break
+            with contextlib.suppress(NetnsError):
                 self._helper.request("drop", ids=list(self._numbers.values()))
+                break
         self._helper, self._numbers, self._asked = None, {}, {}
 
 
