@@ -125,6 +125,16 @@ def test_what_a_supervisor_wrote_before_it_died_is_told(
     assert netns["red"].run("hostname").stdout == "red\n"
 
 
+def test_a_supervisor_that_another_thread_has_dismissed() -> None:
+    """Whoever still has it is told that it has died."""
+    supervisor = supervision.Supervisor()
+    supervisor.wait_ready()
+    supervisor.close()
+    assert not supervisor.is_alive()
+    with pytest.raises(NetnsError, match="cannot start processes: the supervisor process"):
+        supervisor.wait_ready()
+
+
 def test_environment_of_the_supervisor(netns: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It gets what the system's loader needs to find Python's libraries, and no variable that is meant for pytest's Python."""
     monkeypatch.setenv("LD_LIBRARY_PATH", "/nowhere")

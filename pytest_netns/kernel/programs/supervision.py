@@ -138,6 +138,8 @@ class Supervisor:
 
     def is_alive(self) -> bool:
         """Whether it still runs; one that is just starting does."""
+        if self._control.fileno() < 0:  # another thread has dismissed it
+            return False
         poll = select.poll()
         poll.register(self._control, 0)
         poll.register(self._watch, 0)
@@ -164,7 +166,7 @@ class Supervisor:
             self._starter.kill()
             self._starter.wait()
         else:
-            pid, pidfd = self._watchdog
+            (pid, pidfd), self._watchdog = self._watchdog, None
             if not wait_ended(pidfd, _END_TIMEOUT):
                 kill(pidfd, signal.SIGKILL)
                 wait_ended(pidfd, _END_TIMEOUT)
@@ -173,7 +175,8 @@ class Supervisor:
                 os.waitpid(
                     pid, os.WNOHANG
                 )  # where pytest is the first process of a container, orphans are its children
-        os.close(self._words)
+        words, self._words = self._words, -1
+        os.close(words)
 
     def abandon(self) -> None:
         """In a forked child: let go of what belongs to the parent."""
@@ -192,12 +195,16 @@ class Supervisor:
         """What to raise where it has died: how, and what it has written."""
         who = "" if self._watchdog is None else f" (PID {self._watchdog[0]})"
         how = "has died"
-        if self.is_alive():
+        if self._control.fileno() < 0:
+            how = "has been ended"
+        elif self.is_alive():
             how = f"does not answer within {_START_TIMEOUT:g} s"
         elif self._watchdog is None:  # it has closed its end, so it is about to end
             with contextlib.suppress(subprocess.TimeoutExpired):
                 how = f"has ended at its start with exit status {self._starter.wait(_END_TIMEOUT)}"
-        written = os.pread(self._words, program.MAX_MESSAGE, 0).decode(errors="replace").strip()
+        written = ""
+        if self._words >= 0:
+            written = os.pread(self._words, program.MAX_MESSAGE, 0).decode(errors="replace").strip()
         return NetnsError(
             f"cannot start processes: the supervisor process{who} {how}{f': {written}' if written else ''}; "
             "what ran under it has ended with it, labs made from now on work"
