@@ -163,7 +163,10 @@ def children(pid: int) -> list[int]:
 
 def number_inside(pid: int) -> int:
     """A process's PID in the namespace of its trial, where they are given out in order: outside they start over at some time."""
-    status = Path(f"/proc/{pid}/status").read_text()
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:  # it has ended meanwhile
+        return sys.maxsize
     return int(next(line for line in status.splitlines() if line.startswith("NSpid:")).split()[2])
 
 

@@ -82,6 +82,12 @@ class Helper:
 
     def problem(self) -> str:
         """How it has died; empty where it runs."""
+        poll = select.poll()
+        if self._control.fileno() >= 0:
+            poll.register(self._control, 0)
+        if poll.poll(0):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_TIMEOUT)  # it has closed its end, so it is about to end
         status = self._process.poll()
         return "" if status is None else f"the user-space wire (PID {self._process.pid}) has died, status {status}"
 
