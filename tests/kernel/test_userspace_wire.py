@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
 
@@ -56,6 +58,22 @@ def test_one_process(wired: VethPair) -> None:
     hub.wait(time.monotonic() + 5)
     assert hub.alive() == []
     assert wire_processes() == [pid]
+
+
+def test_a_refused_request_at_the_end(wired: VethPair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the kernel refuses what the helper is sent as a lab is closed, it holds nothing of that lab all the same."""
+
+    def refused(*_: object) -> None:
+        monkeypatch.undo()
+        raise PermissionError(errno.EPERM, "refused once")
+
+    monkeypatch.setattr(socket, "send_fds", refused)
+    wired.a.namespace.lab.close()
+    assert socket.send_fds is not refused
+    hub = destruction.hub()
+    hub.wait(time.monotonic() + 5)
+    assert hub.alive() == []
+    assert len(wire_processes()) == 1
 
 
 def test_flushing_the_ruleset_does_not_heal(wired: VethPair) -> None:
