@@ -227,7 +227,7 @@ def test_several_tasks_that_await_inside_blocks(netns: Lab, runner: asyncio.Runn
     descriptors = len(os.listdir("/proc/self/fd"))
     for _ in range(5):
         runner.run(together())
-    assert len(os.listdir("/proc/self/fd")) == descriptors
+    assert len(os.listdir("/proc/self/fd")) <= descriptors  # what others have closed meanwhile is no leak
     assert sorted(set(told)) == [f"cannot await inside `with` namespace {each!r}" for each in ("blue", "green", "red")]
     assert len(told) == 6 * len(namespaces)
 

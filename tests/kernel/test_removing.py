@@ -54,7 +54,7 @@ def test_again_and_again_leaves_nothing() -> None:
             lab.remove_namespace("blue")
             if round_ == 1:
                 descriptors = len(os.listdir("/proc/self/fd"))
-        assert len(os.listdir("/proc/self/fd")) == descriptors
+        assert len(os.listdir("/proc/self/fd")) <= descriptors
         assert list(lab["red"].interfaces) == ["lo"]
 
 
