@@ -46,6 +46,12 @@ def running(namespace: Namespace, command: str) -> list[int]:
     return found
 
 
+def run_daemon(namespace: Namespace, command: str) -> None:
+    """Put a program into the background, by a shell that ends before it."""
+    namespace.run(DAEMON.format(command=command), shell=True)
+    namespace.lab.wait_until(lambda: running(namespace, command), timeout=30)
+
+
 def states(service: Service) -> set[str]:
     """The states of all processes of a service, as proc_pid_stat(5) writes them."""
     return {each.state for pid in service.family.pids() if (each := process_table.stat(pid))}
@@ -90,10 +96,10 @@ def test_a_daemon_that_comes_up_late(red: Namespace) -> None:
 
 def test_another_program_s_daemon_is_left_alone(red: Namespace) -> None:
     """What other programs have put into the background, before and after, lives on."""
-    red.run(DAEMON.format(command="sleep 1001"), shell=True)
+    run_daemon(red, "sleep 1001")
     first = red.start(DAEMON.format(command=HTTP), shell=True, ready=80)
     second = red.start(["sleep", "1003"])
-    red.run(DAEMON.format(command="sleep 1002"), shell=True)
+    run_daemon(red, "sleep 1002")
     first.stop()
     second.stop()
     assert listeners(red) == []
