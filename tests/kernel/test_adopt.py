@@ -25,6 +25,7 @@ ip link set v1 up
 ip route add 10.6.0.0/16 via 10.5.0.2
 ip route add fd06::/64 via fd05::2
 nft add table inet theirs
+until [ "$(ip -o link | grep -c "state UP")" = 2 ]; do sleep 0.01; done
 echo ready
 exec sleep 1000
 """
