@@ -1,1 +1,1 @@
-"""The subcommands of the program pytest-netns that work on a topology in a file."""
+"""The subcommands of the program pytest-netns."""

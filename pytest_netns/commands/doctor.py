@@ -1,4 +1,4 @@
-"""``pytest-netns doctor``: what works on this machine, and for each thing that does not, why and what mends it."""
+"""``pytest-netns doctor``: what works on this machine, and for each feature that does not, the cause and how to fix it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _INDENT = len(f"  {'':10} NO   ")
 
 @dataclass(frozen=True)
 class Line:
-    """One thing; ``cause``, ``remedy`` and ``without`` are empty where all is well."""
+    """One feature; ``cause``, ``remedy`` and ``without`` are empty if it works."""
 
     group: str
     name: str
@@ -42,12 +42,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Report:
-    """What the doctor has found.
+    """The results of the doctor.
 
     Attributes:
-        works: whether labs can be made: the plugin's main job.
-        modes: those of ``root`` and ``rootless`` that this process can use.
-        lines: every thing that was tried.
+        works: whether labs can be created.
+        modes: which of ``root`` and ``rootless`` this process can use.
+        lines: every feature that was tried.
     """
 
     works: bool
@@ -57,20 +57,20 @@ class Report:
 
 def add_parser(subparsers: Any) -> None:
     """Add this subcommand to the program's."""
-    parser = subparsers.add_parser("doctor", help="what works on this machine, and what mends what does not")
+    parser = subparsers.add_parser("doctor", help="what works on this machine, and how to fix what does not")
     parser.add_argument("--json", action="store_true", help="for scripts: one JSON object")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the report; 0 where the plugin can do its main job, else 1."""
+    """Print the report; returns 0 if labs can be created, else 1."""
     report = examine()
     print(_as_json(report) if arguments.json else show(report))
     return 0 if report.works else 1
 
 
 def examine() -> Report:
-    """Try everything."""
+    """Try all features."""
     if sys.platform != "linux":
         line = Line(
             "system",
@@ -90,7 +90,7 @@ def examine() -> Report:
 
     results = probing.run(probes.everything())
     ok = {(result.probe.group, result.probe.name) for result in results if result.ok}
-    modes = []
+    modes: list[str] = []
     if probing.works_as_root():
         modes.append("root")
     if ("namespaces", "user") in ok:
@@ -113,14 +113,14 @@ def _limits() -> list[Line]:
 
     from pytest_netns.kernel.system.diagnosis import read_sysctl
 
-    found = []
+    found: list[Line] = []
     for name, which, least, option in (
         ("open files", resource.RLIMIT_NOFILE, _OPEN_FILES, "-n"),
         ("processes", resource.RLIMIT_NPROC, _PROCESSES, "-u"),
     ):
         soft, _ = resource.getrlimit(which)
         enough = soft == resource.RLIM_INFINITY or soft >= least
-        without = "only small labs work; a namespace takes some 5 open files and 2 processes"
+        without = "only small labs work; a namespace takes about 5 open files and 2 processes"
         found.append(
             Line("limits", name, True)
             if enough
@@ -136,7 +136,7 @@ def _limits() -> list[Line]:
             False,
             f"user.max_net_namespaces is {namespaces}",
             "sudo sysctl -w user.max_net_namespaces=100000",
-            "labs of that many namespaces work",
+            "labs of up to that many namespaces work",
         )
     )
     return found
@@ -152,7 +152,7 @@ def _xdist() -> Line:
             False,
             "it is not installed",
             "pip install pytest-xdist",
-            "tests run one after the other",
+            "tests run one at a time",
         )
     return Line("programs", "pytest-xdist", True)
 
@@ -182,7 +182,7 @@ def _openvswitch() -> Line:
 
 
 def show(report: Report) -> str:
-    """The table: of each group, what works on one line, and what does not with its cause and remedy."""
+    """Format the table: for each group one line with what works, and what does not with its cause and remedy."""
     shown = [_about(), *_wrap("", _verdict(report)), ""]
     for group in dict.fromkeys(line.group for line in report.lines):
         lines = [line for line in report.lines if line.group == group and line.tried]
@@ -193,12 +193,12 @@ def show(report: Report) -> str:
             shown += _show_missing(group, cause, [line for line in lines if line.cause == cause and not line.ok])
     untried = sum(not line.tried for line in report.lines)
     if untried:
-        shown.append(f"  not tried, for want of a network namespace: the other {untried} things")
+        shown.append(f"  not tried, since there is no network namespace: the other {untried} features")
     return "\n".join(shown)
 
 
 def _show_missing(group: str, cause: str, lines: Sequence[Line]) -> list[str]:
-    """What is missing for one cause."""
+    """Format the features missing for one cause."""
     remedies = _join_remedies(dict.fromkeys(line.remedy for line in lines if line.remedy))
     shown = _wrap(f"  {group:10} NO   ", f"{', '.join(line.name for line in lines)}: {cause}")
     if remedies:
@@ -208,7 +208,7 @@ def _show_missing(group: str, cause: str, lines: Sequence[Line]) -> list[str]:
 
 
 def _join_remedies(remedies: Collection[str]) -> str:
-    """One command for all modules that are to be loaded."""
+    """Join remedies, with a single command for all modules to be loaded."""
     modules = [remedy.removeprefix(_MODPROBE) for remedy in remedies if remedy.startswith(_MODPROBE)]
     others = [remedy for remedy in remedies if not remedy.startswith(_MODPROBE)]
     every = " -a" if len(modules) > 1 else ""
@@ -226,7 +226,7 @@ def _about() -> str:
 
 def _verdict(report: Report) -> str:
     if not report.works:
-        return "It does NOT work here: no network namespace can be made."
+        return "It does NOT work here: no network namespace can be created."
     missing = ", ".join(line.name for line in report.lines if not line.ok)
     return f"It works here, in mode {' and '.join(report.modes)}{f'; missing: {missing}' if missing else ''}."
 

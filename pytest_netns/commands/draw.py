@@ -16,14 +16,14 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser("draw", help="draw a topology as text, Mermaid or SVG")
     add_topology(parser)
     parser.add_argument(
-        "--format", choices=FORMATS, help="default: what the ending of --output says (.svg, .mmd), else text"
+        "--format", choices=FORMATS, help="default: by the extension of --output (.svg, .mmd), else text"
     )
     parser.add_argument("--output", "-o", type=Path, metavar="PATH", help="where to write it; default: stdout")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Draw; returns the exit status."""
+    """Draw a topology; returns the exit status."""
     ending = arguments.output.suffix if arguments.output else ""
     format_ = arguments.format or {".svg": "svg", ".mmd": "mermaid"}.get(ending, "text")
     drawing = load(arguments.topology).draw(format_)
@@ -35,11 +35,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def add_topology(parser: Any) -> None:
-    """The argument that names a topology."""
+    """Add the argument that names a topology."""
     names = ", ".join(PICTURES)
     parser.add_argument("topology", metavar="FILE", help=f"a topology in TOML, or the name of a picture: {names}")
 
 
 def load(name: str) -> Topology:
-    """A topology by the name of its file, or of a picture."""
+    """Load a topology by the name of its file, or of a picture."""
     return PICTURES[name] if name in PICTURES else Topology.from_toml(name)

@@ -1,4 +1,4 @@
-"""``pytest-netns shell FILE``: a topology built, and a shell in it; everything is gone when the shell ends."""
+"""``pytest-netns shell FILE``: builds a topology and opens a shell in it; everything is removed when the shell ends."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -29,12 +29,14 @@ def add_parser(subparsers: Any) -> None:
     """Add this subcommand to the program's."""
     parser = subparsers.add_parser("shell", help="build a topology and open a shell in it")
     add_topology(parser)
-    parser.add_argument("--in", dest="inside", metavar="NAMESPACE", help="where the shell is; default: the first one")
+    parser.add_argument(
+        "--in", dest="inside", metavar="NAMESPACE", help="the namespace of the shell; default: the first one"
+    )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Build, run the shell to its end, undo; returns the shell's exit status."""
+    """Build the topology, run the shell, remove everything; returns the shell's exit status."""
     topology = load(arguments.topology)
     names = topology.namespace_names
     if not names:
@@ -50,7 +52,7 @@ def _run_inside(topology: Topology, inside: str) -> int:
     from pytest_netns.explaining import pausing
     from pytest_netns.lab.lab import Lab
 
-    # Ctrl-C at the terminal is for the shell; what ends this program has to end the lab, too.
+    # Ctrl-C at the terminal is for the shell; other signals end this program and the lab.
     signal.signal(signal.SIGINT, lambda number, frame: None)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)
@@ -68,24 +70,24 @@ def _run_inside(topology: Topology, inside: str) -> int:
 
 
 @contextlib.contextmanager
-def _progress(lab: Lab, number: int) -> Iterator[None]:
-    """Say on a terminal how far building has come, if it takes a while."""
+def _progress(lab: Lab, number: int) -> Generator[None]:
+    """Show the progress of building on a terminal, if it takes a while."""
     built = threading.Event()
 
-    def tell() -> None:
+    def show() -> None:
         while not built.wait(_PROGRESS_INTERVAL):
             sys.stderr.write(f"\r{len(lab)} of {number} namespaces")
             sys.stderr.flush()
 
-    teller = threading.Thread(target=tell, daemon=True)
+    progress = threading.Thread(target=show, daemon=True)
     if sys.stderr.isatty():
-        teller.start()
+        progress.start()
     try:
         yield
     finally:
         built.set()
         if sys.stderr.isatty():
-            teller.join()
+            progress.join()
             sys.stderr.write("\r\x1b[K")
 
 

@@ -129,10 +129,10 @@ class Sketch:
     @classmethod
     def from_states(cls, states: Iterable[NamespaceState]) -> Sketch:
         """What a network looks like now; loopback interfaces are left out unless something is wrong with them."""
-        namespaces = []
+        namespaces: list[SketchNamespace] = []
         connections: dict[Place, Place] = {}
         for state in states:
-            interfaces = []
+            interfaces: list[SketchInterface] = []
             for each in state.interfaces:
                 if each.kind == "loopback" and each.is_up:
                     continue

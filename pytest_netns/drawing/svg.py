@@ -1,4 +1,4 @@
-"""A sketch as SVG: boxes in columns, cables in the gaps between the columns, so that no cable crosses a box."""
+"""A sketch as SVG: boxes in columns, links in the gaps between the columns, so that no link crosses a box."""
 
 from __future__ import annotations
 

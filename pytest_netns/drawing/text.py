@@ -11,7 +11,7 @@ NOTES_AT_END = 2
 
 
 def draw_text(sketch: Sketch) -> str:
-    """A block of lines for each namespace; one with a single cable is told at the other end of it."""
+    """A block of lines for each namespace; one with a single link is shown at the other end of that."""
     order = {name: n for n, name in enumerate(_in_order(sketch))}
     ends = {name for name in order if _is_end(sketch, name)}
     told = {name for name in ends if (peer := sketch.neighbours(name)[0]) not in ends or order[peer] < order[name]}

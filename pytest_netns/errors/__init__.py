@@ -1,8 +1,8 @@
 """Every error the plugin raises.
 
-Messages read ``cannot ACTION: CAUSE``, followed by what to do about it where a remedy is known.
+Messages read ``cannot ACTION: CAUSE``, followed by the remedy if one is known.
 Each error is also the built-in exception a caller would expect (`OSError`, `ValueError`,
-`subprocess.CalledProcessError` ...), so code that knows nothing of this plugin can catch it.
+`subprocess.CalledProcessError` ...), so code that does not know this plugin can catch it.
 """
 
 from __future__ import annotations
@@ -52,19 +52,19 @@ class NetnsError(Exception):
 
 
 def _restore(kind: type[NetnsError], args: tuple[Any, ...]) -> NetnsError:
-    """An error as it was pickled: its constructor, which may take other arguments, is not called."""
+    """Restore a pickled error without calling its constructor, which may take other arguments."""
     error = kind.__new__(kind)
     if isinstance(error, OSError):
-        OSError.__init__(error, *args)  # this is where errno is kept
+        OSError.__init__(error, *args)  # sets errno
     error.args = args
     return error
 
 
 class LabClosedError(NetnsError):
-    """The lab has been closed, perhaps by another thread while this call was under way.
+    """The lab is closed, possibly by another thread during this call.
 
     Attributes:
-        namespace: the name of the namespace that was used; empty where it was the lab itself.
+        namespace: the name of the namespace that was used; empty for the lab itself.
     """
 
     def __init__(self, namespace: str = "") -> None:
@@ -72,14 +72,14 @@ class LabClosedError(NetnsError):
         what = (
             f"namespace {namespace!r}: its lab is closed, or it was removed" if namespace else "this lab: it is closed"
         )
-        super().__init__(f"cannot use {what}; use it while the lab is open, or make a new one")
+        super().__init__(f"cannot use {what}; use it while the lab is open, or create a new one")
 
 
 class InvalidTopologyError(NetnsError, ValueError):
     """A name, address, port, key or value that cannot be part of a network; names the valid ones.
 
     Attributes:
-        problems: every mistake found, one sentence each; of a single value, the message itself.
+        problems: every mistake found, one sentence each; for a single value, the message itself.
     """
 
     def __init__(self, message: str, *, problems: Sequence[str] = ()) -> None:
@@ -92,7 +92,7 @@ class UnavailableError(NetnsError):
 
     Attributes:
         feature: what is not available, such as ``"network namespaces"``.
-        remedy: the command or setting that mends it; empty where none is known.
+        remedy: the command or setting that fixes it; empty if none is known.
     """
 
     def __init__(self, feature: str, cause: str, remedy: str = "") -> None:
@@ -110,9 +110,9 @@ class KernelError(NetnsError, OSError):
     """The kernel refused.
 
     Attributes:
-        action: what was asked for, such as ``"add bridge v-net-0"``.
-        namespace: the name of the namespace it was asked in; empty outside of one.
-        kernel_message: the kernel's own words (netlink extended acknowledgement); may be empty.
+        action: what was requested, such as ``"add bridge v-net-0"``.
+        namespace: the name of the namespace; empty outside of one.
+        kernel_message: the kernel's message (netlink extended acknowledgement); may be empty.
         errno: the error number, as in `OSError`.
     """
 
@@ -130,10 +130,10 @@ class KernelError(NetnsError, OSError):
     def _text(self) -> str:
         where = f" in namespace {self.namespace!r}" if self.namespace else ""
         code = errno_codes.errorcode.get(self.errno or 0, str(self.errno))
-        words = (
+        cause = (
             f"{self.kernel_message} ({self.strerror}, {code})" if self.kernel_message else f"{self.strerror} ({code})"
         )
-        return f"cannot {self.action}{where}: {words}" + (f"\n  remedy: {self.remedy}" if self.remedy else "")
+        return f"cannot {self.action}{where}: {cause}" + (f"\n  remedy: {self.remedy}" if self.remedy else "")
 
 
 class RulesetError(NetnsError):
@@ -141,7 +141,7 @@ class RulesetError(NetnsError):
 
     Attributes:
         ruleset: the text given to nft.
-        nft_message: nft's own words, with line and column.
+        nft_message: nft's message, with line and column.
         namespace: the name of the namespace.
     """
 
@@ -208,7 +208,7 @@ class CallTimeout(NetnsError, TimeoutError):
     """Python code in a namespace did not return in time; it still runs, since a thread cannot be killed.
 
     Attributes:
-        stack: where it was, as a traceback shows it.
+        stack: its stack, formatted as a traceback.
         namespace: the name of the namespace.
     """
 
@@ -224,7 +224,7 @@ class NotReadyError(NetnsError, TimeoutError):
     """A service or a port was not ready in time, or the service ended before it was.
 
     Attributes:
-        output: what the service wrote so far (text); empty for a mere port.
+        output: the service's output so far (text); empty for a port.
     """
 
     def __init__(self, message: str, *, output: str = "") -> None:
@@ -233,12 +233,12 @@ class NotReadyError(NetnsError, TimeoutError):
 
 
 def fails_as(action: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """What the kernel refuses anywhere in a function, without a word on what for, is raised as this action (decorator).
+    """Raise a plain `OSError` of a function as `KernelError` with this action (decorator).
 
-    Errors of ours stay, and so do those Python gives for a program or file of the user's.
+    Our own errors are unchanged, as are Python's errors about a program or file of the user.
 
     Args:
-        action: such as ``"add veth pair"``; the namespace's name is that of the function's first argument.
+        action: such as ``"add veth pair"``; the namespace's name is taken from the function's first argument.
     """
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
@@ -248,8 +248,8 @@ def fails_as(action: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
                 return function(*args, **kwargs)
             except OSError as error:
                 file = "" if error.filename is None else os.fsdecode(error.filename)
-                theirs = file and not file.startswith("/proc/") and error.errno != errno_codes.EMFILE
-                if isinstance(error, NetnsError) or not error.errno or theirs:
+                is_users = file and not file.startswith("/proc/") and error.errno != errno_codes.EMFILE
+                if isinstance(error, NetnsError) or not error.errno or is_users:
                     raise
                 namespace = getattr(args[0], "name", "") if args else ""
                 raise KernelError(action, error.errno, namespace=namespace, kernel_message=file) from error
@@ -260,9 +260,9 @@ def fails_as(action: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
 
 
 def _explain_open_files() -> tuple[str, str]:
-    """What EMFILE means in this process, and what mends it."""
+    """The cause of EMFILE in this process, and how to fix it."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    cause = f"this process may have {soft} files open, RLIMIT_NOFILE, and has"
+    cause = f"this process has reached its limit of {soft} open files, RLIMIT_NOFILE"
     return cause, f"ulimit -n {hard}" if hard > soft else f"ulimit -n {soft * 4}, as root"

@@ -1,4 +1,4 @@
-"""Text that leaves the plugin: always encodable, and of a bounded length."""
+"""Format text for output: always encodable, and of bounded length."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 FIRST_LINES, LAST_LINES = 5, 20
 _LONGEST_LINE = 1000  # characters
-_WINDOW = 1 << 16  # characters looked at, at each end of a text
+_WINDOW = 1 << 16  # characters inspected at each end of a text
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def encodable(text: str) -> str:
-    r"""The same text, with what UTF-8 cannot write as an escape: a byte of a file's name as ``\xff`` (PEP 383)."""
+    r"""Escape what UTF-8 cannot encode: a byte of a file name becomes ``\xff`` (PEP 383)."""
     if text.isascii():
         return text
     return _SURROGATE.sub(_escape, text)
@@ -26,14 +26,14 @@ def _escape(found: re.Match[str]) -> str:
 
 
 def show_argv(cmd: Any) -> str:
-    """A command as one would type it; it may be anything `subprocess.Popen` takes."""
+    """A command as typed in a shell; it may be anything `subprocess.Popen` accepts."""
     if isinstance(cmd, str | bytes | os.PathLike):
         return encodable(os.fsdecode(cmd))
     return encodable(shlex.join(os.fsdecode(part) for part in cmd))
 
 
 def show_output(stdout: str | bytes | None, stderr: str | bytes | None) -> str:
-    """The first and last lines of both outputs, each under its own title; empty when both are."""
+    """The first and last lines of both outputs, each under its own title; empty if both are."""
     shown = ""
     for title, output in (("stdout" if stderr is not None else "output", stdout), ("stderr", stderr)):
         text = output.decode(errors="backslashreplace") if isinstance(output, bytes) else output or ""
@@ -45,9 +45,9 @@ def show_output(stdout: str | bytes | None, stderr: str | bytes | None) -> str:
 
 
 def excerpt(text: str, last: int) -> tuple[list[str], int]:
-    """The first lines of a text and this many of the last, long ones shortened; and how many lines there are.
+    """The first lines of a text and a number of the last ones, with long lines shortened; and the total number of lines.
 
-    Programs say first what is wrong, or last: so both are kept. What is between them is a line of its own, ``"..."``.
+    Programs report errors at the beginning or at the end, so both are kept. A line ``"..."`` marks the gap.
     """
     total = 0
     if len(text) > 2 * _WINDOW:
@@ -66,12 +66,12 @@ def _shorten(line: str) -> str:
 
 
 def indent(text: str) -> str:
-    """Each line four spaces to the right."""
+    """Indent each line by four spaces."""
     return "\n".join("    " + line for line in text.splitlines())
 
 
 def show_status(returncode: int) -> str:
-    """How a program has ended, as `subprocess.Popen.returncode` tells: ``"exit status 3"``, ``"signal 1 (SIGHUP)"``."""
+    """Format `subprocess.Popen.returncode`: ``"exit status 3"``, ``"signal 1 (SIGHUP)"``."""
     if returncode >= 0:
         return f"exit status {returncode}"
     import signal

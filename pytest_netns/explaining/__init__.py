@@ -1,1 +1,1 @@
-"""What a test's network looked like and what went over it: collected (observing, capture) and shown (report, digest)."""
+"""Explain a failed test: collect the state of its network (observing) and format it (report)."""

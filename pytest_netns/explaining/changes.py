@@ -1,4 +1,4 @@
-"""What has changed in a lab since set-up ended."""
+"""The changes in a lab since the end of set-up."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pytest_netns.lab.settings import FORWARDING
 
 
 def differences(since: Snapshot, now: Sequence[NamespaceState]) -> Iterator[str]:
-    """What is gone (``-``) and what is new (``+``), a line for each."""
+    """A line for each thing that is gone (``-``) or new (``+``)."""
     after = {state.name: state for state in now}
     before = {
         name: _state(name, moment, after.get(name, NamespaceState(name))) for name, moment in since.namespaces.items()
@@ -44,5 +44,5 @@ def _state(name: str, moment: Moment, now: NamespaceState) -> NamespaceState:
 
 
 def show_settings(settings: Mapping[str, str]) -> tuple[str, ...]:
-    """Sysctls but that of forwarding, which is a note: ``NAME = VALUE``."""
+    """Sysctls as ``NAME = VALUE``, except forwarding, which is a note."""
     return tuple(f"{name} = {value}" for name, value in settings.items() if name != FORWARDING)

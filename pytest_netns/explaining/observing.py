@@ -1,4 +1,4 @@
-"""Looking at a lab: everything a report shows of it, collected from the kernel at one moment, in bounded time."""
+"""Observe a lab: collect everything a report shows from the kernel, in bounded time."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from pytest_netns.lab.namespace import Namespace
     from pytest_netns.values.notes import Note
 
-# What is not found out in time is left out. Seconds of the processor for up to 10 namespaces, for more in proportion;
-# on a busy machine that much takes longer, but not forever.
-PATIENCE, PATIENCE_WHOLE = 0.1, 1.0
-_BUSY = 10
+# What cannot be read in time is omitted. Seconds of processor time for up to 10 namespaces, proportionally more for
+# more; on a busy machine the elapsed time is limited too.
+TIME_LIMIT, TIME_LIMIT_WHOLE = 0.1, 1.0
+_CLOCK_FACTOR = 10
 _SHOWN_CONNECTIONS = 200
 
 Found = TypeVar("Found")
@@ -35,11 +35,11 @@ Otherwise = TypeVar("Otherwise")
 
 
 class _Deadline:
-    """The end of the time there is."""
+    """The end of the available time."""
 
     def __init__(self, seconds: float) -> None:
         self._processor = time.thread_time() + seconds
-        self._clock = time.monotonic() + seconds * _BUSY
+        self._clock = time.monotonic() + seconds * _CLOCK_FACTOR
 
     def is_over(self) -> bool:
         return time.thread_time() > self._processor or time.monotonic() > self._clock
@@ -47,7 +47,7 @@ class _Deadline:
 
 @dataclass
 class _Look:
-    """One look at a namespace: what fails, and what there is no more time for, becomes a line in the report."""
+    """The observation of a namespace: what fails, or is omitted for lack of time, becomes a line in the report."""
 
     namespace: Namespace
     deadline: _Deadline
@@ -61,30 +61,30 @@ class _Look:
             return otherwise
         try:
             return look(self.namespace)
-        except UnavailableError:  # without nft there are no rules to tell of
+        except UnavailableError:  # without nft there are no rules to show
             return otherwise
         except Exception as error:
             self.problems.append(f"{what}: {type(error).__name__}: {error}".splitlines()[0])
             return otherwise
 
     def note(self, **found: Any) -> None:
-        """Add to what is known."""
+        """Add to the state."""
         self.state = replace(self.state, **found)
 
     def result(self) -> NamespaceState:
         problems = list(self.problems)
         if self.left_out:
-            problems.append(f"{', '.join(self.left_out)}: there was no time to look")
+            problems.append(f"{', '.join(self.left_out)}: omitted, the time limit was reached")
         return replace(self.state, problems=tuple(problems))
 
 
 def observe(lab: Lab, before: snapshot.Snapshot | None = None, *, whole: bool = False) -> LabState:
-    """What a report tells; what cannot be found out, or not in time, becomes a line among the problems.
+    """Collect the state a report shows; what cannot be read, or not in time, becomes a line among the problems.
 
     Args:
-        lab: may be closed already: then only outputs and failures are left.
-        before: for what has changed since then.
-        whole: everything there is to know, and more time for it.
+        lab: if it is closed, only outputs and failures are available.
+        before: an earlier snapshot, to show the changes since.
+        whole: collect everything, with a larger time limit.
     """
     notes = {} if lab.closed else lab.notes.by_namespace()
     looks = [] if lab.closed else _look_at_all(lab, before, whole, notes)
@@ -99,8 +99,8 @@ def observe(lab: Lab, before: snapshot.Snapshot | None = None, *, whole: bool = 
 def _look_at_all(
     lab: Lab, before: snapshot.Snapshot | None, whole: bool, notes: Mapping[str, tuple[Note, ...]]
 ) -> list[_Look]:
-    """What matters most of all namespaces first, so that it is the rest that is left out if time is short."""
-    deadline = _Deadline((PATIENCE_WHOLE if whole else PATIENCE) * max(1, len(lab) / 10))
+    """Observe the most important state of all namespaces first, so that the rest is omitted if time is short."""
+    deadline = _Deadline((TIME_LIMIT_WHOLE if whole else TIME_LIMIT) * max(1, len(lab) / 10))
     looks = [_Look(each, deadline, NamespaceState(each.name)) for each in lab]
     for look in looks:
         nothing = replace(look.state, unknown=frozenset({"interfaces", "routes", "notes"}))
@@ -114,7 +114,7 @@ def _look_at_all(
 
 
 def _running(lab: Lab, looks: list[_Look], deadline: _Deadline) -> list[list[ProcessInfo]]:
-    """The processes of each namespace but its init."""
+    """The processes of each namespace, except its init."""
     inodes = [each.programs.inode for each in lab]
     found: dict[int, list[ProcessInfo]] = {}
     if looks:
@@ -124,7 +124,7 @@ def _running(lab: Lab, looks: list[_Look], deadline: _Deadline) -> list[list[Pro
 
 
 def _add_processes(look: _Look, running: list[ProcessInfo], before: snapshot.Snapshot | None) -> None:
-    """Processes, listening sockets, neighbours."""
+    """Add processes, listening sockets, neighbours."""
     listening = look("listening sockets", snapshot.listening_sockets, None)
     entries = look("neighbours", _neighbours, ())
     names = {each.index: each.name for each in look.state.interfaces}
@@ -156,7 +156,7 @@ def _neighbours(namespace: Namespace) -> list[NeighbourInfo]:
 
 
 def _add_rules(look: _Look, before: snapshot.Snapshot | None, *, whole: bool) -> None:
-    """Settings and nft rules; tracked connections only where they are shown."""
+    """Add settings and nft rules; tracked connections only if they are shown."""
     moment = None if before is None else before.namespaces.get(look.state.name)
     names = {**look.namespace.settings.written, **(moment.settings if moment is not None else {})}
     settings = look("settings", lambda each: {name: each.sysctl(name) for name in names}, None)
@@ -178,7 +178,7 @@ def _tracked(namespace: Namespace) -> tuple[str, ...]:
 
 
 def services(lab: Lab) -> Iterator[ServiceState]:
-    """The lab's services, those that have ended too, and the commands whose output is to be shown."""
+    """The lab's services, including ended ones, and the commands whose output is to be shown."""
     for kept in lab.programs.records.outputs:
         yield ServiceState(kept.command, kept.namespace, kept.text, "")
     for namespace in lab:

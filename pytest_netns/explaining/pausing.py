@@ -1,4 +1,4 @@
-"""Looking inside while a lab is open: the commands that enter its namespaces, and waiting for the person who does."""
+"""Pause at a failed test: the commands that enter its namespaces."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ def enter_commands(lab: Lab) -> list[str]:
 
 
 def invitation(lab: Lab, test: str) -> str:
-    """What is said when a failed test waits for a person."""
+    """The message when a failed test is paused."""
     commands = "\n".join(enter_commands(lab)) or "  (it has no namespaces)"
-    return f"\n{test} has failed; its network is still there. To look inside, from another terminal:\n{commands}\n"
+    return f"\n{test} has failed; its network is still up. To enter it from another terminal:\n{commands}\n"
 
 
 def _enter_command(namespace: Namespace) -> str:
     try:
         init = namespace.programs.spawner().init
-    except Exception as error:  # looking must never be what fails
+    except Exception as error:  # showing the commands must never fail
         return f"(cannot be entered: {error})".splitlines()[0]
     parts = inits.parts_of(init)
     options = ["--net", *(option for part, option in _OPTIONS.items() if parts & part)]
     if privileges.in_own_user_namespace():
-        # First of all, since it is what gives the right to enter the others.
+        # First, since it gives the privilege to enter the others.
         options = ["--user", "--preserve-credentials", *options]
     return f"nsenter --target {init.pid} {' '.join(options)}"

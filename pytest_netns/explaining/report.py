@@ -1,4 +1,4 @@
-"""What a failed test's report shows of its lab: a pure function of the lab's state."""
+"""Format the report of a failed test's lab; pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from pytest_netns.packets.dissect import Packet, digest
 
 LINES = 15  # of a service's output, and the like, in the short form
 LINES_WHOLE = 1000
-_LOOKED_AT, _MOST_LOOKED_AT = 100, 20_000  # packets for each line, which may stand for many, and for all lines
+_LOOKED_AT, _MOST_LOOKED_AT = (
+    100,
+    20_000,
+)  # packets to inspect for each line, as a line may stand for many, and for all lines
 
 
 class Recording(Protocol):
@@ -22,12 +25,12 @@ class Recording(Protocol):
 
     @property
     def kept(self) -> int:
-        """How many are kept."""
+        """The number of packets kept."""
         ...
 
     @property
     def dropped(self) -> int:
-        """How many are not."""
+        """The number of packets not kept."""
         ...
 
     @property
@@ -41,13 +44,13 @@ class Recording(Protocol):
 
 
 def sections(state: LabState, *, whole: bool = False) -> list[tuple[str, str]]:
-    """The sections: (title, text).
+    """Format the sections: (title, text).
 
     Args:
         state: the lab.
-        whole: everything, instead of what is most likely to explain the failure.
+        whole: show everything, instead of what most likely explains the failure.
     """
-    found = []
+    found: list[tuple[str, str]] = []
     if state.namespaces:
         drawing = draw(Sketch.from_states(state.namespaces)).rstrip()
         found.append(("netns: network when the test failed", "\n".join([drawing, *state.notes])))
@@ -71,7 +74,7 @@ def sections(state: LabState, *, whole: bool = False) -> list[tuple[str, str]]:
 
 
 def _show(namespace: NamespaceState, whole: bool) -> Iterator[str]:
-    """A namespace's name, then a title and the lines of each kind of thing there is in it."""
+    """The lines of a namespace: its name, then a title and lines for each kind of state."""
     parts: dict[str, list[str]] = {}
     if whole:
         parts["interfaces"] = [_show_interface(each) for each in namespace.interfaces]
@@ -125,7 +128,7 @@ def _join(*texts: str) -> str:
 
 
 def packet_section(recording: Recording, path: Path, *, whole: bool = False) -> tuple[str, str]:
-    """The section about a test's packets: the last of them, and the file that has all."""
+    """The section about a test's packets: the last ones, and the file with all."""
     most = LINES_WHOLE if whole else LINES
     packets = recording.last(min(_LOOKED_AT * most, _MOST_LOOKED_AT))
     lines = digest(packets, most, before=recording.kept - len(packets))

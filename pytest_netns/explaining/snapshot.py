@@ -1,7 +1,7 @@
-"""What a lab is when set-up has ended: remembered of every test, so cheaply, undecoded, and without what decodes it.
+"""Snapshot of a lab at the end of set-up: taken for every test, so it is cheap: undecoded, without importing decoders.
 
-Only what may be there is asked of the kernel: a namespace that has been given nothing but its loopback interface costs
-nothing. Processes and neighbours tell by their own clocks whether they are newer.
+Only state that may exist is read from the kernel: a namespace with only its loopback interface costs
+nothing. Whether processes and neighbours are newer is determined by their start times.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 
 class Moment(NamedTuple):
-    """A namespace when set-up had ended, undecoded.
+    """A namespace at the end of set-up, undecoded.
 
     Attributes:
-        tables: interfaces, addresses and routes; None where it had nothing but its loopback interface.
-        notes: what components and faults said of it.
+        tables: interfaces, addresses and routes; None if it had only its loopback interface.
+        notes: the notes of components and faults.
         settings: the sysctls that had been written.
         processes: the programs that ran.
-        listening: the sockets that listened; None where nobody asked, since no program ran.
-        ruleset: nft's, as text.
+        listening: the listening sockets; None if not read, since no program ran.
+        ruleset: the nft ruleset as text.
     """
 
     tables: Tables | None
@@ -41,10 +41,10 @@ class Moment(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """A lab when set-up had ended.
+    """A lab at the end of set-up.
 
     Attributes:
-        taken: seconds since the machine was started.
+        taken: seconds since boot.
         namespaces: by name.
     """
 
@@ -53,21 +53,21 @@ class Snapshot(NamedTuple):
 
 
 def snapshot(lab: Lab) -> Snapshot:
-    """Remember a lab as it is now: about 0.1 ms for each namespace with interfaces, 0.3 ms for one with programs."""
+    """Take a snapshot of a lab: about 0.1 ms for each namespace with interfaces, 0.3 ms for one with programs."""
     notes = lab.notes.by_namespace()
     return Snapshot(clock(), {each.name: _moment(each, notes.get(each.name, ())) for each in lab})
 
 
 def clock() -> float:
-    """Seconds since the machine was started: what the kernel counts the age of processes by."""
+    """Seconds since boot: the clock of process start times."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _moment(namespace: Namespace, notes: tuple[Note, ...]) -> Moment:
     processes = tuple(each for each in namespace.programs.processes if each.poll() is None)
     return Moment(
-        # Where there is only a loopback interface the kernel may be freeing the namespaces of the test before, and lets
-        # nobody read meanwhile.
+        # With only a loopback interface, skip it: the kernel may be freeing the namespaces of the test before, which blocks
+        # reads.
         namespace.links.tables() if namespace.links.made or namespace.programs.view is not None else None,
         notes,
         dict(namespace.settings.written),
@@ -78,10 +78,10 @@ def _moment(namespace: Namespace, notes: tuple[Note, ...]) -> Moment:
 
 
 def listening_sockets(namespace: Namespace) -> tuple[str, ...]:
-    """The sockets that listen, as text."""
+    """The listening sockets as text."""
     return tuple(map(str, listening.listening(namespace.programs.network, "tcp", "udp")))
 
 
 def read_ruleset(namespace: Namespace) -> str:
-    """The nft ruleset as text; nft is not asked where there never was a rule."""
+    """The nft ruleset as text; nft is not called if there never was a rule."""
     return namespace.ruleset() if namespace.packet_rules.any_ever() else ""

@@ -1,4 +1,4 @@
-"""How two moments of a network differ, and what else a report tells of a lab, as plain values; pure."""
+"""Compare two states of a network, and the state of a lab for reports, as plain values; pure."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from dataclasses import dataclass
 from pytest_netns.drawing.state import NamespaceState
 from pytest_netns.parts.namespace import FORWARDING
 
-_OWN_TABLE = re.compile(r"\w+ netns([_-].*)?")  # told as notes
+_OWN_TABLE = re.compile(r"\w+ netns([_-].*)?")  # shown as notes
 _DROPS = re.compile(r"\b(drop|reject)\b")
 _COMMENT = re.compile(r"(?<= \{) # .*")
 _COUNTS = re.compile(r" packets \d+ bytes \d+| expires \w+")
 
 
 def facts(state: NamespaceState) -> dict[str, list[str]]:
-    """What set-up decides and a test may change, by kind."""
-    interfaces = []
+    """The facts of a namespace that a test may change, by kind."""
+    interfaces: list[str] = []
     for interface in state.interfaces:
         plugged = f" in bridge {interface.bridge}" if interface.bridge else ""
         interfaces.append(f"interface {interface.name}{plugged}, MTU {interface.mtu}")
         interfaces.append(f"{interface.name} is {'up' if interface.is_up else 'down'}")
-        # The kernel adds link-local ones by itself, a moment after an interface has come up.
+        # The kernel adds link-local ones by itself, shortly after an interface has come up.
         own = [address for address in interface.addresses if not address.is_link_local]
         interfaces += [f"{interface.name} has {address}" for address in own]
         interfaces += [f"{interface.name} {note}" for note in interface.notes]
@@ -38,13 +38,13 @@ def facts(state: NamespaceState) -> dict[str, list[str]]:
 
 
 def dropping(ruleset: str) -> list[str]:
-    """Of the lines of an nft ruleset those that may drop packets."""
+    """The lines of an nft ruleset that may drop packets."""
     return [rule for rule in rules(ruleset) if _DROPS.search(rule)]
 
 
 def rules(ruleset: str) -> list[str]:
-    """The lines of an nft ruleset, each with its table and chain and without counts; our own table is told as notes."""
-    found = []
+    """The lines of an nft ruleset, each with its table and chain and without counts; our own tables are omitted, as they are shown as notes."""
+    found: list[str] = []
     place: list[str] = []
     for line in map(str.strip, ruleset.splitlines()):
         if line == "}":
@@ -59,10 +59,10 @@ def rules(ruleset: str) -> list[str]:
 
 
 def changes(before: Mapping[str, NamespaceState], after: Mapping[str, NamespaceState]) -> list[str]:
-    """How the second moment differs from the first: a line for each fact that is gone (``-``) or new (``+``)."""
+    """The differences of two states: a line for each fact that is gone (``-``) or new (``+``)."""
     lines = [f"- {name}: the namespace" for name in before if name not in after]
     for name, now in after.items():
-        if name not in before:  # all it holds is new: that is what the drawing shows
+        if name not in before:  # everything in it is new: the drawing shows it
             lines.append(f"+ {name}: the namespace")
             continue
         new, old = facts(now), facts(before[name])
@@ -75,7 +75,7 @@ def changes(before: Mapping[str, NamespaceState], after: Mapping[str, NamespaceS
 
 @dataclass(frozen=True)
 class ServiceState:
-    """A service: its command, the namespace it is in, what it wrote, and how it ended (empty where it runs)."""
+    """A service: its command, the namespace it is in, what it wrote, and how it ended (empty if it runs)."""
 
     command: str
     namespace: str
@@ -85,12 +85,12 @@ class ServiceState:
 
 @dataclass(frozen=True)
 class LabState:
-    """A lab at one moment.
+    """The state of a lab.
 
     Attributes:
-        changes: what is different from when set-up had ended.
-        failures: the commands that failed, with what they wrote.
-        notes: what components and faults say of the network as a whole.
+        changes: the changes since the end of set-up.
+        failures: the failed commands, with their output.
+        notes: notes about the network as a whole.
     """
 
     namespaces: tuple[NamespaceState, ...] = ()

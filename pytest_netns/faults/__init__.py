@@ -1,1 +1,1 @@
-"""What a test does to a network on purpose, to see what its software makes of it."""
+"""Faults: what a test does to its network on purpose, to see how its software reacts."""

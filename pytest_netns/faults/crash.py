@@ -1,4 +1,4 @@
-"""A machine that loses power: its programs are gone at once, and nothing of them is heard any more."""
+"""Crashes: all programs of a namespace are killed at once, and nothing more is sent, as on a machine that loses power."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 from pytest_netns.faults.cuts import isolate
 from pytest_netns.faults.faults import Faults, Undo
 from pytest_netns.kernel.spaces import listening
-from pytest_netns.kernel.system.waiting import Patience
+from pytest_netns.kernel.system.waiting import Deadline
 from pytest_netns.running import halting
 
 if TYPE_CHECKING:
     from pytest_netns.faults.members import Member
     from pytest_netns.running.programs import Programs
 
-_SOCKETS_GONE = 10.0  # seconds the kernel gets to give up the connections of programs that are gone
+_SOCKETS_GONE = 10.0  # seconds for the kernel to close the connections of killed programs
 
 
 def crash(faults: Faults, members: Sequence[Member], programs: Programs) -> Undo:
@@ -28,10 +28,10 @@ def crash(faults: Faults, members: Sequence[Member], programs: Programs) -> Undo
         raise
 
     def boot() -> None:
-        # What the kernel still has to say for the dead must not be heard later on: a machine without power says nothing.
-        patience = Patience(_SOCKETS_GONE, last=0.05)
-        while listening.has_connections(programs.network) and not patience.is_over():
-            patience.pause()
+        # Packets that the kernel still sends for the killed programs must not get out: a machine without power sends nothing.
+        deadline = Deadline(_SOCKETS_GONE, last=0.05)
+        while listening.has_connections(programs.network) and not deadline.is_over():
+            deadline.pause()
         isolation.heal()
 
     return faults.begin(programs.name, "crashed", boot)

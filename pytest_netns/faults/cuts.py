@@ -1,4 +1,4 @@
-"""Cuts: packets between some namespaces, or of one, are dropped for a while; every interface keeps its carrier."""
+"""Cuts: packets between namespaces, or of one, are dropped until healed; every interface keeps its carrier."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from pytest_netns.faults.faults import Faults, Healing
 from pytest_netns.faults.filters import Filter
 from pytest_netns.faults.members import Member, look, look_at_all
 from pytest_netns.kernel.nft import nftables
+from pytest_netns.kernel.spaces.netns import NetworkNamespace
 from pytest_netns.values.notes import Note
 
 _COUNTER = re.compile(r"counter packets (\d+)")
 
 
 class Cut(Healing):
-    """A cut, a partition or an isolation in force: healed by `heal`, at the end of its ``with`` block, by ``lab.heal()``.
+    """An active cut, partition or isolation: healed by `heal`, at the end of its ``with`` block, or by ``lab.heal()``.
 
-    It holds for the interfaces and addresses there were when it started. Across a router it knows namespaces by their
-    addresses; a router of this lab that translates addresses (NAT) is asked to drop by what is inside and outside. Where two
-    of them translate in a row, neither knows both ends, and packets pass.
+    It covers the interfaces and addresses that existed when it started. Across a router it recognizes namespaces by
+    address; a NAT router of this lab drops by the original addresses. Behind two NAT routers in a row, neither knows both
+    ends, and packets pass.
 
     Attributes:
-        dropped: how many packets it has dropped so far.
+        dropped: the number of packets it has dropped so far.
     """
 
     __slots__ = ("_dropped", "_ended", "_faults", "_filters", "_members", "_shown", "_started", "_table", "_words")
@@ -42,7 +43,7 @@ class Cut(Healing):
         self._started = self._ended = 0.0
 
     def start(self, chosen: Mapping[str, Filter]) -> None:
-        """Drop from now on what these filters say, by namespace; if that fails nothing is left of it."""
+        """Apply these filters, by namespace; if one fails, all are removed."""
         try:
             for name, each in chosen.items():
                 self._filters[name] = each
@@ -55,7 +56,7 @@ class Cut(Healing):
         self._faults.add_filter(self)
 
     def heal(self) -> None:
-        """Let everything pass again; idempotent."""
+        """Remove the filters; idempotent."""
         if not self._ended:
             self._dropped = self._count()
             self._ended = time.time()
@@ -64,7 +65,7 @@ class Cut(Healing):
 
     @property
     def dropped(self) -> int:
-        """How many packets it has dropped so far."""
+        """The number of packets it has dropped so far."""
         return self._dropped if self._ended else self._count()
 
     def drops(self, namespace: str, interface: str, time: float, frame: bytes) -> bool:
@@ -75,22 +76,22 @@ class Cut(Healing):
         return chosen.drops(interface, frame)
 
     def notes(self) -> Sequence[Note]:
-        """What drawings and reports say of it."""
+        """Its notes for drawings and reports."""
         return [Note(name, f"{self._words}, {self.dropped} packets dropped") for name in self._shown]
 
     def _count(self) -> int:
         found = 0
         for name in self._filters:
             for family in filters.FAMILIES:
-                with contextlib.suppress(NetnsError):  # it drops nothing of that kind, or its lab is closed
+                with contextlib.suppress(NetnsError):  # it has no table of that family, or its lab is closed
                     listing = nftables.apply(self._members[name].network, f"list table {family} {self._table}")
                     found += sum(map(int, _COUNTER.findall(listing)))
         return found
 
     def _remove(self) -> None:
-        networks = []
+        networks: list[NetworkNamespace] = []
         for name in self._filters:
-            with contextlib.suppress(NetnsError):  # its lab is closed, and the rules are gone with it
+            with contextlib.suppress(NetnsError):  # its lab is closed, and the rules are gone
                 networks.append(self._members[name].network)
         errors: list[NetnsError] = []
         for step in (filters.emptying, filters.removal):
@@ -107,7 +108,7 @@ class Cut(Healing):
 
 
 def cut(faults: Faults, members: Sequence[Member], sources: Sequence[str], targets: Sequence[str]) -> Cut:
-    """Drop what some namespaces send to others; the other way stays open."""
+    """Drop what some namespaces send to others; the opposite direction stays open."""
     both = sorted(set(sources) & set(targets))
     if both:
         raise InvalidTopologyError(f"cannot cut namespace {both[0]!r} off from itself: name two different ones")
@@ -117,7 +118,7 @@ def cut(faults: Faults, members: Sequence[Member], sources: Sequence[str], targe
 
 
 def partition(faults: Faults, members: Sequence[Member], groups: Sequence[Sequence[str]]) -> Cut:
-    """Drop everything between namespaces that share no group, both ways."""
+    """Drop everything between namespaces that share no group, in both directions."""
     if len(groups) < 2:
         raise InvalidTopologyError(
             f"cannot partition {len(groups)} group: give two or more, such as ['n1'], ['n2', 'n3']"
@@ -130,7 +131,7 @@ def partition(faults: Faults, members: Sequence[Member], groups: Sequence[Sequen
 
 
 def isolate(faults: Faults, members: Sequence[Member], name: str) -> Cut:
-    """Drop everything that comes into a namespace or leaves it; its loopback interface goes on."""
+    """Drop everything that enters or leaves a namespace, except on its loopback interface."""
     member = next(each for each in members if each.name == name)
     peers = [place for info in member.infos() if (place := member.peer_place(info)) is not None]
     isolation = Cut(faults, members, "isolated", [name])

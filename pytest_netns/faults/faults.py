@@ -1,4 +1,4 @@
-"""Faults: what is being done to a lab's network on purpose, so that it can be undone together and told in reports."""
+"""The active faults of a lab, so that they can be undone together and shown in reports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pytest_netns.values.notes import Note
 
 
 class Fault(Protocol):
-    """A fault that was started, and can be undone."""
+    """An active fault, which can be undone."""
 
     def heal(self) -> None:
         """Undo it; idempotent."""
@@ -36,11 +36,11 @@ class Healing:
 
 
 class Undo(Healing):
-    """A fault that others carry out, and know how to undo.
+    """A fault carried out elsewhere, with the function that undoes it.
 
     Args:
-        words: what it is, such as ``"n1 is frozen"``.
-        namespace: whose name it is shown at; empty for the network as a whole.
+        words: its description, such as ``"n1 is frozen"``.
+        namespace: the namespace it is shown at; empty for the network as a whole.
         undo: undoes it; called once.
     """
 
@@ -60,7 +60,7 @@ class Undo(Healing):
             undo()
 
     def notes(self) -> Sequence[Note]:
-        """What drawings and reports say of it."""
+        """Its notes for drawings and reports."""
         return [Note(self._namespace, self._words)]
 
     def __repr__(self) -> str:
@@ -77,39 +77,39 @@ class Faults:
         self._number = 0
 
     def next_table(self) -> str:
-        """A name for the nft tables of one more fault."""
+        """A name for the nft tables of a new fault."""
         with self._lock:
             self._number += 1
             return f"netns-fault-{self._number}"
 
     def add(self, fault: Fault) -> None:
-        """A fault has been started: it is undone by `heal`."""
+        """Register an active fault, so that `heal` undoes it."""
         with self._lock:
             self._active.append(fault)
 
     def begin(self, namespace: str, words: str, undo: Callable[[], None]) -> Undo:
-        """A fault that others carry out has been started; the arguments are those of `Undo`."""
+        """Register a fault carried out elsewhere; the arguments are those of `Undo`."""
         fault = Undo(self, namespace, words, undo)
         self.add(fault)
         return fault
 
     def add_filter(self, drops: Drops) -> None:
-        """A fault drops packets: captures ask it about each, also after it was undone."""
+        """Register a fault that drops packets: captures ask it about each, even after it was undone."""
         with self._lock:
             self._filters.append(drops)
 
     def discard(self, fault: Fault) -> None:
-        """It has been undone."""
+        """Unregister a fault that has been undone."""
         with self._lock:
             self._active = [each for each in self._active if each is not fault]
 
     def active(self) -> list[Fault]:
-        """Those that have not been undone."""
+        """The faults that have not been undone."""
         with self._lock:
             return list(self._active)
 
     def heal(self) -> None:
-        """Undo all, the last one first; every one is tried."""
+        """Undo all, the last one first; a failure does not keep the others from being undone."""
         errors: list[Exception] = []
         for fault in reversed(self.active()):
             try:
@@ -120,7 +120,7 @@ class Faults:
             raise errors[0] if len(errors) == 1 else ExceptionGroup("cannot heal the network", errors)
 
     def notes(self) -> Iterable[Note]:
-        """What drawings and reports say of the faults in force."""
+        """The notes of active faults, for drawings and reports."""
         for fault in self.active():
             with contextlib.suppress(NetnsError):  # its lab is closed
                 yield from getattr(fault, "notes", tuple)()
@@ -136,8 +136,8 @@ class Faults:
 
 
 class Drops(Protocol):
-    """What a fault says of a frame."""
+    """A fault that can tell whether it dropped a frame."""
 
     def drops(self, namespace: str, interface: str, time: float, frame: bytes) -> bool:
-        """Whether it has dropped the frame; the arguments are those of `Faults.drops`."""
+        """Whether it dropped the frame; the arguments are those of `Faults.drops`."""
         ...

@@ -1,8 +1,8 @@
-"""What a cut drops, as nft rules and as a question about one frame; pure.
+"""The filters of a cut, as nft rules and as a predicate on a frame; pure.
 
-Frames are dropped where they arrive, before anything of the namespace sees them (nft's ingress hook), so the sender
-notices nothing and tracked connections are cut too. What routers in between know under other addresses (NAT) is dropped
-where they forward it, between their translations.
+Frames are dropped on arrival, before the namespace processes them (nft's ingress hook), so the sender
+notices nothing and tracked connections are cut too. Packets that NAT routers in between translate are dropped
+where these forward them, between the translations.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _IPV4, _IPV6, _VLAN_TAGS = 0x0800, 0x86DD, (0x8100, 0x88A8)
 
 @dataclass(frozen=True)
 class Filter:
-    """What one namespace drops.
+    """The filter of one namespace.
 
     Attributes:
-        devices: the interfaces where frames are dropped as they arrive.
-        everything: whether all of them are.
-        macs: whose frames are dropped.
-        sources: whose packets are dropped.
-        forwarded: source and destination of packets that are not forwarded.
+        devices: the interfaces at which arriving frames are dropped.
+        everything: whether all arriving frames are dropped.
+        macs: source MAC addresses of frames to drop.
+        sources: source addresses of packets to drop.
+        forwarded: source and destination of packets not to be forwarded.
     """
 
     devices: tuple[str, ...] = ()
@@ -42,7 +42,7 @@ class Filter:
         return "".join([*self._arriving(table), *self._forwarding(table)])
 
     def drops(self, interface: str, frame: bytes) -> bool:
-        """Whether a frame that arrives at an interface is dropped; what is forwarded is told by its addresses before NAT."""
+        """Whether a frame that arrives at an interface is dropped; forwarded packets match by their addresses before NAT."""
         source, ends = _read(frame)
         named = source in self.macs or (ends is not None and ends[0] in self.sources)
         arriving = interface in self.devices and (self.everything or named)
@@ -75,17 +75,17 @@ class Filter:
 
 
 def emptying(table: str) -> str:
-    """The nft text that lets everything pass at once, whether or not somebody has done so already."""
+    """The nft text that empties the tables, so that everything passes at once; works if they are gone too."""
     return "".join(f"table {family} {table}\nflush table {family} {table}\n" for family in FAMILIES)
 
 
 def removal(table: str) -> str:
-    """The nft text that takes what is left of the rules away; for each chain the kernel waits 10 to 20 ms."""
+    """The nft text that deletes the tables; the kernel waits 10 to 20 ms for each chain."""
     return "".join(f"table {family} {table}\ndelete table {family} {table}\n" for family in FAMILIES)
 
 
 def cut(nodes: Mapping[str, Node], pairs: Iterable[tuple[str, str]]) -> dict[str, Filter]:
-    """What each namespace has to drop so that nothing the first of a pair sends reaches the second."""
+    """The filters that drop everything sent from the first namespace of a pair to the second."""
     wanted = sorted(set(pairs))
     senders: dict[str, list[Node]] = {}
     for source, target in wanted:
@@ -105,7 +105,7 @@ def cut(nodes: Mapping[str, Node], pairs: Iterable[tuple[str, str]]) -> dict[str
             filters[name] = Filter(
                 node.entries if sending else (),
                 False,
-                frozenset().union(*(each.macs for each in sending)),
+                frozenset(mac for each in sending for mac in each.macs),
                 frozenset(address for each in sending for address in each.addresses),
                 frozenset(forwarded),
             )
@@ -113,7 +113,7 @@ def cut(nodes: Mapping[str, Node], pairs: Iterable[tuple[str, str]]) -> dict[str
 
 
 def isolate(node: Node, peers: Iterable[tuple[str, str]]) -> dict[str, Filter]:
-    """What drops everything that arrives at a namespace, and at the other ends of its cables."""
+    """The filters that drop everything that arrives at a namespace and at the other ends of its links."""
     devices: dict[str, list[str]] = {node.name: list(node.interfaces)}
     for namespace, interface in peers:
         if interface not in devices.setdefault(namespace, []):
@@ -122,7 +122,7 @@ def isolate(node: Node, peers: Iterable[tuple[str, str]]) -> dict[str, Filter]:
 
 
 def pairs_of(groups: Sequence[Sequence[str]]) -> list[tuple[str, str]]:
-    """The pairs of namespaces, both ways, that share no group."""
+    """The pairs of namespaces, in both directions, that share no group."""
     member_of: dict[str, set[int]] = {}
     for number, group in enumerate(groups):
         for name in group:

@@ -1,4 +1,4 @@
-"""Impairments: the impaired links of a lab, and the engine that impairs them. It knows no handle."""
+"""Impairments: the impaired links of a lab, and the engines that impair them."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _RANDOM = ("loss", "duplicate", "reorder", "corrupt", "jitter")
 
 @dataclass(frozen=True)
 class Target:
-    """An interface whose sending is impaired.
+    """An interface whose outgoing packets are impaired.
 
     Attributes:
         network: the namespace it is in.
-        index: its number there.
+        index: its interface index.
         name: its name.
     """
 
@@ -36,41 +36,41 @@ class Target:
 
     @property
     def key(self) -> tuple[int, int]:
-        """What tells it from all others."""
+        """Its unique key."""
         return self.network.inode, self.index
 
 
 class _Known:
-    """What this process has found out about the kernel."""
+    """What this process knows about the kernel."""
 
     no_netem = False
 
 
 class Engine(Protocol):
-    """One way to impair what interfaces send.
+    """A mechanism that impairs outgoing packets.
 
     Attributes:
-        name: what drawings and reports call it.
+        name: its name in drawings and reports.
     """
 
     name: str
 
     def apply(self, target: Target, impairment: Impairment, seed: str) -> None:
-        """Impair what an interface sends from now on, or change how."""
+        """Impair an interface's outgoing packets, or change the impairment."""
 
     def remove(self, target: Target) -> None:
-        """End it; idempotent, and no error where the interface is gone."""
+        """Remove the impairment; idempotent, and no error if the interface is gone."""
 
     def problem(self) -> str:
-        """Why nothing is impaired any more; empty where all is well."""
+        """Why impairments are no longer in force; empty if they are."""
         ...
 
     def close(self) -> None:
-        """End everything of it."""
+        """Remove all its impairments."""
 
 
 class Impaired(NamedTuple):
-    """What is in force for an interface."""
+    """The impairment of an interface."""
 
     target: Target
     impairment: Impairment
@@ -82,7 +82,7 @@ class Impairments:
 
     Args:
         engine: ``"auto"``, ``"netem"`` or ``"userspace"``.
-        draw_seed: gives one to an impairment that has none of its own, and needs one.
+        draw_seed: draws a seed for an impairment that needs one and has none.
     """
 
     def __init__(self, engine: str, draw_seed: Callable[[], int]) -> None:
@@ -93,16 +93,16 @@ class Impairments:
         self._lock = threading.RLock()
 
     def of(self, target: Target) -> Impairment | None:
-        """What is in force for what an interface sends."""
+        """The impairment of an interface's outgoing packets, if any."""
         found = self._in_force.get(target.key)
         return None if found is None else found.impairment
 
     @fails_as("impair link")
     def set(self, target: Target, impairment: Impairment | None) -> None:
-        """Impair what an interface sends, from now on; None ends it.
+        """Impair an interface's outgoing packets; None removes the impairment.
 
         Raises:
-            UnavailableError: this machine can do it in no way, or not in the one that was asked for.
+            UnavailableError: this machine cannot impair links, or not with the configured engine.
         """
         with self._lock:
             known = self._in_force.get(target.key)
@@ -115,25 +115,25 @@ class Impairments:
             self._in_force[target.key] = Impaired(target, impairment, engine)
 
     def renew(self, target: Target) -> None:
-        """The interface's MTU has changed."""
+        """Apply the impairment again after the interface's MTU has changed."""
         with self._lock:
             known = self._in_force.get(target.key)
             if known is not None:
                 known.engine.apply(target, known.impairment, self._seed_of(target, known.impairment))
 
     def forget(self, target: Target) -> None:
-        """The interface is gone."""
+        """Remove the impairment of a deleted interface."""
         self.set(target, None)
 
     def notes(self) -> Iterator[Note]:
-        """What is in force, by which engine, and the seed to have the same again."""
+        """Notes with each impairment, its engine, and the seed to reproduce it."""
         for target, impairment, engine in tuple(self._in_force.values()):
             problem = engine.problem()
             text = f"sends: {impairment} ({engine.name}{f', NOT in force: {problem}' if problem else ''})"
             yield Note(target.network.name, text, target.name)
 
     def close(self) -> None:
-        """End all of it, whether or not the namespaces are still there."""
+        """Remove all impairments, whether or not the namespaces still exist."""
         with self._lock:
             self._in_force.clear()
             for engine in self._engines.values():
@@ -150,7 +150,7 @@ class Impairments:
                 if error.errno not in (errno.ENOENT, errno.EOPNOTSUPP):
                     raise
                 if self._wanted == "netem":
-                    cause = f"{error.kernel_message or error.strerror}; netns_impairments = netem was asked for"
+                    cause = f"{error.kernel_message or error.strerror}, and netns_impairments = netem is set"
                     raise UnavailableError("netem", cause, NETEM_REMEDY) from error
                 _Known.no_netem = True
         engine = current or self._engine("userspace")
@@ -163,7 +163,7 @@ class Impairments:
         return self._engines[name]
 
     def _seed_of(self, target: Target, impairment: Impairment) -> str:
-        """What the random numbers of one direction of a link depend on."""
+        """The seed of the random numbers of one direction of a link."""
         seed = impairment.seed
         if seed is None and any(getattr(impairment, each) for each in _RANDOM):
             seed = self._draw_seed()
@@ -181,7 +181,7 @@ def _make_engine(name: str) -> Engine:
 
 
 class InForce(AbstractContextManager["InForce"]):
-    """An impairment that was just set; as a context manager it ends with the block, and what was before is back."""
+    """A newly set impairment; as a context manager it restores the previous impairment at the end of the block."""
 
     def __init__(self, impairments: Impairments, targets: tuple[Target, ...], impairment: Impairment) -> None:
         self._impairments = impairments
@@ -202,10 +202,10 @@ class InForce(AbstractContextManager["InForce"]):
 
 
 def values_of(impairment: Impairment) -> dict[str, float | int | None]:
-    """The values of an impairment but its seed."""
+    """The values of an impairment, without its seed."""
     return {name: value for name, value in asdict(impairment).items() if name != "seed"}
 
 
 def number(seed: str) -> int:
-    """A seed as a number of 64 bits."""
+    """A seed as a 64-bit number."""
     return int.from_bytes(hashlib.blake2b(seed.encode(), digest_size=8).digest())

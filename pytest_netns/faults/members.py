@@ -1,4 +1,4 @@
-"""What a fault knows of a namespace: its name, its interfaces, its addresses."""
+"""Namespaces as seen by faults: name, interfaces, addresses."""
 
 from __future__ import annotations
 
@@ -25,28 +25,28 @@ class Member(Protocol):
         ...
 
     def infos(self) -> list[LinkInfo]:
-        """All interfaces, as they are now."""
+        """All current interfaces."""
         ...
 
     def addresses(self) -> list[tuple[int, IPInterface]]:
-        """All addresses, each with the number of its interface."""
+        """All addresses, each with the index of its interface."""
         ...
 
     def peer_place(self, info: LinkInfo) -> tuple[str, str] | None:
-        """Namespace and name of the other end of a veth pair; None where there is none in this lab."""
+        """The namespace and name of the other end of a veth pair; None if it is not in this lab."""
         ...
 
 
 @dataclass(frozen=True)
 class Node:
-    """A namespace at the moment a fault starts.
+    """The state of a namespace when a fault starts.
 
     Attributes:
-        name: the namespace's.
-        macs: of all its interfaces: what it sends on its own segments comes from these.
-        addresses: IPv4 and IPv6, without those of the loopback interface and link-local ones: what comes across routers.
-        interfaces: all but the loopback interface.
-        ports: those of them that are ports of a bridge here: what comes in by these may be for others.
+        name: the namespace's name.
+        macs: those of all its interfaces: the source of what it sends on its own segments.
+        addresses: IPv4 and IPv6, without loopback and link-local ones: the source of its packets across routers.
+        interfaces: all except the loopback interface.
+        ports: those that are bridge ports in this namespace: frames arriving there may be for others.
     """
 
     name: str
@@ -57,12 +57,12 @@ class Node:
 
     @property
     def entries(self) -> tuple[str, ...]:
-        """The interfaces by which packets for the namespace itself come in."""
+        """The interfaces at which packets for the namespace itself arrive."""
         return tuple(name for name in self.interfaces if name not in self.ports)
 
 
 def look(member: Member) -> Node:
-    """The namespace as it is now."""
+    """Read the current state of a namespace."""
     infos = [info for info in member.infos() if not info.flags & IFF_LOOPBACK]
     bridges = {info.index for info in infos if info.kind == "bridge"}
     known = {info.index for info in infos}
@@ -77,5 +77,5 @@ def look(member: Member) -> Node:
 
 
 def look_at_all(members: Iterable[Member]) -> Mapping[str, Node]:
-    """All namespaces of a lab, by name."""
+    """Read the current state of all namespaces of a lab, by name."""
     return {member.name: look(member) for member in members}

@@ -1,4 +1,4 @@
-"""A nemesis: faults started and healed at random instants beside a workload, on a schedule that can be replayed."""
+"""A nemesis: faults started and healed at random times during a workload, on a schedule that can be replayed."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from typing import Any, Self, TypeAlias
 from pytest_netns.errors import InvalidTopologyError
 from pytest_netns.kernel.system import threads
 from pytest_netns.values.notes import Note
+from pytest_netns.values.shapes import is_list
 
-#: Starts a fault and returns what heals it; may take a `random.Random` to choose with.
+#: Starts a fault and returns an object that heals it; may take a `random.Random` for its choices.
 FaultStarter: TypeAlias = Callable[..., Any]
 
 _JOIN_TIMEOUT = 30.0  # seconds: a fault starts and heals in milliseconds
@@ -22,12 +23,12 @@ _JOIN_TIMEOUT = 30.0  # seconds: a fault starts and heals in milliseconds
 
 @dataclass(frozen=True)
 class NemesisEvent:
-    """One thing a nemesis did.
+    """One action of a nemesis.
 
     Attributes:
         time: seconds since it began.
         action: ``"start"``, ``"heal"`` or ``"error"``.
-        fault: what, in words.
+        fault: its description.
     """
 
     time: float
@@ -39,17 +40,17 @@ class NemesisEvent:
 
 
 class Nemesis:
-    """Runs faults, one after the other, until its block ends; the one in force is healed then.
+    """Runs faults, one after the other, until its block ends; the active one is then healed.
 
     Args:
         faults: each starts a fault and returns a context manager or something with ``heal()``, such as ``red.isolate`` or
-            ``lambda rng: lab.partition(*partitions.halves(nodes, rng))``; with an argument it is given the random numbers
-            of the schedule.
-        every: seconds to wait before each start and each healing: a number, or the least and the most of a random one.
-        seed: of the schedule: the same seed chooses the same faults after the same pauses.
+            ``lambda rng: lab.partition(*partitions.halves(nodes, rng))``; a function with an argument gets the
+            `random.Random` of the schedule.
+        every: seconds to wait before each start and each healing: a number, or the minimum and maximum of a random one.
+        seed: the seed of the schedule: the same seed chooses the same faults after the same pauses.
 
     Attributes:
-        history: what was done so far, in order of time.
+        history: the actions so far, in order of time.
         seed: the seed in use.
     """
 
@@ -87,13 +88,13 @@ class Nemesis:
             error.add_note(f"and the nemesis failed: {self._error}")
 
     def stop(self) -> None:
-        """Heal the fault in force and start no more; idempotent."""
+        """Heal the active fault and start no more; idempotent."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(_JOIN_TIMEOUT)
 
     def notes(self) -> Sequence[Note]:
-        """What the report of a failed test says of it: the schedule, with times."""
+        """Its notes for the report of a failed test: the schedule, with times."""
         listed = list(self.history)
         return [Note("", f"nemesis with seed {self.seed}"), *(Note("", f"  {event}") for event in listed)]
 
@@ -121,7 +122,7 @@ class Nemesis:
 
 
 def _pauses(every: object) -> tuple[float, float]:
-    pauses = every if isinstance(every, tuple | list) and len(every) == 2 else (every, every)
+    pauses = every if is_list(every) and len(every) == 2 else (every, every)
     found = [float(each) for each in pauses if isinstance(each, int | float) and not isinstance(each, bool)]
     if len(found) != 2 or not 0 <= found[0] <= found[1]:
         raise InvalidTopologyError(
@@ -142,7 +143,7 @@ def _takes_rng(starter: FaultStarter) -> bool:
 
 
 def _started(fault: Any) -> Any:
-    """A context manager begins when it is entered; what has ``heal()`` began when it was made."""
+    """Enter a context manager, which starts then; an object with ``heal()`` has already started."""
     if not hasattr(fault, "heal") and hasattr(fault, "__enter__"):
         fault.__enter__()
     return fault
@@ -155,7 +156,7 @@ def _words(fault: object, starter: FaultStarter) -> str:
 
 
 def _heal(fault: Any) -> None:
-    """End a fault: by its ``heal()``, else as a context manager; a function that returned nothing has none to end."""
+    """End a fault by its ``heal()``, else as a context manager; a function that returned None has nothing to end."""
     if hasattr(fault, "heal"):
         fault.heal()
     elif hasattr(fault, "__exit__"):

@@ -1,4 +1,4 @@
-"""The engine for kernels that have it: netem below tbf as the queueing discipline of each impaired interface."""
+"""The engine for kernels with netem: a netem qdisc below tbf on each impaired interface."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pytest_netns.kernel.netlink import rtlinks, rtqueues
 from pytest_netns.parts.impairment import Impairment
 from pytest_netns.parts.queues import netem, tbf
 
-# Handles of the two. Not 1:, which is what most people call theirs.
+# Handles of the two qdiscs. Not 1:, which is commonly used.
 _OUTER, _INNER = 0x6E740000, 0x6E750000
 
 
 class Netem:
-    """What the kernel does itself: an interface's own queueing disciplines are replaced, and back to the default at the end."""
+    """Replaces an interface's queueing disciplines by tbf and netem; afterwards it has the default one."""
 
     name = "netem"
 
@@ -23,7 +23,7 @@ class Netem:
         """See `Engine`.
 
         Raises:
-            KernelError: of errno ENOENT where the kernel has no netem or no tbf.
+            KernelError: ENOENT if the kernel has no netem or no tbf.
         """
         link = target.network.netlink.get(rtlinks.get_link(target.index, target.name), rtlinks.parse_link)
         outer = rtqueues.replace_queue(target.index, target.name, tbf.KIND, _OUTER, tbf.options(impairment, link.mtu))
@@ -37,7 +37,7 @@ class Netem:
 
     def remove(self, target: Target) -> None:
         """See `Engine`."""
-        with contextlib.suppress(NetnsError):  # it was not there, the interface is gone, or the whole namespace
+        with contextlib.suppress(NetnsError):  # there was none, or the interface or the namespace is gone
             target.network.opened().netlink.request(rtqueues.delete_queue(target.index, target.name, _OUTER))
 
     def problem(self) -> str:
@@ -45,4 +45,4 @@ class Netem:
         return ""
 
     def close(self) -> None:
-        """See `Engine`: it ends with the namespaces."""
+        """See `Engine`: the qdiscs end with the namespaces."""

@@ -1,7 +1,7 @@
-"""Shapes of partitions, as groups for `Lab.partition`: those that Jepsen has made known; pure.
+"""Shapes of partitions, as groups for `Lab.partition`: those known from Jepsen; pure.
 
-Each takes the members of a cluster, and gives groups: two members can talk if they share one. With ``rng`` the members are
-shuffled first, so that a schedule of faults picks others each time::
+Each takes the members of a cluster and returns groups: two members can communicate if they share one. With ``rng`` the
+members are shuffled first, so that a schedule of faults varies them::
 
     lab.partition(*partitions.majority(["n1", "n2", "n3"]))
 """
@@ -19,14 +19,14 @@ Groups: TypeAlias = list[list[T]]
 
 
 def halves(members: Iterable[T], rng: random.Random | None = None) -> Groups[T]:
-    """Two halves; of an odd number the second is the larger one."""
+    """Two halves; of an odd number of members the second is larger."""
     listed = _ordered(members, rng, 2)
     middle = len(listed) // 2
     return [listed[:middle], listed[middle:]]
 
 
 def majority(members: Iterable[T], rng: random.Random | None = None) -> Groups[T]:
-    """A majority, as small as it can be, and the minority that is left."""
+    """The smallest majority, and the remaining minority."""
     listed = _ordered(members, rng, 2)
     most = len(listed) // 2 + 1
     return [listed[:most], listed[most:]] if most < len(listed) else [listed[:-1], listed[-1:]]
@@ -46,13 +46,13 @@ def bridge(members: Iterable[T], rng: random.Random | None = None) -> Groups[T]:
 
 
 def majorities_ring(members: Iterable[T], rng: random.Random | None = None) -> Groups[T]:
-    """Every member sees a majority, itself included, and no two see the same one.
+    """Every member sees a majority, including itself, and no two see the same one.
 
-    The members stand in a ring, and each sees its neighbours.
+    The members form a ring, and each sees its neighbours.
     """
     listed = _ordered(members, rng, 4)
     count = len(listed)
-    reach = (count // 2 + 1) // 2  # neighbours on each side, so that with itself they are a majority
+    reach = (count // 2 + 1) // 2  # neighbours on each side, which together with itself are a majority
     return [[listed[(first + n) % count] for n in range(reach + 1)] for first in range(count)]
 
 
@@ -60,7 +60,7 @@ def _ordered(members: Iterable[T], rng: random.Random | None, least: int) -> lis
     listed = list(members)
     if len(listed) < least:
         raise InvalidTopologyError(
-            f"cannot partition {len(listed)} namespaces in this shape: it takes {least} at least"
+            f"cannot partition {len(listed)} namespaces in this shape: it needs at least {least}"
         )
     if rng is not None:
         rng.shuffle(listed)

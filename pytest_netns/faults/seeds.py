@@ -1,4 +1,4 @@
-"""Seeds of random numbers: drawn from the run's, so that a run can be replayed with ``--netns-seed``."""
+"""Seeds of random numbers: derived from the run's seed, so that a run can be replayed with ``--netns-seed``."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ _run_seed = random.SystemRandom().getrandbits(32)
 
 
 def set_run_seed(seed: int) -> None:
-    """Draw all seeds from this one from now on."""
+    """Derive all seeds from this one from now on."""
     global _run_seed
     _run_seed = seed
 
 
 def run_seed() -> int:
-    """The seed all others are drawn from."""
+    """The seed all others are derived from."""
     return _run_seed
 
 
 class Seeds:
-    """The seeds of one lab: the same for the same run's seed and the same owner, whichever tests run before.
+    """The seeds of one lab: they depend only on the run's seed and the owner, not on earlier tests.
 
     Args:
-        owner: of the lab, such as the test's node id.
+        owner: the owner of the lab, such as the test's node id.
 
     Attributes:
         used: whether any was drawn.
@@ -46,5 +46,5 @@ class Seeds:
         return self._rng.getrandbits(32)
 
     def notes(self) -> Sequence[Note]:
-        """What the report of a failed test says of them."""
+        """Their note for the report of a failed test."""
         return [Note("", f"random numbers: replay with --netns-seed={_run_seed}")] if self.used else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,7 +39,7 @@ class LabFactory:
     @contextlib.contextmanager
     def lab(
         self, topology: Topology | str | None = None, *, owner: str = "netns_factory", needs: Iterable[str] = ()
-    ) -> Iterator[Lab]:
+    ) -> Generator[Lab]:
         """A lab for the time of the block: ``with netns_factory.lab() as lab: yield lab``.
 
         Args:
@@ -65,7 +65,7 @@ class LabFactory:
 
 
 @contextlib.contextmanager
-def open_lab(owner: str, *, recorded: bool = False, engine: str = "auto") -> Iterator[Lab]:
+def open_lab(owner: str, *, recorded: bool = False, engine: str = "auto") -> Generator[Lab]:
     """A lab that is closed at the end, with every block of it that the thread is still in left first.
 
     Args:
@@ -125,7 +125,7 @@ def topology_of(given: object, file: Path, root: Path) -> Topology:
     if isinstance(given, Topology):
         return given
     if isinstance(given, str | os.PathLike):
-        name = os.fspath(given)
+        name = os.fsdecode(given)
         if not name.endswith(".toml"):
             return _picture(name)
         for place in (file.parent, root):

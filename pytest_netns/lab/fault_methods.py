@@ -66,7 +66,7 @@ class FaultMethods(Members):
         """Have nothing that a namespace sends reach another one; the other way stays open.
 
         Args:
-            source: the namespace that is not heard any more, or its name.
+            source: the namespace whose packets are dropped, or its name.
             to: where its packets do not arrive: one namespace or several.
 
         Returns:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from pytest_netns.errors import KernelError
 from pytest_netns.kernel.programs import mounts, supervision
@@ -13,7 +13,8 @@ from pytest_netns.kernel.programs.own_files import OwnFiles
 from pytest_netns.kernel.programs.view import View
 
 
-class _Step(NamedTuple):
+@dataclass(frozen=True)
+class _Step:
     action: str
     make: Callable[[OwnFiles], None]
 

@@ -109,7 +109,9 @@ class Gateway:
                     f"cannot forward port {spec.port} of namespace {self._name!r} at {spec.address}: it is in none of "
                     f"its networks; it has {', '.join(map(str, own)) or 'no address'}"
                 )
-        addresses = tuple(found(target.host) for target in spec.to)
+        has_names = any(isinstance(target.host, str) for target in spec.to)
+        # An address is not looked up: to hash it takes longer than all else here.
+        addresses = tuple([found(each.host) if isinstance(each.host, str) else (each.host,) for each in spec.to])
         for target, those in zip(spec.to, addresses, strict=True):
             if not those:
                 raise InvalidTopologyError(f"cannot use namespace {target.host!r} as a target: it has no address yet")
@@ -119,7 +121,7 @@ class Gateway:
                 f"cannot forward {translation.words!r} of namespace {self._name!r}: source, address and target have no "
                 "IP version in common"
             )
-        if all(not isinstance(target.host, str) for target in spec.to):
+        if not has_names:
             return Entry(translation)
         self._names.watch(self._rules.follow)
         return Entry(
@@ -220,7 +222,7 @@ class Gateway:
         self._check_part(spec, nat.mistakes(spec))
         out = self._links.find(spec.out).name
         kind = nat.kind_of(spec)
-        replaced = []
+        replaced: list[Entry] = []
         for entry in self._rules.entries if self._rules.any else []:
             effect = entry.effect
             if isinstance(effect, Natting | Masquerading) and effect.out in (out, None):

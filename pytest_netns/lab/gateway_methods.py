@@ -13,13 +13,14 @@ from pytest_netns.lab.gateways import GatewayRule, Masquerade, Nat, PortForward,
 from pytest_netns.lab.interface import Interface
 from pytest_netns.lab.network import Network
 from pytest_netns.lab.rules import Rules
-from pytest_netns.parts.gateway.firewall import FirewallSpec
+from pytest_netns.parts.gateway.firewall import FirewallRuleSpec, FirewallSpec
 from pytest_netns.parts.gateway.forward import PortForwardSpec
 from pytest_netns.parts.gateway.masquerade import MasqueradeSpec
 from pytest_netns.parts.gateway.nat import NatSpec
 from pytest_netns.parts.gateway.policies import POLICIES
 from pytest_netns.parts.gateway.snat import OneToOneSpec, SnatSpec
 from pytest_netns.values import IPAddress, IPNetwork
+from pytest_netns.values.shapes import is_list, is_set
 
 if TYPE_CHECKING:
     from pytest_netns.lab.namespace import Namespace
@@ -233,7 +234,7 @@ class GatewayMethods(Network):
         Returns:
             A handle with ``accept``, ``drop`` and ``reject``, which add rules, ``packets``, ``bytes`` and ``remove()``.
         """
-        rules = []
+        rules: list[FirewallRuleSpec] = []
         if like is not None:
             values.parse_choice(like, POLICIES, "ready firewall")
             if outside is None:
@@ -304,7 +305,7 @@ class GatewayMethods(Network):
             return self.link_of(value).name
         if isinstance(value, GatewayMethods):
             return self._name_of_member(value)
-        return [self._plain(each) for each in value] if isinstance(value, list | tuple | set) else value
+        return [self._plain(each) for each in value] if is_list(value) or is_set(value) else value
 
     def _name_of_member(self, target: Target | IPNetwork | GatewayMethods) -> Any:
         if isinstance(target, GatewayMethods):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address
 
 from pytest_netns import values
@@ -87,7 +87,7 @@ class Hosts:
 
     def __init__(self) -> None:
         self._members: dict[str, Member] = {}
-        self._descriptors: dict[str, int] = {}  # never changed in place: views compare it with what they have
+        self._descriptors: dict[str, int] | None = None  # once asked for; another one where the members have changed
         self._readers: list[Member] = []  # those in which something can run
         self._hostnames: dict[str, str | IPAddress] = {}
         self._stale: set[Member] = set()
@@ -120,14 +120,14 @@ class Hosts:
         """Have a namespace known by its name, and by its host name if that is another one."""
         with self._lock:
             self._members[kernel.name] = Member(kernel, hostname)
-            self._descriptors = {**self._descriptors, kernel.name: kernel.fd}
+            self._descriptors = None
         self.changed(kernel.name)
 
     def remove_namespace(self, name: str) -> None:
         """Have a namespace's name, and the host names that lead to it, known no more."""
         with self._lock:
             member = self._members.pop(name)
-            self._descriptors = {each: fd for each, fd in self._descriptors.items() if each != name}
+            self._descriptors = None
             self._hostnames = {each: target for each, target in self._hostnames.items() if target != name}
             self._readers = [each for each in self._readers if each is not member]
             self._stale.discard(member)
@@ -180,7 +180,7 @@ class Hosts:
                 watcher()
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self) -> Generator[None]:
         """Many changes follow: bring the files up to date after them."""
         self._held = True
         try:
@@ -197,14 +197,16 @@ class Hosts:
             if member.view is not view:
                 if member.view is None:
                     self._readers.append(member)
-                member.view, member.written, member.outside = view, -1, mounts.outside()
+                member.view, member.written, member.outside = view, -1, mounts.source_state()
                 if member.hostname:
                     view.set_hostname(member.hostname)
-            elif (outside := mounts.outside()) != member.outside:
-                view.files.follow()
+            elif (outside := mounts.source_state()) != member.outside:
+                view.files.refresh()
                 member.outside = outside
             self._read_stale()
             self._write(member, view)
+            if self._descriptors is None:
+                self._descriptors = {each: found.kernel.fd for each, found in self._members.items()}
             view.files.list_namespaces(self._descriptors)
 
     def resolvers(self, name: str) -> tuple[IPAddress, ...]:

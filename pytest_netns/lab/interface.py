@@ -203,7 +203,7 @@ class Interface:
 
 
 class VethPair(Sequence[Interface]):
-    """Two interfaces joined by a cable: what enters one leaves the other. Unpacks as ``a, b = pair``."""
+    """A veth pair: what one end sends, the other receives. Unpacks as ``a, b = pair``."""
 
     __slots__ = ("__weakref__", "_ends")
 
@@ -263,7 +263,7 @@ class VethPair(Sequence[Interface]):
         return first
 
     def impair(self, impairment: Impairment | str | None = None, **values: Any) -> InForce:
-        """Impair the cable in each direction, from now on; see `Interface.impair`.
+        """Impair the link in each direction; see `Interface.impair`.
 
         A delay of 50 ms makes a round trip take 100 ms.
         """
@@ -321,7 +321,7 @@ class Bridge(Interface):
             name: the interface's name in that namespace; default ``veth-NAMESPACE``.
             mtu: in bytes, for both ends; default that given to the bridge.
             mac: the MAC address inside the namespace.
-            impairment: of the cable, in each direction.
+            impairment: the impairment of the link, in each direction.
             tag: the VLAN the port is in, for a bridge made with ``vlan_filtering=True``; frames in the namespace have no tag.
             trunks: the VLANs that pass with their tags.
             isolated: nothing passes between this port and others that are isolated.

@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pytest_netns import values
@@ -56,7 +56,7 @@ class Lab(Cables):
     """
 
     __slots__ = (
-        "__weakref__", "_built", "_closer", "_gone", "_lock", "_undo_of", "captures", "names", "owner", "programs",
+        "__weakref__", "_built", "_closer", "_closing", "_lock", "_undo_of", "captures", "names", "owner", "programs",
     )  # fmt: skip
 
     def __init__(self, owner: str = "", *, engine: str = "auto") -> None:
@@ -65,7 +65,7 @@ class Lab(Cables):
         self._built: list[Topology] = []
         self._undo_of: dict[str, Callable[[], None]] = {}  # what undoes a namespace
         self._closer = 0  # the thread that closes it
-        self._gone = threading.Event()
+        self._closing = threading.Lock()  # held while it is closed
         self._lock = threading.RLock()
         self.programs = LabPrograms(self._lock, self.faults.begin)
         self.links = LabLinks(self._lock)
@@ -104,7 +104,7 @@ class Lab(Cables):
         interrupts.guard_raising()
         values.parse_name(name)
         directories = [values.parse_private(path) for path in ([private] if isinstance(private, str) else private)]
-        texts = values.parse_files(files)
+        texts = values.parse_files(files) if files else ()
         with self._lock:
             self.check_open()
             if name in self._namespaces:
@@ -123,7 +123,8 @@ class Lab(Cables):
                 self.captures.remove(name)
                 raise
             namespace = self._enlist(kernel, hostname or "", watched)
-            namespace.files.add(directories, texts)
+            if directories or texts:
+                namespace.files.add(directories, texts)
         return namespace
 
     def _enlist(self, kernel: NetworkNamespace, hostname: str, watched: destruction.Watched | None = None) -> Namespace:
@@ -188,7 +189,7 @@ class Lab(Cables):
             UnavailableError: this process may not enter it.
         """
         values.parse_name(name)
-        place = adopted.place_of(name, pid, path)
+        place = adopted.path_of(name, pid, path)
         with self._lock:
             self.check_open()
             if name in self._namespaces:
@@ -234,7 +235,7 @@ class Lab(Cables):
     # -- reading --------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def capture(self) -> Iterator[Capture]:
+    def capture(self) -> Generator[Capture]:
         """The packets that all interfaces of all namespaces send and receive during the block, and after it::
 
         with lab.capture() as packets:
@@ -284,7 +285,7 @@ class Lab(Cables):
         return dict(zip(commands, started, strict=True))
 
     def wait_until(self, condition: Callable[[], T], timeout: float = 5, *, retry_on: RetryOn = NOT_YET) -> T:
-        """Ask again and again until a condition is true; returns what it gave::
+        """Poll a condition until it is true; returns its result::
 
             lab.wait_until(lambda: "lease" in server.output)
             lab.wait_until(lambda: red.run("curl -sf http://blue/"))
@@ -296,7 +297,7 @@ class Lab(Cables):
                 sockets raise, unless said otherwise. Anything else it raises is raised here.
 
         Raises:
-            NotReadyError: it was not true in time; shows what it gave last, or the command that failed with what that wrote.
+            NotReadyError: it was not true in time; shows its last result, or the failed command with its output.
             NetnsError: an event loop is running in this thread, and would stand still; see `wait_until_async`.
         """
         from pytest_netns.running import waiting
@@ -347,14 +348,16 @@ class Lab(Cables):
             first = not self._closed
             if first:
                 self._closed, self._closer = True, threading.get_ident()
+                self._closing.acquire()
         if not first:
             if self._closer != threading.get_ident():
-                self._gone.wait()
+                with self._closing:  # which the thread that closes it holds until it has
+                    pass
             return
         try:
             self._undo_all()
         finally:
-            self._gone.set()
+            self._closing.release()
 
     def _undo_all(self) -> None:
         errors: list[Exception] = []

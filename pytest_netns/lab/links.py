@@ -6,10 +6,10 @@ Everything told of an interface is read from the kernel; what is kept is which n
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Generator, Iterable, Set
 from ipaddress import IPv6Address, IPv6Interface, ip_interface
 from typing import Any, TypeAlias
 
@@ -20,9 +20,10 @@ from pytest_netns.kernel.netlink.rtlinks import LinkInfo
 from pytest_netns.kernel.netlink.socket import NetlinkSocket
 from pytest_netns.kernel.spaces import carrier
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
+from pytest_netns.kernel.system.waiting import Deadline
 from pytest_netns.lab import hosts
 from pytest_netns.lab.switching import Switches
-from pytest_netns.values import IPAddress, IPInterface, naming, parse_choice
+from pytest_netns.values import IPInterface, naming, parse_choice
 from pytest_netns.values.addresses import IPv4PeerInterface, IPv6PeerInterface
 
 FIRST_INDEX = 101  # numbers we give; the kernel's own, for interfaces programs make, start at 2
@@ -30,6 +31,7 @@ _DUMPS = (rtlinks.dump_links, rtaddresses.dump_addresses, rtroutes.dump_routes)
 _MAC_LENGTH = len("02:00:00:00:00:01")
 _LINK_SCOPE = 253  # RT_SCOPE_LINK
 _USABLE_DEADLINE = 1.0  # seconds; it takes the kernel well under a millisecond unless the machine is overloaded
+_QUICK_POLLS = 10  # without a pause
 
 Tables: TypeAlias = tuple[list[bytes], ...]
 
@@ -76,7 +78,7 @@ class LabLinks:
         self._waiting: dict[int, list[Link]] = {}  # by thread
 
     @contextlib.contextmanager
-    def together(self) -> Iterator[None]:
+    def together(self) -> Generator[None]:
         """Many interfaces follow: what is waited for, of each of them, is waited for at the end of the block."""
         thread = threading.get_ident()
         waiting = self._waiting.setdefault(thread, [])
@@ -230,7 +232,7 @@ class Links:
         return name in self._names
 
     def peer(self, link: Link) -> Link | None:
-        """The other end of a veth pair, whoever made it; None where there is none, or none in this lab."""
+        """The other end of a veth pair, by whomever it was created; None if there is none in this lab."""
         return self.peer_of(self.read(link))
 
     def peer_of(self, info: LinkInfo) -> Link | None:
@@ -288,7 +290,7 @@ class Links:
 
     def settings_of(self, index: int, name: str) -> list[Request]:
         """What makes an interface that was just added like the others."""
-        return self.network.interface_settings.of(index, name)
+        return self.network.interface_settings.requests_for(index, name)
 
     def register(self, link: Link) -> None:
         """Know of an interface that was just made."""
@@ -396,25 +398,28 @@ class Links:
         """
         for address in addresses:
             if address.version == 6:
-                self._wait_local(link, address.ip)
+                self._wait_local(rtroutes.find_route(address.ip, link.index if address.is_link_local else 0))
 
     def wait_link_local(self, link: Link) -> None:
         """The same for the link-local address that the kernel adds to an interface that has just got a carrier."""
         if len(link.mac) != _MAC_LENGTH or self.lab.puts_off(link):
             return
-        address = naming.link_local_address(link.mac)
-        if not self._is_local(link, address) and self._has_address(link, address):
-            self._wait_local(link, address)
+        route = _link_local_route(link.mac, link.index)
+        if not self._is_local(route) and self._has_address(link, naming.link_local_address(link.mac)):
+            self._wait_local(route)
 
-    def _wait_local(self, link: Link, address: IPAddress) -> None:
-        deadline = time.monotonic() + _USABLE_DEADLINE
-        while not self._is_local(link, address) and time.monotonic() < deadline:
+    def _wait_local(self, route: Request) -> None:
+        for _ in range(_QUICK_POLLS):
+            if self._is_local(route):
+                return
             os.sched_yield()
+        deadline = Deadline(_USABLE_DEADLINE, first=0.0001, last=0.0005)
+        while not self._is_local(route) and not deadline.is_over():
+            deadline.pause()  # on a busy machine the kernel needs the processor to add the route
 
-    def _is_local(self, link: Link, address: IPAddress) -> bool:
-        index = link.index if address.is_link_local else 0
+    def _is_local(self, route: Request) -> bool:
         try:
-            return self.netlink.get(rtroutes.find_route(address, index), rtroutes.parse_is_local)
+            return self.netlink.get(route, rtroutes.parse_is_local)
         except (KernelError, UnavailableError):  # no route at all yet, or no IPv6
             return False
 
@@ -425,3 +430,9 @@ class Links:
         except (KernelError, UnavailableError):
             return False
         return True
+
+
+@functools.lru_cache(maxsize=4096)  # the same numbers and MAC addresses in every test
+def _link_local_route(mac: str, index: int) -> Request:
+    """The question for the route to an interface's own link-local address."""
+    return rtroutes.find_route(naming.link_local_address(mac), index)

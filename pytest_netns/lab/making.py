@@ -63,7 +63,7 @@ def wanted(
     """
     if parse_kind_of(kind) == "veth":
         raise InvalidTopologyError(
-            "cannot add veth interface by itself: a cable has two ends; use lab.add_veth or bridge.attach"
+            "cannot add a single veth interface: a veth pair has two ends; use lab.add_veth or bridge.attach"
         )
     found = kind_named(kind)
     attributes = check_options(kind, options)

@@ -322,7 +322,7 @@ class Namespace(GatewayMethods):
 
         return terminal.popen(self.programs, command, **options)
 
-    def spawn(self, command: Command, args: Sequence[str] = (), **options: Any) -> pexpect.spawn:
+    def spawn(self, command: Command, args: Sequence[str] = (), **options: Any) -> pexpect.spawn[Any]:
         """Start a program here and talk to it by its terminal: a `pexpect.spawn`, for which pexpect must be installed::
 
             child = red.spawn("ssh blue", encoding="utf-8")

@@ -61,7 +61,7 @@ def additions(
     elif not gateways and not index:
         raise InvalidTopologyError(f"cannot add route to {destination}: it needs via=GATEWAY or dev=INTERFACE")
     source = None if rest.source is None else values.parse_address(rest.source, "source of a route")
-    found = []
+    found: list[RouteInfo] = []
     for version, hops in _hops(links, network, gateways, index, source):
         found.append(
             RouteInfo(
@@ -98,7 +98,7 @@ def removals(
 
 def remove(links: Links, routes: Sequence[RouteInfo]) -> None:
     """Remove routes; of several families those that there are, and one at least."""
-    failures = []
+    failures: list[KernelError] = []
     for route in routes:
         try:
             links.change(rtroutes.remove_route(route))

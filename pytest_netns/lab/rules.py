@@ -12,18 +12,18 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
 from pytest_netns.errors import KernelError, NetnsError
-from pytest_netns.kernel.netlink import conntrack, nfrules, nfwrite
+from pytest_netns.kernel.netlink import conntrack, nfrules, nftranslations, nfwrite
 from pytest_netns.kernel.netlink.conntrack import TrackedConnection
 from pytest_netns.kernel.netlink.nfrules import KernelRule
 from pytest_netns.kernel.netlink.socket import NETLINK_NETFILTER, NetlinkSocket
 from pytest_netns.kernel.nft import command
 from pytest_netns.kernel.nft.nftables import Nft
-from pytest_netns.lab import tracking
+from pytest_netns.lab import portmaps, tracking
 from pytest_netns.lab.chains import Chains
 from pytest_netns.lab.links import Links
 from pytest_netns.parts.gateway import nftext
 from pytest_netns.parts.gateway.forward import PortForwarding
-from pytest_netns.parts.gateway.nftext import Effect, Forwarded, Table, Translation
+from pytest_netns.parts.gateway.nftext import Effect, Forwarded, MappedPort, Table, Translation
 from pytest_netns.values.notes import Note
 
 _FIRST_LOG_GROUP = 1000  # users' own are likely to be small numbers
@@ -31,12 +31,13 @@ _numbers = itertools.count(1)
 
 
 class Entry:
-    """A rule of a namespace, made of one or more nft rules.
+    """A rule of a namespace, made of one or more nft rules, or elements of maps of ports.
 
     Attributes:
         identity: at the start of the comments of its nft rules.
         table: its own table; empty where it shares one with others.
         effect: what it does.
+        ports: elements of maps that it is made of instead of nft rules; empty for none.
         resolve: what it does with the addresses that names lead to now; None where it has no names.
         state: ``"in force"``, ``"removed"``, or ``"deleted"`` where somebody else did that.
     """
@@ -52,8 +53,14 @@ class Entry:
         self.state = "in force"
         self.place = self.table  # a table besides the shared ones where its rules are
         self.expected = 0
+        self.ports = _ports(effect)
         self.found: list[KernelRule] = []  # once they have been looked for
         self.counted_before: tuple[int, int] = (0, 0)  # by the rules it was made of before
+
+    def lead_to(self, effect: Translation) -> None:
+        """It does something else from now on, by other rules."""
+        self.effect, self.ports = effect, _ports(effect)
+        self.expected, self.found = 0, []
 
 
 class Rules:
@@ -78,7 +85,7 @@ class Rules:
         self._open_netlink: NetlinkSocket | None = None
         self._close_later: list[Callable[[], None]] = []
         self._log_groups = itertools.count(_FIRST_LOG_GROUP)
-        self._generation = 0  # of the ruleset when we last knew it
+        self._generation = 1  # of the ruleset when we last knew it; the kernel's first one, before any change, is 1
         self._chains = Chains(self._name)
 
     # -- what there is --------------------------------------------------------------------------------
@@ -110,14 +117,12 @@ class Rules:
         with self._lock:
             self._look()
             self.check_in_force(entry, "read the counter of")
-            if not entry.found:
+            if not entry.found and not entry.ports:
                 self._find_all()
-            found = [nfrules.counted(self._netlink, rule) for rule in entry.found if rule.table != nftext.TABLE]
-        packets, octets = entry.counted_before
-        for rule in found:
-            packets += rule.packets
-            octets += rule.bytes
-        return packets, octets
+            rules = [nfrules.counted(self._netlink, rule) for rule in entry.found if rule.table != nftext.TABLE]
+            found = [(rule.packets, rule.bytes) for rule in rules] + portmaps.counts(self._netlink, entry.ports)
+        packets, octets = zip(entry.counted_before, *found, strict=True)
+        return sum(packets), sum(octets)
 
     def notes(self) -> Iterator[Note]:
         """What is in force, in words."""
@@ -140,7 +145,7 @@ class Rules:
         with self._lock:
             self._nft  # noqa: B018 - first of all, as it says what this machine lacks
             self._look()
-            alone = next(iter(added)) if len(added) == 1 and not instead_of else None
+            alone = added[0] if len(added) == 1 and not instead_of else None
             if alone is None or not self._add_plain(alone):
                 self._change(added, "".join(map(self._delete, instead_of)))
             for each in instead_of:
@@ -163,9 +168,11 @@ class Rules:
                     continue
                 before = entry.effect
                 entry.counted_before = self.counts(entry)
-                places, gone = list(entry.found), self._delete(entry)
-                entry.effect, entry.expected, entry.found = translation, 0, []
-                if entry.place and len(places) == len(list(translation.rules())):  # where the order matters
+                places, ports, gone = list(entry.found), entry.ports, self._delete(entry)
+                entry.lead_to(translation)
+                if ports or entry.ports:
+                    self._change([entry], delete_ports=ports)
+                elif entry.place and len(places) == len(list(translation.rules())):  # where the order matters
                     self._replace(entry, places)
                 else:
                     self._change([entry], gone)
@@ -182,7 +189,10 @@ class Rules:
                 return
             self._look()
             self.check_in_force(entry, "remove")
-            self._apply(self._delete(entry))
+            if entry.ports:
+                self._change_ports(entry.ports)
+            else:
+                self._apply(self._delete(entry))
             for each in [entry, *(each for each in self._entries if entry.table and each.place == entry.table)]:
                 each.state = "removed"
             self._entries = [each for each in self._entries if each.state == "in force"]
@@ -199,9 +209,9 @@ class Rules:
         self.given = True
         if not forget_connections or not tracking.are_any(self._netlink):
             return command.apply(self._links.network, text)
-        before = nfrules.translations(self._netlink)
+        before = nftranslations.read(self._netlink)
         output = command.apply(self._links.network, text)
-        if nfrules.translations(self._netlink) != before:
+        if nftranslations.read(self._netlink) != before:
             tracking.forget_if(self._netlink)
         return output
 
@@ -292,20 +302,44 @@ class Rules:
             self._nft.apply(text)
         self._generation += 1  # another number in the kernel: somebody else has changed something too
 
-    def _change(self, added: Sequence[Entry], text: str = "") -> None:
-        """Add the rules of entries; together with another text, in one transaction."""
+    def _change(self, added: Sequence[Entry], text: str = "", delete_ports: Sequence[MappedPort] = ()) -> None:
+        """Add the rules of entries, together with another text; then change the maps of ports."""
         before = self._chains.state()
         in_frame = any(not each.table for each in added)
         try:
             lines = [text, *(self._chains.make() if in_frame else ())]
-            lines += [line for entry in added for line in self._write(entry)]
-            self._apply("".join(lines), apart=any(each.table for each in added))
+            lines += self._chains.make_maps((each.protocol, each.version) for entry in added for each in entry.ports)
+            lines += [line for entry in added if not entry.ports for line in self._write(entry)]
+            if text := "".join(lines):
+                self._apply(text, apart=any(each.table for each in added))
         except BaseException:
             self._chains.restore(before)
             raise
+        ported = [each for each in added if each.ports]
+        if ported or delete_ports:
+            try:
+                self._change_ports(delete_ports, ported)
+            except BaseException:
+                self._find_all(added)
+                if undo := "".join(map(self._delete, added)):
+                    self._apply(undo)
+                raise
         if any(each.table for each in added):
             for each in added:
                 each.expected = max(each.expected, len(nfrules.rules(self._netlink, each.table)) if each.table else 0)
+
+    def _change_ports(self, delete: Sequence[MappedPort], add: Sequence[Entry] = ()) -> None:
+        """Change the elements of maps of ports, in one transaction."""
+        commented = [(nftext.comment(each.identity, each.effect.words), each.ports) for each in add]
+        try:
+            portmaps.change(self._netlink, delete, commented)
+        except KernelError:  # nft says it better, and puts more into one transaction
+            lines = [each.text_of_deletion() for each in delete]
+            self._apply("".join(lines + [each.text(comment) for comment, ports in commented for each in ports]))
+        else:
+            self._generation += 1
+        for each in add:
+            each.expected = portmaps.ELEMENTS * len(each.ports)
 
     def _replace(self, entry: Entry, places: Sequence[KernelRule]) -> None:
         lines = list(self._write(entry))
@@ -322,7 +356,7 @@ class Rules:
         """The text that deletes an entry's rules."""
         if entry.table:
             return f"delete table inet {entry.table}\n"
-        if not entry.found:
+        if not entry.found and not entry.ports:
             self._find_all()
         return "".join(f"delete rule inet {each.table} {each.chain} handle {each.handle}\n" for each in entry.found)
 
@@ -333,14 +367,17 @@ class Rules:
             self._find_all()
             self._generation = generation
 
-    def _find_all(self) -> None:
+    def _find_all(self, also: Sequence[Entry] = ()) -> None:
         present: dict[str, list[KernelRule]] = {}
         for table in dict.fromkeys([*nftext.TABLES, *(each.place for each in self._entries if each.place)]):
             for rule in nfrules.rules(self._netlink, table):
                 present.setdefault(nftext.identity_of(rule.comment), []).append(rule)
-        for entry in self._entries:
+        elements = portmaps.Present(
+            self._netlink, {port.map for entry in (*self._entries, *also) for port in entry.ports}
+        )
+        for entry in (*self._entries, *also):
             entry.found = present.get(entry.identity, [])
-            if len(entry.found) < entry.expected:
+            if len(entry.found) + elements.count(entry.identity, entry.ports) < entry.expected:
                 entry.state = "deleted"
         self._entries = [each for each in self._entries if each.state == "in force"]
         self._chains.found(len(present.get(nftext.FRAME_COMMENT, ())))
@@ -375,11 +412,11 @@ class Rules:
         """Add a port forward that needs nothing of nft; False where it does, or a chain has yet to be made."""
         if not isinstance(entry.effect, PortForwarding):
             return False
-        rules = entry.effect.plain()
+        rules = [] if entry.ports else entry.effect.plain()
         if not rules or not self._chains.have_room(chain for chain, _ in rules):
             return False
         comment = nftext.comment(entry.identity, entry.effect.words)
-        written = []
+        written: list[tuple[str, str, str, bytes]] = []
         before = self._chains.state()
         for kind, rule in rules:
             table, chain, _ = self._chains.place(kind)
@@ -392,6 +429,10 @@ class Rules:
         self._generation += 1
         entry.expected = len(rules)
         return True
+
+
+def _ports(effect: Effect) -> Sequence[MappedPort]:
+    return effect.mapped if isinstance(effect, PortForwarding) else ()
 
 
 def _expressions(plain: Forwarded) -> bytes:

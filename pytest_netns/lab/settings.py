@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 
 from pytest_netns import values
 from pytest_netns.errors import InvalidTopologyError, KernelError, UnavailableError
@@ -71,7 +71,7 @@ class Settings:
         self._written[FORWARDING] = "1"
 
     @contextlib.contextmanager
-    def _errors(self, action: str) -> Iterator[None]:
+    def _errors(self, action: str) -> Generator[None]:
         try:
             yield
         except FileNotFoundError:

@@ -14,6 +14,7 @@ from pytest_netns.lab.routing import configured, is_own, rule_of
 from pytest_netns.parts.links.kinds import NAMES, kind_named
 from pytest_netns.values import IPInterface
 from pytest_netns.values.notes import Note
+from pytest_netns.values.shapes import is_mapping
 
 if TYPE_CHECKING:
     from pytest_netns.lab.lab import Lab
@@ -69,7 +70,7 @@ def _kind_words(info: LinkInfo, body: bytes, names: Mapping[int, str]) -> Iterat
         return
     kind = kind_named(info.kind)
     data = messages.read("link", body).get("linkinfo", {}).get("data", {})
-    if isinstance(data, dict) and (words := kind.words(data)):
+    if is_mapping(data) and (words := kind.words(data)):
         yield words
     if "link" in kind.needs and info.peer_nsid is None and info.peer_index in names:
         yield f"on {names[info.peer_index]}"

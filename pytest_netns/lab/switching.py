@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Switches:
-    """The interfaces of one namespace that are switched off, and those behind which a cable is unplugged.
+    """The interfaces of one namespace that are down, and those whose link is unplugged.
 
     Args:
         links: the interfaces of the namespace.

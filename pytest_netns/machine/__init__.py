@@ -1,1 +1,1 @@
-"""What this machine can do, found out by trying, and how to get namespaces without root."""
+"""What this machine can do, determined by trying, and how to get namespaces without root."""

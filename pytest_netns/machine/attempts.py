@@ -1,4 +1,4 @@
-"""Trying things that cannot be undone: in a forked child, which says what step failed."""
+"""Try operations that cannot be undone in a forked child, which reports the failed step."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import errno
 import json
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 
 from pytest_netns.errors import KernelError, UnavailableError
 from pytest_netns.kernel.system import forking
@@ -16,26 +16,26 @@ _MAX_ANSWER = 1 << 16
 
 
 class StepError(Exception):
-    """A step on the way failed.
+    """A step of an attempt failed.
 
     Attributes:
         step: a name that `diagnosis` knows, such as ``"uid_map"``.
-        errno: the error number; 0 where it was no error of the kernel.
-        words: what the kernel or a program said beyond the number; may be empty.
-        remedy: what mends it, where the one who failed knows; may be empty.
+        errno: the error number; 0 if it was no kernel error.
+        message: a further message of the kernel or a program; may be empty.
+        remedy: how to fix it, if known to the step; may be empty.
     """
 
-    def __init__(self, step: str, number: int, words: str = "", remedy: str = "") -> None:
+    def __init__(self, step: str, number: int, message: str = "", remedy: str = "") -> None:
         self.step = step
         self.errno = number
-        self.words = words
+        self.message = message
         self.remedy = remedy
-        super().__init__(step, number, words, remedy)
+        super().__init__(step, number, message, remedy)
 
 
 @contextlib.contextmanager
-def step(name: str) -> Iterator[None]:
-    """What fails in the block fails as this step."""
+def step(name: str) -> Generator[None]:
+    """Raise errors of the block as `StepError` of this step."""
     try:
         yield
     except StepError:
@@ -51,7 +51,7 @@ def step(name: str) -> Iterator[None]:
 
 
 def try_in_child(attempt: Callable[[], None]) -> StepError | None:
-    """Run an attempt in a forked child; returns the step that failed there, None where all went well."""
+    """Run an attempt in a forked child; returns the failed step, None on success."""
     receive, send = os.pipe()
     pid = forking.fork()
     if pid == 0:
@@ -79,5 +79,5 @@ def _outcome(attempt: Callable[[], None]) -> list[str | int]:
         with step("attempt"):
             attempt()
     except StepError as error:
-        return [error.step, error.errno, error.words, error.remedy]
+        return [error.step, error.errno, error.message, error.remedy]
     return []

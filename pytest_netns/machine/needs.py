@@ -1,4 +1,4 @@
-"""What a test says it needs, asked of this machine: the things that the doctor tries, by their names."""
+"""The requirements of a test: the features that the doctor tries, by name."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pytest_netns.values import parse_choice
 
 
 def parse_needs(given: str | Iterable[str]) -> tuple[str, ...]:
-    """The names of things that are needed, such as ``"tun"`` or ``["netem", "wireguard"]``.
+    """Parse the names of required features, such as ``"tun"`` or ``["netem", "wireguard"]``.
 
     Raises:
-        InvalidTopologyError: a name that the doctor does not know; names those it does.
+        InvalidTopologyError: a name that the doctor does not know; lists the valid ones.
     """
     names = [given] if isinstance(given, str) else list(given)
     return tuple(parse_choice(name, _known(), "thing that a test needs") for name in names)
@@ -24,7 +24,7 @@ def require(names: Iterable[str]) -> None:
     """Check that this machine has all of them; each is tried once.
 
     Raises:
-        UnavailableError: it lacks one; with the doctor's cause and remedy.
+        UnavailableError: one is missing; with the doctor's cause and remedy.
     """
     for name in names:
         result = _try(name)

@@ -1,4 +1,4 @@
-"""What is tried to find out what this machine can do: each thing in a child process, in namespaces of its own."""
+"""The probes of this machine's features: each runs in a child process, in its own namespaces."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from pytest_netns.kernel.system import ipv6, syscalls
 from pytest_netns.machine import attempts, probing, rootless
 from pytest_netns.machine.attempts import StepError, step
 from pytest_netns.machine.probing import Probe
+from pytest_netns.parts.gateway import firewall, forward, nattable
 from pytest_netns.parts.links.kinds import kind_named
 
 _PROC_FLAGS = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
@@ -29,9 +30,10 @@ _CARD, _CARD_PEER, _NEW = 11, 12, 13  # interface indices
 _RTM_NEWQDISC = 36
 # The kinds of interfaces that are tried, each with its own example.
 _PROBED = ("macvlan", "ipvlan", "vlan", "vxlan", "gretap", "dummy", "wireguard")
+_GATEWAY_EXAMPLES = {"port forward": forward.example, "home router": nattable.example, "firewall": firewall.example}
 _TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
 _FALLBACK_MODULES = {"gretap": "ip_gre"}
-_TIMEOUT = 10  # seconds a program gets
+_TIMEOUT = 10  # seconds for a program
 
 
 def everything() -> list[Probe]:
@@ -49,13 +51,13 @@ def _namespaces() -> Iterator[Probe]:
     yield Probe(
         group,
         "other users",
-        "mode rootless has no other users: servers that become another one, and ns.run(user=...), need root",
+        "mode rootless has no other users: servers that switch users, and ns.run(user=...), need root",
         rootless.try_users,
         base=False,
     )
     yield Probe(group, "network", "", probing.try_network, base=False)
     yield Probe(group, "PID", "daemons are found and ended one by one", _pid)
-    yield Probe(group, "mount", "no views of their own, see below", _mount)
+    yield Probe(group, "mount", "no separate view of files, see below", _mount)
     yield Probe(group, "host name", "programs see the machine's host name", _host_name)
 
 
@@ -77,7 +79,7 @@ def _views() -> Iterator[Probe]:
     yield Probe(
         group,
         "write settings",
-        "IPv6 is not forwarded and ns.sysctl() writes next to nothing; IPv4 and NAT work",
+        "IPv6 is not forwarded and ns.sysctl() can write few settings; IPv4 and NAT work",
         _setting,
     )
 
@@ -147,14 +149,14 @@ def _interfaces() -> Iterator[Probe]:
     yield Probe(
         group,
         "empty namespaces",
-        "programs see those in each namespace beside lo, down; ns.interfaces lists them once they are up",
+        "programs see these tunnels in each namespace, down; ns.interfaces lists them once they are up",
         _nothing_but_loopback,
     )
     yield Probe(group, "tun", "programs that open /dev/net/tun, such as VPNs, do not work", _tun)
 
 
 def _if_loaded(kind: str, attempt: Callable[[], None]) -> None:
-    """Not where it would load a module that adds fallback tunnels to the machine and to all of its namespaces."""
+    """Try it unless that would load a module that adds fallback tunnels to the machine and all its namespaces."""
     module = _FALLBACK_MODULES[kind]
     if not os.path.exists(f"/sys/module/{module}") and not _fallback_tunnels(NetworkNamespace.create("probe")):
         cause = (
@@ -171,7 +173,7 @@ def _veth() -> None:
 
 
 def _link(name: str) -> None:
-    """An interface with the kind's own example, on a veth where it needs one."""
+    """Add an interface with the kind's example, on a veth if it needs a lower interface."""
     kind = kind_named(name)
     namespace = NetworkNamespace.create("probe")
     info: dict[str, object] = {"kind": name}
@@ -189,9 +191,9 @@ def _link(name: str) -> None:
 
 
 def _ipv6() -> None:
-    lack = ipv6.missing()
-    if lack is not None:
-        raise lack
+    error = ipv6.missing()
+    if error is not None:
+        raise error
 
 
 def _nothing_but_loopback() -> None:
@@ -238,6 +240,8 @@ def _nat() -> Iterator[Probe]:
                 "",
                 partial(_nft, name, text),
             )
+    for name, example in _GATEWAY_EXAMPLES.items():
+        yield Probe(group, name, "", partial(_nft, name, example()))
 
 
 def _nft(name: str, text: str) -> None:
@@ -251,7 +255,7 @@ def _nft(name: str, text: str) -> None:
             raise StepError(f"nft {name}", number, words) from error
 
 
-_KNOWN = (2, 1, 13, 95, 97)  # libnftables gives text alone: ENOENT, EPERM, EACCES, EOPNOTSUPP, EAFNOSUPPORT
+_KNOWN = (2, 1, 13, 95, 97)  # libnftables returns only text: ENOENT, EPERM, EACCES, EOPNOTSUPP, EAFNOSUPPORT
 
 
 def _impairments() -> Iterator[Probe]:

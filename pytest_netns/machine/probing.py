@@ -1,4 +1,4 @@
-"""Trying out what this machine can do, and saying what each failure means."""
+"""Run probes of this machine's features, and explain the failures."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from pytest_netns.machine.attempts import StepError, step
 
 @dataclass(frozen=True)
 class Probe:
-    """One thing to try.
+    """One feature to try.
 
     Attributes:
-        group: what it belongs to, such as ``"interfaces"``.
-        name: what is tried.
-        without: what becomes of tests where it does not work; empty where nothing else needs it.
-        attempt: tries it; runs in a child process that may make namespaces.
-        base: whether the child first moves into a network namespace of its own, in the mode that this machine allows.
+        group: its group, such as ``"interfaces"``.
+        name: its name.
+        without: the consequence for tests if it does not work; empty if nothing else needs it.
+        attempt: tries it; runs in a child process that may create namespaces.
+        base: whether the child first moves into its own network namespace, in the mode that this machine allows.
     """
 
     group: str
@@ -36,10 +36,10 @@ class Probe:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a probe; ``cause`` and ``remedy`` are empty where it went well.
+    """The result of a probe; ``cause`` and ``remedy`` are empty on success.
 
     Attributes:
-        tried: False where it needs a network namespace and there is none to be had.
+        tried: False if it needs a network namespace and none can be created.
     """
 
     probe: Probe
@@ -50,10 +50,10 @@ class Result:
 
 
 def run(probes: Iterable[Probe]) -> list[Result]:
-    """Try them all, leaving nothing of it."""
+    """Run all probes, leaving nothing behind."""
     works_as_root()  # once, for all the child processes
     base_failure = attempts.try_in_child(try_network)
-    results = []
+    results: list[Result] = []
     for probe in probes:
         if not probe.base:
             results.append(_result(probe, attempts.try_in_child(probe.attempt)))
@@ -72,24 +72,24 @@ def _attempt_in_base(probe: Probe) -> None:
 def _result(probe: Probe, failure: StepError | None, *, tried: bool = True) -> Result:
     if failure is None:
         return Result(probe, True)
-    cause, remedy = diagnosis.explain(failure.step, failure.errno, failure.words)
+    cause, remedy = diagnosis.explain(failure.step, failure.errno, failure.message)
     return Result(probe, False, cause, failure.remedy or remedy, tried)
 
 
 @functools.cache
 def works_as_root() -> bool:
-    """Whether this process can make a lab's namespaces as it is."""
+    """Whether this process can create a lab's namespaces without rootless mode."""
     return privileges.is_privileged() and attempts.try_in_child(_leave) is None
 
 
 def try_network() -> None:
-    """Make a lab's network namespace, as all probes but a few need one."""
+    """Create a network namespace as a lab does, which most probes need."""
     enter_base()
     NetworkNamespace.create("probe").close()
 
 
 def enter_base() -> None:
-    """Move this process into a network namespace: as it is where that works, else by a user namespace."""
+    """Move this process into a new network namespace, by way of a user namespace if necessary."""
     if works_as_root():
         _leave()
     else:
@@ -99,6 +99,6 @@ def enter_base() -> None:
 def _leave() -> None:
     with step("network namespace"):
         fd = os.open(THREAD_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
-        syscalls.setns(fd, syscalls.CLONE_NEWNET)  # a lab's threads come back
+        syscalls.setns(fd, syscalls.CLONE_NEWNET)  # a lab's threads return too
         syscalls.unshare(syscalls.CLONE_NEWNET)
         os.close(fd)

@@ -1,8 +1,8 @@
-"""Network namespaces without root: the process moves into a user namespace of its own, and stays who it is.
+"""Network namespaces without root: the process moves into its own user namespace and keeps its uid and gid.
 
-User and group are mapped to themselves, so file permissions mean what they did; where this machine allows it, the other
-users are there too, see users.py. Of the capabilities that a user namespace gives, those that the plugin and network
-programs need are kept, as ambient ones, so that programs have them too (capabilities(7), user_namespaces(7)). Root keeps all.
+User and group are mapped to themselves, so file permissions keep their meaning; if this machine allows it, other
+users are mapped too, see users.py. Of the capabilities that a user namespace gives, those that the plugin and network
+programs need are kept as ambient capabilities, so that programs have them too (capabilities(7), user_namespaces(7)). Root keeps all.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ KEPT_CAPABILITIES = (
     syscalls.CAP_NET_BIND_SERVICE,
     syscalls.CAP_SYS_CHROOT,  # needed to enter a mount namespace, setns(2)
 )
-# With other users: to give them files, to look at their programs and end them; not to override permissions of files.
-# Without CAP_SYS_PTRACE, programs could not follow links to descriptors of this process, which can more than they.
+# With other users: to give them files, to inspect and end their programs; not to override file permissions.
+# Without CAP_SYS_PTRACE, programs could not follow links to descriptors of this process, which has more capabilities.
 _KEPT_WITH_USERS = (syscalls.CAP_CHOWN, syscalls.CAP_KILL, syscalls.CAP_SYS_PTRACE)
-# To start their programs. For this process only: mount(8) and others refuse to run for a user who can become root.
+# To start programs as other users. For this process only: mount(8) and others refuse to run for a user who can become root.
 _TO_BECOME_USERS = (syscalls.CAP_SETGID, syscalls.CAP_SETUID)
 FEATURE = "network namespaces without root"
 _LIMIT = "user/max_user_namespaces"
@@ -43,10 +43,10 @@ UNSHARE = "unshare --user --map-current-user --keep-caps --net"
 
 
 def become_rootless() -> None:
-    """Make this process able to make networks: what ``netns_mode = rootless`` does, for programs without pytest.
+    """Enable this process to create networks: what ``netns_mode = rootless`` does, for programs without pytest.
 
-    Where the process has the privilege already nothing happens. Otherwise it moves into user and network namespaces of its
-    own, which cannot be undone: it stays the same user, and the machine's own network is out of its reach. It must not have
+    Does nothing if the process already has the privilege. Otherwise it moves into its own user and network namespaces,
+    which cannot be undone: it stays the same user, but can no longer reach the machine's network. It must not have
     started threads yet::
 
         become_rootless()
@@ -61,7 +61,7 @@ def become_rootless() -> None:
 
 
 def enter(*, with_workers: bool = False) -> None:
-    """Move this process into user and network namespaces of its own; it cannot be undone.
+    """Move this process into its own user and network namespaces; this cannot be undone.
 
     Tried in a child process first, so that a refusal leaves everything as it was.
 
@@ -69,7 +69,7 @@ def enter(*, with_workers: bool = False) -> None:
         with_workers: whether programs that this process starts are workers of pytest-xdist, which call `settle`.
 
     Raises:
-        UnavailableError: with the cause and the command that mends it.
+        UnavailableError: with the cause and the command that fixes it.
     """
     threads = privileges.thread_count()
     if threads > 1:
@@ -91,13 +91,13 @@ def enter(*, with_workers: bool = False) -> None:
 
 
 def settle() -> None:
-    """Keep from programs what only this process is to do: become other users."""
+    """Drop the ambient capabilities to become other users, so that programs do not inherit them."""
     for capability in _TO_BECOME_USERS:
         syscalls.prctl(syscalls.PR_CAP_AMBIENT, syscalls.PR_CAP_AMBIENT_LOWER, capability)
 
 
 def _move_when_free() -> None:
-    """`move`, also right after another process did: the kernel counts namespaces until it has freed them, a moment later."""
+    """Call `move`, retrying at the limit: the kernel counts namespaces of ended processes until it has freed them."""
     deadline = time.monotonic() + _FREE_DEADLINE
     while True:
         try:
@@ -110,21 +110,21 @@ def _move_when_free() -> None:
 
 
 def explain(failure: StepError) -> UnavailableError:
-    """What a failed step means on the machines where it is known to fail, and the command that mends it."""
+    """Explain a failed step: the known cause, and the command that fixes it."""
     causes = {
         "user namespace": "creating a user namespace is refused",
         "uid_map": "a user namespace can be created but not used: writing its uid_map is refused",
     }
-    cause, remedy = diagnosis.explain(failure.step, failure.errno, failure.words)
+    cause, remedy = diagnosis.explain(failure.step, failure.errno, failure.message)
     remedy = failure.remedy or remedy
     return UnavailableError(FEATURE, f"{causes.get(failure.step, f'{failure.step} is refused')}: {cause}", remedy)
 
 
 def move() -> None:
-    """The steps of `enter`, untried.
+    """The steps of `enter`, without trying them first.
 
     Raises:
-        StepError: the step that was refused; the process is then somewhere on the way.
+        StepError: the step that was refused; the process has then completed the earlier steps.
     """
     others = _move_to_user_namespace()
     sysctls.defaults.cache_clear()
@@ -137,7 +137,7 @@ def move() -> None:
 
 
 def _move_to_user_namespace() -> bool:
-    """The process in a user namespace of its own, as who it was; whether the other users are there."""
+    """Move the process into its own user namespace with the same uid and gid; returns whether other users are mapped."""
     uid, gid = os.geteuid(), os.getegid()
     mapper = _mapper()
     try:
@@ -151,7 +151,7 @@ def _move_to_user_namespace() -> bool:
     if mapper is not None and mapper.map():
         return True
     with contextlib.suppress(OSError), open("/proc/self/uid_map", encoding="utf-8") as uid_map:
-        if uid_map.read():  # half of it has worked
+        if uid_map.read():  # newuidmap has succeeded
             raise StepError("gid_map", errno.EPERM, "newgidmap has failed", "check /etc/subgid, or remove /etc/subuid")
     with step("setgroups"):
         _write("/proc/self/setgroups", "deny")
@@ -163,7 +163,7 @@ def _move_to_user_namespace() -> bool:
 
 
 def _mapper() -> users.Mapper | None:
-    if os.geteuid() == 0:  # it keeps what belongs to uid 0
+    if os.geteuid() == 0:  # root is mapped to itself only
         return None
     try:
         return users.Mapper()
@@ -178,9 +178,9 @@ def try_users() -> None:
         StepError: what is missing for that.
     """
     if privileges.is_privileged():
-        return  # they are there
+        return  # all users are available
     if try_in_child(partial(syscalls.unshare, syscalls.CLONE_NEWUSER)) is not None:
-        return  # what another probe tells
+        return  # another probe reports that
     users.Mapper().cancel()
     if not _move_to_user_namespace():
         raise StepError(
@@ -190,14 +190,14 @@ def try_users() -> None:
 
 def _keep_capabilities(kept: tuple[int, ...]) -> None:
     if os.geteuid() == 0:
-        return  # root's programs get all of them anyway, and who has fewer may not look at them in /proc
+        return  # root's programs get all of them anyway, and a process with fewer could not inspect them in /proc
     syscalls.set_capabilities(sum(1 << capability for capability in kept))
     for capability in kept:
         syscalls.prctl(syscalls.PR_CAP_AMBIENT, syscalls.PR_CAP_AMBIENT_RAISE, capability)
 
 
 def _loopback_up() -> None:
-    """Tests that use 127.0.0.1 outside of any lab find it working, as on the real host."""
+    """Bring up lo, so that 127.0.0.1 works outside of any lab too, as on the real host."""
     netlink = NetlinkSocket("the process's own")
     try:
         netlink.request(rtlinks.set_link(1, "lo", up=True))

@@ -1,6 +1,6 @@
-"""Uplinks: the only way from a namespace to the real network, through slirp4netns(1), which is a program like any other.
+"""Uplinks: access from a namespace to the real network, through slirp4netns(1), an unprivileged program.
 
-Nothing is configured on the host: slirp4netns opens ordinary sockets there, so nobody outside sees an address of the lab.
+Nothing is configured on the host: slirp4netns opens ordinary sockets there, so no address of the lab is visible outside.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pytest_netns.machine import uplink_agent as program
 from pytest_netns.values import IPAddress, IPNetwork, parse_network
 
 FEATURE = "uplinks"
-_MTU = 65520  # the most slirp4netns takes; fewer packets are faster
+_MTU = 65520  # the maximum of slirp4netns; fewer packets are faster
 _TIMEOUT = 20.0  # seconds
 _LEAST_ADDRESSES = 2**7  # slirp4netns gives the namespace the 100th address of the network
 
@@ -32,13 +32,13 @@ _connection: socket.socket | None = None
 
 
 class Uplink:
-    """A way from a namespace to the real network; it ends with the lab, or by `remove`.
+    """A connection from a namespace to the real network; it ends with the lab, or by `remove`.
 
     Attributes:
         interface: the name of the interface in the namespace.
-        address: the namespace's address there.
+        address: the namespace's address on that interface.
         gateway: the address of its default gateway.
-        resolver: the address of a name server that asks the host's.
+        resolver: the address of a name server that forwards to the host's.
     """
 
     __slots__ = ("_number", "address", "gateway", "interface", "resolver")
@@ -47,7 +47,7 @@ class Uplink:
         chosen = parse_network(subnet, "network of an uplink")
         if chosen.version != 4 or chosen.num_addresses < _LEAST_ADDRESSES:
             raise InvalidTopologyError(
-                f"cannot use '{chosen}' as network of an uplink: it takes IPv4, /25 or larger, such as '10.0.2.0/24'"
+                f"cannot use '{chosen}' as network of an uplink: it must be IPv4, /25 or larger, such as '10.0.2.0/24'"
             )
         self.interface = interface
         self.gateway: IPAddress = chosen[2]
@@ -57,7 +57,7 @@ class Uplink:
         self._number: int | None = _add(network, [*options, interface])
 
     def remove(self) -> None:
-        """Take the way out away again; idempotent."""
+        """Remove the uplink; idempotent."""
         number, self._number = self._number, None
         if number is not None:
             _ask({"end": number})
@@ -67,12 +67,12 @@ class Uplink:
 
 
 def find_program() -> str | None:
-    """Where slirp4netns is."""
+    """The path of slirp4netns, if installed."""
     return shutil.which("slirp4netns", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/bin")
 
 
 def start_agent() -> str:
-    """Start the program that stays in the real network; returns the path of its socket. Before the move in rootless mode.
+    """Start the program that stays in the real network; returns the path of its socket. In rootless mode, call it before the move.
 
     Raises:
         UnavailableError: slirp4netns is not installed.
@@ -98,21 +98,21 @@ def start_agent() -> str:
         os.close(owner)
     with starter:
         assert starter.stdout is not None
-        said = starter.stdout.readline()
-    if said != b"ready\n":
+        answer = starter.stdout.readline()
+    if answer != b"ready\n":
         raise NetnsError("cannot add uplink: its agent has not started")
     _path = path
     return path
 
 
 def use_agent(path: str) -> None:
-    """In a worker of xdist: use the agent that the controller has started."""
+    """In an xdist worker: use the agent of the controller."""
     global _path
     _path = path
 
 
 def agent_path() -> str:
-    """Where the agent listens; empty where none was started."""
+    """The path of the agent's socket; empty if none was started."""
     return _path
 
 
@@ -137,7 +137,7 @@ def _ask(request: dict[str, object], descriptors: list[int] | None = None) -> di
             answer: dict[str, object] = json.loads(
                 _connection.recv(program.MAX_MESSAGE) or b'{"error": "its agent has died"}'
             )
-        except BaseException as error:  # the next question must not get this one's answer
+        except BaseException as error:  # a later request must not get this one's answer
             if _connection is not None:
                 _connection.close()
             _connection = None
@@ -170,14 +170,14 @@ def _connect() -> socket.socket:
     return connection
 
 
-def _explained(words: str) -> NetnsError:
-    if "/dev/net/tun" in words:
+def _explained(message: str) -> NetnsError:
+    if "/dev/net/tun" in message:
         return UnavailableError(
             FEATURE,
-            f"slirp4netns cannot open /dev/net/tun: {words.splitlines()[0]}",
+            f"slirp4netns cannot open /dev/net/tun: {message.splitlines()[0]}",
             "sudo modprobe tun; for an ordinary user also: sudo chmod 666 /dev/net/tun",
         )
-    return NetnsError(f"cannot add uplink: slirp4netns says: {words}")
+    return NetnsError(f"cannot add uplink: slirp4netns reports: {message}")
 
 
 def _after_fork_in_child() -> None:

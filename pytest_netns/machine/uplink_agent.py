@@ -1,13 +1,13 @@
-"""The program that gives namespaces a way to the real network: ``python -I -S uplink_agent.py``.
+"""The program that connects namespaces to the real network: ``python -I -S uplink_agent.py``.
 
-It stays in the real network, where pytest in rootless mode cannot return to, and runs one slirp4netns(1) for each uplink. A
-process connects to its socket and asks; when that process ends, in whatever way, so do its uplinks, and when the process that
-started the agent has ended, so does the agent with all of them.
+It stays in the real network, to which pytest in rootless mode cannot return, and runs one slirp4netns(1) for each uplink.
+A process connects to its socket and sends requests; when that process ends, so do its uplinks, and when the process that
+started the agent ends, so do the agent and all uplinks.
 
 Standard library only, and run outside of the package, as the supervisor is.
 
 Protocol, over a SOCK_SEQPACKET socket: a request is a JSON object ``{"arguments": [...]}`` with descriptors of a network and
-a user namespace; the answer is a JSON object, ``{"number": N}``, which ``{"end": N}`` ends, or ``{"error": WORDS}``.
+a user namespace; the answer is a JSON object, ``{"number": N}``, which ``{"end": N}`` ends, or ``{"error": MESSAGE}``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ else:
 
 MAX_MESSAGE = 4096
 _READY_TIMEOUT = 10.0  # seconds; slirp4netns takes some 20 ms
-_WORDS = 2000  # of what it says about a failure
+_WORDS = 2000  # bytes of its error output
 
 
 class Client:
@@ -91,7 +91,7 @@ class Client:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                preexec_fn=lambda: syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL),  # noqa: PLW1509 - one thread
+                preexec_fn=lambda: syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL),  # noqa: PLW1509 - one thread  # pyright: ignore[reportUnknownLambdaType, reportUnknownMemberType, reportUnknownArgumentType]
             )
         except OSError as error:
             os.close(receive)
@@ -108,8 +108,8 @@ class Client:
             os.close(receive)
         _end(process)
         assert process.stderr is not None
-        words = process.stderr.read(_WORDS).decode(errors="replace").strip()
-        return {"error": words or f"slirp4netns was not ready after {_READY_TIMEOUT:g} s"}
+        message = process.stderr.read(_WORDS).decode(errors="replace").strip()
+        return {"error": message or f"slirp4netns was not ready after {_READY_TIMEOUT:g} s"}
 
 
 def _end(process: subprocess.Popen[bytes] | None) -> None:
@@ -141,7 +141,7 @@ def main(path: str, owner: int) -> None:
         if owner in ready:
             break
         if listener.fileno() in ready:
-            with contextlib.suppress(OSError):  # who asked has ended
+            with contextlib.suppress(OSError):  # the client has ended
                 client = Client(listener.accept()[0])
                 for descriptor in (client.connection.fileno(), client.pidfd):
                     clients[descriptor] = client
@@ -163,7 +163,7 @@ def main(path: str, owner: int) -> None:
 
 
 if __name__ == "__main__":
-    if os.fork():  # whoever started this waits for its children; this one is not among them
+    if os.fork():  # the parent waits for its children; the agent must not be one
         os._exit(0)
     os.setsid()
     main(sys.argv[1], int(sys.argv[2]))

@@ -1,7 +1,7 @@
-"""The other users of a rootless run: those of /etc/subuid and /etc/subgid, mapped by newuidmap(1) and newgidmap(1).
+"""Other users in rootless mode: the ranges of /etc/subuid and /etc/subgid, mapped by newuidmap(1) and newgidmap(1).
 
-Every user and group keeps its number: you are who you were, and number 101 inside is the one that /etc/passwd calls so,
-but owns other files than outside.
+Every user and group keeps its number inside: your own id is unchanged, and number 101 has its name of /etc/passwd,
+but owns different files than outside.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _PROGRAMS = {"uid": "newuidmap", "gid": "newgidmap"}
 
 
 class Line(NamedTuple):
-    """A line of a map, user_namespaces(7): so many numbers from the first one inside are those from the second outside."""
+    """A line of a map, user_namespaces(7): a range of numbers inside, and the range outside it maps to."""
 
     inside: int
     outside: int
@@ -28,14 +28,14 @@ class Line(NamedTuple):
 
 
 class Range(NamedTuple):
-    """Numbers that a user may map: the first, and how many."""
+    """A range of numbers that a user may map: the first, and the count."""
 
     start: int
     numbers: int
 
 
 def lines_of(own: int, extra: Range) -> list[Line]:
-    """A map that leaves one's own number as it is, and gives the others numbers of a range."""
+    """A map that keeps the user's own number, and maps others to a range."""
     before = min(own, extra.numbers)
     after = Line(own + 1, extra.start + before, extra.numbers - before)
     lines = [Line(0, extra.start, before), Line(own, own, 1), after]
@@ -43,8 +43,8 @@ def lines_of(own: int, extra: Range) -> list[Line]:
 
 
 def parse_ranges(text: str, names: Sequence[str]) -> list[Range]:
-    """A user's ranges in the text of /etc/subuid, subuid(5), where the user is named by name or number."""
-    found = []
+    """Parse a user's ranges, by name or number, from the text of /etc/subuid, subuid(5)."""
+    found: list[Range] = []
     for line in text.splitlines():
         fields = line.strip().split(":")
         if len(fields) == 3 and fields[0] in names and fields[1].isdigit() and fields[2].isdigit():
@@ -53,7 +53,7 @@ def parse_ranges(text: str, names: Sequence[str]) -> list[Range]:
 
 
 class Mapper:
-    """A child process that stays outside, and maps users once its parent is in a user namespace of its own.
+    """A child process that stays outside, and maps users once its parent is in its own user namespace.
 
     Raises:
         StepError: users cannot be mapped here; says what is missing.
@@ -73,12 +73,12 @@ class Mapper:
         os.close(read)
 
     def map(self) -> bool:
-        """Map the users of the calling process; whether it worked."""
+        """Map the users of the calling process; returns whether it succeeded."""
         os.write(self._go, b"1")
         return self._end()
 
     def cancel(self) -> None:
-        """Do nothing."""
+        """End the child process without mapping."""
         self._end()
 
     def _end(self) -> bool:
@@ -87,13 +87,13 @@ class Mapper:
 
 
 def _command(kind: str, own: int) -> list[str]:
-    import pwd  # other systems, where suites are collected all the same, have none
+    import pwd  # not available on other systems, where suites are collected too
 
     program = shutil.which(_PROGRAMS[kind]) or shutil.which(_PROGRAMS[kind], path="/usr/bin:/bin:/usr/sbin:/sbin")
     if program is None:
         raise StepError(STEP, 0, f"{_PROGRAMS[kind]} is not installed", _INSTALL)
     file = f"/etc/sub{kind}"
-    number = os.geteuid()  # who may use a range is a matter of the user for groups too
+    number = os.geteuid()  # group ranges are assigned by user too
     try:
         name = pwd.getpwuid(number).pw_name
     except KeyError:

@@ -1,4 +1,4 @@
-"""The packets of a lab, while they flow and afterwards."""
+"""Captures: the packets of a lab, during and after the capture."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeAlias, overload
 
 from pytest_netns.errors import KernelError, NotReadyError
-from pytest_netns.kernel.spaces.capturing import CaptureSocket, Frame, Room
-from pytest_netns.kernel.system.waiting import Patience
+from pytest_netns.kernel.spaces.capturing import CaptureSocket, Frame, MemoryBudget
+from pytest_netns.kernel.system.waiting import Deadline
 
 if TYPE_CHECKING:
     from pytest_netns.kernel.spaces.netns import NetworkNamespace
@@ -24,98 +24,104 @@ Drops: TypeAlias = Callable[[str, str, float, bytes], bool]
 
 
 class Capture(Sequence["Packet"]):
-    """The packets that the interfaces of a lab have sent and received, in order of time; it grows until it is stopped.
+    """The packets sent and received by the interfaces of a lab, in order of time; it grows until it is stopped.
 
-    A packet from one namespace to another is here once for each interface it passed. It is seen before nft may drop it
-    on its way in, and after nft may have dropped it on its way out.
+    A packet from one namespace to another appears once for each interface it passed. It is captured before nft can drop it
+    on input, and after nft can drop it on output.
 
     Args:
-        drops: whether a frame that an interface received was dropped on purpose, asked of each: namespace, interface,
+        drops: tells whether a received frame was dropped by a fault, given namespace, interface,
             seconds since 1970, frame.
-        by_itself: whether nobody has asked for it, so that it must not fail, nor use up the process's descriptors.
+        by_itself: whether it was started automatically, so that it must not fail, nor use up the process's descriptors.
 
     Attributes:
-        problem: why packets of some namespaces are missing; empty where none are.
+        problem: why packets of some namespaces are missing; empty if none are.
     """
 
     __slots__ = (
-        "__weakref__", "_by_itself", "_counts", "_drops", "_known", "_left", "_problem", "_room", "_sockets",
+        "__weakref__",
+        "_budget",
+        "_by_itself",
+        "_counts",
+        "_drops",
+        "_known",
+        "_left",
+        "_problem",
+        "_sockets",
     )  # fmt: skip
 
     def __init__(self, *, by_itself: bool = False, drops: Drops | None = None) -> None:
         self._by_itself = by_itself
         self._drops = drops
         self._problem = ""
-        self._room = Room(MOST_BYTES_BY_ITSELF if by_itself else None)
+        self._budget = MemoryBudget(MOST_BYTES_BY_ITSELF if by_itself else None)
         self._sockets: dict[str, CaptureSocket] = {}
-        self._left: list[
-            tuple[str, CaptureSocket]
-        ] = []  # of namespaces that were removed; another one may have the name
+        self._left: list[tuple[str, CaptureSocket]] = []  # of removed namespaces, whose names may be reused
         self._known: list[Packet] = []
         self._counts: dict[str, int] = {}
 
     @property
     def problem(self) -> str:
-        """Why packets are missing that there was room for; empty where none are."""
+        """Why packets are missing, other than for lack of memory; empty if none are."""
         unnamed = sum(each.unnamed for _, each in self._all())
         told = f"{unnamed} packets of interfaces whose names are not UTF-8 were not kept" if unnamed else ""
         return "\n".join(filter(None, (self._problem, told)))
 
     @property
     def dropped(self) -> int:
-        """How many packets were not kept, for want of room: 8 MiB for each namespace."""
+        """The number of packets not kept for lack of memory: 8 MiB for each namespace."""
         return sum(each.dropped for _, each in self._all())
 
     @property
     def kept(self) -> int:
-        """How many packets are kept."""
+        """The number of packets kept."""
         return sum(each.kept for _, each in self._all())
 
     def add(self, namespace: NetworkNamespace, *, inside: bool = False) -> None:
-        """Capture a namespace too, from now on.
+        """Add a namespace to the capture.
 
         Args:
             namespace: any that is open.
             inside: whether the calling thread is in it.
 
         Raises:
-            KernelError: this process may not: it lacks CAP_NET_RAW.
+            KernelError: this process lacks CAP_NET_RAW.
         """
         if self._by_itself and len(self._sockets) >= MOST_BY_ITSELF:
             self._problem = f"only those of the first {MOST_BY_ITSELF} namespaces were recorded"
             return
         try:
-            self._sockets[namespace.name] = CaptureSocket(namespace, self._room, inside=inside)
+            self._sockets[namespace.name] = CaptureSocket(namespace, self._budget, inside=inside)
         except OSError as error:
             if not self._by_itself:
                 raise KernelError("capture packets", error.errno or 0, namespace=namespace.name) from error
             self._problem = f"those of {namespace.name} could not be recorded: {error}"
 
     def remove(self, name: str) -> None:
-        """Keep nothing of a namespace that could not be made after all."""
+        """Discard a namespace whose creation failed."""
         found = self._sockets.pop(name, None)
         if found is not None:
             found.close()
 
     def leave(self, name: str) -> None:
-        """A namespace is removed: capture no more there; what was captured stays."""
+        """Stop capturing a namespace that is removed; its packets are kept."""
         found = self._sockets.pop(name, None)
         if found is not None:
             found.close()
             self._left.append((name, found))
 
     def stop(self) -> None:
-        """Capture no more; what was captured stays. Idempotent."""
+        """Stop capturing; captured packets are kept. Idempotent."""
         for _, each in self._all():
             each.close()
 
     def wait(self, condition: Callable[[Packet], object], timeout: float = 5) -> Packet:
-        """The first packet that meets a condition, waited for.
+        """Wait for the first packet that meets a condition.
 
         Raises:
             NotReadyError: none did within ``timeout`` seconds; shows the last packets.
         """
-        patience = Patience(timeout)
+        deadline = Deadline(timeout)
         counts: dict[str, int] = {}
         looked_at = 0
         while True:
@@ -124,21 +130,21 @@ class Capture(Sequence["Packet"]):
                 if condition(packet):
                     return packet
             looked_at += len(packets)
-            if patience.is_over():
+            if deadline.is_over():
                 from pytest_netns.packets.dissect import digest
 
                 raise NotReadyError(
-                    f"cannot find such a packet: none of {looked_at} was, after {timeout:g} s",
+                    f"cannot find such a packet: none of {looked_at} packets matched after {timeout:g} s",
                     output="\n".join(digest(self.last(100 * _SHOWN), _SHOWN)),
                 )
-            patience.pause()
+            deadline.pause()
 
     def last(self, most: int) -> list[Packet]:
-        """The last packets, in order of time, without looking at all."""
+        """The last packets, in order of time, without decoding all."""
         return list(self._in_order(most))[-most:]
 
     def in_order(self) -> Iterator[Packet]:
-        """All packets in order of time, made one by one: many take less room than in a list."""
+        """Yield all packets in order of time, which takes less memory than a list."""
         return self._in_order(None)
 
     @overload
@@ -161,9 +167,9 @@ class Capture(Sequence["Packet"]):
         return f"<Capture of {', '.join(self._sockets)}: {self.kept} packets>"
 
     def _packets(self) -> list[Packet]:
-        """Those kept; what has come since this was last asked is added to what is known."""
+        """All packets kept; decodes only those added since the last call."""
         self._known += self._since(self._counts)
-        if len(self._known) > self.kept:  # of those known some are not kept any more
+        if len(self._known) > self.kept:  # some decoded packets are no longer kept
             self._counts.clear()
             self._known = self._since(self._counts)
         else:
@@ -171,8 +177,8 @@ class Capture(Sequence["Packet"]):
         return self._known
 
     def _since(self, counts: dict[str, int]) -> list[Packet]:
-        """The packets that came after these counts, which are brought up to date."""
-        found = []
+        """The packets after these counts, which are updated."""
+        found: list[Packet] = []
         for name, each in self._all():
             frames, counts[name] = each.frames(counts.get(name, 0))
             found += [self._packet(name, frame) for frame in frames]

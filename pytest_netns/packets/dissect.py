@@ -1,4 +1,4 @@
-"""Packets as values, and a line of text for each: Ethernet, ARP, IPv4, IPv6, TCP, UDP, ICMP; pure."""
+"""Packets as values, with a one-line summary: Ethernet, ARP, IPv4, IPv6, TCP, UDP, ICMP; pure."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ _CHATTER = ("multicast report", "router solicitation")
 _TCP_FLAGS = "FSRPAUEC"  # from the lowest bit: FIN, SYN, RST, PSH, ACK, URG, ECE, CWR
 _VLAN_TYPES = (0x8100, 0x88A8)  # IEEE 802.1Q, 802.1ad
 _EXTENSION_HEADERS = (0, 43, 60)  # hop-by-hop, routing, destination options, RFC 8200
-_SAME_FRAME = 0.5  # seconds within which equal frames on different interfaces are taken for one that travels
+_SAME_FRAME = 0.5  # seconds within which equal frames on different interfaces count as the same packet
 
 
 @dataclass(frozen=True)
 class Headers:
-    """What the headers of a packet say; empty or 0 where it has no such header.
+    """The decoded headers of a packet; empty or 0 if it has no such header.
 
     Attributes:
         protocol: ``"tcp"``, ``"udp"``, ``"icmp"``, ``"icmpv6"``, ``"arp"`` ..., or a number.
-        flags: of TCP, such as ``"SA"`` for SYN and ACK.
+        flags: TCP flags, such as ``"SA"`` for SYN and ACK.
         vlans: the VLAN IDs of its tags, the outer one first.
-        detail: what else is worth telling.
+        detail: further details.
     """
 
     protocol: str = ""
@@ -65,15 +65,15 @@ class Headers:
 
 @dataclass(frozen=True)
 class Packet:
-    """A packet as an interface sent or received it.
+    """A packet sent or received by an interface.
 
     Attributes:
         time: seconds since 1970.
-        namespace, interface: where it was seen.
+        namespace, interface: where it was captured.
         sent: whether the interface sent it, rather than received it.
         data: the frame, with its Ethernet header if it has one.
-        ethernet: whether it has; packets on tunnels start with the IP header.
-        dropped: whether a cut, partition or isolation dropped it as it arrived.
+        ethernet: whether it has an Ethernet header; packets on tunnels start with the IP header.
+        dropped: whether a cut, partition or isolation dropped it on arrival.
     """
 
     time: float
@@ -86,10 +86,10 @@ class Packet:
 
     @cached_property
     def headers(self) -> Headers:
-        """What its headers say."""
+        """Its decoded headers."""
         try:
             return _ethernet(self.data) if self.ethernet else _ip(self.data)
-        except (IndexError, ValueError):  # it ends in the middle of a header
+        except (IndexError, ValueError):  # truncated within a header
             return Headers(detail="malformed")
 
     @property
@@ -99,22 +99,22 @@ class Packet:
 
     @property
     def source(self) -> str:
-        """The IP address it comes from."""
+        """Its source IP address."""
         return self.headers.source
 
     @property
     def destination(self) -> str:
-        """The IP address it goes to."""
+        """Its destination IP address."""
         return self.headers.destination
 
     @property
     def source_port(self) -> int:
-        """The TCP or UDP port it comes from; 0 for none."""
+        """Its TCP or UDP source port; 0 for none."""
         return self.headers.source_port
 
     @property
     def destination_port(self) -> int:
-        """The TCP or UDP port it goes to; 0 for none."""
+        """Its TCP or UDP destination port; 0 for none."""
         return self.headers.destination_port
 
     @property
@@ -124,12 +124,12 @@ class Packet:
 
     @property
     def vlan(self) -> int:
-        """The VLAN ID of its tag, of several the outer one; 0 for none."""
+        """The VLAN ID of its (outer) tag; 0 for none."""
         return self.headers.vlans[0] if self.headers.vlans else 0
 
     @property
     def payload(self) -> bytes:
-        """What it carries after the TCP or UDP header."""
+        """Its data after the TCP or UDP header."""
         return self.headers.payload
 
     def __str__(self) -> str:
@@ -147,14 +147,14 @@ class Packet:
 
 
 def digest(packets: Iterable[Packet], most: int, *, before: int = 0) -> list[str]:
-    """The last frames, a line for each: when, over which interfaces in turn, what.
+    """Summarize the last frames, a line for each: time, packet, interfaces in order.
 
-    What kernels say by themselves to multicast groups (MLD, router solicitations, IGMP) is left out.
+    Background traffic of kernels to multicast groups (MLD, router solicitations, IGMP) is omitted.
 
     Args:
         packets: in order of time.
-        most: how many lines.
-        before: how many packets there were before these.
+        most: the maximum number of lines.
+        before: the number of packets before these.
     """
     frames: list[tuple[Packet, list[str]]] = []
     recent: dict[bytes, int] = {}
@@ -238,7 +238,7 @@ def _transport(protocol: int, body: bytes) -> Headers:
     if name == "tcp":
         bits = body[13]
         flags = "".join(letter for n, letter in enumerate(_TCP_FLAGS) if bits >> n & 1)
-        # As people write them: SYN first, ACK last.
+        # In the usual order: SYN first, ACK last.
         flags = "".join(sorted(flags, key="SFRPUECA".index))
         payload = body[(body[12] >> 4) * 4 :]
         return Headers(name, "", "", _number(body, 0, 2), _number(body, 2, 2), flags, payload)

@@ -16,17 +16,17 @@ _INBOUND, _OUTBOUND = 1, 2
 
 
 def write(packets: Iterable[Packet], comment: str = "") -> bytes:
-    """A whole file; its interfaces are named ``NAMESPACE/INTERFACE``.
+    """Encode a whole file; its interfaces are named ``NAMESPACE/INTERFACE``.
 
     Args:
         packets: in order of time.
-        comment: kept in the file's header.
+        comment: stored in the file's header.
     """
     return b"".join(blocks(packets, comment))
 
 
 def blocks(packets: Iterable[Packet], comment: str = "") -> Iterator[bytes]:
-    """The same, block by block."""
+    """Encode a file block by block."""
     numbers: dict[tuple[str, str, bool], int] = {}
     yield _section(comment)
     for packet in packets:

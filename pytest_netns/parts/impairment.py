@@ -20,6 +20,7 @@ from pytest_netns.values.quantities import (
     show_share,
     show_time,
 )
+from pytest_netns.values.shapes import is_mapping
 
 ENGINES = ("auto", "netem", "userspace")
 TABLE = "netns-impaired"  # beginning of the names of nft tables that lead to the user-space wire
@@ -100,7 +101,7 @@ class Impairment:
             raise InvalidTopologyError("; ".join(problems), problems=problems)
 
     def _contradictions(self) -> list[str]:
-        found = []
+        found: list[str] = []
         if self.jitter > self.delay:
             found.append(
                 f"cannot use {show_time(self.jitter)!r} as jitter of a delay of {show_time(self.delay)!r}: no packet "
@@ -204,7 +205,7 @@ def parse_impairment(value: object) -> Impairment:
         return value
     if isinstance(value, str):
         return READY[parse_choice(value, READY, "impairment")]
-    if isinstance(value, Mapping):
+    if is_mapping(value):
         return _from_table(value)
     raise InvalidTopologyError(
         f"cannot use {value!r} as impairment: write an Impairment, in TOML a table such as "

@@ -12,6 +12,7 @@ from pytest_netns.errors import InvalidTopologyError
 from pytest_netns.parts.impairment import IMPAIRMENT_SCHEMA, parse_impairment
 from pytest_netns.values import IPNetwork
 from pytest_netns.values.notes import Note
+from pytest_netns.values.shapes import is_mapping, is_several
 
 MAX_METRIC = 2**32 - 1
 
@@ -135,7 +136,7 @@ def as_many(value: object) -> tuple[Any, ...]:
     """One value or several, as a tuple; None is none."""
     if value is None:
         return ()
-    if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping):
+    if is_several(value):
         return tuple(value)
     return (value,)
 
@@ -197,7 +198,7 @@ def _parse_nft(value: object) -> str:
 
 def _parse_sysctls(value: Any) -> tuple[tuple[str, str], ...]:
     try:
-        items = list(_flat(value.items()) if isinstance(value, Mapping) else ((name, text) for name, text in value))
+        items = list(_flat(value.items()) if is_mapping(value) else ((name, text) for name, text in value))
     except (TypeError, ValueError):
         raise InvalidTopologyError(
             f"cannot use {value!r} as sysctls: write names with values, such as {{'net.ipv4.ip_forward': 1}}"
@@ -217,7 +218,7 @@ def _parse_sysctls(value: Any) -> tuple[tuple[str, str], ...]:
 def _flat(items: Iterable[tuple[object, object]], before: str = "") -> Iterator[tuple[object, object]]:
     """TOML reads the key ``net.ipv4.ip_forward`` without quotes as nested tables: join them again."""
     for name, value in items:
-        if isinstance(value, Mapping):
+        if is_mapping(value):
             yield from _flat(value.items(), f"{before}{name}.")
         else:
             yield f"{before}{name}" if before else name, value

@@ -1,6 +1,6 @@
-"""The pytest side: the hooks, and by name the fixtures, which pytest looks for here.
+"""The pytest plugin: its hooks, and its fixtures, which pytest looks up by name here.
 
-Every run of pytest loads this module, so whatever only tests that use namespaces need is imported where it is used.
+Every run of pytest loads this module, so what only tests with namespaces need is imported where it is used.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pytest_netns.plugin import fixtures, inside, marker, options, state
 from pytest_netns.plugin.fixtures import netns, netns_body_inside, netns_factory, netns_lan, netns_nat, netns_pair
 from pytest_netns.plugin.run import Run
 from pytest_netns.plugin.state import (
-    ASKED_OUTSIDE,
     LAB,
+    OUTSIDE_ACCESSES,
     RUN,
     SNAPSHOTS,
     NamespaceLeakWarning,
@@ -50,8 +50,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    # The earliest moment with all options known: an xdist controller has a single thread now. A worker never has, and
-    # inherits what the controller has become.
+    # The earliest point at which all options are known: an xdist controller still has a single thread. A worker never has,
+    # and inherits the controller's namespaces.
     session = config.stash[RUN] = Run(options.parse(config))
     workerinput = getattr(config, "workerinput", None)
     if workerinput is not None:
@@ -63,8 +63,8 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    if node.gateway.spec.popen:  # another machine is another matter
-        node.workerinput["netns"] = node.config.stash[RUN].told_workers()
+    if node.gateway.spec.popen:  # not workers on other machines
+        node.workerinput["netns"] = node.config.stash[RUN].report_for_workers()
         node.workerinput["netns_uplink"] = node.config.stash[RUN].uplink_agent()
     node.workerinput["netns_seed"] = node.config.stash[RUN].seed()
 
@@ -78,7 +78,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
     session = config.stash[RUN]
-    # A controller of xdist never learns what its workers collect.
+    # An xdist controller does not know what its workers collect.
     return [session.header(), *(session.forecast() if options.is_controller(config) else [])]
 
 
@@ -114,7 +114,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     item.config.stash[RUN].ready = False
     inside.note_place(item)
-    if marker.MARKER not in item.stash:  # another plugin has made it after all were collected
+    if marker.MARKER not in item.stash:  # another plugin created it after collection
         marker.apply_marker(item)
     if state.uses_netns(item):
         _require(item.config)
@@ -125,12 +125,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
             try:
                 needs.require(asked.needs)
-            except UnavailableError as lacking:
-                _skip_or_fail(item.config.stash[RUN], lacking)
+            except UnavailableError as error:
+                _skip_or_fail(item.config.stash[RUN], error)
 
 
 def _require(config: pytest.Config) -> None:
-    """Skip or fail the test where this machine cannot make namespaces."""
+    """Skip or fail the test if this machine cannot create namespaces."""
     session = config.stash[RUN]
     if session.ready:
         return
@@ -144,7 +144,7 @@ def _require(config: pytest.Config) -> None:
 
 
 def _skip_or_fail(session: Run, unavailable: UnavailableError) -> NoReturn:
-    """End the test that needs what is not available, as the option has it."""
+    """Skip or fail a test that needs an unavailable feature, according to the option."""
     session.note_missing(unavailable)
     if session.settings.unavailable == "skip":
         pytest.skip(unavailable.short())
@@ -155,12 +155,12 @@ def _skip_or_fail(session: Run, unavailable: UnavailableError) -> NoReturn:
 def pytest_fixture_setup(
     fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
 ) -> Generator[None, Any, Any]:
-    if fixturedef.argname in state.FIXTURES:  # a test may ask for it only in its body
+    if fixturedef.argname in state.FIXTURES:  # it may be requested only in the test's body
         _require(request.config)
         fixtures.note_request(request)
     if (
         fixturedef.scope != "function"
-    ):  # it outlives the test, so it is made outside, even when the test's body asks for it
+    ):  # it outlives the test, so it is set up outside, even if the test's body requests it
         depth = inside.depth()
         with inside.outside():
             result = yield
@@ -177,7 +177,7 @@ def pytest_fixture_setup(
         fixturedef.addfinalizer(enter)
 
 
-@pytest.hookimpl(wrapper=True, trylast=True)  # the innermost: hooks of others are outside
+@pytest.hookimpl(wrapper=True, trylast=True)  # the innermost: hooks of other plugins run outside
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     marker.require_inside(item)
     used = state.labs_of(item)
@@ -195,15 +195,15 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     finally:
         inside.leave_to(depth)
         if outside is not None:
-            item.stash[ASKED_OUTSIDE] = outside.end()
-    if outside is not None:  # of a test that fails the report tells
-        outside.warn(OutsideNamespaceWarning, item.stash[ASKED_OUTSIDE], used)
+            item.stash[OUTSIDE_ACCESSES] = outside.end()
+    if outside is not None:  # for a failed test it is in the report
+        outside.warn(OutsideNamespaceWarning, item.stash[OUTSIDE_ACCESSES], used)
     return result
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_exception_interact(node: pytest.Item | pytest.Collector) -> Generator[None, Any, Any]:
-    # The prompt of --pdb is where the test was; without it this hook is for reporters, which are outside.
+    # The prompt of --pdb runs where the test was; otherwise this hook is for reporters, which run outside.
     with inside.of(node) if node.config.option.usepdb else contextlib.nullcontext():
         return (yield)
 
@@ -253,23 +253,23 @@ def pytest_keyboard_interrupt(excinfo: pytest.ExceptionInfo[BaseException]) -> N
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[None, Any, Any]:
     own = session.config.stash[RUN]
     result = yield
-    # After Ctrl-C pytest keeps the traceback, and with it what was open in the test: that ends with the process.
+    # After Ctrl-C pytest keeps the traceback, and with it what was open in the test until the process ends.
     own.note_leaks(wait=exitstatus != pytest.ExitCode.INTERRUPTED)
     own.note_refusals()
     output = getattr(session.config, "workeroutput", None)
     if output is not None:
-        output["netns"] = own.told_controller()
+        output["netns"] = own.report_for_controller()
         return result
     if own.leaks:
         from pytest_netns.plugin import leaks
 
-        leaks.tell(session, own.leaks, as_errors=own.settings.leaks == "error")
+        leaks.report(session, own.leaks, as_errors=own.settings.leaks == "error")
     return result
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    told = getattr(node, "workeroutput", {}).get("netns")  # nothing from one that crashed
+    told = getattr(node, "workeroutput", {}).get("netns")  # None if the worker crashed
     if told is not None:
         node.config.stash[RUN].receive_worker_report(told)
 
@@ -298,5 +298,6 @@ def _explain(item: pytest.Item, report: pytest.TestReport) -> None:
 
     used = state.labs_of(item) if report.failed else []
     settings = item.config.stash[RUN].settings
-    asked = item.stash.get(ASKED_OUTSIDE, ())
-    failing.explain(item, report, used, item.stash.get(SNAPSHOTS, {}), asked, item.stash.get(LAB, None), settings)
+    asked = item.stash.get(OUTSIDE_ACCESSES, ())
+    before = item.stash.get(SNAPSHOTS, None) or {}
+    failing.explain(item, report, used, before, asked, item.stash.get(LAB, None), settings)

@@ -1,4 +1,4 @@
-"""What is done about a test that fails, while its labs are still open; nothing here is ever a reason for a failure itself."""
+"""Handle a failed test while its labs are still open; nothing here may cause a failure itself."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 
     from pytest_netns.explaining.snapshot import Snapshot
     from pytest_netns.lab.lab import Lab
-    from pytest_netns.plugin.from_outside import Asked
+    from pytest_netns.plugin.from_outside import Access
     from pytest_netns.plugin.options import Settings
 
-PCAP_DIRECTORY = ".netns-pcap"  # below the root; here too, so that a test that passes loads nothing
+PCAP_DIRECTORY = ".netns-pcap"  # below the root; defined here so that a passing test imports nothing
 
 
 def watch(labs: Iterable[Lab]) -> dict[Lab, Snapshot]:
-    """Remember what labs look like when set-up has ended."""
+    """Take snapshots of labs at the end of set-up."""
     from pytest_netns.explaining.snapshot import snapshot
 
-    found = {}
+    found: dict[Lab, Snapshot] = {}
     for lab in labs:
-        with contextlib.suppress(Exception):  # closed by now, or about to tell its own error
+        with contextlib.suppress(Exception):  # closed, or about to raise its own error
             found[lab] = snapshot(lab)
     return found
 
@@ -38,27 +38,27 @@ def explain(
     report: pytest.TestReport,
     used: list[Lab],
     before: Mapping[Lab, Snapshot],
-    asked_outside: Sequence[Asked],
+    outside_accesses: Sequence[Access],
     own: Lab | None,
     settings: Settings,
 ) -> None:
-    """Add to a test's report what its network looks like where it failed, and keep its packets; pause if that is wanted.
+    """Add the state of the network to a failed test's report, and keep its packets; pause if requested.
 
     Args:
         item, report: the test, and one of its phases.
-        used: the labs to show; none where it has not failed.
-        before: what they were like when set-up had ended.
-        asked_outside: what the test has asked for outside of every namespace.
+        used: the labs to show; none if it has not failed.
+        before: their snapshots at the end of set-up.
+        outside_accesses: the test's accesses to its labs from outside of every namespace.
         own: the test's own lab, whose packets are recorded.
         settings: the options in force.
     """
     import pytest
 
     try:
-        _explain(item, report, used, before, asked_outside, own, settings)
+        _explain(item, report, used, before, outside_accesses, own, settings)
     except (KeyboardInterrupt, SystemExit, pytest.exit.Exception):
         raise
-    except BaseException as error:  # pytest-timeout, or another signal's handler: the outcome is the test's own
+    except BaseException as error:  # pytest-timeout, or another signal handler: the test keeps its own outcome
         why = f"{type(error).__name__}: {error}"
         report.sections.append(("netns", encodable(f"the rest cannot be shown: {why}")))
 
@@ -68,16 +68,16 @@ def _explain(
     report: pytest.TestReport,
     used: list[Lab],
     before: Mapping[Lab, Snapshot],
-    asked_outside: Sequence[Asked],
+    outside_accesses: Sequence[Access],
     own: Lab | None,
     settings: Settings,
 ) -> None:
     """See `explain`."""
-    if used and asked_outside:
+    if used and outside_accesses:
         from pytest_netns.plugin import from_outside
 
-        if told := from_outside.explain(asked_outside, used):
-            report.sections.append(("netns: asked for outside of every namespace", encodable("\n".join(told))))
+        if sentences := from_outside.explain(outside_accesses, used):
+            report.sections.append(("netns: accessed from outside of every namespace", encodable("\n".join(sentences))))
     if used:
         report.sections += report_sections(used, before, whole=settings.whole)
         if item.config.pluginmanager.hasplugin("html"):  # pytest-html
@@ -94,10 +94,10 @@ def _explain(
 
 
 def report_sections(labs: Iterable[Lab], since: Mapping[Lab, Snapshot], *, whole: bool) -> list[tuple[str, str]]:
-    """What a failed test's report shows of its labs: (title, text); never a reason for a failure itself."""
+    """The report sections (title, text) about a failed test's labs; never raises."""
     from pytest_netns.explaining import observing, report
 
-    found = []
+    found: list[tuple[str, str]] = []
     for lab in labs:
         try:
             found += report.sections(observing.observe(lab, since.get(lab), whole=whole), whole=whole)
@@ -107,7 +107,7 @@ def report_sections(labs: Iterable[Lab], since: Mapping[Lab, Snapshot], *, whole
 
 
 def keep_packets(lab: Lab, root: Path, *, failed: bool, settings: Settings) -> list[tuple[str, str]]:
-    """Write a test's packets to their file if they are to be kept; returns the report's section about them."""
+    """Write a test's packets to a file if they are to be kept; returns the report section about them."""
     recording = lab.captures.recording
     if recording is None:
         return []
@@ -118,7 +118,7 @@ def keep_packets(lab: Lab, root: Path, *, failed: bool, settings: Settings) -> l
         from pytest_netns.plugin import packet_files
 
         if not kept:
-            packet_files.remove(root, lab.owner)  # of an earlier run, in which it failed
+            packet_files.remove(root, lab.owner)  # from an earlier run, in which it failed
             return []
         from pytest_netns.explaining import report
         from pytest_netns.packets import pcapng
@@ -130,10 +130,10 @@ def keep_packets(lab: Lab, root: Path, *, failed: bool, settings: Settings) -> l
 
 
 def html_extras(labs: Iterable[Lab]) -> list[dict[str, str | None]]:
-    """The drawings of labs as pytest-html wants them: each the fields of its ``extras.html``."""
-    drawings = []
+    """The drawings of labs for pytest-html: each with the fields of its ``extras.html``."""
+    drawings: list[str] = []
     for lab in labs:
-        with contextlib.suppress(Exception):  # closed; the report says what else is wrong
+        with contextlib.suppress(Exception):  # closed; the report shows other problems
             drawings.append(lab.draw("svg"))
     return [
         {"name": None, "format_type": "html", "content": each, "mime_type": None, "extension": None}
@@ -142,18 +142,18 @@ def html_extras(labs: Iterable[Lab]) -> list[dict[str, str | None]]:
 
 
 def pause(labs: Iterable[Lab], test: str) -> None:
-    """Say how to get into a failed test's namespaces, and wait for Enter."""
+    """Print how to enter a failed test's namespaces, and wait for Enter."""
     from pytest_netns.explaining import pausing
 
     for lab in labs:
         if not lab.closed:
             print(pausing.invitation(lab, test))
-    print("Enter goes on (and ends it all): ", end="", flush=True)
+    print("Press Enter to continue (and remove the network): ", end="", flush=True)
     sys.stdin.readline()
 
 
 def dead_services(lab: Lab) -> list[str]:
-    """A sentence for each service that has ended without having been stopped."""
+    """A sentence for each service that ended without having been stopped."""
     if not any(namespace.programs.services for namespace in lab):
         return []
     from pytest_netns.explaining import observing

@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from pytest_netns.lab.lab import Lab
 
 
-# The request of the one that is being set up: to ask for "request" or "pytestconfig" takes pytest 0.05 to 0.1 ms.
-_asking: pytest.FixtureRequest | None = None
+# The request of the fixture being set up: using the fixture "request" or "pytestconfig" would take 0.05 to 0.1 ms.
+_current_request: pytest.FixtureRequest | None = None
 
 
 def note_request(request: pytest.FixtureRequest) -> None:
-    """A fixture of the plugin is about to be set up."""
-    global _asking
-    _asking = request
+    """Record the request of a fixture that is about to be set up."""
+    global _current_request
+    _current_request = request
 
 
 def _request() -> pytest.FixtureRequest:
-    """The request of the fixture that is being set up."""
-    global _asking
-    request, _asking = _asking, None
+    """The request of the fixture being set up."""
+    global _current_request
+    request, _current_request = _current_request, None
     if request is None:
         pytest.fail(
             "cannot set up netns: another plugin sets up this test's fixtures itself, without pytest's hooks "
@@ -48,7 +48,7 @@ def netns() -> Iterator[Lab]:
 
     request = _request()
     node, parameter = request.node, getattr(request, "param", None)
-    # A parameter may have a wider scope: no single test's report would show those packets.
+    # With a parameter it may have a wider scope: then its packets belong to no single test.
     settings = node.config.stash[RUN].settings
     recorded = request.scope == "function" and settings.pcap != "off"
     with factory.open_lab(node.nodeid, recorded=recorded, engine=settings.impairments) as lab:
@@ -66,7 +66,7 @@ def netns() -> Iterator[Lab]:
 
 @pytest.fixture
 def netns_pair(netns: Lab) -> Lab:
-    """`netns` with two namespaces joined by a cable: red 192.168.15.1/24, blue 192.168.15.2/24."""
+    """`netns` with two namespaces joined by a veth pair: red 192.168.15.1/24, blue 192.168.15.2/24."""
     return _build_picture(netns, "pair")
 
 
@@ -96,7 +96,7 @@ def netns_factory(pytestconfig: pytest.Config) -> LabFactory:
 
 @pytest.fixture(name=BODY_INSIDE)
 def netns_body_inside(netns: Lab) -> Iterator[None]:
-    """Does for a test whose `netns` is replaced what `netns` does otherwise: its body runs inside."""
+    """Run a test's body inside if its `netns` fixture is replaced; otherwise `netns` does so."""
     node = _request().node
     with marker.body_inside(netns, node.stash[marker.MARKER], node):
         yield

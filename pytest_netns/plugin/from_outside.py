@@ -1,7 +1,7 @@
-"""What a test asks of its labs outside of every namespace, such as where `with red:` was forgotten: it is told so.
+"""Detect accesses to a lab's addresses and names from outside of every namespace, such as after a forgotten `with red:`.
 
-Python's audit events say who connects where, looks up what, and starts which program. An audit hook stays for the rest of
-the process, and is there from the first test that has a lab; while no such test runs it does nothing.
+Python's audit events report connections, lookups and started programs. An audit hook cannot be removed. It is added
+by the first test that has a lab, and does nothing while no such test runs.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from pytest_netns.lab.lab import Lab
 
 _SIOCGSKNS = 0x894C  # a descriptor of the network namespace of a socket, linux/sockios.h
-_MOST = 100  # things asked that are kept for a test
+_MOST = 100  # accesses kept for a test
 _NOT_ADDRESS = re.compile(r"[^0-9A-Fa-f.:]+")
 _WHERE = "outside of every namespace"
 
 
-class Asked(NamedTuple):
-    """Something that was asked outside.
+class Access(NamedTuple):
+    """An access from outside.
 
     Attributes:
-        hosts: addresses and names in it.
-        program: the program that was started with them, if it was one.
-        is_connection: whether a packet goes there.
+        hosts: the addresses and names accessed.
+        program: the program that was started with them, if any.
+        is_connection: whether packets are sent to them.
     """
 
     hosts: tuple[str, ...]
@@ -42,16 +42,16 @@ class Asked(NamedTuple):
 
 
 class _Test:
-    """The test that runs.
+    """The running test.
 
     Attributes:
-        home: the number of the network namespace outside.
-        asked: what it has asked there, in order.
+        home: the inode of the network namespace outside.
+        accesses: its accesses from there, in order.
     """
 
     def __init__(self) -> None:
         self.home = moving.current_inode()
-        self.asked: dict[Asked, None] = {}
+        self.accesses: dict[Access, None] = {}
 
 
 _test: _Test | None = None
@@ -59,7 +59,7 @@ _is_installed = False
 
 
 def begin() -> None:
-    """The body of a test that has labs begins; the calling thread is outside."""
+    """Start detection for the body of a test that has labs; the calling thread is outside."""
     global _test, _is_installed
     _test = _Test()
     if not _is_installed:
@@ -67,41 +67,41 @@ def begin() -> None:
         sys.addaudithook(_hook)
 
 
-def end() -> list[Asked]:
-    """It has ended; returns what it has asked for outside."""
+def end() -> list[Access]:
+    """End detection; returns the accesses."""
     global _test
     ended, _test = _test, None
-    return [] if ended is None else list(ended.asked)
+    return [] if ended is None else list(ended.accesses)
 
 
-def warn(category: type[Warning], asked: Sequence[Asked], labs: Iterable[Lab]) -> None:
-    """Warn of connections to a lab's addresses: the packets went elsewhere, whoever answered."""
-    connections = [each for each in asked if each.is_connection]
+def warn(category: type[Warning], accesses: Sequence[Access], labs: Iterable[Lab]) -> None:
+    """Warn about connections to a lab's addresses: the packets did not reach the lab."""
+    connections = [each for each in accesses if each.is_connection]
     for sentence in explain(connections, labs) if connections else ():
         warnings.warn(category(sentence), stacklevel=2)
 
 
-def explain(asked: Iterable[Asked], labs: Iterable[Lab]) -> list[str]:
-    """A sentence for each thing asked outside that is a lab's."""
+def explain(accesses: Iterable[Access], labs: Iterable[Lab]) -> list[str]:
+    """A sentence for each access to an address or name of a lab."""
     owners = dict(_owners(labs))
     found: dict[str, None] = {}
-    for each in asked:
+    for each in accesses:
         for host in each.hosts:
             if host in owners:
                 found[_sentence(each, host, owners[host])] = None
     return list(found)
 
 
-def _sentence(asked: Asked, host: str, owner: str) -> str:
-    whose = f"{host} is {owner}'s" if host != owner else f"{host} is a namespace"
-    if asked.program:
-        return f"{whose}, but {asked.program} ran {_WHERE}: start it by run, start or popen of a namespace"
-    done = "the socket was made" if asked.is_connection else "it was looked up"
+def _sentence(access: Access, host: str, owner: str) -> str:
+    whose = f"{host} belongs to {owner}" if host != owner else f"{host} is a namespace"
+    if access.program:
+        return f"{whose}, but {access.program} ran {_WHERE}: start it with run, start or popen of a namespace"
+    done = "the socket was created" if access.is_connection else "it was looked up"
     return f"{whose}, but {done} {_WHERE}: write `with NAMESPACE:` around it, or use call or create_connection of a namespace"
 
 
 def _owners(labs: Iterable[Lab]) -> Iterator[tuple[str, str]]:
-    """Addresses and names of labs, with the namespace whose they are."""
+    """The addresses and names of labs, each with its namespace."""
     for lab in labs:
         with contextlib.suppress(Exception):  # closed meanwhile
             for namespace in lab:
@@ -111,19 +111,19 @@ def _owners(labs: Iterable[Lab]) -> Iterator[tuple[str, str]]:
 
 
 def _hook(event: str, args: tuple[Any, ...]) -> None:
-    look = _LOOKS.get(event)
-    if look is not None and _test is not None:
-        with contextlib.suppress(Exception):  # it must not be a reason for what is audited to fail
-            look(_test, *args)
+    handler = _HANDLERS.get(event)
+    if handler is not None and _test is not None:
+        with contextlib.suppress(Exception):  # the hook must not make the audited operation fail
+            handler(_test, *args)
 
 
 def _connecting(test: _Test, sock: Any, address: Any = None) -> None:
     if isinstance(address, tuple) and isinstance(address[0], str) and _network_of(sock.fileno()) == test.home:
-        _add(test, Asked((address[0],), is_connection=True))
+        _add(test, Access((address[0],), is_connection=True))
 
 
 def _network_of(descriptor: int) -> int:
-    """The number of the network namespace a socket belongs to: whichever thread uses it."""
+    """The inode of a socket's network namespace, regardless of the thread that uses it."""
     namespace = fcntl.ioctl(descriptor, _SIOCGSKNS)
     try:
         return os.fstat(namespace).st_ino
@@ -133,23 +133,23 @@ def _network_of(descriptor: int) -> int:
 
 def _looking_up(test: _Test, host: Any, *_: Any) -> None:
     if isinstance(host, str) and moving.current_inode() == test.home:
-        _add(test, Asked((host,)))
+        _add(test, Access((host,)))
 
 
 def _starting(test: _Test, executable: Any, argv: Any, *_: Any) -> None:
-    words = [argv] if isinstance(argv, str | bytes | os.PathLike) else argv
-    parts = {part.strip(".:") for word in words for part in _NOT_ADDRESS.split(os.fsdecode(word))}
+    arguments = [argv] if isinstance(argv, str | bytes | os.PathLike) else argv
+    parts = {part.strip(".:") for argument in arguments for part in _NOT_ADDRESS.split(os.fsdecode(argument))}
     hosts = {host for part in parts for host in (part, part.rpartition(":")[0]) if "." in host or ":" in host}
     if hosts and moving.current_inode() == test.home:
-        _add(test, Asked(tuple(sorted(hosts)), program=show_argv(argv)))
+        _add(test, Access(tuple(sorted(hosts)), program=show_argv(argv)))
 
 
-def _add(test: _Test, asked: Asked) -> None:
-    if len(test.asked) < _MOST:
-        test.asked[asked] = None
+def _add(test: _Test, access: Access) -> None:
+    if len(test.accesses) < _MOST:
+        test.accesses[access] = None
 
 
-_LOOKS: dict[str, Callable[..., None]] = {
+_HANDLERS: dict[str, Callable[..., None]] = {
     "socket.connect": _connecting,
     "socket.sendto": _connecting,
     "socket.getaddrinfo": _looking_up,

@@ -1,7 +1,7 @@
 """Which parts of a marked test run inside its namespace: the body and the function-scoped fixtures, and nothing else.
 
-Hooks of other plugins and reporters run outside, and whatever ends a test - an exception from a signal handler may come
-between any two instructions - pytest's thread is back where it was before the next one.
+Hooks of other plugins and reporters run outside. However a test ends - an exception from a signal handler may come
+between any two instructions - pytest's thread is moved back before the next test.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ import pytest
 if TYPE_CHECKING:
     from pytest_netns.lab.namespace import Namespace
 
-INSIDE: pytest.StashKey[Namespace] = pytest.StashKey()  # of a test whose body runs inside: where
-_PLACE = pytest.StashKey[int]()  # of a test: the network namespace that pytest's thread was in before it
+INSIDE: pytest.StashKey[Namespace] = pytest.StashKey()  # the namespace in which a test's body runs
+_PLACE = pytest.StashKey[int]()  # the inode of the namespace pytest's thread was in before a test
 
 Block = contextlib.AbstractContextManager[object]
 
 
 def of(node: Any) -> Block:
-    """A block during which the calling thread is where a test's body runs; outside where that is not in a namespace."""
+    """A block in which the calling thread is in the namespace of a test's body, if it has one."""
     namespace = node.stash.get(INSIDE, None)
     return contextlib.nullcontext() if namespace is None or not namespace.programs.is_open else namespace
 
 
 def own_sysfs(item: pytest.Item) -> Block:
-    """A block during which the body of a test that is inside sees its namespace's interfaces below /sys."""
+    """A block in which a test's body that runs inside sees its namespace's interfaces in /sys."""
     if INSIDE not in item.stash:
         return contextlib.nullcontext()
     from pytest_netns.kernel.spaces.own_sysfs import OwnSysfs
@@ -38,40 +38,40 @@ def own_sysfs(item: pytest.Item) -> Block:
 
 
 def teardown_inside(node: Any) -> tuple[Callable[[], None], Callable[[], object]]:
-    """Have a fixture's teardown run inside: two finalizers, one to be added before its set-up, one after it."""
+    """Two finalizers that run a fixture's teardown inside: add the first before its set-up, the second after it."""
     block = contextlib.ExitStack()
     return block.close, lambda: block.enter_context(of(node))
 
 
 def outside() -> Block:
-    """A block during which the calling thread is outside of every namespace it has entered."""
+    """A block in which the calling thread is outside of every namespace it has entered."""
     moving: Any = sys.modules.get("pytest_netns.kernel.spaces.moving")
     block: Block = contextlib.nullcontext() if moving is None else moving.outside()
     return block
 
 
 def depth() -> int:
-    """How many blocks the calling thread is in."""
+    """The number of blocks the calling thread is in."""
     moving: Any = sys.modules.get("pytest_netns.kernel.spaces.moving")
     return 0 if moving is None else int(moving.depth())
 
 
 def leave_to(depth: int) -> None:
-    """Leave what the calling thread has entered beyond a depth."""
+    """Leave all blocks deeper than a depth."""
     moving: Any = sys.modules.get("pytest_netns.kernel.spaces.moving")
     if moving is not None:
         moving.leave_to(depth)
 
 
 def keep(depth: int) -> None:
-    """What a fixture of wider scope has entered beyond a depth outlasts the test."""
+    """Mark the blocks deeper than a depth, entered by a fixture of wider scope, as outlasting the test."""
     moving: Any = sys.modules.get("pytest_netns.kernel.spaces.moving")
     if moving is not None:
         moving.keep(depth)
 
 
 def note_place(item: pytest.Item) -> None:
-    """Remember where pytest's thread is before a test."""
+    """Record the namespace of pytest's thread before a test."""
     moving: Any = sys.modules.get("pytest_netns.kernel.spaces.moving")
     if moving is not None:
         moving.leave_to(moving.depth_kept())
@@ -80,14 +80,14 @@ def note_place(item: pytest.Item) -> None:
 
 
 def restore_place(item: pytest.Item) -> None:
-    """After a test: put pytest's thread back to where it was before it, or end the process, saying so."""
+    """After a test: move pytest's thread back to where it was before, or end the process with a message."""
     moving: Any = sys.modules.get("pytest_netns.kernel.spaces.moving")
     if moving is None:
         return
     moving.leave_to(moving.depth_kept())
     own_sysfs: Any = sys.modules.get("pytest_netns.kernel.spaces.own_sysfs")
     if own_sysfs is not None:
-        own_sysfs.go_home()
+        own_sysfs.restore()
     place = item.stash.get(_PLACE, None)
     if place is not None and moving.current_inode() != place and not moving.depth():
         from pytest_netns.kernel.spaces import netns

@@ -1,4 +1,4 @@
-"""Namespaces that outlive their test: found, and what keeps them told, without accusing a test of what others keep."""
+"""Find and report namespaces that outlive their test, and what holds them."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Leak(NamedTuple):
 
     Attributes:
         owner: the test.
-        message: which namespace, and what keeps it.
-        by_library: whether it is only threads that a library has started in native code, which nobody can end.
+        message: the namespace, and what holds it.
+        by_library: whether only native threads of a library hold it, which cannot be ended.
     """
 
     owner: str
@@ -35,10 +35,10 @@ class Leak(NamedTuple):
 
 
 def find(*, wait: bool) -> list[Leak]:
-    """The namespaces that should be gone by now; each is told once.
+    """Find the namespaces that should be gone by now; each is returned once.
 
     Args:
-        wait: the run ends: give those just closed their time.
+        wait: at the end of the run: wait for namespaces closed just before.
     """
     hub = destruction.hub_if_any()
     if hub is None:
@@ -46,9 +46,9 @@ def find(*, wait: bool) -> list[Leak]:
     if wait:
         _wait(hub)
     elif hub.overdue(destruction.GRACE):
-        gc.collect()  # cycles keep sockets until Python gets to them
+        gc.collect()  # reference cycles keep sockets open until collected
         hub.wait(time.monotonic() + _USUAL)
-    found = []
+    found: list[Leak] = []
     for late in hub.overdue(0 if wait else destruction.GRACE):
         leak = _describe(hub, late, wait=wait)
         if leak is not None:
@@ -57,10 +57,10 @@ def find(*, wait: bool) -> list[Leak]:
     return found
 
 
-def tell(session: pytest.Session, leaks: Iterable[Leak], *, as_errors: bool) -> None:
-    """Warn of leaks at the end of the run, or have the run fail for each."""
+def report(session: pytest.Session, leaks: Iterable[Leak], *, as_errors: bool) -> None:
+    """Warn about leaks at the end of the run, or report each as an error."""
     for owner, message, by_library in leaks:
-        if by_library:  # no test can do anything about it: told at the end, whatever the filters
+        if by_library:  # not the test's fault: listed at the end, regardless of warning filters
             continue
         try:
             if as_errors:
@@ -72,14 +72,14 @@ def tell(session: pytest.Session, leaks: Iterable[Leak], *, as_errors: bool) -> 
 
 
 def _report(nodeid: str, message: str) -> pytest.TestReport:
-    """An error at the teardown of a test that is long over."""
+    """An error report for the teardown of a test that has already ended."""
     path = nodeid.split("::")[0]
     location = (path, None, nodeid)
     return pytest.TestReport(nodeid, location, {}, "failed", message, "teardown")
 
 
 def _wait(hub: Hub) -> None:
-    """Until all are gone, or only those are left that nothing can be waited for."""
+    """Wait until all are gone, or only those held by libraries are left."""
     if "pytest_netns.kernel.spaces.capture_threads" in sys.modules:
         from pytest_netns.kernel.spaces import capture_threads
 
@@ -87,14 +87,14 @@ def _wait(hub: Hub) -> None:
     began = time.monotonic()
     hub.wait(began + _USUAL)
     if hub.alive():
-        _let_go_of_traceback()
+        _release_traceback()
         hub.wait(time.monotonic() + _USUAL)
     if not all(_is_library(holders.find(each.inode)) for each in hub.alive()):
         hub.wait(began + destruction.GRACE)
 
 
-def _let_go_of_traceback() -> None:
-    """pytest keeps the last failed test's traceback, with all its variables, for a debugger that nobody can start any more."""
+def _release_traceback() -> None:
+    """Release the last failed test's traceback and its variables, which pytest keeps for a debugger."""
     if not sys.flags.interactive and not sys.flags.inspect:
         for name in ("last_exc", "last_type", "last_value", "last_traceback"):
             if hasattr(sys, name):
@@ -103,15 +103,15 @@ def _let_go_of_traceback() -> None:
 
 
 def _describe(hub: Hub, late: Watched, *, wait: bool) -> Leak | None:
-    """What keeps a namespace; None where it is only that the kernel takes its time."""
+    """Describe what holds a namespace; None if the kernel is merely slow to free it."""
     held = holders.find(late.inode)
     if not held and wait:
-        hub.wait(time.monotonic() + destruction.BUSY - destruction.GRACE)
-    if not held and late not in hub.overdue(destruction.BUSY):
+        hub.wait(time.monotonic() + destruction.BUSY_GRACE - destruction.GRACE)
+    if not held and late not in hub.overdue(destruction.BUSY_GRACE):
         return None
     if _is_library(held):
         message = (
-            f"namespace {late.name!r} stays until the end of the process: {_listed(held)}; {holders.LIBRARY_REMEDY}"
+            f"namespace {late.name!r} remains until the end of the process: {_listed(held)}; {holders.LIBRARY_REMEDY}"
         )
         return Leak(late.owner, encodable(message), by_library=True)
     what = _listed(held) or "; ".join(holders.suspects()) or holders.UNKNOWN

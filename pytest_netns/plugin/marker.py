@@ -1,10 +1,10 @@
-"""The marker ``netns``: its arguments, parsed once, and the test's body that runs inside because of it."""
+"""The marker ``netns``: its arguments, parsed once, and running the test's body inside."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MARKER_HELP = (
     "netns(topology=None, *, enter='host', namespaces=[...], subnet=..., subnet6=..., masquerade=False, "
-    "forward={port: target}, needs=[...]): run the test's body inside a network of its own; topology is 'pair', 'lan', 'nat', "
+    "forward={port: target}, needs=[...]): run the test's body inside its own network; topology is 'pair', 'lan', 'nat', "
     "a .toml file or a Topology"
 )
 
@@ -30,7 +30,7 @@ class Marker(NamedTuple):
         topology: the name of a picture, a path, a Topology, or None.
         inline: the keyword arguments of the inline form.
         enter: the namespace the test's body runs in; None for none.
-        needs: what this machine must have, by the doctor's names.
+        needs: the features this machine must have, by the doctor's names.
     """
 
     topology: Any
@@ -43,7 +43,7 @@ MARKER = pytest.StashKey[Marker | None]()  # of every test
 BODY_INSIDE = "_netns_body_inside"
 OUTSIDE = (
     "cannot run this test's body inside its namespace: a {kind} does not use pytest's fixtures, or another plugin has "
-    "replaced them; leave the marker out, and use a lab's namespaces in the body"
+    "replaced them; remove the marker, and use a lab's namespaces in the body"
 )
 
 
@@ -88,30 +88,30 @@ def _parse_needs(item: pytest.Item, given: Any) -> tuple[str, ...]:
 
 
 def apply_marker(item: pytest.Item) -> None:
-    """Have a test with the marker use the fixture that puts its body inside.
+    """Make a test with the marker use the fixture that runs its body inside.
 
     Raises:
         pytest.UsageError: arguments the marker does not take.
     """
     item.stash[MARKER] = marker = parse_marker(item)
     if marker is not None:
-        # A fixture of its own where it has to come after what replaces `netns`.
+        # A separate fixture if it must run after a replacement of `netns`.
         _use_first(item, BODY_INSIDE if _is_replaced(item, "netns") else "netns")
 
 
 def require_inside(item: pytest.Item) -> None:
-    """Fail a test with the marker that no fixture has put inside, rather than run it in the real host's network."""
+    """Fail a test with the marker if no fixture has set it up, rather than run it in the real host's network."""
     asked = item.stash.get(MARKER, None)
     if asked is not None and asked.enter is not None and inside.INSIDE not in item.stash:
         pytest.fail(OUTSIDE.format(kind=type(item).__name__), pytrace=False)
 
 
 def _use_first(item: pytest.Item, name: str) -> None:
-    """Have a test use a fixture as the first of its function-scoped ones, after all that outlive the test."""
+    """Make a fixture the first function-scoped one of a test, after those of wider scope."""
     given: Sequence[str] | None = getattr(item, "fixturenames", None)
     if given is None:
         return
-    names = [each for each in given if each != name]  # a list of its own: tests of one function share theirs
+    names = [each for each in given if each != name]  # a new list: parametrized tests of one function share theirs
     known = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
     scopes = [known[each][-1].scope if known.get(each) else "function" for each in names]
     names.insert(scopes.index("function") if "function" in scopes else len(names), name)
@@ -119,15 +119,15 @@ def _use_first(item: pytest.Item, name: str) -> None:
 
 
 def _is_replaced(item: pytest.Item, name: str) -> bool:
-    """Whether a test sees another fixture of that name than the plugin's, or a parameter; so too where pytest does not say."""
-    if name in getattr(getattr(item, "callspec", None), "params", ()):  # which may also give it another scope
+    """Whether a test uses another fixture of that name than the plugin's, or a parameter; also true if pytest does not say."""
+    if name in getattr(getattr(item, "callspec", None), "params", ()):  # a parameter may also have another scope
         return True
     manager = getattr(item.session, "_fixturemanager", None)
     return manager is None or len(manager.getfixturedefs(name, item) or ()) != 1
 
 
 def load_topology(marker: Marker, file: Path, root: Path) -> Topology | None:
-    """The topology a marker asks for: a picture, a value, a file relative to the test file and then the root, or inline."""
+    """Load the topology of a marker: a picture, a value, a file relative to the test file and then the root, or inline."""
     from pytest_netns.lab import factory
 
     if marker.inline:
@@ -138,8 +138,8 @@ def load_topology(marker: Marker, file: Path, root: Path) -> Topology | None:
 
 
 @contextlib.contextmanager
-def body_inside(lab: Lab, marker: Marker, node: Any) -> Iterator[None]:
-    """Build what a marker asks for, and have the test's body and its further fixtures run inside."""
+def body_inside(lab: Lab, marker: Marker, node: Any) -> Generator[None]:
+    """Build a marker's topology, and run the test's body and its further fixtures inside."""
     topology = load_topology(marker, node.path, node.config.rootpath)
     if topology is not None:
         lab.build(topology)

@@ -1,4 +1,4 @@
-"""What the user has set - ini file, command line - parsed once into frozen values."""
+"""The options of the ini file and the command line, parsed once into frozen values."""
 
 from __future__ import annotations
 
@@ -16,24 +16,28 @@ UPLINK = ("off", "slirp4netns")
 ENGINES = ("auto", "netem", "userspace")
 
 _OPTIONS = {
-    "netns_mode": (MODES, "auto", "how to get network namespaces: with privilege, in a user namespace, or as it fits"),
+    "netns_mode": (
+        MODES,
+        "auto",
+        "how to get network namespaces: with privilege, in a user namespace, or whichever works",
+    ),
     "netns_unavailable": (
         UNAVAILABLE,
         "",
-        "what becomes of tests this machine cannot run (default: fail in CI, else skip)",
+        "whether tests this machine cannot run are skipped or fail (default: fail in CI, else skip)",
     ),
-    "netns_pcap": (PCAP, "failed", "of which tests to keep all packets, in .netns-pcap/TEST.pcapng below the root"),
+    "netns_pcap": (PCAP, "failed", "the tests whose packets are kept, in .netns-pcap/TEST.pcapng below the root"),
     "netns_impairments": (
         ENGINES,
         "auto",
-        "what impairs links: netem of the kernel, the user-space wire, or netem where the kernel has it",
+        "the engine that impairs links: the kernel's netem, the user-space wire, or netem if the kernel has it",
     ),
     "netns_uplink": (
         UPLINK,
         "off",
         "in rootless mode, whether ns.add_uplink() can be used: its helper starts before the move",
     ),
-    "netns_leaks": (LEAKS, "warn", "what becomes of a namespace that something keeps alive after its test"),
+    "netns_leaks": (LEAKS, "warn", "how a namespace that is kept alive after its test is reported"),
 }
 
 
@@ -63,12 +67,12 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--netns-pause",
         action="store_true",
-        help="when a test fails, say how to enter its namespaces, and wait for Enter before they are gone",
+        help="when a test fails, print how to enter its namespaces, and wait for Enter before they are removed",
     )
     group.addoption(
         "--netns-seed",
         metavar="NUMBER",
-        help="replay the random numbers of faults: of impairments and of nemesis schedules; a failed test's report tells them",
+        help="replay the random numbers of faults: of impairments and of nemesis schedules; a failed test's report shows it",
     )
 
 
@@ -82,7 +86,7 @@ def parse(config: pytest.Config) -> Settings:
     unavailable = found["netns_unavailable"] or ("fail" if os.environ.get("CI") else "skip")
     pause = bool(config.getoption("--netns-pause"))
     if pause and is_controller(config):
-        raise pytest.UsageError("--netns-pause: xdist's workers have no terminal to wait at; run without -n")
+        raise pytest.UsageError("--netns-pause: xdist workers have no terminal; run without -n")
     return Settings(
         found["netns_mode"],
         unavailable,
@@ -97,7 +101,7 @@ def parse(config: pytest.Config) -> Settings:
 
 
 def _seed(config: pytest.Config) -> int | None:
-    """The run's seed, where one was given; an xdist worker has that of its controller."""
+    """The run's seed, if given; an xdist worker uses that of its controller."""
     given = config.getoption("--netns-seed")
     if given is None:
         inherited: int | None = getattr(config, "workerinput", {}).get("netns_seed")
@@ -108,7 +112,7 @@ def _seed(config: pytest.Config) -> int | None:
 
 
 def is_controller(config: pytest.Config) -> bool:
-    """Whether this process leaves the tests to workers of pytest-xdist."""
+    """Whether this process is a controller of pytest-xdist."""
     return bool(getattr(config.option, "numprocesses", None))
 
 

@@ -1,4 +1,4 @@
-"""The files with the packets of tests: one for each test, readable by whoever owns the project and by nobody else."""
+"""The packet files of tests: one for each test, readable only by the owner of the project."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PLAIN = re.compile(r"([\w-]+/)*[\w-]+\.py(::[\w-]+)*(\[[\w.-]*\])?", re.ASCII)
 
 
 def write(root: Path, test: str, blocks: Iterable[bytes]) -> Path:
-    """Write a test's file, in place of an earlier one; returns its path from the root.
+    """Write a test's file, replacing an earlier one; returns its path relative to the root.
 
     Symbolic links are not followed: neither the directory nor the file may be one.
     """
@@ -40,7 +40,7 @@ def write(root: Path, test: str, blocks: Iterable[bytes]) -> Path:
 
 
 def remove(root: Path, test: str) -> None:
-    """Remove a test's file of an earlier run, if there is one."""
+    """Remove a test's file from an earlier run, if there is one."""
     with contextlib.suppress(FileNotFoundError):
         directory = _open_directory(root)
         try:
@@ -50,7 +50,7 @@ def remove(root: Path, test: str) -> None:
 
 
 def file_name(test: str) -> str:
-    """A file's name for a test, the same in every run, and never that of another test."""
+    """The file name for a test: the same in every run, and unique."""
     name = re.sub(r"[^A-Za-z0-9_.\[\]-]+", ".", test)
     parts = re.split("/|::", test)
     if _PLAIN.fullmatch(test) and "py" not in parts and len(name) <= _LONGEST_NAME:
@@ -62,7 +62,7 @@ def file_name(test: str) -> str:
 def _open_directory(root: Path, *, make: bool = False) -> int:
     place = root / PCAP_DIRECTORY
     if make and not place.is_dir():
-        with contextlib.suppress(FileExistsError):  # another worker of xdist was faster
+        with contextlib.suppress(FileExistsError):  # another xdist worker created it
             place.mkdir(mode=0o700)
     descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     if make:

@@ -1,4 +1,4 @@
-"""What one run of pytest knows of namespaces: its mode, what is missing, its signals, and what has leaked."""
+"""The state of one pytest run: its mode, missing features, signals and leaks."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from pytest_netns.plugin.leaks import Leak
     from pytest_netns.plugin.options import Settings
 
-_runs: weakref.WeakSet[Run] = weakref.WeakSet()  # several where a test runs pytest in this process
-_LOOK_INTERVAL = 0.25  # seconds between two looks for leaks; between them the kernel keeps its notifications
+_runs: weakref.WeakSet[Run] = weakref.WeakSet()  # several if a test runs pytest in this process
+_LOOK_INTERVAL = 0.25  # seconds between two checks for leaks; meanwhile the kernel queues its notifications
 
 
 class Run:
@@ -29,9 +29,9 @@ class Run:
     Attributes:
         settings: the options in force.
         leaks: the namespaces that outlived their test by 5 s.
-        ready: whether the running test has been found able to use namespaces.
-        is_worker: whether this process is a worker of pytest-xdist; its environment variable is inherited by others too.
-        missing: why tests could not run, and what they had to do without: each reason once and in full.
+        ready: whether the availability of namespaces was checked for the running test.
+        is_worker: whether this process is an xdist worker; xdist's environment variable is inherited by other processes too.
+        missing: why tests could not run, and which features were missing: each reason once and in full.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -54,7 +54,7 @@ class Run:
 
     @functools.cached_property
     def factory(self) -> LabFactory:
-        """What the fixture ``netns_factory`` gives."""
+        """The value of the fixture ``netns_factory``."""
         from pytest_netns.lab.factory import LabFactory
 
         return LabFactory(engine=self.settings.impairments)
@@ -62,10 +62,10 @@ class Run:
     # -- mode ---------------------------------------------------------------------------------------
 
     def go_rootless(self, *, with_workers: bool = False) -> None:
-        """Move this process into a user namespace; a refusal is kept for the tests that need it.
+        """Move this process into a user namespace; a refusal is reported by the tests that need it.
 
         Args:
-            with_workers: whether this is a controller of pytest-xdist, whose workers inherit that.
+            with_workers: whether this is an xdist controller, whose workers inherit the namespaces.
         """
         if not _is_linux() or self._checked:
             return
@@ -75,7 +75,7 @@ class Run:
         if self.settings.uplink != "off":
             from pytest_netns.machine import uplink
 
-            with contextlib.suppress(UnavailableError):  # said where an uplink is asked for
+            with contextlib.suppress(UnavailableError):  # reported when an uplink is added
                 uplink.start_agent()
         try:
             rootless.enter(with_workers=with_workers)
@@ -83,13 +83,13 @@ class Run:
             self._checked = True
             self._unavailable = error
 
-    def told_workers(self) -> list[str] | None:
-        """What an xdist controller tells its workers at their start: why it could not become rootless."""
+    def report_for_workers(self) -> list[str] | None:
+        """The report of an xdist controller for its workers: why it could not become rootless."""
         error = self._unavailable
         return None if error is None else [error.feature, error.cause, error.remedy]
 
     def uplink_agent(self) -> str:
-        """Where the helper of uplinks listens that was started before the move; empty for none."""
+        """The socket path of the uplink helper started before the move; empty for none."""
         if self.settings.uplink == "off":
             return ""
         from pytest_netns.machine import uplink
@@ -97,7 +97,7 @@ class Run:
         return uplink.agent_path()
 
     def inherit(self, told: list[str] | None, agent: str) -> None:
-        """In an xdist worker: what the controller could not do, this process cannot either; its helper is used."""
+        """In an xdist worker: take over the controller's refusal and its uplink helper."""
         if agent:
             from pytest_netns.machine import uplink
 
@@ -113,7 +113,7 @@ class Run:
             rootless.settle()
 
     def choose_mode(self, *, all_use_netns: bool) -> None:
-        """In mode auto, once it is known which tests will run: rootless if there is no other way and nobody minds."""
+        """In mode auto, after collection: rootless if there is no privilege and all tests use netns."""
         if self._checked or self.settings.mode != "auto" or not _is_linux() or privileges.is_privileged():
             return
         if all_use_netns:
@@ -126,11 +126,11 @@ class Run:
             "network namespaces",
             "this process has no privilege, and tests that do not use netns would lose the host's network "
             "if it moved into a user namespace",
-            "say --netns-mode=rootless if they may, select only tests that use netns, or run as root",
+            "use --netns-mode=rootless if they may, select only tests that use netns, or run as root",
         )
 
     def check_available(self) -> UnavailableError | None:
-        """Why this process cannot make namespaces; None if it can. Tried once."""
+        """Why this process cannot create namespaces; None if it can. Tried once."""
         if not self._checked:
             from pytest_netns.errors import UnavailableError
 
@@ -144,7 +144,7 @@ class Run:
         return self._unavailable
 
     def note_unavailable(self, error: BaseException) -> str | None:
-        """Why to skip a test, if its error says that only what it needs is missing, such as nft; that is noted."""
+        """The reason to skip a test whose error says that a feature such as nft is missing; records it."""
         from pytest_netns.errors import UnavailableError
 
         if not isinstance(error, UnavailableError):
@@ -153,12 +153,12 @@ class Run:
         return error.short() if self.settings.unavailable == "skip" else None
 
     def note_missing(self, error: UnavailableError) -> None:
-        """Remember why a test could not run, to tell it once at the end of the run."""
+        """Record why a test could not run, for the summary at the end of the run."""
         if str(error) not in self.missing:
             self.missing.append(str(error))
 
     def header(self) -> str:
-        """The line of the report header: which mode runs and what is missing."""
+        """The line of the report header: the mode, and what is missing."""
         if not _is_linux():
             return "netns: not available: it needs Linux"
         if self._unavailable is not None:
@@ -179,30 +179,30 @@ class Run:
         return seeds.run_seed() if self.settings.seed is None else self.settings.seed
 
     def use_seed(self) -> None:
-        """Draw the random numbers of faults from the seed that was given, if any was."""
+        """Set the seed of the random numbers of faults, if one was given."""
         if self.settings.seed is not None:
             from pytest_netns.faults import seeds
 
             seeds.set_run_seed(self.settings.seed)
 
     def forecast(self) -> list[str]:
-        """Lines on what tests that use netns will have to do without, beyond what `header` says; none if nothing."""
+        """Header lines on features that tests with netns will lack, in addition to `header`."""
         if not _is_linux():
             return []
         if self._unavailable is not None:
-            told = self._unavailable is self._in_header
-            return [] if told else [f"netns: not available: {self._unavailable.short()}"]
-        from pytest_netns.machine import lacking
+            is_shown = self._unavailable is self._in_header
+            return [] if is_shown else [f"netns: not available: {self._unavailable.short()}"]
+        from pytest_netns.machine import unsupported
 
-        lacks = lacking.find()
-        return [f"netns: not available: {'; '.join(lacks)}; see pytest-netns doctor"] if lacks else []
+        refused = unsupported.find()
+        return [f"netns: not available: {'; '.join(refused)}; see pytest-netns doctor"] if refused else []
 
     # -- signals ------------------------------------------------------------------------------------
 
     def guard_signals(self) -> None:
         """See `signals.guard`; a worker of xdist ends with its controller.
 
-        Only from the first test on that uses the plugin, and only where nobody else has set a handler.
+        Called by the first test that uses the plugin; replaces no handler of others.
         """
         from pytest_netns.plugin import signals
 
@@ -210,7 +210,7 @@ class Run:
         if self.is_worker and not self._watched:
             from pytest_netns.kernel.programs import supervision
 
-            # Left alone by its controller a worker goes on for many seconds; the watchdog ends it.
+            # Without its controller a worker goes on for many seconds; the watchdog ends it.
             supervision.end_with(os.getppid())
             supervision.supervisor()
             self._watched = True
@@ -218,7 +218,7 @@ class Run:
     # -- the end ------------------------------------------------------------------------------------
 
     def note_leaks(self, *, wait: bool = False) -> None:
-        """Add the namespaces that should be gone by now to the leaks; with wait, give those just closed their time."""
+        """Add the namespaces that should be gone by now to the leaks; with wait, wait for those closed just before."""
         now = time.monotonic()
         if (
             now - self._looked < _LOOK_INTERVAL and not wait
@@ -234,7 +234,7 @@ class Run:
         self.leaks += leaks.find(wait=wait)
 
     def note_refusals(self) -> None:
-        """Add what this environment refused namespaces and the programs in them, such as a PID namespace."""
+        """Add the features that this environment refused to namespaces and programs, such as PID namespaces."""
         if "pytest_netns.kernel.programs.supervision" in sys.modules:
             from pytest_netns.kernel.programs import supervision
             from pytest_netns.kernel.spaces import interface_settings
@@ -246,21 +246,21 @@ class Run:
                 if refused:
                     self.missing.append(f"{who} without: {'; '.join(refused)}")
 
-    def told_controller(self) -> list[Any]:
-        """What an xdist worker sends at its end."""
+    def report_for_controller(self) -> list[Any]:
+        """The report that an xdist worker sends at its end."""
         return [[list(leak) for leak in self.leaks], self.missing]
 
-    def receive_worker_report(self, told: list[Any]) -> None:
-        """Take over what an xdist worker has sent."""
-        leaks, missing = told
+    def receive_worker_report(self, report: list[Any]) -> None:
+        """Add the report of an xdist worker."""
+        leaks, missing = report
         if leaks:
             from pytest_netns.plugin.leaks import Leak
 
-            self.leaks += [Leak(*each) for each in leaks]
+            self.leaks += [Leak(*fields) for fields in leaks]
         self.missing += [reason for reason in missing if reason not in self.missing]
 
     def close(self) -> None:
-        """End what this run has started, and give signals their handlers back; a run within a run leaves that to the outer."""
+        """End what this run started, and restore signal handlers; a nested run leaves that to the outer one."""
         _runs.discard(self)
         if _runs:
             return

@@ -1,4 +1,4 @@
-"""The signals by which users and CI end pytest: they wait for what must not be interrupted, and let finalizers run."""
+"""The signals by which users and CI end pytest: they wait for uninterruptible code, and let finalizers run."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pytest_netns.kernel.system import interrupts
 
 
 def guard() -> None:
-    """SIGINT waits for the moments that must not be interrupted; SIGTERM and SIGHUP run finalizers too.
+    """Guard SIGINT against interrupting critical code; have SIGTERM and SIGHUP run finalizers too.
 
-    Only where nobody else has set a handler.
+    Handlers set by others are kept.
     """
     handler = interrupts.handler_of(signal.SIGINT)
     if callable(handler) and not interrupts.is_guarded(signal.SIGINT):

@@ -1,4 +1,4 @@
-"""What the plugin keeps with pytest's own objects, which tests are its business, and the categories of its warnings."""
+"""The plugin's state in pytest's stashes, and its warning categories."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from pytest_netns.plugin.run import Run
 if TYPE_CHECKING:
     from pytest_netns.explaining.snapshot import Snapshot
     from pytest_netns.lab.lab import Lab
-    from pytest_netns.plugin.from_outside import Asked
+    from pytest_netns.plugin.from_outside import Access
 
 RUN = pytest.StashKey[Run]()  # of the configuration
-LAB = pytest.StashKey["Lab"]()  # of a test, or of what has a wider scope
+LAB = pytest.StashKey["Lab"]()  # of a test, or of a node with wider scope
 SNAPSHOTS = pytest.StashKey[Mapping["Lab", "Snapshot"]]()
-ASKED_OUTSIDE = pytest.StashKey[Sequence["Asked"]]()
+OUTSIDE_ACCESSES = pytest.StashKey[Sequence["Access"]]()
 FIXTURES = frozenset({"netns", "netns_factory", "netns_pair", "netns_lan", "netns_nat", BODY_INSIDE})
 
 
 class NamespaceLeakWarning(pytest.PytestWarning):
-    """A namespace is still alive 5 s after its test; the message says what holds it."""
+    """A namespace is still alive 5 s after its test; the message names what holds it."""
 
 
 class OutsideNamespaceWarning(pytest.PytestWarning):
@@ -40,23 +40,23 @@ def uses_netns(item: pytest.Item) -> bool:
 
 
 def labs_of(item: pytest.Item) -> list[Lab]:
-    """The test's own lab, and those of wider scope if it uses any."""
+    """The test's own lab, and labs of wider scope if it uses any."""
     names = getattr(item, "fixturenames", ())
     found = [item.stash[LAB]] if LAB in item.stash else []
     if "netns_factory" in names:
         found += item.config.stash[RUN].factory.labs
-    if "netns" in names:  # a parameter may have given it a wider scope
+    if "netns" in names:  # with a parameter it may have a wider scope
         wider = [node.stash[LAB] for node in item.listchain()[:-1] if LAB in node.stash]
         found += [lab for lab in wider if not lab.closed]
     return found
 
 
 def forget(item: pytest.Item) -> None:
-    """Let go of a test's lab: pytest keeps all items to the end of the run, and packets would fill the memory."""
+    """Release a test's lab: pytest keeps all items until the end of the run, and packets would fill the memory."""
     if LAB in item.stash:
         item.stash[LAB].captures.forget_recording()
         del item.stash[LAB]
     if SNAPSHOTS in item.stash:
         del item.stash[SNAPSHOTS]
-    if ASKED_OUTSIDE in item.stash:
-        del item.stash[ASKED_OUTSIDE]
+    if OUTSIDE_ACCESSES in item.stash:
+        del item.stash[OUTSIDE_ACCESSES]

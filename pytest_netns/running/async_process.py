@@ -1,4 +1,4 @@
-"""Programs in a namespace for asyncio: started as all others are, their pipes and their end handled by the event loop."""
+"""asyncio subprocesses in a namespace: started like other programs, with their pipes and exit handled by the event loop."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class _LoopProcess(process.Process):
     """A program whose pipes belong to the event loop."""
 
     def close_streams(self) -> None:
-        """The event loop does."""
+        """Does nothing: the event loop closes them."""
 
     def forget(self) -> None:
-        """It has ended and been reaped."""
+        """Remove it from the namespace's processes, once it has been reaped."""
         with contextlib.suppress(ValueError):
             self.programs.processes.remove(self)
 
 
 class _Transport(base_subprocess.BaseSubprocessTransport):
-    """asyncio's own transport, except for how the program is started and how its end is noticed."""
+    """asyncio's own transport, except for how the program is started and how its exit is detected."""
 
     _loop: asyncio.AbstractEventLoop
 

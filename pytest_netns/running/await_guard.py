@@ -1,6 +1,6 @@
-"""Finding out that a task awaits inside `with namespace`: the thread would run other tasks in the wrong network.
+"""Detect a task that awaits inside `with namespace`: the thread would run other tasks in the wrong network.
 
-Each watch calls back as soon as its task has handed control to the event loop, and cancels what the task awaits.
+Each watch calls back as soon as its task yields to the event loop, and cancels what the task awaits.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class Watch(Protocol):
-    """Watches one task for the time of one block."""
+    """Watches one task for the duration of one block."""
 
     def cancel(self) -> None:
-        """Cancel what the task awaits, so that it comes to the end of its block."""
+        """Cancel what the task awaits, so that it leaves its block."""
 
     def stop(self, error: BaseException | None) -> None:
         """The block has ended, with an error or without."""
@@ -30,7 +30,7 @@ def watch(on_await: Callable[[], None]) -> Watch | None:
     if asyncio is not None:
         try:
             loop = asyncio.get_running_loop()
-        except RuntimeError:  # none runs in this thread
+        except RuntimeError:  # no loop runs in this thread
             pass
         else:
             task = asyncio.current_task(loop)
@@ -45,10 +45,10 @@ def watch(on_await: Callable[[], None]) -> Watch | None:
 
 
 class _AsyncioWatch:
-    """The loop gets to run a callback only if the task has given up control before its block has ended.
+    """The loop runs a callback only if the task yields before its block ends.
 
-    Loops that are not Python's own, such as uvloop, run it after the tasks that are ready already: there it is a profile
-    function that sees the task give up control, unless a profiler is at work.
+    Other loops, such as uvloop, run it after the tasks that are already ready: there a profile function detects that
+    the task yields, unless a profiler is active.
     """
 
     def __init__(self, task: asyncio.Task[Any], loop: asyncio.AbstractEventLoop, on_await: Callable[[], None]) -> None:
@@ -63,7 +63,7 @@ class _AsyncioWatch:
         elif sys.getprofile() is None:
             self._frame = getattr(task.get_coro(), "cr_frame", None)
             if self._frame is not None:
-                sys.setprofile(self._look)
+                sys.setprofile(self._profile)
 
     def cancel(self) -> None:
         self._cancelled = True
@@ -71,17 +71,17 @@ class _AsyncioWatch:
 
     def stop(self, error: BaseException | None) -> None:
         self._on_await = None
-        self._look_away()
+        self._stop_profiling()
         if self._cancelled:
             self._task.uncancel()
 
-    def _look(self, frame: FrameType, event: str, argument: object) -> None:
+    def _profile(self, frame: FrameType, event: str, argument: object) -> None:
         """The profile function: the outermost frame of a task returns to the event loop at each await that waits."""
         if event == "return" and frame is self._frame:
-            self._look_away()
+            self._stop_profiling()
             self._check()
 
-    def _look_away(self) -> None:
+    def _stop_profiling(self) -> None:
         if self._frame is not None:
             self._frame = None
             sys.setprofile(None)

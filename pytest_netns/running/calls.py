@@ -1,4 +1,4 @@
-"""Python code in a namespace, on a thread of its own: the network and the names are the namespace's."""
+"""Python code in a namespace, on its own thread: with the namespace's network and name resolution."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_netns.errors import CallTimeout, NetnsError
 from pytest_netns.kernel.programs import leaving
 from pytest_netns.kernel.system import threads
-from pytest_netns.kernel.system.waiting import Patience
+from pytest_netns.kernel.system.waiting import Deadline
 from pytest_netns.running import multiprocess, pools
 
 if TYPE_CHECKING:
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from pytest_netns.kernel.programs.view import View
     from pytest_netns.running.programs import Programs
 
-CLOSE_GRACE = 0.5  # seconds a cancelled coroutine gets to end
+CLOSE_GRACE = 0.5  # seconds for a cancelled coroutine to end
 
 
 class Call:
-    """A call that is under way, or has ended; context variables are those of the caller.
+    """A running or finished call; it has the caller's context variables.
 
     Args:
         programs: everything that runs in its namespace.
-        view: the files that it sees there.
+        view: the mount view it runs in.
         function: what to call, its arguments included.
         name: the function's name.
     """
@@ -54,12 +54,12 @@ class Call:
         self._thread = threading.Thread(target=self._run, name=f"netns-call-{programs.name}", daemon=True)
 
     def start(self, on_end: Callable[[], object] | None = None) -> None:
-        """Begin; `on_end` is called on the call's own thread, with the outcome known."""
+        """Start the call; `on_end` is called on its thread when the outcome is known."""
         self._on_end = on_end
         threads.start(self._thread, f"call {self.name} in namespace {self.programs.name!r}")
 
     def cancel(self) -> bool:
-        """Cancel it if it is a coroutine, or has not begun: nothing else can be ended; whether it was possible."""
+        """Cancel it if it is a coroutine or has not begun; returns whether that was possible."""
         with self._lock:
             self._is_cancelled = True
             if self._loop is None or self._task is None:
@@ -69,14 +69,14 @@ class Call:
             return True
 
     def result(self, timeout: float | None = None) -> Any:
-        """Wait for the outcome; None as timeout waits for ever."""
+        """Wait for the outcome; with timeout None, wait forever."""
         self._thread.join(timeout)
         if self._thread.is_alive():
             raise self.late(timeout)
         return self.outcome()
 
     def late(self, timeout: float | None) -> CallTimeout:
-        """The error that says where it is when time is up."""
+        """The error for a timeout, with the current stack."""
         return CallTimeout(self.name, timeout or 0, self.stack(), namespace=self.programs.name)
 
     def outcome(self) -> Any:
@@ -89,18 +89,18 @@ class Call:
         return self._result
 
     def has_ended(self, timeout: float) -> bool:
-        """Whether it ends within so many seconds."""
+        """Whether it ends within a timeout in seconds."""
         self._thread.join(max(timeout, 0))
         return not self._thread.is_alive()
 
     def stack(self) -> str:
-        """Where it is now, as a traceback shows it."""
+        """Its current stack, formatted as a traceback."""
         task = self._task
         coroutine = None if task is None else task.get_coro()
         if inspect.iscoroutine(coroutine) and inspect.getcoroutinestate(coroutine) == inspect.CORO_SUSPENDED:
             frames = traceback.StackSummary.extract(_awaiting(coroutine))
         else:
-            frames = traceback.extract_stack(sys._current_frames().get(self._thread.ident or 0))
+            frames = traceback.extract_stack(sys._current_frames().get(self._thread.ident or 0))  # pyright: ignore[reportPrivateUsage]
         own = [number for number, frame in enumerate(frames) if frame.filename == __file__]
         return "".join(traceback.format_list(frames[own[-1] + 1 if own else 0 :]))
 
@@ -118,8 +118,8 @@ class Call:
     def _call(self) -> Any:
         with self._lock:
             if self._is_cancelled:
-                return None  # nobody waits for it any more
-            # What a coroutine function returns has not begun yet.
+                return None  # its caller no longer waits
+            # Calling a coroutine function does not begin its coroutine.
             self._has_begun = not inspect.iscoroutinefunction(self._function)
         result = self._function()
         if not inspect.iscoroutine(result):
@@ -190,7 +190,7 @@ async def call_async(programs: Programs, function: Callable[[], Any], name: str,
     ended = asyncio.Event()
 
     def on_end() -> None:
-        with contextlib.suppress(RuntimeError):  # the loop that awaited has been closed
+        with contextlib.suppress(RuntimeError):  # the awaiting loop has been closed
             loop.call_soon_threadsafe(ended.set)
 
     running = _start(programs, function, name, on_end)
@@ -207,13 +207,13 @@ async def call_async(programs: Programs, function: Callable[[], Any], name: str,
     return running.outcome()
 
 
-def end_all(running: list[Call], patience: Patience, errors: list[Exception]) -> None:
-    """Cancel coroutines, and report the calls that have not ended when their lab is closed; a thread cannot be killed."""
+def end_all(running: list[Call], deadline: Deadline, errors: list[Exception]) -> None:
+    """Cancel coroutines, and report calls that still run when their lab is closed; a thread cannot be killed."""
     stacks = [(unfinished, unfinished.stack()) for unfinished in running if not unfinished.has_ended(0)]
     for unfinished, _ in stacks:
         unfinished.cancel()
     for unfinished, stack in stacks:
-        if not unfinished.has_ended(patience.remaining()):
+        if not unfinished.has_ended(deadline.remaining()):
             errors.append(
                 NetnsError(
                     f"cannot end call of {unfinished.name} in namespace {unfinished.programs.name!r}: "

@@ -1,6 +1,6 @@
-"""``with namespace:`` - the calling thread is inside for the time of the block, and back outside after it.
+"""``with namespace:`` - the calling thread is inside for the duration of the block.
 
-setns(2) is a matter of the thread: other threads stay where they are, threads started inside stay inside.
+setns(2) affects one thread: other threads stay where they are, threads started inside stay inside.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ AWAIT_ADVICE = (
 )
 
 
-class _Block(moving.Stay):
-    """A ``with`` block: which namespace, and what watches that no task awaits in it."""
+class _Block(moving.NamespaceBlock):
+    """A ``with`` block: its namespace, and the watch that detects an await in it."""
 
     __slots__ = ("awaited", "begin", "programs", "watch")
 
@@ -43,7 +43,7 @@ class _Block(moving.Stay):
 
 
 class _Thread(threading.local):
-    """The blocks of the calling thread in which a task has awaited, and whose end has yet to say so.
+    """The blocks of the calling thread in which a task has awaited, and whose end must still report it.
 
     Of several such tasks, the first to end leaves the blocks of the others too.
     """
@@ -77,13 +77,13 @@ def leave(programs: Programs, error: BaseException | None = None) -> None:
     """Move the calling thread back to where it was; end the process if that cannot be done.
 
     Args:
-        programs: those of the namespace whose innermost block ends.
-        error: the exception that ends it; blocks inside this one, which it may have kept from ending, end too.
+        programs: the programs of the namespace whose innermost block ends.
+        error: the exception that ends it; blocks inside this one that were not left because of it end too.
 
     Raises:
         NetnsError: a task has awaited inside the block, or another block has not ended yet.
     """
-    pools.adopt()  # what was imported inside: its threads may be in this namespace, later work must not be
+    pools.adopt()  # libraries imported inside: their threads may be in this namespace, later work must not be
     block = _find(programs)
     if block is not None:
         moving.leave(block, error)
@@ -96,30 +96,30 @@ def leave(programs: Programs, error: BaseException | None = None) -> None:
 
 
 def _find(programs: Programs) -> _Block | None:
-    """The innermost block of the calling thread in a namespace."""
-    for stay in reversed(moving.stays()):
-        if isinstance(stay, _Block) and stay.programs is programs:
-            return stay
+    """The calling thread's innermost block for a namespace."""
+    for block in reversed(moving.blocks()):
+        if isinstance(block, _Block) and block.programs is programs:
+            return block
     return None
 
 
 def leave_all(depth: int = 0) -> list[str]:
-    """Leave every block the calling thread is in beyond a depth; returns the names of the namespaces left."""
+    """Leave all blocks deeper than a depth; returns the names of the namespaces left."""
     return moving.leave_to(depth)
 
 
 def depth() -> int:
-    """How many blocks the calling thread is in."""
+    """The number of blocks the calling thread is in."""
     return moving.depth()
 
 
 @interrupts.uninterrupted
 def _expel(block: _Block) -> None:
-    """A task has awaited inside a block: put the thread back at once, before other tasks run."""
-    stays = moving.stays()
-    for stay in reversed(stays[stays.index(block) :]):
-        moving.put_back(stay)
-        if isinstance(stay, _Block) and not stay.awaited:
-            stay.awaited = True
-            if stay.watch is not None:
-                stay.watch.cancel()
+    """Handle a task that awaited inside a block: move the thread back at once, before other tasks run."""
+    blocks = moving.blocks()
+    for inner in reversed(blocks[blocks.index(block) :]):
+        moving.restore_thread(inner)
+        if isinstance(inner, _Block) and not inner.awaited:
+            inner.awaited = True
+            if inner.watch is not None:
+                inner.watch.cancel()

@@ -1,4 +1,4 @@
-"""Which processes are a service's: the program itself, what it has forked, and daemons that have lost their parent."""
+"""Track the processes of a service: the program itself, its descendants, and its daemons."""
 
 from __future__ import annotations
 
@@ -10,26 +10,25 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
 from pytest_netns.kernel.system import process_table, procfs
-from pytest_netns.kernel.system.waiting import Patience
+from pytest_netns.kernel.system.waiting import Deadline
 
 if TYPE_CHECKING:
     from pytest_netns.kernel.programs.view import View
     from pytest_netns.running.process import Process
     from pytest_netns.running.programs import Programs
 
-_KILL_PATIENCE = 2.0  # seconds SIGKILL gets to take effect
-_STOP_PATIENCE = 1.0  # seconds SIGSTOP gets
+_KILL_TIMEOUT = 2.0  # seconds for SIGKILL to take effect
+_STOP_TIMEOUT = 1.0  # seconds for SIGSTOP to take effect
 _STILL = "tTZX"  # states of proc_pid_stat(5): stopped, or ended
 
-Identity = tuple[int, int]  # PID and start time: a PID alone may be another process's later on
+Identity = tuple[int, int]  # PID and start time: a PID alone may be reused
 
 
 class Family:
     """The processes of a service.
 
-    A process whose parent has ended is nobody's descendant. It belongs to the service if it is in the session that the
-    service has begun, or if it came up while the service was starting: that is how daemons begin. What other programs
-    leave behind later on is not the service's.
+    An orphan, whose parent has ended, belongs to the service if it is in the session that the service started, or if it
+    appeared while the service was starting, as daemons do. Later orphans belong to other programs.
 
     Args:
         programs: everything that runs in its namespace.
@@ -45,13 +44,13 @@ class Family:
         self._is_settled = False
 
     def begin(self, main: Process) -> None:
-        """The program has been started."""
+        """Record the program, which has been started."""
         self._main = main
         found = process_table.stat(main.pid)
         self._started = 0 if found is None else found.started
 
     def started(self) -> None:
-        """It is ready: what comes up from now on without a parent is somebody else's, unless it has yet to become a daemon."""
+        """The service is ready: later orphans belong to other programs, unless it still has to become a daemon."""
         self._remember_daemons()
         self._is_starting = False
         self._is_settled = bool(self._daemons)
@@ -69,7 +68,7 @@ class Family:
         return found
 
     def _remember_daemons(self) -> None:
-        """They are its own for good."""
+        """Record the current daemons as permanently its own."""
         for pid in self._orphans():
             if self._may_be_daemon(pid):
                 self._daemons.add(_identity(pid))
@@ -84,7 +83,7 @@ class Family:
         return self._is_starting and self._may_be_daemon(pid)
 
     def _may_be_daemon(self, pid: int) -> bool:
-        """Whether an orphan came up since the service was started, and is in no other program's session."""
+        """Whether an orphan appeared after the service was started, and is in no other program's session."""
         found = process_table.stat(pid)
         if found is None or found.started < self._started or (pid, found.started) in self._before:
             return False
@@ -100,8 +99,8 @@ class Family:
 
 
 def _orphans_without_init(view: View) -> list[int]:
-    """As far as they are known where there is no PID namespace: those in the network namespace whose parent is not."""
-    found = []
+    """The orphans if there is no PID namespace: processes in the network namespace whose parent is not in it."""
+    found: list[int] = []
     for pid in procfs.pids():
         process = process_table.stat(pid) if pid not in (os.getpid(), view.init.pid) and view.contains(pid) else None
         if process is not None and process.parent != os.getpid() and not view.contains(process.parent):
@@ -115,15 +114,15 @@ def _identity(pid: int) -> Identity:
 
 
 class HasPids(Protocol):
-    """Some processes, those that there are at the moment."""
+    """A group of processes that may change."""
 
     def pids(self) -> list[int]:
-        """Their PIDs."""
+        """Their current PIDs."""
         ...
 
 
 class Everything:
-    """All processes in a namespace: its programs, what they have started, and what Python code has started inside.
+    """All processes in a namespace: its programs, their descendants, and processes started by Python code inside.
 
     Args:
         programs: everything that runs there.
@@ -133,7 +132,7 @@ class Everything:
         self._programs = programs
 
     def pids(self) -> list[int]:
-        """Their PIDs; without the init, and without helpers of the plugin's own."""
+        """Their PIDs, without the init and the plugin's own helper processes."""
         view = self._programs.spawner()
         init = process_table.stat(view.init.pid)
         ours = {os.getpid(), view.init.pid}
@@ -149,7 +148,7 @@ class Everything:
 
 
 class Held:
-    """Processes, each by a pidfd: nobody can tell whose they were once their parent has ended (context manager)."""
+    """Processes held by pidfd, since their relation is lost once their parent has ended (context manager)."""
 
     def __init__(self, family: HasPids) -> None:
         self._family = family
@@ -164,14 +163,14 @@ class Held:
         self._pidfds.clear()
 
     def look(self) -> list[int]:
-        """Look for more processes; returns a pidfd of each that was not known."""
-        new = []
+        """Look for new processes; returns their pidfds."""
+        new: list[int] = []
         for pid in self._family.pids():
             identity = _identity(pid)
             if identity[1] and identity not in self._pidfds:
                 with contextlib.suppress(OSError):
                     pidfd = os.pidfd_open(pid)
-                    if _identity(pid) != identity:  # it had ended, and the PID is another process's
+                    if _identity(pid) != identity:  # it has ended, and its PID was reused
                         os.close(pidfd)
                         continue
                     self._pidfds[identity] = pidfd
@@ -179,47 +178,49 @@ class Held:
         return new
 
     def send(self, number: int) -> None:
-        """Signal all that are known."""
+        """Signal all known processes."""
         for pidfd in self._pidfds.values():
             _send(pidfd, number)
 
     def stop_all(self) -> None:
-        """SIGSTOP to all, and wait until they stand still; again until none is found that is new: it may have forked meanwhile."""
-        patience = Patience(_STOP_PATIENCE, last=0.005)
+        """Send SIGSTOP to all and wait until they have stopped; repeat until there are no new ones, which may have been forked."""
+        deadline = Deadline(_STOP_TIMEOUT, last=0.005)
         self.send(signal.SIGSTOP)
         while True:
             new = self.look()
             for pidfd in new:
                 _send(pidfd, signal.SIGSTOP)
-            still = all(process is None or process.state in _STILL for process in map(process_table.stat, self._pids()))
-            if (still and not new) or patience.is_over():
+            stopped = all(
+                process is None or process.state in _STILL for process in map(process_table.stat, self._pids())
+            )
+            if (stopped and not new) or deadline.is_over():
                 return
-            if not still:
-                patience.pause()
+            if not stopped:
+                deadline.pause()
 
     def _pids(self) -> list[int]:
         return [pid for pid, _ in self._pidfds]
 
-    def wait(self, patience: Patience) -> bool:
-        """Whether all end in time; looks for more meanwhile."""
+    def wait(self, deadline: Deadline) -> bool:
+        """Wait for all to end, including new ones; returns whether they have."""
         while True:
             self.look()
             if not any(self._running()):
                 return True
-            if patience.is_over():
+            if deadline.is_over():
                 return False
             poll = select.poll()
             for pidfd in self._running():
                 poll.register(pidfd, select.POLLIN)
-            poll.poll(patience.next_pause() * 1000)
+            poll.poll(deadline.next_pause() * 1000)
 
     def kill(self) -> bool:
-        """End all at once, and wait until they have ended; whether they have."""
-        patience = Patience(_KILL_PATIENCE, last=0.01)
-        while not patience.is_over():
+        """Kill all and wait until they have ended; returns whether they have."""
+        deadline = Deadline(_KILL_TIMEOUT, last=0.01)
+        while not deadline.is_over():
             self.stop_all()
             self.send(signal.SIGKILL)
-            if self.wait(Patience(min(patience.remaining(), 0.05))):
+            if self.wait(Deadline(min(deadline.remaining(), 0.05))):
                 return True
         return False
 

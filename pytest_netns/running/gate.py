@@ -1,4 +1,4 @@
-"""Who uses a lab while another thread closes it: either is let in before, and waited for, or is told that it is closed."""
+"""Guard the use of a lab against closing by another thread: users that entered are waited for, later ones are refused."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ import threading
 
 from pytest_netns.kernel.system import interrupts
 
-_PATIENCE = 5.0  # seconds; a use takes milliseconds, but one stuck in the kernel must not keep a lab from being closed
+_TIMEOUT = 5.0  # seconds; uses take milliseconds, but one stuck in the kernel must not block closing
 
 
 class Gate:
-    """Open until it is shut; a thread that is inside may come in again, even then."""
+    """A gate that is open until it is shut; a thread that is inside may enter again even then."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()  # re-entrant: a signal handler may close a lab
-        self._changed = threading.Condition(self._lock)
+        self._left: threading.Condition | None = None  # while somebody waits until all others have left
         self._inside: dict[int, int] = {}  # by thread
         self._shut = False
         self._owner = os.getpid()
 
     @property
     def is_shut(self) -> bool:
-        """Whether nobody is let in any more."""
+        """Whether no other thread may enter."""
         return self._shut
 
     @interrupts.uninterrupted
     def enter(self) -> bool:
-        """Come in; False where it is shut."""
+        """Enter; returns False if the gate is shut."""
         thread = threading.get_ident()
         with self._lock:
             if self._shut and thread not in self._inside:
@@ -37,21 +37,22 @@ class Gate:
 
     @interrupts.uninterrupted
     def leave(self) -> None:
-        """Go out."""
+        """Leave."""
         thread = threading.get_ident()
         with self._lock:
             self._inside[thread] -= 1
             if not self._inside[thread]:
                 del self._inside[thread]
-            if self._shut:
-                self._changed.notify_all()
+            if self._left is not None:
+                self._left.notify_all()
 
     @interrupts.uninterrupted
     def shut(self) -> None:
-        """Let nobody in any more, and wait until all other threads have left."""
-        with self._changed:
+        """Refuse further threads, and wait until all other threads have left."""
+        with self._lock:
             self._shut = True
-            if os.getpid() != self._owner:
-                return  # a forked copy has none of the other threads
-            own = {threading.get_ident()}
-            self._changed.wait_for(lambda: self._inside.keys() <= own, _PATIENCE)
+            this_thread = {threading.get_ident()}
+            if self._inside.keys() <= this_thread or os.getpid() != self._owner:
+                return  # a forked copy does not have the other threads
+            self._left = threading.Condition(self._lock)
+            self._left.wait_for(lambda: self._inside.keys() <= this_thread, _TIMEOUT)

@@ -1,4 +1,4 @@
-"""Processes that stand still, as on a machine that is overloaded or suspended, or end at once, as on one that loses power."""
+"""Pause processes, as on an overloaded or suspended machine, or kill them, as on one that loses power."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 
 class Healable(AbstractContextManager["Healable"], Protocol):
-    """A fault that was started: undone by `heal`, or at the end of its block."""
+    """An active fault: undone by `heal`, or at the end of its block."""
 
     def heal(self) -> None:
         """Undo it; idempotent."""
         ...
 
 
-BeginFault: TypeAlias = Callable[[str, str, Callable[[], None]], Healable]  # namespace, words, what undoes it
+BeginFault: TypeAlias = Callable[[str, str, Callable[[], None]], Healable]  # namespace, description, undo function
 
 
 def pause(service: Service) -> Healable:
-    """SIGSTOP to all processes of a service; SIGCONT to them when it is healed."""
+    """Send SIGSTOP to all processes of a service; SIGCONT when it is healed."""
     with Held(service.family) as held:
         held.stop_all()
 
@@ -37,12 +37,12 @@ def pause(service: Service) -> Healable:
             held.look()
             held.send(signal.SIGCONT)
 
-    words = f"{show_argv(service.args)} is paused"
-    return service.programs.lab.begin_fault(service.programs.name, words, resume)
+    description = f"{show_argv(service.args)} is paused"
+    return service.programs.lab.begin_fault(service.programs.name, description, resume)
 
 
 def freeze(programs: Programs) -> Healable:
-    """SIGSTOP to all processes in a namespace; SIGCONT to them when it is healed."""
+    """Send SIGSTOP to all processes in a namespace; SIGCONT when it is healed."""
     if programs.frozen is not None:
         return programs.frozen
     with Held(Everything(programs)) as held:
@@ -59,7 +59,7 @@ def freeze(programs: Programs) -> Healable:
 
 
 def kill_everything(programs: Programs) -> None:
-    """SIGKILL to all processes in a namespace; they have ended when this returns, and no service of it has died.
+    """Kill all processes in a namespace and wait for their end; its services do not count as died.
 
     Raises:
         NetnsError: some have not ended.

@@ -1,7 +1,7 @@
-"""multiprocessing's helper processes, of which Python keeps one of each for all networks.
+"""Make multiprocessing's helper processes respect namespaces: Python has only one of each for all networks.
 
-Processes started by the method "forkserver" are where their fork server is, so each namespace gets a fork server of its
-own. The resource tracker has no business in any network: it is started outside, and outlives labs.
+Processes started by the method "forkserver" run where their fork server runs, so each namespace gets its
+own. The resource tracker needs no network: it is started outside, and outlives labs.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from pytest_netns.kernel.programs import watchdog
 from pytest_netns.kernel.spaces import netns
 from pytest_netns.running import resolving
 
-_servers: dict[int, Any] = {}  # by the number of the namespace
+_servers: dict[int, Any] = {}  # by the namespace's inode
 _adopted = False
 
 
 def adopt() -> None:
-    """From now on multiprocessing heeds namespaces; does nothing until somebody has imported it."""
+    """Make multiprocessing respect namespaces; does nothing unless it has been imported."""
     global _adopted
     if _adopted or "multiprocessing" not in sys.modules:
         return
@@ -46,8 +46,14 @@ def adopt() -> None:
         with netns.home():
             return ensure_running()
 
-    forkserver.connect_to_new_process = lambda fds: server_here().connect_to_new_process(fds)
-    forkserver.ensure_running = lambda: server_here().ensure_running()
+    def connect_here(fds: Any) -> Any:
+        return server_here().connect_to_new_process(fds)
+
+    def ensure_running_here() -> Any:
+        return server_here().ensure_running()
+
+    forkserver.connect_to_new_process = connect_here
+    forkserver.ensure_running = ensure_running_here
     resource_tracker.ensure_running = tracker.ensure_running = ensure_tracker_outside
 
 
@@ -57,7 +63,7 @@ def end(inodes: Collection[int]) -> None:
         if inode in _servers:
             _end_helper(_servers.pop(inode), "_forkserver_pid", inodes)
     module = sys.modules.get("multiprocessing.resource_tracker")
-    if module is not None:  # imported by a test that was inside already
+    if module is not None:  # it may have been started inside
         _end_helper(_object_of(module.getfd), "_pid", inodes)
 
 
@@ -65,16 +71,16 @@ def _end_helper(helper: Any, attribute: str, inodes: Collection[int]) -> None:
     pid = _internal(helper, attribute)
     if pid is not None and watchdog.signal_if_inside(pid, set(inodes), signal.SIGKILL):
         with contextlib.suppress(OSError):
-            _internal(helper, "_stop")()  # reaps it, and forgets it, so that the next use starts another
+            _internal(helper, "_stop")()  # reaps it and resets the helper, so that the next use starts another
 
 
 def _object_of(function: Any) -> Any:
-    """The functions of multiprocessing's modules are methods of one object each."""
+    """The object whose methods a multiprocessing module exports as functions."""
     return function.__self__
 
 
 def _internal(helper: Any, name: str) -> Any:
-    """What multiprocessing has no public name for; None where this Python has none."""
+    """A private attribute of multiprocessing; None if this Python version has none."""
     return getattr(helper, name, None)
 
 

@@ -1,4 +1,4 @@
-"""What a service writes: read by a thread of its own, the end of it kept."""
+"""Read a service's output on a thread, and keep the end of it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import IO
 from pytest_netns.kernel.system import threads
 
 _CHUNK = 1 << 13
-OUTPUT_LIMIT = 1 << 20  # characters that are kept: the last ones
-_REST = 0.2  # seconds for the last of it; a child may hold the pipe open, so not for long
+OUTPUT_LIMIT = 1 << 20  # the number of most recent characters to keep
+_REST = 0.2  # seconds to wait for the last output; short, as a child may hold the pipe open
 
 
 class Output:
-    """Reads a pipe to its end, and closes it then."""
+    """Reads a pipe to its end, then closes it."""
 
     def __init__(self) -> None:
         self._chunks: collections.deque[str] = collections.deque()
@@ -32,7 +32,7 @@ class Output:
             NetnsError: no thread can be started.
         """
         reader = threading.Thread(target=self._read, args=(stream,), name="netns-output", daemon=True)
-        threads.start(reader, "read what a service writes")
+        threads.start(reader, "read the output of a service")
         self._reader = reader
 
     @property
@@ -41,7 +41,7 @@ class Output:
         return "".join(self._chunks.copy())
 
     def wait_for_rest(self) -> None:
-        """Wait for what has been written but not read."""
+        """Wait for output that has been written but not read."""
         if self._reader is not None and self._reader.is_alive():
             self._reader.join(_REST)
 

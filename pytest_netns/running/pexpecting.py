@@ -1,4 +1,4 @@
-"""pexpect's own class, but for how the program is started and how its end is noticed."""
+"""A pexpect.spawn subclass with a different way to start the program and detect its exit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class _PtyProcess(ptyprocess.PtyProcess):  # type: ignore[misc]
-    """What pexpect talks to; the process is reaped where it was started, nowhere else."""
+    """The process as seen by pexpect; it is reaped only by the `Process` object."""
 
     def __init__(self, process: terminal.TerminalProcess) -> None:
         super().__init__(process.pid, os.dup(process.terminal.fileno()))

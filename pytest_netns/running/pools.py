@@ -1,8 +1,8 @@
-"""Pools of threads live longer than the block or the test that first uses them, so their work carries its own namespace.
+"""Make thread pools respect namespaces: they outlive the block that first uses them, so each job carries its namespace.
 
-What is handed to a `ThreadPoolExecutor` (asyncio's default executor and asgiref's are some), to the worker threads of trio or
-anyio, or to a pool of Twisted's, such as its reactor's, runs in the network namespace of the thread that hands it over, whichever
-worker takes it. The workers themselves are started outside of every namespace, and keep none alive.
+A job submitted to a `ThreadPoolExecutor` (such as asyncio's default executor and asgiref's), to the worker threads of trio or
+anyio, or to a Twisted pool, such as its reactor's, runs in the network namespace of the submitting thread, whichever
+worker runs it. The workers themselves are started outside of every namespace, and keep none alive.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from pytest_netns.kernel.system import threads
 
 
 def adopt() -> None:
-    """From now on pools respect namespaces; does nothing for those that nobody has imported yet."""
+    """Make pools respect namespaces; does nothing for libraries that have not been imported."""
+    if _to_adopt.keys().isdisjoint(sys.modules.keys()):  # asked at each block
+        return
     for module in tuple(_to_adopt):
         if module in sys.modules and (adopt_pool := _to_adopt.pop(module, None)) is not None:
             adopt_pool()
@@ -96,22 +98,22 @@ def _adopt_twisted() -> None:
 
 
 def _adopt_uvloop() -> None:
-    """Its library starts the threads for lookups at the first one, for the whole process: let that be outside, now."""
+    """Start uvloop's lookup threads outside, now: libuv starts them at the first lookup, for the whole process."""
     uvloop: Any = sys.modules["uvloop"]
 
     def look_up() -> None:
         with contextlib.suppress(OSError), contextlib.closing(uvloop.new_event_loop()) as loop:
-            numeric = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV  # nobody is asked
+            numeric = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV  # numeric: no query is sent
             loop.run_until_complete(loop.getnameinfo(("127.0.0.1", 0), numeric))
 
     thread = threading.Thread(target=look_up, name="netns-uvloop", daemon=True)
     with moving.outside():
-        threads.start(thread, "have uvloop's threads started")
+        threads.start(thread, "start uvloop's threads")
     thread.join()
 
 
 def carrying(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that runs where the calling thread is now, whatever thread it is run on."""
+    """Wrap a function so that it runs in the calling thread's current namespace, on any thread."""
     inode = moving.current_inode()
     namespace = netns.find(inode)
 
@@ -125,7 +127,7 @@ def carrying(function: Callable[..., Any]) -> Callable[..., Any]:
     return carried
 
 
-_to_adopt = {  # by module, what nobody has imported yet
+_to_adopt = {  # by module, until it has been imported
     "concurrent.futures.thread": _adopt_executor,
     "trio": _adopt_trio,
     "anyio._backends._asyncio": _adopt_anyio,

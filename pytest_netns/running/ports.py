@@ -1,4 +1,4 @@
-"""Whether a port can be reached, in the words firewall tests use: open, refused, unreachable, prohibited, timeout."""
+"""Probe whether a port can be reached: open, refused, unreachable, prohibited or timeout."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _ANSWERS: dict[int, Answer] = {
     errno.EHOSTUNREACH: "unreachable",
     errno.ENETUNREACH: "unreachable",
     errno.EHOSTDOWN: "unreachable",
-    errno.EACCES: "prohibited",  # a route of type prohibit, ip-route(8), or ICMPv6 that says so
+    errno.EACCES: "prohibited",  # a route of type prohibit, ip-route(8), or the ICMPv6 code for it
     errno.EPERM: "prohibited",  # an output rule of this namespace's own firewall
 }
 _UDP_PAYLOAD = b"\0"
@@ -38,7 +38,7 @@ _UDP_PAYLOAD = b"\0"
 def probe(
     network: NetworkNamespace, addresses: Sequence[IPAddress], port: int, protocol: str, timeout: float
 ) -> Answer:
-    """Try the addresses in turn; the first that is open, else what the first one said."""
+    """Try the addresses in turn; returns "open" if one is, else the answer of the first one."""
     if not isinstance(timeout, int | float) or timeout <= 0:
         raise InvalidTopologyError(f"cannot probe with time-out {timeout!r}: write seconds, more than 0")
     answers: list[Answer] = []
@@ -53,49 +53,49 @@ def _probe(network: NetworkNamespace, address: IPAddress, port: int, protocol: s
     family = socket.AF_INET if isinstance(address, ipaddress.IPv4Address) else socket.AF_INET6
     kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
     with network.entered():
-        own = sockets.Socket(family, kind | socket.SOCK_NONBLOCK)
-    with own:
+        client = sockets.Socket(family, kind | socket.SOCK_NONBLOCK)
+    with client:
         if family == socket.AF_INET:
-            own.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
+            client.setsockopt(socket.IPPROTO_IP, _IP_RECVERR, 1)
         else:
-            own.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
+            client.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
         try:
-            return _ask(own, (str(address), port), protocol, time.monotonic() + timeout)
+            return _probe_address(client, (str(address), port), protocol, time.monotonic() + timeout)
         except OSError as error:
-            if _is_prohibited(own):
+            if _is_prohibited(client):
                 return "prohibited"
             if error.errno in _ANSWERS:
                 return _ANSWERS[error.errno]
             raise
 
 
-def _ask(own: socket.socket, place: tuple[str, int], protocol: str, deadline: float) -> Answer:
+def _probe_address(client: socket.socket, address: tuple[str, int], protocol: str, deadline: float) -> Answer:
     poll = select.poll()
     if protocol == "tcp":
-        code = own.connect_ex(place)
-        poll.register(own, select.POLLOUT)
+        code = client.connect_ex(address)
+        poll.register(client, select.POLLOUT)
         if code == errno.EINPROGRESS:
             if not poll.poll(max(deadline - time.monotonic(), 0) * 1000):
                 return "timeout"
-            code = own.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            code = client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code == errno.ETIMEDOUT:
             return "timeout"
         if code:
             raise OSError(code, "probe")
         return "open"
-    own.connect(place)
-    own.send(_UDP_PAYLOAD)
-    poll.register(own, select.POLLIN)
+    client.connect(address)
+    client.send(_UDP_PAYLOAD)
+    poll.register(client, select.POLLIN)
     if not poll.poll(max(deadline - time.monotonic(), 0) * 1000):
         return "timeout"
-    own.recv(1)
+    client.recv(1)
     return "open"
 
 
-def _is_prohibited(own: socket.socket) -> bool:
-    """Whether an ICMP error says that a firewall, rather than the way, is the reason."""
+def _is_prohibited(client: socket.socket) -> bool:
+    """Whether an ICMP error names a firewall, rather than routing, as the reason."""
     try:
-        _, ancillary, _, _ = own.recvmsg(1, 256, socket.MSG_ERRQUEUE)
+        _, ancillary, _, _ = client.recvmsg(1, 256, socket.MSG_ERRQUEUE)
     except OSError:
         return False
     for _, _, data in ancillary:

@@ -23,7 +23,7 @@ from pytest_netns.errors import (
 from pytest_netns.kernel.programs import inits
 from pytest_netns.kernel.programs.view import current_directory
 from pytest_netns.kernel.system import privileges
-from pytest_netns.kernel.system.waiting import Patience
+from pytest_netns.kernel.system.waiting import Deadline
 from pytest_netns.running import hints
 
 if TYPE_CHECKING:
@@ -34,7 +34,9 @@ E = TypeVar("E", bound=NetnsError)
 P = TypeVar("P", bound="Process")
 
 STOP_GRACE = 2.0  # seconds between SIGTERM and SIGKILL in Process.stop
-_SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin"  # where servers are; an ordinary user's PATH lacks it on Debian
+_SYSTEM_PATH = (
+    "/usr/local/sbin:/usr/sbin:/sbin"  # directories of servers, missing from an ordinary user's PATH on Debian
+)
 
 
 class Process(subprocess.Popen[Any]):
@@ -47,12 +49,12 @@ class Process(subprocess.Popen[Any]):
 
     def __init__(self, programs: Programs, command: Command, **options: Any) -> None:
         self.programs = programs
-        self._limit: Patience | None = None
+        self._limit: Deadline | None = None
         super().__init__(command, **options)
         self._made = True
 
     def __setattr__(self, name: str, value: object) -> None:
-        # `subprocess.Popen` adds names of its own as it goes on; others are mistakes, which would be silently nothing.
+        # `subprocess.Popen` sets some attributes later; any other name is a mistake, which would silently have no effect.
         if not name.startswith("_") and "_made" in self.__dict__ and not hasattr(self, name):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
         super().__setattr__(name, value)
@@ -63,7 +65,7 @@ class Process(subprocess.Popen[Any]):
         return self.programs.owner
 
     def stop(self, timeout: float = STOP_GRACE) -> int:
-        """Ask it to end (SIGTERM), kill it if it has not within ``timeout`` seconds; returns its exit status."""
+        """End it with SIGTERM, or with SIGKILL after ``timeout`` seconds; returns its exit status."""
         if self.poll() is None:
             self.terminate()
             if not self.has_ended(timeout):
@@ -71,11 +73,11 @@ class Process(subprocess.Popen[Any]):
         return self.wait()
 
     def communicate(self, input: Any = None, timeout: float | None = None) -> tuple[Any, Any]:
-        """As `subprocess.Popen.communicate`; a test that stops Python's clocks does not stop the timeout."""
-        self._limit = None if timeout is None else Patience(timeout)
+        """Like `subprocess.Popen.communicate`; the timeout also works if a test freezes Python's clocks."""
+        self._limit = None if timeout is None else Deadline(timeout)
         return super().communicate(input, timeout)
 
-    # What `wait` and `communicate` of `subprocess.Popen` ask; its own look at the clock, which a test may have stopped.
+    # Overridden for `wait` and `communicate`: subprocess.Popen reads Python's clock, which a test may have frozen.
 
     def _wait(self, timeout: float | None) -> int:
         if timeout is not None and not self.has_ended(timeout):
@@ -93,7 +95,7 @@ class Process(subprocess.Popen[Any]):
             raise subprocess.TimeoutExpired(self.args, timeout, *written)
 
     def has_ended(self, timeout: float) -> bool:
-        """Whether it ends within so many seconds, whatever a test does to Python's clocks."""
+        """Whether it ends within a timeout in seconds, even if a test freezes Python's clocks."""
         if self.poll() is None:
             with contextlib.suppress(ProcessLookupError):  # another thread has reaped it
                 pidfd = os.pidfd_open(self.pid)
@@ -104,7 +106,7 @@ class Process(subprocess.Popen[Any]):
         return self.poll() is not None
 
     def lab_closes(self) -> None:
-        """Called before it is asked to end since its lab is closed, or its machine crashes."""
+        """Called before it is ended because its lab is closed or its namespace crashes."""
 
     def close_streams(self) -> None:
         """Called once it has been reaped at the end of its lab."""
@@ -121,11 +123,11 @@ class _Awaited(Process):
     """A program that `run` waits for."""
 
     def close_streams(self) -> None:
-        """`run` does, on its own thread, which may be reading."""
+        """Does nothing: `run` closes them, on its own thread, which may be reading."""
 
 
 def parse_command(command: Command, shell: bool) -> Command:
-    """argv; a string is split as a shell would and never reaches one, except on request."""
+    """Parse argv; a string is split like a shell would, but passed to one only on request."""
     if shell or not isinstance(command, str | os.PathLike):
         if not command:
             raise InvalidTopologyError(f"cannot run {command!r}: the command is empty")
@@ -170,31 +172,31 @@ def spawn(
 
 
 def _note_place(error: FileNotFoundError) -> None:
-    """Add to an error where the program is, if it is one that this user's PATH does not lead to."""
+    """Add the program's path to an error if it is in a directory that is not in this user's PATH."""
     import shutil
 
     name = os.fsdecode(error.filename or "")
     place = None if os.path.dirname(name) else shutil.which(name, path=_SYSTEM_PATH)
     if place is not None:
         directory = os.path.dirname(place)
-        error.add_note(f"it is {place}, where PATH does not look: export PATH=$PATH:{directory}")
+        error.add_note(f"it is {place}, which is not in PATH: export PATH=$PATH:{directory}")
 
 
 def _add_groups(options: dict[str, Any]) -> None:
-    """Whoever becomes another user has that user's groups, not root's, unless they are given."""
-    import pwd  # other systems, where suites are collected all the same, have none
+    """Give a program that runs as another user that user's groups, not root's, unless groups are given."""
+    import pwd  # not available on other systems, where suites are collected too
 
     user = options["user"]
     try:
         entry = pwd.getpwnam(user) if isinstance(user, str) else pwd.getpwuid(user)
-    except KeyError:  # a number nobody has; an unknown name is an error of subprocess
+    except KeyError:  # an unknown uid; for an unknown name subprocess raises an error
         entry = None
     if not privileges.has_other_users():
         if (user if entry is None else entry.pw_uid) != os.geteuid():
             raise UnavailableError(
                 "other users",
                 f"this process may not become another user, or its user namespace has no other, so no program can run as {user!r}",
-                "pytest-netns doctor says what rootless mode needs for that; or run pytest as root",
+                "pytest-netns doctor lists what rootless mode needs for that; or run pytest as root",
             )
         return
     if entry is None:
@@ -222,7 +224,7 @@ def run(
         options["stdin"] = subprocess.PIPE
         options.setdefault("text", isinstance(input, str))
     if options.get("text", True) and not {"universal_newlines", "encoding", "errors"} & options.keys():
-        options["errors"] = "backslashreplace"  # or what is not UTF-8 would be raised instead of the failure
+        options["errors"] = "backslashreplace"  # otherwise a decoding error would replace the failure
     if capture_output:
         options.setdefault("stdout", subprocess.PIPE)
         options.setdefault("stderr", subprocess.PIPE)
@@ -234,8 +236,8 @@ def run(
         stdout, stderr = _rest_of_output(process)
         timed_out = CommandTimeout(process.args, timeout or 0, stdout, stderr, namespace=programs.name)
         programs.lab.records.add_failure(timed_out)
-        raise note_lacks(timed_out, programs) from None
-    except BaseException:  # KeyboardInterrupt too: as subprocess.run, never leave it running
+        raise note_refused(timed_out, programs) from None
+    except BaseException:  # including KeyboardInterrupt: like subprocess.run, never leave it running
         process.kill()
         process.wait()
         raise
@@ -249,7 +251,7 @@ def run(
     status = process.wait()
     if report:
         programs.lab.records.add_output(programs.name, process.args, stdout, stderr)
-    if status and programs.lab.gate.is_shut:  # that is what has ended it
+    if status and programs.lab.gate.is_shut:  # the program was ended by that
         raise LabClosedError(programs.name)
     view = programs.view
     if status == -signal.SIGKILL and view is not None and view.init.is_ending():
@@ -259,19 +261,19 @@ def run(
         programs.lab.records.add_failure(failed)
         if hint := hints.find(stderr):
             failed.add_note(hint)
-        raise note_lacks(failed, programs)
+        raise note_refused(failed, programs)
     return subprocess.CompletedProcess(process.args, status, stdout, stderr)
 
 
-def note_lacks(error: E, programs: Programs) -> E:
-    """Add to an error what programs in this namespace have to do without: it may be the reason."""
-    if lacks := programs.lacks():
-        error.add_note(f"programs here run without {'; '.join(lacks)}: pytest-netns doctor says what mends it")
+def note_refused(error: E, programs: Programs) -> E:
+    """Add to an error the parts that the environment refused programs in this namespace: they may be the reason."""
+    if refused := programs.refused_parts():
+        error.add_note(f"programs here run without {'; '.join(refused)}: pytest-netns doctor says how to fix it")
     return error
 
 
 def _rest_of_output(process: Process) -> tuple[Any, Any]:
-    """What a killed program wrote; a child of it may hold the pipe open, so not for long."""
+    """The output of a killed program; waits only briefly, as its child may hold the pipe open."""
     try:
         return process.communicate(timeout=0.5)
     except subprocess.TimeoutExpired as error:

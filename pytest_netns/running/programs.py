@@ -50,14 +50,14 @@ class LabPrograms:
     """Everything that runs in the namespaces of a lab.
 
     Args:
-        lock: held while an init is made and the files of its namespace are written.
-        begin_fault: called for what is done to programs on purpose, and can be undone.
+        lock: held while an init is created and the files of its namespace are written.
+        begin_fault: called to register a fault of programs that can be undone.
 
     Attributes:
         members: the programs of each namespace.
         gate: shut when the lab is closed.
-        records: what the failure report tells of them.
-        entered: the namespaces that Python code has got into, by inode, each with the time.
+        records: their outputs and failures for the failure report.
+        entered: the namespaces that Python code has entered, by inode, each with its first entry.
     """
 
     def __init__(self, lock: threading.RLock, begin_fault: BeginFault) -> None:
@@ -66,23 +66,23 @@ class LabPrograms:
         self.members: list[Programs] = []
         self.records = Records()
         self.gate = Gate()
-        self.entered: dict[int, sweeping.Beginning] = {}
+        self.entered: dict[int, sweeping.FirstEntry] = {}
         self._is_copy = False
         _labs.add(self)
 
     def add(self, network: NetworkNamespace, *, owner: object, write_files: Callable[[View], None]) -> Programs:
-        """Have programs run in one more namespace; the arguments are those of `Programs`."""
+        """Add a namespace; the arguments are those of `Programs`."""
         programs = Programs(network, self, owner=owner, write_files=write_files)
         self.members.append(programs)
         return programs
 
     @property
-    def swept(self) -> dict[int, sweeping.Beginning]:
-        """Those of ``entered`` in which every process ends with the lab; none in a forked child, whose parent's may be there."""
+    def swept(self) -> dict[int, sweeping.FirstEntry]:
+        """The entered namespaces in which every process ends with the lab; none in a forked child, as they are its parent's."""
         return {} if self._is_copy else self.entered
 
     def forget(self) -> None:
-        """In a forked child: what runs is the parent's, and not to be ended from here."""
+        """In a forked child: forget programs, which belong to the parent and must not be ended from here."""
         self._is_copy = True
         self.entered.clear()
         for programs in self.members:
@@ -95,18 +95,18 @@ class Programs:
     Args:
         network: the namespace.
         lab: everything that runs in its lab.
-        owner: the handle that processes show as their ``namespace``; nothing is asked of it.
-        write_files: brings the files that its programs have for themselves, such as /etc/hosts, up to date.
+        owner: the handle that processes return as their ``namespace``; otherwise unused.
+        write_files: updates the namespace's own files, such as /etc/hosts.
 
     Attributes:
         name: the namespace's.
-        inode: the number of the network namespace.
+        inode: the inode of the network namespace.
         enter: moves the calling thread into it.
-        processes: those that run, and those that have not been reaped.
-        services: all, those that have ended too.
-        calls: Python calls under way.
-        frozen: undoes `halting.freeze`, while all is frozen.
-        view: the init and the thread that starts programs; None before the first need.
+        processes: those that run or have not been reaped.
+        services: all, including those that have ended.
+        calls: running Python calls.
+        frozen: undoes `halting.freeze`; None unless frozen.
+        view: the init and the thread that starts programs; None before the first use.
     """
 
     def __init__(
@@ -141,17 +141,17 @@ class Programs:
         return not self.lab.gate.is_shut
 
     def in_use(self) -> _InUse:
-        """A block during which the lab is not closed by another thread.
+        """A block in which no other thread can close the lab.
 
         Raises:
-            LabClosedError: it is being closed, or closed, already.
+            LabClosedError: it is closed or being closed.
         """
         return _InUse(self.lab.gate, self.name)
 
     @fails_as("start the init process")
     @interrupts.uninterrupted
     def spawner(self) -> View:
-        """The view that programs are started by, made at the first need."""
+        """The view that starts programs, created on first use."""
         interrupts.guard_raising()
         network = self.network
         with self.in_use(), self.lab.lock:
@@ -164,38 +164,38 @@ class Programs:
             return self.view
 
     def note_entered(self) -> None:
-        """What runs here may not be under an init: Python code gets into it, or there are no PID namespaces."""
+        """Record that processes here may not be under the init: Python code enters, or there are no PID namespaces."""
         if self.inode in self.lab.entered:
             return
         with self.in_use():
-            if not self.network.is_adopted:  # there others start programs too
-                self.lab.entered[self.inode] = sweeping.beginning()
-            supervision.supervisor()  # whose watchdog ends what is started inside, should this process die
+            if not self.network.is_adopted:  # other programs run there too
+                self.lab.entered[self.inode] = sweeping.first_entry()
+            supervision.supervisor()  # its watchdog ends processes inside if this process dies
             resolving.register(self)
 
     def note_started(self, begin: int) -> None:
-        """Remember what the calling thread, inside, has started since `leaving.children_from`: it may leave the namespace."""
+        """Record the processes that the calling thread has started since `leaving.children_from`: they may leave the namespace."""
         begun = self.lab.entered.get(self.inode)
         if begun is not None:
             begun.started.update(leaving.started_since(begin))
 
     def enter_for_python(self) -> None:
-        """Move the calling thread, for good, into the network and the files of the namespace."""
+        """Move the calling thread permanently into the namespace's network and mounts."""
         with self.in_use():
             self.spawner().enter_for_python()
 
     def forget(self) -> None:
-        """In a forked child: nothing runs here."""
-        # Kept, for Python warns of programs that still run when they are forgotten.
+        """In a forked child: forget the parent's processes."""
+        # Kept referenced, since Python warns when a Popen of a running program is deleted.
         self._of_parent += [*self.processes, *self.services, *self.calls]
         self.processes, self.services, self.calls = [], [], []
         view, self.view = self.view, None
         if view is not None:
             view.abandon()
 
-    def lacks(self) -> tuple[str, ...]:
-        """What programs here have to do without, a line for each part."""
-        return self.view.init.lacks if self.view is not None else ()
+    def refused_parts(self) -> tuple[str, ...]:
+        """The parts that the environment refused programs here, a line for each."""
+        return self.view.init.refused if self.view is not None else ()
 
 
 def _forget_in_child() -> None:

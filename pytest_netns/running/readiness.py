@@ -1,4 +1,4 @@
-"""When a service is ready: what `ready=` may be, and what the service still lacks."""
+"""Readiness of services: the forms of `ready=`, and what is still missing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pytest_netns import values
 from pytest_netns.errors import CommandError, CommandTimeout, InvalidTopologyError, NotReadyError
 from pytest_netns.kernel.spaces import listening
 from pytest_netns.kernel.system import procfs, sockets
-from pytest_netns.kernel.system.waiting import Patience
+from pytest_netns.kernel.system.waiting import Deadline
 
 if TYPE_CHECKING:
     from pytest_netns.running.programs import Programs
@@ -31,12 +31,12 @@ NOT_YET: tuple[type[BaseException], ...] = (
     CommandError,
     CommandTimeout,
     OSError,
-)  # what a condition may raise while it is not true yet
-_LAST_PAUSE = 0.02  # seconds between two looks at the kernel's socket tables
+)  # exceptions a condition may raise while it is not yet true
+_LAST_PAUSE = 0.02  # seconds between two reads of the kernel's socket tables
 
 
 def condition(programs: Programs, ready: Ready | None, cwd: str | os.PathLike[str] | None) -> Condition:
-    """A function that says what a service still lacks; nothing once it is ready. To be made before it is started."""
+    """Return a function that says what a service is still missing, "" once it is ready. To be created before the service starts."""
     if ready is None:
         return lambda service: ""
     if isinstance(ready, re.Pattern):
@@ -44,13 +44,13 @@ def condition(programs: Programs, ready: Ready | None, cwd: str | os.PathLike[st
         return lambda service: "" if pattern.search(service.output) else f"output does not match {pattern.pattern!r}"
     if isinstance(ready, Sequence) and not isinstance(ready, str):
         conditions = [condition(programs, each, cwd) for each in ready]
-        return lambda service: next((lack for each in conditions if (lack := each(service))), "")
+        return lambda service: next((missing for each in conditions if (missing := each(service))), "")
     if isinstance(ready, os.PathLike) or (isinstance(ready, str) and "/" in (ready[:1], ready[1:2])):
         return _path_condition(programs, os.path.join(cwd or os.getcwd(), os.fspath(ready)))
     if callable(ready):
         return _function_condition(programs, ready)
     protocol, port = values.parse_service_port(ready)
-    return lambda service: _lacks_listener(service, protocol, port)
+    return lambda service: _missing_listener(service, protocol, port)
 
 
 def check_is_function(function: object, instead: str) -> None:
@@ -62,7 +62,7 @@ def check_is_function(function: object, instead: str) -> None:
 
 
 def check_is_result(found: object, function: object, instead: str) -> None:
-    """The same for what a function has returned."""
+    """The same check for the result of a function."""
     if inspect.isawaitable(found):
         if inspect.iscoroutine(found):
             found.close()
@@ -80,7 +80,7 @@ def _function_condition(programs: Programs, function: Callable[[], object]) -> C
     instead = "pass a function, such as one that uses ns.call"
     check_is_function(function, instead)
 
-    def lacks(service: Service) -> str:
+    def missing(service: Service) -> str:
         try:
             found = function()
         except NOT_YET as error:
@@ -90,18 +90,18 @@ def _function_condition(programs: Programs, function: Callable[[], object]) -> C
         check_is_result(found, function, instead)
         return "" if found else f"{show_function(function)} is not true"
 
-    return lacks
+    return missing
 
 
 def _path_condition(programs: Programs, path: str) -> Condition:
-    """A file that is new, or a unix socket that somebody listens on, as programs in the namespace see it."""
+    """A condition for a new file, or a unix socket with a listener, as seen by programs in the namespace."""
     view = programs.spawner()
     before = view.run(lambda: _file_identity(path))
 
-    def lacks(service: Service) -> str:
-        return view.run(lambda: _lacks_file(path, before))
+    def missing(service: Service) -> str:
+        return view.run(lambda: _missing_file(path, before))
 
-    return lacks
+    return missing
 
 
 def _file_identity(path: str) -> tuple[int, ...]:
@@ -112,46 +112,46 @@ def _file_identity(path: str) -> tuple[int, ...]:
     return found.st_dev, found.st_ino, found.st_ctime_ns
 
 
-def _lacks_file(path: str, before: tuple[int, ...]) -> str:
+def _missing_file(path: str, before: tuple[int, ...]) -> str:
     found = _file_identity(path)
     if not found:
         return f"there is no {path}"
     if stat.S_ISSOCK(os.stat(path).st_mode):
-        return _lacks_unix_listener(path)
-    return "" if found != before else f"{path} was there before the service was started, and has not changed"
+        return _missing_unix_listener(path)
+    return "" if found != before else f"{path} existed before the service was started, and has not changed"
 
 
-def _lacks_unix_listener(path: str) -> str:
+def _missing_unix_listener(path: str) -> str:
     with sockets.Socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
         client.setblocking(False)
         try:
             client.connect(path)
         except OSError as error:
-            # EPROTOTYPE: a datagram socket; EAGAIN: it listens, but has not accepted others yet.
+            # EPROTOTYPE: a datagram socket; EAGAIN: it listens, but its backlog is full.
             if error.errno not in (errno.EPROTOTYPE, errno.EAGAIN):
                 return f"nothing listens on {path}: {error.strerror}"
     return ""
 
 
-def _lacks_listener(service: Service, protocol: str, port: int) -> str:
+def _missing_listener(service: Service, protocol: str, port: int) -> str:
     listeners = listening.listening(service.programs.network, protocol)
     own: set[int] | None = None
-    strangers: list[int] = []
+    others: list[int] = []
     for found in listeners:
         if found.port == port:
             own = set(service.family.pids()) if own is None else own
             holders = list(listening.holders(found.inode))
-            if any(pid in own for pid in holders) or (not holders and any(map(_is_closed_to_us, own))):
+            if any(pid in own for pid in holders) or (not holders and any(map(_is_unreadable, own))):
                 return ""
-            strangers += holders
-    if strangers:
-        listed = ", ".join(f"{pid} ({procfs.name(pid)})" for pid in strangers)
+            others += holders
+    if others:
+        listed = ", ".join(f"{pid} ({procfs.name(pid)})" for pid in others)
         return f"{protocol} port {port} is held by another process, PID {listed}"
     return f"nothing listens on {protocol} port {port}{_what_listens(service, protocol, port)}"
 
 
-def _is_closed_to_us(pid: int) -> bool:
-    """Whether this process may not look at another's descriptors: it has said so by prctl(PR_SET_DUMPABLE), or its file has."""
+def _is_unreadable(pid: int) -> bool:
+    """Whether another process's descriptors may not be inspected: it is not dumpable, prctl(PR_SET_DUMPABLE)."""
     try:
         os.listdir(f"/proc/{pid}/fd")
     except PermissionError:
@@ -162,7 +162,7 @@ def _is_closed_to_us(pid: int) -> bool:
 
 
 def _what_listens(service: Service, protocol: str, port: int) -> str:
-    """The ports that a wrong one may have been mistaken for."""
+    """A hint: the ports that may have been meant."""
     both = listening.listening(service.programs.network, "tcp", "udp")
     other = "udp" if protocol == "tcp" else "tcp"
     if any((found.protocol, found.port) == (other, port) for found in both):
@@ -172,18 +172,18 @@ def _what_listens(service: Service, protocol: str, port: int) -> str:
 
 
 def wait_listening(programs: Programs, port: int, protocol: str, timeout: float) -> None:
-    """Wait until some socket in the namespace listens; see `Namespace.wait_listening`."""
+    """Wait until a socket in the namespace listens; see `Namespace.wait_listening`."""
     values.parse_port(port)
     values.parse_protocol(protocol)
-    patience = Patience(timeout, last=_LAST_PAUSE)
+    deadline = Deadline(timeout, last=_LAST_PAUSE)
     while True:
         found = listening.listening(programs.network, protocol)
         if any(listener.port == port for listener in found):
             return
-        if patience.is_over():
+        if deadline.is_over():
             others = ", ".join(str(number) for number in sorted({listener.port for listener in found})) or "none"
             raise NotReadyError(
                 f"cannot use {protocol} port {port} in namespace {programs.name!r}: nothing listens on it "
                 f"after {timeout:g} s; {protocol} ports that are listened on: {others}"
             )
-        patience.pause()
+        deadline.pause()

@@ -1,4 +1,4 @@
-"""What a lab's failure report tells of its programs."""
+"""Outputs and failures of a lab's programs, for the failure report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _KEPT = 20
 
 
 class KeptOutput(NamedTuple):
-    """What a command wrote."""
+    """The output of a command."""
 
     namespace: str
     command: str
@@ -22,7 +22,7 @@ class KeptOutput(NamedTuple):
 
 
 class Records:
-    """The commands of a lab that failed, and those whose output is to be shown; the last ones.
+    """The most recent failed commands of a lab, and outputs to be shown.
 
     Attributes:
         failures: oldest first.
@@ -34,7 +34,7 @@ class Records:
         self.outputs: collections.deque[KeptOutput] = collections.deque(maxlen=_KEPT)
 
     def add_output(self, namespace: str, command: Any, *streams: str | bytes | None) -> None:
-        """Keep what a command wrote for the report."""
+        """Keep a command's output for the report."""
         texts = (text.decode(errors="backslashreplace") if isinstance(text, bytes) else text for text in streams)
         self.outputs.append(KeptOutput(namespace, show_argv(command), "".join(filter(None, texts))[-OUTPUT_LIMIT:]))
 
@@ -43,6 +43,6 @@ class Records:
         self.failures.append(error)
 
     def withdraw_failure(self, error: subprocess.SubprocessError) -> None:
-        """The command was only a question asked again and again: the report tells of what failed in the end."""
+        """Remove a failure of a command that is polled: only its final failure is reported."""
         with contextlib.suppress(ValueError):
             self.failures.remove(error)

@@ -1,10 +1,10 @@
-"""Names in the test's own threads: once one enters a namespace, `socket`'s lookups answer as the caller's would.
+"""Name resolution in the test's own threads: inside a namespace, `socket`'s lookups use the namespace's files.
 
-Which /etc/hosts and /etc/resolv.conf a lookup reads is a matter of the mount namespace, which a thread that shares its
-current directory with others cannot change for itself. So a lookup by a thread inside a namespace runs on a helper
-thread that has the namespace's mounts. Numbers need no lookup and are answered where they are asked.
+The mount namespace decides which /etc/hosts and /etc/resolv.conf a lookup reads, and a thread that shares its
+current directory with others cannot change it. So a lookup by a thread inside a namespace runs on a helper
+thread that has the namespace's mounts. Numeric addresses need no lookup and are answered directly.
 
-Only Python's own functions are replaced: a library in C that asks the C library by itself sees the outside's names,
+Only Python's own functions are replaced: a C library that calls getaddrinfo(3) itself sees the names outside,
 except in `ns.call` and in programs.
 """
 
@@ -30,14 +30,14 @@ _HOST_FUNCTIONS = ("gethostbyname", "gethostbyname_ex", "gethostbyaddr")
 _METHODS = ("connect", "connect_ex", "bind", "sendto")  # these look up host names given to them
 
 _lock = threading.Lock()
-_entered: dict[int, Programs] = {}  # by inode, the programs of those of open labs that a thread has entered
+_entered: dict[int, Programs] = {}  # by inode, the programs of entered namespaces of open labs
 _ORIGINALS: dict[str, Callable[..., Any]] = {
     name: getattr(_socket, name) for name in ("getaddrinfo", "getnameinfo", *_HOST_FUNCTIONS)
 }
 
 
 def register(programs: Programs) -> None:
-    """Have lookups by threads inside this namespace answered as it would."""
+    """Have lookups by threads inside this namespace use its files."""
     with _lock:
         if not _entered:
             _install()
@@ -45,20 +45,20 @@ def register(programs: Programs) -> None:
 
 
 def unregister(programs: Programs) -> None:
-    """No longer; with the last one, `socket` is as it was."""
+    """Undo `register`; after the last one, `socket` is restored."""
     with _lock:
         if _entered.pop(programs.inode, None) is not None and not _entered:
             _remove()
 
 
 def current() -> Programs | None:
-    """The programs of the namespace the calling thread is in, however it got there."""
+    """The programs of the calling thread's namespace, however it entered it."""
     return _entered.get(moving.current_inode()) if _entered else None
 
 
-def _ask(programs: Programs, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    """A lookup's outcome on a thread that has the namespace's mounts."""
-    programs.spawner()  # what prevents it is raised here, in the caller
+def _run_inside(programs: Programs, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """Run a lookup on a thread that has the namespace's mounts."""
+    programs.spawner()  # errors are raised here, in the caller
     outcome: list[Any] = []
     failure: list[BaseException] = []
 
@@ -73,14 +73,14 @@ def _ask(programs: Programs, function: Callable[..., Any], *args: Any, **options
     threads.start(helper, f"look up a name in namespace {programs.name!r}")
     helper.join()
     if failure:
-        if not programs.is_open:  # its files have gone
+        if not programs.is_open:  # its files are gone
             raise LabClosedError(programs.name) from failure.pop()
         raise failure.pop()
     return outcome[0]
 
 
 def _is_number(host: Any) -> bool:
-    """Whether there is nothing to look up: an address, or none."""
+    """Whether there is nothing to look up: a numeric address, or no host."""
     if host is None or host in ("", b""):
         return True
     try:
@@ -94,11 +94,11 @@ def _getaddrinfo(host: Any, port: Any, family: int = 0, type: int = 0, proto: in
     programs = None if _is_number(host) else current()
     if programs is None:
         return _ORIGINALS["getaddrinfo"](host, port, family, type, proto, flags)
-    return _ask(programs, _look_up, host, port, family, type, proto, flags)
+    return _run_inside(programs, _look_up, host, port, family, type, proto, flags)
 
 
 def _look_up(host: Any, port: Any, family: int, type: int, proto: int, flags: int) -> Any:
-    """As in a namespace: where there is nothing but the loopback interface, AI_ADDRCONFIG would hide even localhost."""
+    """Look up inside a namespace: if it has only the loopback interface, AI_ADDRCONFIG would hide even localhost."""
     try:
         return _ORIGINALS["getaddrinfo"](host, port, family, type, proto, flags)
     except OSError:
@@ -110,16 +110,16 @@ def _look_up(host: Any, port: Any, family: int, type: int, proto: int, flags: in
 def _getnameinfo(sockaddr: Any, flags: int, /) -> Any:
     original = _ORIGINALS["getnameinfo"]
     programs = None if flags & _socket.NI_NUMERICHOST else current()
-    return original(sockaddr, flags) if programs is None else _ask(programs, original, sockaddr, flags)
+    return original(sockaddr, flags) if programs is None else _run_inside(programs, original, sockaddr, flags)
 
 
 def _by_host(name: str, host: Any, /) -> Any:
-    """gethostbyname and its kin; gethostbyaddr looks up even a number."""
+    """gethostbyname and similar functions; gethostbyaddr also looks up numeric addresses."""
     original = _ORIGINALS[name]
     programs = None if name != "gethostbyaddr" and _is_number(host) else current()
     if programs is None:
         return original(host)
-    return _ask(programs, original, host)
+    return _run_inside(programs, original, host)
 
 
 _functions: dict[str, Callable[..., Any]] = {"getnameinfo": _getnameinfo}
@@ -137,39 +137,41 @@ def _method(name: str) -> Callable[..., Any]:
     def method(self: socket.socket, *args: Any) -> Any:
         address = args[-1] if args else None
         if isinstance(address, tuple) and address and self.family in (socket.AF_INET, socket.AF_INET6):
-            args = (*args[:-1], _with_number(self, address))
-        return (_others_methods.get(name) or original)(self, *args)
+            args = (*args[:-1], _with_number(self, address))  # pyright: ignore[reportUnknownArgumentType]
+        return (_replaced_methods.get(name) or original)(self, *args)
 
     return method
 
 
 def _with_number(sock: socket.socket, address: tuple[Any, ...]) -> tuple[Any, ...]:
-    """A socket address with its host name, if it is one, looked up."""
+    """Resolve the host name in a socket address, if there is one."""
     host = bytes(address[0]) if isinstance(address[0], bytearray) else address[0]
     if not isinstance(host, str | bytes) or host in ("<broadcast>", b"<broadcast>") or _is_number(host):
         return address
     programs = current()
     if programs is None:
         return address
-    found = _ask(programs, _ORIGINALS["getaddrinfo"], host, None, sock.family, sock.type)
+    found = _run_inside(programs, _ORIGINALS["getaddrinfo"], host, None, sock.family, sock.type)
     return (found[0][4][0], *address[1:])
 
 
 _methods = {name: _method(name) for name in _METHODS}
-_others_methods: dict[str, Callable[..., Any]] = {}  # what somebody else has put there before, such as pytest-socket
+_replaced_methods: dict[
+    str, Callable[..., Any]
+] = {}  # methods that another library installed before, such as pytest-socket
 
 
-# Where a module has one of the functions under its name: by `import socket`, or from the start by `from socket import ...`.
+# The modules that have one of the functions under its name: socket itself, and those with `from socket import ...`.
 _places: list[tuple[dict[str, Any], str]] = []
 _scanned: set[str] = {"_socket"}
 
 
 def _install() -> None:
-    _socket.getaddrinfo = _getaddrinfo  # which `socket.getaddrinfo` calls, whoever has imported that
+    _socket.getaddrinfo = _getaddrinfo  # called by `socket.getaddrinfo`, wherever that was imported
     new = sys.modules.keys() - _scanned
     _scanned.update(new)
     for module in new:
-        names = getattr(sys.modules.get(module), "__dict__", None)
+        names: dict[str, Any] | None = getattr(sys.modules.get(module), "__dict__", None)
         if type(names) is dict:
             _places.extend((names, name) for name in _functions if names.get(name) is _ORIGINALS[name])
     for names, name in _places:
@@ -179,12 +181,12 @@ def _install() -> None:
         present = vars(Socket).get(name)
         if present is not method:
             if present is not None:
-                _others_methods[name] = present
+                _replaced_methods[name] = present
             setattr(Socket, name, method)
 
 
 def _remove() -> None:
-    """Put back what we have replaced; what somebody else has replaced since stays, and goes through ours to nothing."""
+    """Restore what we replaced; later replacements by others stay, and ours then only forward."""
     if _socket.getaddrinfo is _getaddrinfo:
         _socket.getaddrinfo = _ORIGINALS["getaddrinfo"]
     for names, name in _places:
@@ -192,7 +194,7 @@ def _remove() -> None:
             names[name] = _ORIGINALS[name]
     for name, method in _methods.items():
         if vars(Socket).get(name) is method:
-            if name in _others_methods:
-                setattr(Socket, name, _others_methods.pop(name))
+            if name in _replaced_methods:
+                setattr(Socket, name, _replaced_methods.pop(name))
             else:
                 delattr(Socket, name)

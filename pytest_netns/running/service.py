@@ -1,4 +1,4 @@
-"""Services: programs that are ready to be used, and end with all that they have started."""
+"""Services: programs that are waited for until ready, and end with all their processes."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pytest_netns.errors import NetnsError, NotReadyError, show_argv, show_status
-from pytest_netns.kernel.system.waiting import Patience
+from pytest_netns.kernel.system.waiting import Deadline
 from pytest_netns.running import halting, readiness
 from pytest_netns.running.family import Family, Held
 from pytest_netns.running.output import Output
-from pytest_netns.running.process import STOP_GRACE, Command, Process, note_lacks, spawn
+from pytest_netns.running.process import STOP_GRACE, Command, Process, note_refused, spawn
 from pytest_netns.running.readiness import Condition, Ready
 
 if TYPE_CHECKING:
     from pytest_netns.running.halting import Healable
     from pytest_netns.running.programs import Programs
 
-_LAST_PAUSE = 0.02  # seconds between two questions whether a service is ready
-_ASKED_TO_END = frozenset(
+_LAST_PAUSE = 0.02  # seconds between two checks whether a service is ready
+_ENDING_SIGNALS = frozenset(
     {2, 9, 15}
-)  # SIGINT, SIGKILL, SIGTERM; other systems, where suites are collected, lack some names
+)  # SIGINT, SIGKILL, SIGTERM; as numbers: other systems, where suites are collected too, lack some names
 
 
 class Service(Process):
-    """A program that is ready to be used; its output is kept, and shown when something goes wrong.
+    """A program that is ready; its output is kept, and shown when a test fails.
 
     Attributes:
-        captured: what it has written.
-        paused: undoes `pause`, while it is paused.
-        family: which processes are its own.
-        start_again: starts another one as this one was started.
+        captured: its output.
+        paused: undoes `pause`; None unless paused.
+        family: its processes.
+        start_again: starts it again with the same arguments.
     """
 
     def __init__(self, programs: Programs, command: Command, *, family: Family, **options: Any) -> None:
@@ -48,30 +48,30 @@ class Service(Process):
 
     @property
     def output(self) -> str:
-        """What it has written so far to stdout and stderr (the last MiB), while it runs and afterwards."""
+        """Its output so far to stdout and stderr (the last MiB), while it runs and afterwards."""
         return self.captured.text
 
     def stop(self, timeout: float = STOP_GRACE) -> int:
         """End it and all the processes it has started, so that its ports are free.
 
-        The program itself gets SIGTERM; what is left once it has ended gets one too, and what has not ended within
-        ``timeout`` seconds SIGKILL.
+        The program gets SIGTERM; its remaining processes get SIGTERM once it has ended, and SIGKILL after
+        ``timeout`` seconds.
 
         Returns:
             Its exit status, as `subprocess.Popen.returncode`.
         """
         self._is_stopped = True
-        patience = Patience(timeout)
+        deadline = Deadline(timeout)
         with Held(self.family) as held:
             held.look()
             if self.poll() is None:
                 self.terminate()
                 self._wake(held)
-                self._wait_for_program(held, patience)
-            if not held.wait(Patience(0)):
+                self._wait_for_program(held, deadline)
+            if not held.wait(Deadline(0)):
                 held.send(signal.SIGTERM)
                 self._wake(held)
-                if not held.wait(patience) and not held.kill():
+                if not held.wait(deadline) and not held.kill():
                     raise NetnsError(f"cannot stop {self!r}: some of its processes have not ended after SIGKILL")
         self.wait_for_output()
         return self.wait()
@@ -85,22 +85,22 @@ class Service(Process):
         self.poll()
 
     def pause(self) -> Healable:
-        """Have it and all the processes it has started stand still (SIGSTOP): its connections stay, nothing answers.
+        """Stop it and all its processes (SIGSTOP): its connections stay open, but nothing answers.
 
         Returns:
-            A context manager; at the end of its block the service goes on.
+            A context manager; the service resumes at the end of its block.
         """
         if self.paused is None:
             self.paused = halting.pause(self)
         return self.paused
 
     def resume(self) -> None:
-        """Have it go on after `pause`; nothing where it does."""
+        """Resume it after `pause`; does nothing if it is not paused."""
         if self.paused is not None:
             self.paused.heal()
 
     def restart(self) -> Service:
-        """Stop it if it still runs, and start it anew: the same command and options, ready as before.
+        """Stop it if it still runs, and start it again with the same command, options and readiness.
 
         Returns:
             The new service; this one has ended.
@@ -109,14 +109,14 @@ class Service(Process):
         return self.start_again()
 
     def send_signal(self, sig: int) -> None:
-        """Signal the program; who sends SIGTERM, SIGINT or SIGKILL wants it to end."""
-        if sig in _ASKED_TO_END:
+        """Signal the program; after SIGTERM, SIGINT or SIGKILL its end is expected."""
+        if sig in _ENDING_SIGNALS:
             self._is_stopped = True
         super().send_signal(sig)
 
     @property
     def died(self) -> bool:
-        """Whether it ended without having been asked to."""
+        """Whether it ended unexpectedly."""
         return not self._is_stopped and self.poll() is not None and not self.is_daemon()
 
     def is_daemon(self) -> bool:
@@ -130,7 +130,7 @@ class Service(Process):
         self._is_stopped = True
 
     def close_streams(self) -> None:
-        self.wait_for_output()  # the thread that reads closes stdout
+        self.wait_for_output()  # the reading thread closes stdout
         if self.stdin is not None:
             with contextlib.suppress(OSError):
                 self.stdin.close()
@@ -140,16 +140,16 @@ class Service(Process):
         self.captured.wait_for_rest()
 
     def _wake(self, held: Held) -> None:
-        """What stands still does not end."""
+        """Resume it, since a stopped process does not handle SIGTERM."""
         if self.paused is not None:
             held.send(signal.SIGCONT)
             self.paused.heal()
 
-    def _wait_for_program(self, held: Held, patience: Patience) -> None:
-        """The program may end its own children in good order; whom it has meanwhile is remembered."""
-        while self.poll() is None and not patience.is_over():
+    def _wait_for_program(self, held: Held, deadline: Deadline) -> None:
+        """Wait for the program, which may end its children itself; new ones are recorded meanwhile."""
+        while self.poll() is None and not deadline.is_over():
             held.look()
-            patience.pause()
+            deadline.pause()
 
 
 def start(
@@ -181,7 +181,7 @@ def start_all(
 
 
 def _begin(programs: Programs, command: Command, options: dict[str, Any]) -> Service:
-    """Start it, its output being read."""
+    """Start a service and the thread that reads its output."""
     programs.spawner()
     options.setdefault("stdin", subprocess.DEVNULL)
     options.setdefault("start_new_session", True)  # Ctrl-C at the terminal is for pytest
@@ -200,32 +200,32 @@ def _begin(programs: Programs, command: Command, options: dict[str, Any]) -> Ser
 
 
 def _wait_ready(waiting: Sequence[tuple[Service, Condition]], timeout: float) -> None:
-    """All are asked in turn, so that one that ends is noticed at once."""
-    patience = Patience(timeout, last=_LAST_PAUSE)
+    """Wait until all are ready; all are polled, so that one that ends is noticed at once."""
+    deadline = Deadline(timeout, last=_LAST_PAUSE)
     while True:
-        lacks = [(service, lack) for service, condition in waiting if (lack := _lack(service, condition))]
-        if not lacks:
+        missing = [(service, what) for service, condition in waiting if (what := _missing(service, condition))]
+        if not missing:
             return
-        if patience.is_over():
-            raise _not_ready(*lacks[0], f"not ready after {timeout:g} s")
-        waiting = [(service, condition) for service, condition in waiting if service in dict(lacks)]
-        patience.pause()
+        if deadline.is_over():
+            raise _not_ready(*missing[0], f"not ready after {timeout:g} s")
+        waiting = [(service, condition) for service, condition in waiting if service in dict(missing)]
+        deadline.pause()
 
 
-def _lack(service: Service, condition: Condition) -> str:
-    """What it still lacks; nothing once it is ready."""
+def _missing(service: Service, condition: Condition) -> str:
+    """What is still missing; "" once it is ready."""
     has_ended = service.poll() is not None and not service.is_daemon()
     if has_ended:
         service.wait_for_output()
-    lack = condition(service)
-    if not lack:
+    missing = condition(service)
+    if not missing:
         service.family.started()
     elif has_ended:
-        raise _not_ready(service, lack, f"it ended with {show_status(service.returncode)} before it was ready")
-    return lack
+        raise _not_ready(service, missing, f"it ended with {show_status(service.returncode)} before it was ready")
+    return missing
 
 
-def _not_ready(service: Service, lack: str, how: str) -> NotReadyError:
+def _not_ready(service: Service, missing: str, how: str) -> NotReadyError:
     what = f"{show_argv(service.args)!r} in namespace {service.programs.name!r}"
-    error = NotReadyError(f"cannot start service {what}: {how}: {lack}", output=service.output)
-    return note_lacks(error, service.programs)
+    error = NotReadyError(f"cannot start service {what}: {how}: {missing}", output=service.output)
+    return note_refused(error, service.programs)

@@ -1,4 +1,4 @@
-"""Programs on a terminal of their own: prompts, passwords and job control work as for a person."""
+"""Programs on a pseudo-terminal: prompts, passwords and job control work as in an interactive session."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ SIZE = (24, 80)  # rows and columns
 
 
 class TerminalProcess(Process):
-    """A program on a terminal of its own, whose other end is `terminal`.
+    """A program on a pseudo-terminal, whose controlling side is `terminal`.
 
     Attributes:
-        terminal: what a person would see and type: an unbuffered binary file; reading it raises `OSError` (EIO) once nobody
-            has the terminal open any more.
+        terminal: the terminal's output and input, an unbuffered binary file; reading raises `OSError` (EIO) once no process
+            has the terminal open.
     """
 
     def __init__(self, programs: Programs, command: Command, *, terminal: int, **options: Any) -> None:
@@ -34,7 +34,7 @@ class TerminalProcess(Process):
         super().__init__(programs, command, **options)
 
     def lab_closes(self) -> None:
-        """Shells do not heed SIGTERM, but end when their terminal is closed."""
+        """Send SIGHUP: shells ignore SIGTERM, but end when their terminal is closed."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGHUP)
 
@@ -50,7 +50,7 @@ class TerminalProcess(Process):
 def popen(
     programs: Programs, command: Command, *, size: tuple[int, int] = SIZE, echo: bool = True, **options: Any
 ) -> TerminalProcess:
-    """Start a program on a terminal of its own, which controls its session."""
+    """Start a program on a pseudo-terminal, which is the controlling terminal of its session."""
     taken = {"stdin", "stdout", "stderr", "start_new_session", "process_group"} & options.keys()
     if taken:
         raise InvalidTopologyError(
@@ -74,13 +74,15 @@ def popen(
 
 
 def _with_terminal(programs: Programs, command: Command, options: dict[str, Any]) -> list[str]:
-    """argv of setsid(1), which makes the terminal control the session it begins, and then is the program."""
+    """The argv with setsid(1), which starts a session with the controlling terminal and then executes the program."""
     if options.pop("shell", False):
         command = ["/bin/sh", "-c", *_words(command)]
     argv = _words(command)
     path = (options.get("env") or os.environ).get("PATH")
     program = argv[0]
-    if programs.spawner().run(lambda: shutil.which(program, path=path)) is None:  # setsid would only say so itself
+    if (
+        programs.spawner().run(lambda: shutil.which(program, path=path)) is None
+    ):  # otherwise only setsid would report it
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), program)
     return ["setsid", "--ctty", "--", *argv]
 
@@ -91,7 +93,7 @@ def _words(command: Command) -> list[str]:
 
 
 def _set_up(far: int, size: tuple[int, int], echo: bool) -> None:
-    import fcntl  # neither is there on Windows, where a suite for several systems may still name what there is
+    import fcntl  # Windows has neither, where suites for several systems import this module too
     import termios
 
     fcntl.ioctl(far, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))

@@ -1,4 +1,4 @@
-"""Waiting for what will be true: a condition of the test's own, asked again and again until its time is over."""
+"""Wait until a test's condition is true, polling it until a timeout."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from pytest_netns.errors import CommandError, CommandTimeout, NetnsError, NotReadyError
-from pytest_netns.kernel.system.waiting import Patience, sleep
+from pytest_netns.kernel.system.waiting import Deadline, sleep
 from pytest_netns.running.readiness import NOT_YET, RetryOn, check_is_function, check_is_result
 
 if TYPE_CHECKING:
@@ -19,33 +19,33 @@ T = TypeVar("T")
 _INSTEAD = "write `await lab.wait_until_async(...)`"
 
 
-class _Question:
-    """A condition that is asked again and again.
+class _Polling:
+    """The polling of a condition.
 
     Args:
-        records: where commands that failed are kept for the report.
-        retry_on: what the condition may raise while it is not true yet.
+        records: the failed commands for the report.
+        retry_on: exceptions the condition may raise while it is not yet true.
     """
 
     def __init__(self, records: Records, timeout: float, retry_on: RetryOn) -> None:
         self.retry_on = retry_on
         self._records = records
         self._timeout = timeout
-        self._patience = Patience(timeout)
+        self._deadline = Deadline(timeout)
 
     def not_yet(self, found: object, failure: BaseException | None) -> float:
-        """The condition was not true; returns the seconds to wait before it is asked again.
+        """Handle a result that is not true; returns the seconds to wait before the next poll.
 
         Raises:
-            NotReadyError: the time is over.
+            NotReadyError: the timeout is over.
         """
-        if self._patience.is_over():
-            last = f"it gave {found!r}" if failure is None else _show(failure)
+        if self._deadline.is_over():
+            last = f"it returned {found!r}" if failure is None else _show(failure)
             text = f"cannot go on: the condition is not true after {self._timeout:g} s: {last}"
             raise NotReadyError(text) from failure
         if isinstance(failure, CommandError | CommandTimeout):
             self._records.withdraw_failure(failure)
-        return self._patience.next_pause()
+        return self._deadline.next_pause()
 
 
 def _show(failure: BaseException) -> str:
@@ -53,21 +53,21 @@ def _show(failure: BaseException) -> str:
 
 
 def until(records: Records, condition: Callable[[], T], timeout: float, retry_on: RetryOn = NOT_YET) -> T:
-    """What a condition gives once that is true; see `Lab.wait_until`."""
+    """Wait until a condition is true and return its result; see `Lab.wait_until`."""
     check_is_function(condition, _INSTEAD)
     if _loop_is_running():
-        raise NetnsError(f"cannot wait in a running event loop, which would stand still meanwhile: {_INSTEAD}")
-    question = _Question(records, timeout, retry_on)
+        raise NetnsError(f"cannot wait in a running event loop, which would be blocked: {_INSTEAD}")
+    polling = _Polling(records, timeout, retry_on)
     while True:
         found, failure = None, None
         try:
             found = condition()
-        except question.retry_on as error:
+        except polling.retry_on as error:
             failure = error
         check_is_result(found, condition, _INSTEAD)
         if found:
             return found
-        sleep(question.not_yet(found, failure))
+        sleep(polling.not_yet(found, failure))
 
 
 async def until_async(
@@ -79,18 +79,18 @@ async def until_async(
     """The same for a running event loop; see `Lab.wait_until_async`."""
     import asyncio
 
-    question = _Question(records, timeout, retry_on)
+    polling = _Polling(records, timeout, retry_on)
     while True:
         found: T | None = None
         failure = None
         try:
             result = condition()
             found = await result if inspect.isawaitable(result) else result
-        except question.retry_on as error:
+        except polling.retry_on as error:
             failure = error
         if found:
             return found
-        await asyncio.sleep(question.not_yet(found, failure))
+        await asyncio.sleep(polling.not_yet(found, failure))
 
 
 def _loop_is_running() -> bool:

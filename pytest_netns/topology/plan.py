@@ -27,7 +27,7 @@ class PlannedInterface:
 
     Attributes:
         path: the key path of the part that asks for it, such as ``"bridges[0].ports[1]"``.
-        segment: the key path of the bridge or veth pair; whoever shares it can talk without a gateway.
+        segment: the key path of the bridge or veth pair; namespaces that share it can communicate without a gateway.
         namespace: the name of the namespace it is in.
         name: its name.
         addresses: its addresses.

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pytest_netns.parts.keys import REQUIRED, Key, Part
 from pytest_netns.topology.tables import Tables
 from pytest_netns.values import suggest
+from pytest_netns.values.shapes import is_list, is_mapping
 
 _DEEPEST = 50  # tables and arrays in each other
 _DEEP_KEY = re.compile(rf"(?<![\w-])(?:[\w-]+[ \t]*\.[ \t]*){{{_DEEPEST + 1}}}", re.ASCII)
@@ -50,18 +51,18 @@ def _too_large(document: dict[str, Any]) -> str:
             return f"cannot use tables or arrays in each other more than {_DEEPEST} times: a topology has none"
         if isinstance(value, int) and value.bit_length() > 63:
             return f"not valid TOML: an integer of {value.bit_length()} bits, of 64 at most"
-        if isinstance(value, dict | list):
-            waiting += [(each, depth + 1) for each in (value.values() if isinstance(value, dict) else value)]
+        if is_mapping(value) or is_list(value):
+            waiting += [(each, depth + 1) for each in (value.values() if is_mapping(value) else value)]
     return ""
 
 
-def _read_table(part: type[Part], table: dict[str, Any], path: str, problems: list[str]) -> dict[str, Any]:
+def _read_table(part: type[Part], table: Mapping[str, Any], path: str, problems: list[str]) -> dict[str, Any]:
     fields = {key.name: (name, key) for name, key in part.keys().items()}
     arguments: dict[str, Any] = {name: None for name, key in part.keys().items() if key.default is REQUIRED}
     for written, value in table.items():
         at = f"{path}.{written}" if path else written
         if written not in fields and part.others:
-            others = arguments.setdefault(part.others, {})
+            others: object = arguments.setdefault(part.others, {})
             if isinstance(others, dict):
                 others[written] = value
             continue
@@ -69,7 +70,7 @@ def _read_table(part: type[Part], table: dict[str, Any], path: str, problems: li
             problems.append(f"{at}: cannot use this key: {suggest(written, fields)}")
             continue
         name, key = fields[written]
-        if name == part.others and isinstance(value, dict):
+        if name == part.others and is_mapping(value):
             value = {**arguments.get(name, {}), **value}
         arguments[name] = value if key.part is None else _read_parts(key.part, value, at, problems)
     return arguments
@@ -79,10 +80,10 @@ def _read_parts(part: type[Part], value: object, path: str, problems: list[str])
     if isinstance(value, dict):
         problems.append(f"{path}: cannot use one table here: it is a list; write [[{path}]], or [{{ ... }}]")
         return ()
-    if not isinstance(value, list):
+    if not is_list(value):
         return value
     return [
-        part(**_read_table(part, item, f"{path}[{number}]", problems)) if isinstance(item, dict) else item
+        part(**_read_table(part, item, f"{path}[{number}]", problems)) if is_mapping(item) else item
         for number, item in enumerate(value)
     ]
 
@@ -125,12 +126,12 @@ def _write_value(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, int):
         return str(value)
-    if isinstance(value, dict):
+    if is_mapping(value):
         return "{ " + ", ".join(f"{_quote_key(name)} = {_write_value(held)}" for name, held in value.items()) + " }"
-    if isinstance(value, list):
+    if is_list(value):
+        if isinstance(value, tuple) and len(value) == 1:
+            return _write_value(value[0])
         return "[" + ", ".join(map(_write_value, value)) + "]"
-    if isinstance(value, tuple):
-        return _write_value(value[0]) if len(value) == 1 else "[" + ", ".join(map(_write_value, value)) + "]"
     text = str(value)
     return _quote_lines(text) if "\n" in text else _quote(text)
 

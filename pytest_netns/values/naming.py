@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Container
 from ipaddress import IPv6Address
@@ -29,6 +30,7 @@ def bridge_side_name(namespace: str, taken: Container[str]) -> str:
     return _free_name(namespace, "-br", taken)
 
 
+@functools.lru_cache(maxsize=1024)
 def derived_mac(namespace: str, interface: str) -> str:
     """The MAC address of an interface nobody gave one: the same in every test, so that no cache of the test's process is stale.
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Mapping
 from typing import Any
 
 from pytest_netns.errors import InvalidTopologyError
+from pytest_netns.values.shapes import is_mapping
 
 _NEVER = ("/proc", "/sys")  # each namespace has its own anyway
 _NOT_WHOLE = ("/", "/etc")  # what is in there is needed by every program
@@ -39,7 +39,7 @@ def parse_private(value: object) -> str:
 def parse_files(value: Any) -> tuple[tuple[str, str], ...]:
     """Files that a namespace is to have for itself: paths and texts."""
     try:
-        items = list(value.items() if isinstance(value, Mapping) else ((path, text) for path, text in value))
+        items = list(value.items() if is_mapping(value) else ((path, text) for path, text in value))
     except (TypeError, ValueError):
         raise InvalidTopologyError(
             f"cannot use {value!r} as files: write paths with texts, such as {{'/etc/motd': 'hello'}}"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from pytest_netns.errors import InvalidTopologyError
+from pytest_netns.values.shapes import is_list
 
 MIN_PORT, MAX_PORT = 1, 65535
 _DIGITS = 20  # far more than a port has, and few enough for int()
@@ -49,7 +51,7 @@ def parse_ports(value: object, what: str = "port") -> Ports:
         first, last = value.first, value.last
     elif isinstance(value, range) and value.step == 1 and len(value):
         first, last = value[0], value[-1]
-    elif isinstance(value, tuple | list) and len(value) == 2 and all(type(each) is int for each in value):
+    elif is_list(value) and len(value) == 2 and all(type(each) is int for each in value):
         first, last = value
     elif (
         isinstance(value, str)
@@ -70,6 +72,7 @@ def parse_ports(value: object, what: str = "port") -> Ports:
     return first if first == last else PortRange(first, last)
 
 
+@functools.cache
 def as_range(ports: Ports) -> PortRange:
     """A port as the range of that one."""
     return PortRange(ports, ports) if isinstance(ports, int) else ports

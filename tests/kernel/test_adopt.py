@@ -147,7 +147,7 @@ def test_what_cannot_be_adopted(container: Container, tmp_path: Path) -> None:
             ({"path": "/nowhere"}, "/nowhere: No such file or directory"),
             ({"path": str(tmp_path / "file")}, "is not a network namespace"),
             ({"path": "/proc/self/ns/uts"}, "is not a network namespace"),
-            ({"pid": os.getpid()}, "is the network this process itself is in"),
+            ({"pid": os.getpid()}, "is the network namespace that pytest itself is in"),
             ({"pid": container.pid}, "is 'web' of this lab already"),
         ):
             with pytest.raises(InvalidTopologyError, match=message):

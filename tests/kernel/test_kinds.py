@@ -133,7 +133,7 @@ def test_options_that_are_checked_are_the_kernels(kind: str) -> None:
             r"cannot use 'fd00::1': it takes an IPv4 address \(option 'local' of a gre interface",
         ),
         ("dummy", {"id": 1}, "cannot use option 'id' of a dummy interface: valid are none"),
-        ("veth", {}, r"a cable has two ends; use lab.add_veth or bridge.attach"),
+        ("veth", {}, r"a veth pair has two ends; use lab.add_veth or bridge.attach"),
         ("wireguard", {"private_key": "x"}, "it is 32 bytes in base64, as 'wg genkey' writes it"),
         (
             "wireguard",

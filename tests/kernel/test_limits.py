@@ -26,7 +26,7 @@ ROOM = """
 
     def left():
         hub = destruction.hub()
-        hub.wait(time.monotonic() + destruction.BUSY)
+        hub.wait(time.monotonic() + destruction.BUSY_GRACE)
         ours = [thread.name for thread in threading.enumerate() if thread.name.startswith("netns-")]
         return hub.alive() + ours
 
@@ -97,7 +97,7 @@ def test_open_files() -> None:
         assert os.listdir("/proc/self/fd") == before, (limit, os.listdir("/proc/self/fd"))
         for error in errors:
             assert error.startswith("cannot "), error
-            assert f": this process may have {limit} files open, RLIMIT_NOFILE, and has (" in error, error
+            assert f": this process has reached its limit of {limit} open files, RLIMIT_NOFILE (" in error, error
             assert error.endswith(f"remedy: ulimit -n {hard}"), error
         if not errors:
             break
@@ -144,7 +144,7 @@ def test_threads() -> None:
         "call int in namespace 'red'",
         "look up a name in namespace 'red'",
         "run anything in namespace 'blue'",
-        "read what a service writes",
+        "read the output of a service",
     )
     assert run(script).splitlines() == [*(f"cannot {each}: {refused}; {remedy}" for each in actions), "0 later "]
 

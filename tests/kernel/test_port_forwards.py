@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from pytest_netns import InvalidTopologyError, Lab, NetnsError, PortForward, PortForwardSpec, Topology
+from pytest_netns import InvalidTopologyError, Lab, NetnsError, PortForward, PortForwardSpec, RulesetError, Topology
 from tests.support.traffic import connection, listen, peer_of_connection, peer_of_datagram
 
 OUTER = "192.168.1.2"
@@ -180,21 +180,51 @@ def test_what_others_deleted_is_said_and_not_made_again(netns_nat: Lab) -> None:
         assert peer_of_connection(netns_nat["red"], "192.168.1.3", 80, server) == OUTER
 
 
+@pytest.mark.parametrize("table", ["netns", "netns_counters"])
+def test_an_element_that_others_deleted(netns_nat: Lab, table: str) -> None:
+    """One port taken out of a map by hand is missed, and not made again; the others are as they were."""
+    host = netns_nat.host
+    one, two = host.forward_port(8080, to="blue:80"), host.forward_port(8081, to="blue:80")
+    host.run(f"nft delete element inet {table} tcp4 {{ 8080 }}")
+    with pytest.raises(NetnsError, match="something else has deleted them"):
+        one.remove()
+    host.forward_port(8082, to="blue:80")
+    assert "8080" not in host.run(f"nft list table inet {table}").stdout
+    assert two.packets == 0
+    with listen(netns_nat["blue"], 80) as server:
+        peer_of_connection(netns_nat["outside"], OUTER, 8081, server)
+
+
+def test_an_element_that_others_added(netns_nat: Lab) -> None:
+    """A port that somebody else leads elsewhere by our map is refused, in nft's words, and nothing else is added."""
+    host = netns_nat.host
+    host.forward_port(8081, to="blue:80")
+    host.forward_port("6000-6010", to="blue")
+    host.nft("add element inet netns tcp4 { 8080 : 192.168.15.1 . 80 }")
+    before = host.ruleset()
+    specs = [PortForwardSpec("host", port, to="blue:80") for port in (8079, 8080)]
+    ranged = PortForwardSpec("host", "5000-5010", to="blue")
+    with pytest.raises(RulesetError, match="File exists"):
+        host.gateway.add([ranged, *specs])
+    assert host.ruleset() == before
+    assert host.forward_port(8079, to="blue:80").packets == 0
+
+
 def test_a_rule_that_others_deleted(netns_nat: Lab) -> None:
     """One rule deleted by hand is missed; the others are as they were."""
     host = netns_nat.host
-    one, two = host.forward_port(8080, to="blue:80"), host.forward_port(8081, to="blue:80")
+    one, two = host.forward_port("8080-8082", to="blue"), host.forward_port(8083, to="blue:80")
     listing = host.run(["nft", "-a", "list", "table", "inet", "netns"]).stdout.splitlines()
     chain = ""
     for each in listing:
         chain = each.split()[1] if each.strip().startswith("chain ") else chain
-        if "dport 8080" in each:
+        if "dport 8080-8082" in each:
             host.run(["nft", "delete", "rule", "inet", "netns", chain, "handle", each.split()[-1]])
     with pytest.raises(NetnsError, match="something else has deleted them"):
         one.remove()
     assert two.packets == 0
     with listen(netns_nat["blue"], 80) as server:
-        peer_of_connection(netns_nat["outside"], OUTER, 8081, server)
+        peer_of_connection(netns_nat["outside"], OUTER, 8083, server)
 
 
 def test_tables_that_others_changed(netns_nat: Lab) -> None:
@@ -315,26 +345,25 @@ def test_many(netns_nat: Lab) -> None:
 @pytest.mark.parametrize(
     ("port", "options"),
     [
-        (80, {"to": "blue:8080"}),
         ("5000-5010", {"to": "blue", "protocol": ("tcp", "udp")}),
         (53, {"to": "blue", "protocol": "udp", "source": "203.0.113.0/24", "address": "192.168.1.2"}),
         (53, {"to": "blue:54", "source": "192.168.1.3"}),
     ],
 )
 def test_written_without_nft_as_nft_writes_it(netns_nat: Lab, port: object, options: dict[str, object]) -> None:
-    """A single forward does not go through nft; its rules are the same as those of one that does, among several."""
+    """A forward added alone does not go through nft; its rules are the same as those of one that does, among several."""
     host = netns_nat.host
 
     def listed() -> list[str]:
         lines = host.run("nft -s list ruleset").stdout.splitlines()
         return [line.strip().partition(" comment ")[0] for line in lines if "→ blue" in line]
 
-    host.forward_port(9, to="red")  # so that there are chains
+    host.forward_port("8-9", to="red")  # so that there are chains
     host.forward_port(port, **options).remove()  # type: ignore[arg-type]
     host.forward_port(port, **options)  # type: ignore[arg-type]
     alone = listed()
     host.nft("flush ruleset")
     spec = PortForwardSpec("host", port, **options)  # type: ignore[arg-type]
-    host.gateway.add([PortForwardSpec("host", 9, "red"), spec])
+    host.gateway.add([PortForwardSpec("host", "8-9", "red"), spec])
     assert alone == listed()
     assert len(alone) == 2 * len(spec.protocol)

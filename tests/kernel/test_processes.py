@@ -232,7 +232,7 @@ def test_program_outside_of_path(lab: Lab, monkeypatch: pytest.MonkeyPatch, way:
 
     with pytest.raises(FileNotFoundError, match="nginx") as caught:
         asyncio.run(main()) if way == "create_subprocess_exec" else getattr(red, way)("nginx -v")
-    assert caught.value.__notes__ == ["it is /usr/sbin/nginx, where PATH does not look: export PATH=$PATH:/usr/sbin"]
+    assert caught.value.__notes__ == ["it is /usr/sbin/nginx, which is not in PATH: export PATH=$PATH:/usr/sbin"]
 
 
 # -- the end ---------------------------------------------------------------------------------------

@@ -171,7 +171,7 @@ def test_ready_by_a_file(red: Namespace, tmp_path: Path, as_text: bool) -> None:
     path = tmp_path / "ready"
     path.write_text("of an earlier run")
     ready = str(path) if as_text else path
-    with pytest.raises(NotReadyError, match="was there before the service was started"):
+    with pytest.raises(NotReadyError, match="existed before the service was started"):
         red.start(["sleep", "1000"], ready=ready, timeout=0.1)
     red.start(["sh", "-c", f"sleep 0.1; echo now >{path}; sleep 1000"], ready=ready)
     assert path.read_text() == "now\n"
@@ -392,7 +392,7 @@ def test_wait_until(red: Namespace, tmp_path: Path) -> None:
 
 def test_wait_until_in_vain(red: Namespace) -> None:
     """What is not true in time is an error that says what the condition gave last, or which command failed."""
-    with pytest.raises(NotReadyError, match=r"cannot go on: the condition is not true after 0.02 s: it gave \[\]"):
+    with pytest.raises(NotReadyError, match=r"cannot go on: the condition is not true after 0.02 s: it returned \[\]"):
         red._lab.wait_until(list, timeout=0.02)
     with pytest.raises(NotReadyError, match="echo sorry; exit 3"):
         red._lab.wait_until(lambda: red.run("echo sorry; exit 3", shell=True), timeout=0.05)
@@ -438,7 +438,7 @@ def test_wait_until_in_a_running_loop(red: Namespace) -> None:
         assert (await lab.wait_until_async(lambda: red.call_async(lambda: "found"))) == "found"
         with pytest.raises(NotReadyError, match="exit status 3"):
             await lab.wait_until_async(lambda: red.run("exit 3", shell=True), timeout=0.05)
-        with pytest.raises(NotReadyError, match="it gave 0"):
+        with pytest.raises(NotReadyError, match="it returned 0"):
             await lab.wait_until_async(lambda: asyncio.sleep(0, 0), timeout=0.02)
 
     asyncio.run(main())

@@ -26,7 +26,7 @@ from pytest_netns.running.programs import LabPrograms
 from pytest_netns.topology import PICTURES
 from tests.support import captures
 
-RESTORING = {"put_back"}  # this ends the process rather than fail, see moving.abort
+RESTORING = {"restore_thread"}  # this ends the process rather than fail, see moving.abort
 
 
 class KernelCalls:
@@ -42,7 +42,7 @@ class KernelCalls:
             (syscalls, "setns"),
             (socket.NetlinkSocket, "__init__"),
             (socket.NetlinkSocket, "_send"),
-            (nftables.Nft, "_carry_out"),
+            (nftables.Nft, "_run"),
             (sysctls, "write"),
             (supervision.Supervisor, "request_init"),
         ):
@@ -66,7 +66,7 @@ def kernel_calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[KernelCalls]:
     """The counter; with the process's own supervisor and hub made before."""
     with Lab() as lab:
         _set_up(lab)
-    destruction.hub().wait(time.monotonic() + destruction.BUSY)
+    destruction.hub().wait(time.monotonic() + destruction.BUSY_GRACE)
     with monkeypatch.context() as patch:
         yield KernelCalls(patch)
 
@@ -93,7 +93,7 @@ def _left(before: tuple[set[str], set[int], int]) -> list[str]:
     found = [f"descriptor of {target}" for target in _descriptors() - descriptors]
     found += [f"thread {thread.name}" for thread in threading.enumerate() if thread.ident not in threads]
     hub = destruction.hub()
-    hub.wait(time.monotonic() + destruction.BUSY)
+    hub.wait(time.monotonic() + destruction.BUSY_GRACE)
     found += [f"namespace {watched.name}" for watched in hub.alive()]
     if moving.current_inode() != inode:
         found.append("the thread is in another namespace")
@@ -122,12 +122,12 @@ def test_a_lab_that_fails_half_way_leaves_nothing(kernel_calls: KernelCalls) -> 
     """Whichever kernel call of a lab's set-up fails, the error names it, and no descriptor, thread or namespace is left."""
     with Lab() as lab:
         _set_up(lab)
-    destruction.hub().wait(time.monotonic() + destruction.BUSY)
+    destruction.hub().wait(time.monotonic() + destruction.BUSY_GRACE)
     before = _state()
     seen = set()
     tolerated = 0
     number = 0
-    names = iter(("request_init", "_carry_out"))
+    names = iter(("request_init", "_run"))
     while True:
         number += 1
         kernel_calls.made, kernel_calls.failed = 0, ""
@@ -155,7 +155,7 @@ def test_a_lab_that_fails_half_way_leaves_nothing(kernel_calls: KernelCalls) -> 
         del error
         left = _left(before)
         assert not left, f"after call {number} ({kernel_calls.failed}) failed"
-    assert seen >= {"unshare", "setns", "_send", "__init__", "_carry_out", "write", "request_init"}
+    assert seen >= {"unshare", "setns", "_send", "__init__", "_run", "write", "request_init"}
     assert number > 50
     assert tolerated < number / 2
 
@@ -259,7 +259,7 @@ def test_a_held_namespace_is_seen() -> None:
         held = lab.add_namespace("held").socket()
     assert [watched.name for watched in hub.alive() if watched.owner == "holder"] == ["held"]
     held.close()
-    hub.wait(time.monotonic() + destruction.BUSY)
+    hub.wait(time.monotonic() + destruction.BUSY_GRACE)
     assert [watched for watched in hub.alive() if watched.owner == "holder"] == []
 
 

@@ -81,7 +81,7 @@ def test_spawn_job_control(red: Namespace) -> None:
 
 
 def test_a_shell_ends_with_the_lab() -> None:
-    """An interactive shell, which does not heed SIGTERM, ends when the lab does."""
+    """An interactive shell, which ignores SIGTERM, ends when the lab does."""
     with Lab("terminal") as lab:
         child = lab.add_namespace("red").spawn("sh -i", timeout=20)
         child.expect(rb"[$#] ")

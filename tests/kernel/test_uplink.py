@@ -124,7 +124,7 @@ def test_what_cannot_be_an_uplink(netns: Lab) -> None:
     """A network that is too small, a name that is taken, a second default route: each is named, and nothing is left."""
     red = netns.add_namespace("red")
     with pytest.raises(
-        InvalidTopologyError, match=r"cannot use '10\.0\.2\.0/30' as network of an uplink: it takes IPv4, /25"
+        InvalidTopologyError, match=r"cannot use '10\.0\.2\.0/30' as network of an uplink: it must be IPv4, /25"
     ):
         red.add_uplink(network="10.0.2.0/30")
     with pytest.raises(InvalidTopologyError, match="cannot use 'fd00::/64' as network of an uplink"):

@@ -212,7 +212,7 @@ ROWS: list[tuple[str, Argv, str, str, str]] = [
 
 @pytest.mark.parametrize(("prefix", "row", "cause", "remedy"), [row[1:] for row in ROWS], ids=[row[0] for row in ROWS])
 def test_the_cause_and_the_remedy_are_named(prefix: Argv, row: str, cause: str, remedy: str) -> None:
-    """What fails names its cause and the command that mends it, in the table and for scripts."""
+    """A failed feature names its cause and the command that fixes it, in the table and for scripts."""
     _, found, table = run_doctor(prefix)
     assert not found["rows"][row]["ok"], table
     assert cause in found["rows"][row]["cause"]
@@ -252,10 +252,10 @@ def test_the_exit_status_says_whether_labs_can_be_made(prefix: Argv, status: int
 
 
 def test_what_needs_a_namespace_is_not_blamed_as_well() -> None:
-    """Where no namespace can be made there is one cause to mend, and it is told once."""
+    """If no namespace can be created there is one cause to fix, and it is shown once."""
     _, _, table = run_doctor([*ordinary_user(), *filtered(*CONTAINER)])
     assert table.count(" NO ") == 1
-    assert re.search(r"not tried, for want of a network namespace: the other \d\d things$", table, re.M)
+    assert re.search(r"not tried, since there is no network namespace: the other \d\d features$", table, re.M)
 
 
 @pytest.fixture
@@ -292,6 +292,23 @@ def test_a_kind_the_kernel_lacks_is_not_shown_as_working() -> None:
         "this kernel lacks it, or its module is not loaded (Unknown device type: Operation not supported, ENOTSUP)",
         "sudo modprobe nosuchkind",
     ]
+
+
+def test_gateways_are_tried_with_their_own_examples() -> None:
+    """A port forward, a home router and a firewall are made as labs make them; what nft refuses of one is named for it."""
+    _, found, table = run_doctor(as_root())
+    assert all(found["rows"][f"NAT/{name}"]["ok"] for name in ("port forward", "home router", "firewall")), table
+    code = (
+        "from pytest_netns.machine import probes, probing\n"
+        "text = probes.firewall.example().replace('reject', 'refuse')\n"
+        "(result,) = probing.run([probing.Probe('NAT', 'firewall', '', lambda: probes._nft('firewall', text))])\n"
+        "print(result.ok, result.cause)"
+    )
+    done = subprocess.run(
+        [*as_root(), sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("False")
+    assert "syntax error" in done.stdout
 
 
 def test_unknown_subcommand_names_the_known_ones() -> None:

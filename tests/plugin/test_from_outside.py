@@ -108,7 +108,9 @@ def test_a_connection_from_outside_is_warned_about(run) -> None:
     """Whoever connects or sends to an address of the lab by a socket that was made outside is warned, passing or not."""
     result = run(MISTAKES)
     result.assert_outcomes(passed=4, warnings=4)
-    result.stdout.fnmatch_lines(["*OutsideNamespaceWarning: 192.168.15.2 is blue's, but the socket was made outside*"])
+    result.stdout.fnmatch_lines(
+        ["*OutsideNamespaceWarning: 192.168.15.2 belongs to blue, but the socket was created outside*"]
+    )
     run(MISTAKES, "-W", "error::pytest_netns.OutsideNamespaceWarning").assert_outcomes(failed=4)
 
 
@@ -125,10 +127,10 @@ def test_the_report_of_a_failed_test_says_what_was_asked_outside(run) -> None:
     result.assert_outcomes(failed=3)
     result.stdout.fnmatch_lines(
         [
-            "*netns: asked for outside of every namespace*",
+            "*netns: accessed from outside of every namespace*",
             "blue is a namespace, but it was looked up outside of every namespace: *",
-            "*netns: asked for outside of every namespace*",
-            "192.168.15.2 is blue's, but echo http://192.168.15.2:80/ ran outside of every namespace: *",
+            "*netns: accessed from outside of every namespace*",
+            "192.168.15.2 belongs to blue, but echo http://192.168.15.2:80/ ran outside of every namespace: *",
         ]
     )
-    assert result.stdout.str().count("asked for outside") == 2
+    assert result.stdout.str().count("accessed from outside") == 2

@@ -180,7 +180,7 @@ def test_pause(tmp_path: Path, request: pytest.FixtureRequest) -> None:
         person.expect(r"test_it\.py::test_it has failed")
         red = person.expect(r"red +(nsenter .*?)\r?\n").group(1)
         person.expect(r"blue +nsenter ")
-        person.expect(r"Enter goes on")
+        person.expect(r"Press Enter to continue")
         inside = subprocess.run(
             [*red.split(), "sh", "-c", "hostname; ip -br address; ps ax"], capture_output=True, text=True
         )
@@ -195,7 +195,7 @@ def test_pause_needs_a_terminal(pytester: pytest.Pytester) -> None:
     """With xdist nobody could press Enter: that is refused at once."""
     result = pytester.runpytest_subprocess("--netns-pause", "-n2")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*--netns-pause: xdist's workers have no terminal*"])
+    result.stderr.fnmatch_lines(["*--netns-pause: xdist workers have no terminal*"])
 
 
 def test_html_report(pytester: pytest.Pytester, request: pytest.FixtureRequest, every_plugin: None) -> None:

@@ -55,7 +55,7 @@ def test_as_warning(pytester: pytest.Pytester, workers: tuple[str, ...]) -> None
 def test_descriptor_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
     """A descriptor that waits in a unix socket is reported with that socket, and the namespace only once."""
     monkeypatch.setattr(destruction, "GRACE", 0.1)
-    monkeypatch.setattr(destruction, "BUSY", 0.2)
+    monkeypatch.setattr(destruction, "BUSY_GRACE", 0.2)
     session = Run(Settings("auto", "skip", "warn", "off", pause=False, whole=False, seed=None))
     one, other = socket.socketpair()
     with one, other:
@@ -198,7 +198,7 @@ def test_native_threads_of_libraries_are_told_apart(pytester: pytest.Pytester, w
         [
             "*netns: kept by libraries*",
             (
-                "*::test_first_use: namespace 'host' stays until the end of the process: native thread * of process *; "
+                "*::test_first_use: namespace 'host' remains until the end of the process: native thread * of process *; "
                 "import and use the library outside of namespaces first, such as in conftest.py"
             ),
         ]

@@ -148,7 +148,7 @@ def test_auto_leaves_tests_that_do_not_use_netns_alone(suite: Path) -> None:
     (suite / "test_other.py").write_text("def test_other(): pass\n")
     outcome = run_pytest(ordinary_user(), suite, env=user_environment(suite, -1))
     assert outcome.counts == {"passed": 1, "skipped": PASSED}, outcome.output
-    assert outcome.output.count("remedy: say --netns-mode=rootless") == 1
+    assert outcome.output.count("remedy: use --netns-mode=rootless") == 1
     assert f"SKIPPED [{PASSED}]" in outcome.output
 
 

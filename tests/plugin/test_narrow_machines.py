@@ -34,7 +34,7 @@ def test_it(netns_pair):
     assert red.call(lambda: 42) == 42
     with red:
         socket.create_server(("192.168.15.1", 8080)).close()
-    with pytest.raises(UnavailableError, match="cannot use files of a namespace's own: .*CAP_SYS_CHROOT"):
+    with pytest.raises(UnavailableError, match="cannot use private files of a namespace: .*CAP_SYS_CHROOT"):
         red.tmpfs("/run")
 
 @pytest.mark.netns

@@ -247,14 +247,16 @@ from pytest_netns.explaining import observing
 
 def test_it(netns_pair, monkeypatch):
     netns_pair["red"].run(["ping", "-c1", "-W2", "192.168.15.2"])
-    monkeypatch.setattr(observing, "PATIENCE", 0)
+    monkeypatch.setattr(observing, "TIME_LIMIT", 0)
     netns_pair["blue"].interfaces["veth-blue"].down()
     assert 0
 """
     )
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
-        ["    *interfaces, processes, listening sockets, neighbours, settings, nft ruleset: there was no time to look"]
+        [
+            "    *interfaces, processes, listening sockets, neighbours, settings, nft ruleset: omitted, the time limit was reached"
+        ]
     )
     result.stdout.no_fnmatch_line("*changed since set-up*")
 

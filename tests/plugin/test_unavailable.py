@@ -220,7 +220,7 @@ def test_ipv6(routed):
 def test_without_writable_settings_ipv4_is_forwarded_all_the_same(suite: Path) -> None:
     """Interfaces that are there and those made later, NAT and port forwards: netlink sets what /proc/sys does not.
 
-    The kernel has no such way for IPv6: that test fails, and the end of the run says why and what mends it.
+    The kernel cannot do so for IPv6: that test fails, and the end of the run shows the cause and the remedy.
     """
     (suite / "test_suite.py").write_text(ROUTERS)
     outcome = run_pytest(LOCKED, suite)

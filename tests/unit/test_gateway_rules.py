@@ -39,7 +39,9 @@ def test_masquerade_as_text() -> None:
 
 def test_each_rule_counts_where_every_packet_is_seen() -> None:
     """Rules of type nat see the first packet only, so the counter is in the other table, after translation."""
-    counted = texts(Masquerading(LAN), nftext.COUNTED) + texts(PortForwarding(spec(80, "red"), (RED,)), nftext.COUNTED)
+    counted = texts(Masquerading(LAN), nftext.COUNTED) + texts(
+        PortForwarding(spec("80-81", "red"), (RED,)), nftext.COUNTED
+    )
     assert all(text.endswith("counter") and "ct original" in text for text in counted)
     assert len(counted) == 2
 
@@ -47,8 +49,6 @@ def test_each_rule_counts_where_every_packet_is_seen() -> None:
 @pytest.mark.parametrize(
     ("port", "to", "expected"),
     [
-        (8080, ["blue:80"], "tcp dport 8080 dnat ip to 192.168.15.2:80"),
-        (80, ["blue"], "tcp dport 80 dnat ip to 192.168.15.2"),
         ("5000-5002", ["blue"], "tcp dport 5000-5002 dnat ip to 192.168.15.2"),
         (
             "5000-5002",
@@ -68,12 +68,24 @@ def test_each_rule_counts_where_every_packet_is_seen() -> None:
     ],
 )
 def test_port_forward_as_text(port: object, to: list[str], expected: str) -> None:
-    """A port, a range, a shifted range, several targets in turn; IPv6 in a rule of its own where a target has it."""
+    """A range, a shifted range, several targets in turn; IPv6 in a rule of its own where a target has it."""
     addresses = tuple(BLUE if each.startswith("blue") else RED for each in to)
     four, *six = texts(PortForwarding(spec(port, *to), addresses), nftext.FORWARDS)
     assert four == f"meta nfproto ipv4 {expected}"
     assert len(six) == 1
     assert "dnat ip6" in six[0]
+
+
+def test_one_port_is_an_element_of_a_map() -> None:
+    """A port with one target for everybody takes no rule: for each family and protocol an element, and one that counts."""
+    forwarding = PortForwarding(spec(8080, "blue:80", protocol=("tcp", "udp")), (BLUE,))
+    assert not list(forwarding.rules())
+    assert [each.map for each in forwarding.mapped] == ["tcp4", "udp4", "tcp6", "udp6"]
+    assert forwarding.mapped[3].text("netns-1") == (
+        'create element inet netns udp6 { 8080 comment "netns-1" : fd00::2 . 80 }\n'
+        "create element inet netns_counters udp6 { 8080 }\n"
+    )
+    assert PortForwarding(spec(80, "red"), (RED,)).mapped[0].target == 80
 
 
 def test_limits_of_a_port_forward() -> None:

@@ -55,7 +55,7 @@ def test_shuffled_by_the_random_numbers_given() -> None:
 @pytest.mark.parametrize("shape", [partitions.halves, partitions.bridge, partitions.majorities_ring])
 def test_too_few_members(shape: object) -> None:
     """A shape says how many members it takes."""
-    with pytest.raises(InvalidTopologyError, match="cannot partition 1 namespaces in this shape: it takes"):
+    with pytest.raises(InvalidTopologyError, match="cannot partition 1 namespaces in this shape: it needs"):
         shape(["n1"])  # type: ignore[operator]
 
 

@@ -5,6 +5,9 @@ case and without their prefix: ``vlan_id`` or ``id`` for ``IFLA_VLAN_ID``. pyrou
 are checked against its classes' tables here.
 """
 
+# pyroute2 has no annotations: of its classes, and of what they decode, no type is known.
+# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false
+
 from __future__ import annotations
 
 import functools
@@ -14,6 +17,7 @@ from typing import Any
 
 from pytest_netns.errors import InvalidTopologyError
 from pytest_netns.values.choices import suggest
+from pytest_netns.values.shapes import is_mapping
 
 _HEADER_SIZE = 16  # a netlink header, which pyroute2's classes begin with
 _HEADER = struct.Struct("=IHHII")
@@ -105,7 +109,7 @@ def _attributes(class_: Any, given: Mapping[str, Any], fields: Mapping[str, Any]
 def _value(class_: Any, value: Any) -> Any:
     if isinstance(value, list):
         return [_value(class_, each) for each in value]
-    if not isinstance(value, Mapping) or class_ is None:
+    if not is_mapping(value) or class_ is None:
         return value
     fields = {name for name, *_ in class_.fields}
     own_fields = {name: field for name, field in value.items() if name in fields}
@@ -207,7 +211,7 @@ def _has_table(class_: Any) -> bool:
 @functools.cache
 def _table(class_: Any) -> dict[str, str]:
     """The attributes of a class, each with the name of its value's type."""
-    entries = class_.nla_map.values() if isinstance(class_.nla_map, Mapping) else class_.nla_map
+    entries = class_.nla_map.values() if is_mapping(class_.nla_map) else class_.nla_map
     pairs = ([each for each in entry if isinstance(each, str)] for entry in entries)
     return {name: type_ for name, type_, *_ in pairs if type_ != "none"}
 

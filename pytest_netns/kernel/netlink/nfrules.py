@@ -14,14 +14,13 @@ from pytest_netns.kernel.netlink.request import Request
 from pytest_netns.kernel.netlink.socket import NetlinkSocket
 
 _NFNL_SUBSYS_NFTABLES = 10
-_NFT_MSG_GETCHAIN, _NFT_MSG_GETRULE, _NFT_MSG_GETGEN = 4, 7, 16
+_NFT_MSG_GETRULE, _NFT_MSG_GETGEN = 7, 16
 _NFGENMSG_SIZE = 4
 _NFPROTO_UNSPEC, _NFPROTO_INET = 0, 1
 # linux/netfilter/nf_tables.h
 _NFTA_GEN_ID = 1
-_NFTA_CHAIN_TABLE, _NFTA_CHAIN_TYPE = 1, 7
 _NFTA_RULE_TABLE, _NFTA_RULE_CHAIN, _NFTA_RULE_HANDLE = 1, 2, 3
-_NFTA_RULE_EXPRESSIONS, _NFTA_RULE_POSITION, _NFTA_RULE_USERDATA = 4, 6, 7
+_NFTA_RULE_EXPRESSIONS, _NFTA_RULE_USERDATA = 4, 7
 _NFTA_EXPR_NAME, _NFTA_EXPR_DATA = 1, 2
 _NFTA_COUNTER_BYTES, _NFTA_COUNTER_PACKETS = 1, 2
 _UDATA_COMMENT = 0  # libnftnl's: type and length in a byte each
@@ -75,16 +74,6 @@ def counted(netlink: NetlinkSocket, rule: KernelRule) -> KernelRule:
     return netlink.get(Request(("read nft rule", rule.comment), _type(_NFT_MSG_GETRULE), body), parse)
 
 
-def translations(netlink: NetlinkSocket) -> frozenset[bytes]:
-    """Return all rules of tables with NAT chains, undecoded. Two results differ if rules for new connections have changed."""
-    chains = Request(("list nft chains",), _type(_NFT_MSG_GETCHAIN), _header(_NFPROTO_UNSPEC))
-    tables = set(netlink.dump(chains, _parse_nat_table))
-    if not tables:
-        return frozenset()
-    everything = Request(("list nft rules",), _type(_NFT_MSG_GETRULE), _header(_NFPROTO_UNSPEC))
-    return frozenset(body for table, body in netlink.dump(everything, _parse_rule_of_table) if table in tables)
-
-
 def parse(body: bytes) -> KernelRule:
     """Parse an NFT_MSG_NEWRULE message."""
     attributes = wire.attributes(body, _NFGENMSG_SIZE)
@@ -93,7 +82,7 @@ def parse(body: bytes) -> KernelRule:
         wire.read_text(attributes[_NFTA_RULE_TABLE]),
         wire.read_text(attributes[_NFTA_RULE_CHAIN]),
         int.from_bytes(attributes[_NFTA_RULE_HANDLE], "big"),
-        _comment(attributes.get(_NFTA_RULE_USERDATA, b"")),
+        comment(attributes.get(_NFTA_RULE_USERDATA, b"")),
         packets,
         octets,
     )
@@ -102,16 +91,25 @@ def parse(body: bytes) -> KernelRule:
 def _counts(expressions: bytes) -> tuple[int, int]:
     """The packets and bytes of a rule's counters."""
     packets = octets = 0
-    for element in _items(expressions):
-        expression = wire.attributes(element)
-        if wire.read_text(expression.get(_NFTA_EXPR_NAME, b"")) == "counter":
-            counter = wire.attributes(expression[_NFTA_EXPR_DATA])
-            packets += int.from_bytes(counter[_NFTA_COUNTER_PACKETS], "big")
-            octets += int.from_bytes(counter[_NFTA_COUNTER_BYTES], "big")
+    for element in items(expressions):
+        counted_packets, counted_octets = counts_of(element)
+        packets, octets = packets + counted_packets, octets + counted_octets
     return packets, octets
 
 
-def _items(data: bytes) -> Iterator[bytes]:
+def counts_of(data: bytes) -> tuple[int, int]:
+    """Packets and bytes of an expression; 0 where it is no counter."""
+    expression = wire.attributes(data)
+    if wire.read_text(expression.get(_NFTA_EXPR_NAME, b"")) != "counter":
+        return 0, 0
+    counter = wire.attributes(expression[_NFTA_EXPR_DATA])
+    return (
+        int.from_bytes(counter[_NFTA_COUNTER_PACKETS], "big"),
+        int.from_bytes(counter[_NFTA_COUNTER_BYTES], "big"),
+    )
+
+
+def items(data: bytes) -> Iterator[bytes]:
     """The elements of a list of attributes, all of one type."""
     offset = 0
     while offset + 4 <= len(data):
@@ -122,7 +120,8 @@ def _items(data: bytes) -> Iterator[bytes]:
         offset += length + 3 & ~3
 
 
-def _comment(userdata: bytes) -> str:
+def comment(userdata: bytes) -> str:
+    """The comment in the user data of a rule or an element of a set; empty for none."""
     offset = 0
     while offset + 2 <= len(userdata):
         kind, length = userdata[offset : offset + 2]
@@ -134,25 +133,6 @@ def _comment(userdata: bytes) -> str:
 
 def _parse_generation(body: bytes) -> int:
     return int.from_bytes(wire.attributes(body, _NFGENMSG_SIZE)[_NFTA_GEN_ID], "big")
-
-
-def _parse_nat_table(body: bytes) -> tuple[int, bytes] | None:
-    """Family and name of the table of a chain of type nat; None for other chains."""
-    attributes = wire.attributes(body, _NFGENMSG_SIZE)
-    is_nat = wire.read_text(attributes.get(_NFTA_CHAIN_TYPE, b"")) == "nat"
-    return (body[0], attributes[_NFTA_CHAIN_TABLE]) if is_nat else None
-
-
-def _parse_rule_of_table(body: bytes) -> tuple[tuple[int, bytes], bytes]:
-    """The table of a rule, and the rule without what changes by itself: its counters and its position."""
-    attributes = wire.attributes(body, _NFGENMSG_SIZE)
-    attributes.pop(_NFTA_RULE_POSITION, None)
-    expressions = b"".join(
-        expression
-        for expression in _items(attributes.pop(_NFTA_RULE_EXPRESSIONS, b""))
-        if b"counter\0" not in expression[:16]
-    )
-    return (body[0], attributes[_NFTA_RULE_TABLE]), b"".join(attributes.values()) + expressions
 
 
 def _header(family: int) -> bytes:

@@ -21,8 +21,8 @@ _NLM_F_APPEND = 0x800
 _NFPROTO_INET, _NFPROTO = 1, {4: 2, 6: 10}
 _IPPROTO = {"tcp": 6, "udp": 17}
 _BATCH = struct.pack(">BBH", 0, 0, _NFNL_SUBSYS_NFTABLES)
-_BEGIN = Request(("begin a change of nft rules",), 0x10, _BATCH)
-_END = Request(("end a change of nft rules",), 0x11, _BATCH)
+BEGIN = Request(("begin a change of nft rules",), 0x10, _BATCH)
+END = Request(("end a change of nft rules",), 0x11, _BATCH)
 # linux/netfilter/nf_tables.h
 _TABLE, _CHAIN, _EXPRESSIONS, _USERDATA = 1, 2, 4, 7
 _LIST_ELEMENT, _EXPRESSION_NAME, _EXPRESSION_DATA, _DATA_VALUE = 1, 1, 2, 1
@@ -96,7 +96,7 @@ def add(netlink: NetlinkSocket, rules: list[tuple[str, str, str, bytes]]) -> Non
         )
         for table, chain, comment, expressions in rules
     ]
-    netlink.transaction(_BEGIN, requests, _END)
+    netlink.transaction(BEGIN, requests, END)
 
 
 def _rule(table: str, chain: str, comment: str, expressions: bytes) -> bytes:

@@ -27,7 +27,7 @@ def link_details(body: bytes) -> tuple[str, ...]:
     """Describe the details in an RTM_NEWLINK message: traffic control, ARP off, bridge settings, an isolated bridge port."""
     _, hardware, _, flags, _ = _IFINFO.unpack_from(body)
     attributes = wire.attributes(body, _IFINFO.size)
-    details = []
+    details: list[str] = []
     qdisc = wire.read_text(attributes.get(_IFLA_QDISC, b""))
     if qdisc not in _USUAL_QDISCS:
         details.append(f"qdisc {qdisc}")

@@ -107,19 +107,21 @@ class NetlinkSocket:
             self._sequence += len(requests) + 2
             parts = [wire.message(begin.type, begin.flags, first, begin.body)]
             parts += [
-                wire.message(each.type, each.flags | wire.NLM_F_ACK, first + n, each.body)
-                for n, each in enumerate(requests, start=1)
+                wire.message(each.type, each.flags, first + n, each.body) for n, each in enumerate(requests[:-1], 1)
             ]
+            # Only the last is acknowledged; errors always are, and before that.
+            last = first + len(requests)
+            parts.append(wire.message(requests[-1].type, requests[-1].flags | wire.NLM_F_ACK, last, requests[-1].body))
             parts.append(wire.message(end.type, end.flags, self._sequence, end.body))
             self._send(b"".join(parts), begin)
-            pending = len(requests)
-            while pending:
+            while True:
                 for reply in self._replies(first):
                     code, message = wire.read_error(reply.body, reply.flags)
                     if code:  # later answers are discarded by the next request
                         refused = requests[max(reply.sequence - first - 1, 0)]
                         raise self._error(refused, code, message)
-                    pending -= 1
+                    if reply.sequence == last:
+                        return
 
     def get(self, request: Request, parse: Callable[[bytes], T]) -> T:
         """Read one object and parse it."""
@@ -127,7 +129,11 @@ class NetlinkSocket:
             self._sequence += 1
             self._send(wire.message(request.type, request.flags, self._sequence, request.body), request)
             while True:
-                for reply in self._replies(self._sequence):
+                data = self._receive(_RECEIVE_SIZE)
+                body = wire.body_of(data, self._sequence)
+                if body is not None:
+                    return parse(body)
+                for reply in self._answers(data, self._sequence):
                     if reply.type == wire.NLMSG_ERROR:
                         raise self._error(request, *wire.read_error(reply.body, reply.flags))
                     return parse(reply.body)
@@ -226,7 +232,10 @@ class NetlinkSocket:
 
     def _replies(self, first: int) -> Iterator[wire.Message]:
         """Receive one datagram; yield its messages that answer requests from this sequence number on."""
-        data = self._receive(_RECEIVE_SIZE)
+        return self._answers(self._receive(_RECEIVE_SIZE), first)
+
+    @staticmethod
+    def _answers(data: bytes, first: int) -> Iterator[wire.Message]:
         return (reply for reply in wire.messages(data) if reply.sequence >= first)
 
     def _receive(self, size: int) -> bytes:

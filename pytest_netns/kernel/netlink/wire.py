@@ -49,6 +49,12 @@ def acknowledges(data: bytes, sequence: int) -> bool:
     return bool(type_ == NLMSG_ERROR and code == 0 and answered == sequence and length == len(data))
 
 
+def body_of(data: bytes, sequence: int) -> bytes | None:
+    """What follows the header, where a received datagram is one message that answers another, as it almost always is; no error."""
+    length, type_, _, answered, _ = _HEADER.unpack_from(data)
+    return data[_HEADER.size :] if answered == sequence and length == len(data) and type_ != NLMSG_ERROR else None
+
+
 def messages(data: bytes) -> Iterator[Message]:
     """The messages in one received datagram."""
     offset = 0
@@ -83,7 +89,7 @@ def text(type_: int, value: str) -> bytes:
 
 def attributes(data: bytes, offset: int = 0) -> dict[int, bytes]:
     """The attributes from an offset on, by type; of several with the same type, the last."""
-    values = {}
+    values: dict[int, bytes] = {}
     while offset + _ATTRIBUTE.size <= len(data):
         length, type_ = _ATTRIBUTE.unpack_from(data, offset)
         if length < _ATTRIBUTE.size:

@@ -1,4 +1,4 @@
-"""nft texts that a user wrote, carried out by the program nft: libnftables crashes on some texts, and would take pytest along."""
+"""Run nft rulesets that a user wrote with the nft program: libnftables crashes on some input, and would crash pytest too."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import signal
 import subprocess
 
 from pytest_netns.errors import UnavailableError
-from pytest_netns.kernel.nft.lacking import FEATURE
 from pytest_netns.kernel.nft.nftables import Nft, Place, load
+from pytest_netns.kernel.nft.unsupported import FEATURE
 
 REMEDY = "sudo apt-get install nftables (Fedora: sudo dnf install nftables)"
 ADMIN_PATH = "/usr/local/sbin:/usr/sbin:/sbin"  # not in every user's PATH
@@ -19,20 +19,20 @@ _POSITION = re.compile(r"^/proc/self/fd/\d+:(\d+):(\d+)-\d+: ", re.MULTILINE)
 
 
 def apply(place: Place, text: str) -> str:
-    """Have the program nft carry out a text in a namespace, in one transaction; returns its output.
+    """Run a ruleset with the nft program in a namespace, in one transaction; returns its output.
 
     Raises:
-        RulesetError: nft refused it, or died of it; nothing of it was applied.
-        UnavailableError: nft is not installed, or the kernel lacks what the text needs.
+        RulesetError: nft refused it or crashed; nothing was applied.
+        UnavailableError: nft is not installed, or the kernel lacks what the ruleset needs.
     """
-    load()  # the same refusal, with the same words, for everything that needs nft
+    load()  # so that everything that needs nft fails with the same error
     program = _find()
-    # A file: only then does nft say the right line. Without a name, so that nothing can be left behind.
+    # From a file nft reports the right line; an anonymous one cannot be left behind.
     file = os.memfd_create("ruleset", os.MFD_CLOEXEC)
     try:
         os.write(file, text.encode())
         with place.entered():
-            done = subprocess.run(
+            completed = subprocess.run(
                 [program, "-f", f"/proc/self/fd/{file}"],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
@@ -41,10 +41,10 @@ def apply(place: Place, text: str) -> str:
             )
     finally:
         os.close(file)
-    output, errors = done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
-    if done.returncode < 0:
-        errors += f"nft died of it, by {signal.Signals(-done.returncode).name}; write it in another way"
-    if done.returncode != 0:
+    output, errors = completed.stdout.decode(errors="replace"), completed.stderr.decode(errors="replace")
+    if completed.returncode < 0:
+        errors += f"nft crashed with {signal.Signals(-completed.returncode).name}; write the rule in another way"
+    if completed.returncode != 0:
         nft = Nft(place)
         try:
             raise nft.explain(text, _POSITION.sub(r"line \1, column \2: ", errors))
@@ -54,7 +54,7 @@ def apply(place: Place, text: str) -> str:
 
 
 def _find() -> str:
-    found = shutil.which("nft", path=f"{os.environ.get('PATH', '')}:{ADMIN_PATH}")
-    if found is None:
+    program = shutil.which("nft", path=f"{os.environ.get('PATH', '')}:{ADMIN_PATH}")
+    if program is None:
         raise UnavailableError(FEATURE, "the program nft is not installed", REMEDY)
-    return found
+    return program

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import contextlib
 import functools
 import importlib
@@ -11,34 +12,35 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from types import ModuleType, SimpleNamespace
 from typing import Any, Protocol
 
 from pytest_netns.errors import RulesetError, UnavailableError
-from pytest_netns.kernel.nft import bindings, lacking
+from pytest_netns.kernel.nft import bindings, unsupported
 from pytest_netns.kernel.system import diagnosis, sockets
 
 _NETLINK_NETFILTER = 12
+_SIGNALS = frozenset(map(int, signal.valid_signals()))
 
 _lock = threading.Lock()  # libnftables keeps state in global variables
 
 
 class Place(Protocol):
-    """A network namespace that a thread can be inside for the time of a block."""
+    """A network namespace that a thread can enter for a block."""
 
     name: str
 
     def entered(self) -> contextlib.AbstractContextManager[object]:
-        """The calling thread is inside for the time of the block."""
+        """Enter the namespace for the duration of a block."""
         ...
 
 
 class Nft:
-    """libnftables for one namespace; making it takes as long as three rules, so it is kept where many follow.
+    """libnftables for one namespace. Creating it takes as long as three rules, so reuse it for many rulesets.
 
     Args:
-        place: the namespace; its rules are changed whatever thread uses this later.
+        place: the namespace to configure, regardless of the thread that uses this later.
 
     Raises:
         UnavailableError: the bindings or libnftables are not installed, or the kernel has no nftables.
@@ -51,41 +53,41 @@ class Nft:
             self._context: Any = module.Nftables()  # bound to the namespace it is made in
 
     def apply(self, text: str) -> str:
-        """Have nft carry out a text of ours in one transaction; returns its output.
+        """Run a ruleset of our own in one transaction; returns its output.
 
-        A text that a user wrote is for `command.apply`: libnftables does not survive every text.
+        For a ruleset that a user wrote use `command.apply`: libnftables crashes on some input.
 
         Raises:
-            RulesetError: nft refused it; nothing of it was applied.
+            RulesetError: nft refused it; nothing was applied.
             UnavailableError: nft refused it because the kernel lacks what it needs.
         """
-        error, output = self._carry_out(text)
+        error, output = self._run(text)
         if error is not None:
             raise self.explain(text, error)
         return output
 
     def explain(self, text: str, error: str) -> RulesetError | UnavailableError:
-        """What nft's refusal of a text, its message, means."""
-        lack = lacking.find(text, error, lambda probe: self._carry_out(probe)[0] or "")
-        return RulesetError(text, error, namespace=self._name) if lack is None else lack
+        """The error for a ruleset that nft refused with this message."""
+        missing = unsupported.find(text, error, lambda probe: self._run(probe)[0] or "")
+        return RulesetError(text, error, namespace=self._name) if missing is None else missing
 
-    def _carry_out(self, text: str) -> tuple[str | None, str]:
-        """nft's message where it refused the text, else None, and its output."""
+    def _run(self, text: str) -> tuple[str | None, str]:
+        """Run a ruleset; returns nft's error message, None on success, and its output."""
         with _lock, _without_signals():
             status, output, error = self._context.cmd(text)
         return str(error) if status != 0 else None, str(output)
 
     def close(self) -> None:
-        """Let go of the namespace; idempotent."""
-        self._context = None  # the last reference: the bindings free it
+        """Release the namespace; idempotent."""
+        self._context = None  # drops drops the last reference: the bindings free it
 
 
 def apply(place: Place, text: str) -> str:
-    """Have nft carry out one text of ours in a namespace; returns its output.
+    """Run one ruleset of our own in a namespace; returns its output.
 
     Raises:
-        RulesetError: nft refused it; nothing of it was applied.
-        UnavailableError: the bindings or libnftables are not installed, or the kernel lacks what the text needs.
+        RulesetError: nft refused it; nothing was applied.
+        UnavailableError: the bindings or libnftables are not installed, or the kernel lacks what the ruleset needs.
     """
     nft = Nft(place)
     try:
@@ -95,22 +97,23 @@ def apply(place: Place, text: str) -> str:
 
 
 @contextlib.contextmanager
-def _without_signals() -> Iterator[None]:
-    """No signal interrupts this thread: libnftables takes EINTR for a refusal, and has sent half of its messages."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+def _without_signals() -> Generator[None]:
+    """Block signals in this thread: libnftables treats EINTR as a refusal after sending half of its messages."""
+    # Not the signal module's own function, which makes an enum member of each number: 100 us.
+    before = _signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        _signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager
-def _closed_on_exec() -> Iterator[None]:
-    """The socket that libnftables opens meanwhile is not inherited by programs: it would keep the namespace alive."""
+def _closed_on_exec() -> Generator[None]:
+    """Make the socket that libnftables opens close-on-exec: inherited by a program, it would keep the namespace alive."""
     before = _descriptors()
     yield
     for fd in _descriptors() - before:
-        with contextlib.suppress(OSError):  # of another thread, closed already
+        with contextlib.suppress(OSError):  # opened by another thread, and already closed
             os.set_inheritable(fd, False)
 
 
@@ -123,10 +126,10 @@ def _descriptors() -> set[int]:
 
 @functools.cache
 def load() -> ModuleType:
-    """The bindings, wherever they are.
+    """Import the bindings.
 
     Raises:
-        UnavailableError: they are not installed, or their library is not, or the kernel lacks what they need.
+        UnavailableError: the bindings or libnftables are not installed, or the kernel has no nftables.
     """
     _check_kernel()
     try:
@@ -134,17 +137,17 @@ def load() -> ModuleType:
         _open_library_once(module)
         module.Nftables()
     except (ImportError, OSError) as error:
-        raise UnavailableError(lacking.FEATURE, str(error), bindings.REMEDY) from error
+        raise UnavailableError(unsupported.FEATURE, str(error), bindings.REMEDY) from error
     return module
 
 
 def _check_kernel() -> None:
-    """Where the kernel does not know netfilter's sockets libnftables would end the process with exit(3)."""
+    """Check for netfilter sockets: without them libnftables would end the process with exit(3)."""
     try:
         sockets.Socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER).close()
     except OSError as error:
         cause, remedy = diagnosis.explain("nft", error.errno or 0)
-        raise UnavailableError(lacking.FEATURE, cause, remedy) from error
+        raise UnavailableError(unsupported.FEATURE, cause, remedy) from error
 
 
 def _import_bindings() -> ModuleType:
@@ -155,13 +158,13 @@ def _import_bindings() -> ModuleType:
     if "nftables" in sys.modules or spec is None or spec.loader is None:
         return importlib.import_module("nftables")
     module = importlib.util.module_from_spec(spec)
-    sys.modules["nftables"] = module  # its own relative import needs it there
+    sys.modules["nftables"] = module  # its relative import needs the entry
     spec.loader.exec_module(module)
     return module
 
 
 def _open_library_once(module: ModuleType) -> None:
-    """The bindings open their library anew for every context, which takes longer than most rulesets."""
+    """Load the library once: the bindings load it for every context, which takes longer than most rulesets."""
     inner: Any = sys.modules[module.Nftables.__module__]
     if hasattr(inner, "cdll"):
         inner.cdll = SimpleNamespace(LoadLibrary=functools.cache(inner.cdll.LoadLibrary))

@@ -1,4 +1,4 @@
-"""IPv6 prefixes exchanged without tracking, RFC 6296: nft cannot, the kernel's ip6tables targets SNPT and DNPT can."""
+"""Stateless IPv6 prefix translation (NPTv6, RFC 6296): with the ip6tables targets SNPT and DNPT, as nft has no equivalent."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _COUNTS = re.compile(r"^\[(\d+):(\d+)\] -A .*--comment \"?(\S+?)\"? ", re.MULTIL
 
 
 class Rule(NamedTuple):
-    """A translation of prefixes.
+    """One prefix translation.
 
     Attributes:
         identity: its rules' comment.
-        inner, outer: the prefixes.
-        out: the interface of the outer side.
+        inner, outer: the internal and the external prefix.
+        out: the external interface.
     """
 
     identity: str
@@ -32,7 +32,7 @@ class Rule(NamedTuple):
     out: str
 
     def arguments(self) -> list[list[str]]:
-        """The rules for packets out and in, as ip6tables takes them."""
+        """The ip6tables arguments of the rules for outgoing and incoming packets."""
         comment = ["-m", "comment", "--comment", self.identity]
         return [
             ["POSTROUTING", "-o", self.out, "-s", self.inner, *comment, "-j", "SNPT", "--src-pfx", self.inner, "--dst-pfx", self.outer],
@@ -41,7 +41,7 @@ class Rule(NamedTuple):
 
 
 def add(place: Place, rule: Rule) -> None:
-    """Put a translation into force.
+    """Add a translation.
 
     Raises:
         UnavailableError: ip6tables is not installed, or the kernel lacks the targets.
@@ -59,14 +59,14 @@ def add(place: Place, rule: Rule) -> None:
 
 
 def remove(place: Place, rule: Rule) -> None:
-    """Take a translation away, as far as it is there."""
+    """Remove a translation, or what is left of it."""
     present = counts(place, rule)
     for arguments in rule.arguments()[: len(present)]:
         _run(place, "ip6tables", "-t", "mangle", "-D", *arguments)
 
 
 def counts(place: Place, rule: Rule) -> list[tuple[int, int]]:
-    """Packets and bytes of its rules; fewer than two where somebody has deleted some."""
+    """The packets and bytes of its rules; fewer than two if a rule has been deleted."""
     listed = _run(place, "ip6tables-save", "-c", "-t", "mangle")
     return [
         (int(packets), int(octets))
@@ -87,7 +87,7 @@ def _find(program: str) -> str | None:
 def _run(place: Place, program: str, *arguments: str) -> str:
     argv = [_find(program) or program, *arguments]
     with place.entered():
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
-    if done.returncode != 0:
-        raise RulesetError(" ".join(argv), done.stderr, namespace=place.name)
-    return done.stdout
+        completed = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+    if completed.returncode != 0:
+        raise RulesetError(" ".join(argv), completed.stderr, namespace=place.name)
+    return completed.stdout

@@ -1,1 +1,1 @@
-"""Programs in namespaces: the supervisor above them, their inits, and what ends them."""
+"""Programs in namespaces: the supervisor, the init process of each namespace, and the termination of processes."""

@@ -1,7 +1,7 @@
-"""What becomes of each packet on an impaired link: when it arrives, how often, how. Pure, and run outside of the package.
+"""Decide the fate of each packet on an impaired link: delay, loss, duplication, corruption. Pure, and run outside of the package.
 
-The meanings are those of tc-netem(8). Every kind of decision has random numbers of its own, so that with a seed the same
-packets of a sequence are lost whatever else is asked for; and so have the packets that the kernel sends by itself.
+The semantics are those of tc-netem(8). Each kind of decision has its own random numbers, so that with a seed the same
+packets of a sequence are lost regardless of other impairments. Packets that the kernel sends by itself have their own too.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from random import Random
 
 
 class Decisions:
-    """Decides for the packets that go one way over a link.
+    """Decides for the packets in one direction of a link.
 
     Args:
-        seed: the same seed decides the same for the same sequence of packets.
+        seed: the same seed gives the same decisions for the same sequence of packets.
         delay, jitter: seconds.
-        loss, duplicate, reorder, corrupt: shares from 0 to 1.
+        loss, duplicate, reorder, corrupt: probabilities from 0 to 1.
         rate: bits per second; None for no limit.
-        limit: packets that may wait.
+        limit: the queue length in packets.
     """
 
     def __init__(
@@ -37,26 +37,26 @@ class Decisions:
         self.limit = limit
         self._delay = delay
         self._second_per_byte = 8 / rate if rate else 0.0
-        self._free = 0.0  # when the last packet will have been sent
+        self._free = 0.0  # the time at which the last packet has been transmitted
         shares = {"loss": loss, "duplicate": duplicate, "reorder": reorder, "corrupt": corrupt}
         self._chances = (_Chances(seed, jitter, shares), _Chances(f"{seed}/background", jitter, shares))
 
     def arrivals(self, now: float, frame: bytes, room: int) -> list[tuple[float, bytes]]:
-        """When a frame that is sent now arrives, on the same clock, and what arrives: never, once or twice.
+        """The arrivals of a frame sent now: none, one or two, each with its time on the same clock and its content.
 
         Args:
-            room: how many fit in the queue at most; the others are lost.
+            room: free places in the queue; further frames are dropped.
         """
         chances = self._chances[is_background(frame)]
-        found = []
+        arrivals: list[tuple[float, bytes]] = []
         for _ in range(min(1 + chances.duplicates() - chances.loses(), room)):
             when = now
             if self._second_per_byte:
                 when = self._free = max(self._free, now) + len(frame) * self._second_per_byte
             if not chances.reorders():
                 when += self._delay + chances.vary()
-            found.append((when, chances.contents(frame)))
-        return found
+            arrivals.append((when, chances.contents(frame)))
+        return arrivals
 
 
 class _Chances:
@@ -71,11 +71,11 @@ class _Chances:
         self._bits = Random(f"{seed}/bit")
 
     def vary(self) -> float:
-        """By how many seconds the next delay differs."""
+        """The deviation of the next delay, in seconds."""
         return self._jitter * (2 * self._number() - 1) if self._jitter else 0.0
 
     def contents(self, frame: bytes) -> bytes:
-        """What arrives of a frame: itself, or with one wrong bit."""
+        """The frame, possibly with one bit flipped."""
         if not self._corrupts():
             return frame
         bit = self._bits.randrange(8 * len(frame))
@@ -85,7 +85,7 @@ class _Chances:
 
 
 def _chance(seed: str, kind: str, share: float) -> Callable[[], bool]:
-    """A function that is true for a share of its calls."""
+    """A function that returns true with a given probability."""
     if not share:
         return bool
     draw = Random(f"{seed}/{kind}").random
@@ -93,7 +93,7 @@ def _chance(seed: str, kind: str, share: float) -> Callable[[], bool]:
 
 
 def is_background(frame: bytes) -> bool:
-    """Whether the kernel sends such a frame by itself, at any time: ARP, neighbour and router discovery, multicast groups."""
+    """Whether the kernel sends such a frame by itself at any time: ARP, neighbour and router discovery, multicast listener reports."""
     kind = frame[12:14]
     if kind == b"\x08\x06":
         return True

@@ -1,4 +1,4 @@
-"""A namespace's init, the first of its processes, as pytest sees it."""
+"""The init process of a namespace, as seen from pytest."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ _PF_EXITING = 0x4  # include/linux/sched.h; the flags are in proc_pid_stat(5)
 
 
 class Init(NamedTuple):
-    """A namespace's init, seen from pytest.
+    """The init process of a namespace, seen from pytest.
 
     Attributes:
-        pid: its PID as seen from here.
-        pidfd: a descriptor of it.
-        lacks: what this environment refused it, a line for each part.
+        pid: its PID as seen from pytest.
+        pidfd: its pidfd.
+        refused: the parts that this environment refused, a line for each.
     """
 
     pid: int
     pidfd: int
-    lacks: tuple[str, ...]
+    refused: tuple[str, ...]
 
     def has_ended(self) -> bool:
-        """Whether it is dead, and with it everything in its PID namespace."""
+        """Whether it has ended, and with it everything in its PID namespace."""
         return wait_ended(self.pidfd, 0)
 
     def is_ending(self) -> bool:
-        """Whether it has been killed; it has ended only once all that was in its PID namespace has been reaped."""
+        """Whether it has been killed; it ends only once everything in its PID namespace has been reaped."""
         try:
             with open(f"/proc/{self.pid}/stat", encoding="utf-8", errors="replace") as stat:
                 flags = int(stat.read().rpartition(")")[2].split()[6])
@@ -41,28 +41,28 @@ class Init(NamedTuple):
 
 
 def parts_of(init: Init) -> int:
-    """Which namespaces of an init there are to enter, as CLONE_ flags."""
+    """The namespaces of an init that can be entered, as CLONE_ flags."""
     parts = 0
     for prefix, flag in (("mount namespace", MOUNT_VIEW), ("host name", HOST_NAME), ("PID namespace", PIDS)):
-        if not any(line.startswith(prefix) for line in init.lacks):
+        if not any(line.startswith(prefix) for line in init.refused):
             parts |= flag
     return parts
 
 
 def wait_ended(pidfd: int, timeout: float) -> bool:
-    """Whether the process behind a pidfd ends within so many seconds."""
+    """Whether the process of a pidfd ends within a timeout in seconds."""
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     return bool(poll.poll(max(timeout, 0) * 1000))
 
 
 def kill(pidfd: int, number: int) -> None:
-    """Signal the process behind a pidfd; nothing where it has ended."""
+    """Signal the process of a pidfd, unless it has ended."""
     with contextlib.suppress(ProcessLookupError):
         signal.pidfd_send_signal(pidfd, number)
 
 
 def pid_of(pidfd: int) -> int:
-    """The PID of the process behind a pidfd."""
+    """The PID of a pidfd's process."""
     with open(f"/proc/self/fdinfo/{pidfd}", encoding="utf-8") as info:
         return next(int(line.split()[1]) for line in info if line.startswith("Pid:"))

@@ -1,4 +1,4 @@
-"""What the programs of a namespace see of files that is only theirs: names, /run/netns, private directories."""
+"""Files that only the programs of one namespace see: name resolution files, /run/netns, private directories."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from pytest_netns.errors import UnavailableError
-from pytest_netns.kernel.programs import mounts, places
+from pytest_netns.kernel.programs import mounts, private_files
 from pytest_netns.kernel.programs.inits import Init
 from pytest_netns.kernel.system import syscalls
 
@@ -17,7 +17,7 @@ class OwnFiles:
     """The files of one view.
 
     Args:
-        init: the view's.
+        init: the view's init process.
         run: runs a function on a thread that is inside the view.
         mounts: whether the view has mounts of its own.
     """
@@ -26,21 +26,21 @@ class OwnFiles:
         self._init = init
         self._run = run
         self._mounts = mounts
-        self._listing = -1  # the directory that Python code sees as /run/netns
+        self._listing = -1  # descriptor of the directory that Python code sees as /run/netns
         self._listed: Mapping[str, int] = {}
-        self._shown = False  # whether pytest's descriptors are
+        self._shown = False  # whether pytest's descriptors are shown
 
     def write_etc(self, name: str, text: str) -> bool:
-        """Replace one of the files in /etc that this namespace has for itself; False where it has none of that name."""
+        """Replace one of the namespace's own files in /etc; returns False if it has none with that name."""
         return self._mounts and bool(self._run(lambda: mounts.write_own(f"/etc/{name}", text)))
 
-    def follow(self) -> None:
-        """Have the own files in /etc again, where the machine's have been replaced, and what is new in its /run."""
+    def refresh(self) -> None:
+        """Mount the namespace's files in /etc again if the machine's were replaced, and show new entries of its /run."""
         if self.has("own /etc/hosts"):
-            self._run(lambda: mounts.follow(self._directory))
+            self._run(lambda: mounts.refresh(self._directory))
 
     def list_namespaces(self, descriptors: Mapping[str, int]) -> None:
-        """Have /run/netns list namespaces by name, given this process's descriptors of them."""
+        """List namespaces by name in /run/netns, given this process's descriptors of them."""
         if descriptors == self._listed or not self._lists_namespaces():
             return
         prefix = f"{self._init_directory}/{mounts.PEERS_FD}" if self.has("own /proc") else _descriptors()
@@ -50,26 +50,26 @@ class OwnFiles:
             _list_in(self._listing, _descriptors(), descriptors, before)
 
     def show_descriptors(self, path: str) -> None:
-        """Have this process's descriptors at a path that leads to them outside too."""
+        """Show this process's descriptors at a path that is valid outside too."""
         if not self._shown and self.has("own /etc/hosts") and self.has("own /proc"):
             self._shown = True
             with contextlib.suppress(OSError):  # a program has hidden that directory
                 self._run(lambda: mounts.show_peers(self._init_directory, path))
 
     def make_private(self, path: str) -> None:
-        """Mount an empty directory, which is nobody else's."""
-        self._make(lambda: places.make_private(self._directory, path))
+        """Mount an empty directory that only this namespace sees."""
+        self._make(lambda: private_files.make_private(self._directory, path))
 
     def write_file(self, path: str, content: bytes) -> None:
-        """Have a file that nobody else sees."""
-        self._make(lambda: places.write_file(self._directory, path, content))
+        """Write a file that only this namespace sees."""
+        self._make(lambda: private_files.write_file(self._directory, path, content))
 
     def bind(self, source: str, target: str, *, read_only: bool) -> None:
-        """Show a file or directory at another path too."""
-        self._make(lambda: places.bind(self._directory, source, target, read_only=read_only))
+        """Bind mount a file or directory at another path."""
+        self._make(lambda: private_files.bind(self._directory, source, target, read_only=read_only))
 
     def prepare_copy(self) -> None:
-        """In the copy of the mounts for Python code, which has another /proc: see pytest's own, and links that lead there."""
+        """Prepare the copy of the mounts for Python code: with pytest's /proc, and links that are valid there."""
         if not self.has("own /proc"):
             return
         syscalls.umount("/proc")
@@ -81,14 +81,14 @@ class OwnFiles:
             _list_in(self._listing, _descriptors(), self._listed, {})
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the listing's descriptor."""
         listing, self._listing = self._listing, -1
         if listing >= 0:
             os.close(listing)
 
     def has(self, *parts: str) -> bool:
         """Whether the environment has refused none of these parts."""
-        return self._mounts and not any(line.startswith(parts) for line in self._init.lacks)
+        return self._mounts and not any(line.startswith(parts) for line in self._init.refused)
 
     @property
     def _init_directory(self) -> str:
@@ -97,14 +97,14 @@ class OwnFiles:
 
     @property
     def _directory(self) -> str:
-        """Where the files are that the view has for itself."""
+        """The directory of the view's own files."""
         return f"{self._init_directory}/{mounts.FILES_FD}"
 
     def _lists_namespaces(self) -> bool:
         return self.has("own /etc/hosts", f"own {mounts.NETNS_DIRECTORY}")
 
     def _list_inside(self, prefix: str, descriptors: Mapping[str, int], before: Mapping[str, int]) -> None:
-        # Not by the path /run/netns: a program may have unmounted what is ours there.
+        # Not by the path /run/netns: a program may have unmounted ours.
         directory = os.open(f"{self._directory}/netns", os.O_PATH | os.O_CLOEXEC)
         try:
             _list_in(directory, prefix, descriptors, before)
@@ -113,10 +113,10 @@ class OwnFiles:
 
     def _make(self, function: Callable[[], None]) -> None:
         if not self.has("own /etc/hosts"):
-            lacks = "; ".join(self._init.lacks) or "own mounts"
+            refused = "; ".join(self._init.refused) or "own mounts"
             raise UnavailableError(
-                "files of a namespace's own",
-                f"this environment refuses {lacks}",
+                "private files of a namespace",
+                f"this environment refuses {refused}",
                 "pytest-netns doctor says what fixes it",
             )
         self._run(function)
@@ -127,5 +127,5 @@ def _descriptors() -> str:
 
 
 def _list_in(directory: int, prefix: str, descriptors: Mapping[str, int], before: Mapping[str, int]) -> None:
-    wanted, present = ({name: f"{prefix}/{fd}" for name, fd in each.items()} for each in (descriptors, before))
+    wanted, present = ({name: f"{prefix}/{fd}" for name, fd in listing.items()} for listing in (descriptors, before))
     mounts.list_namespaces(directory, wanted, present)

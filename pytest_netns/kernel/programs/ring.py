@@ -1,7 +1,7 @@
-"""The frames that arrive at the interfaces of a namespace, read from memory shared with the kernel; run outside of the package.
+"""Read the frames that arrive at a namespace's interfaces from memory shared with the kernel; run outside of the package.
 
-A packet socket with a ring (packet(7), TPACKET_V2): what arrives while this process does not run is kept, up to the size
-of the ring, which unlike a socket's buffer does not depend on net.core.rmem_max.
+A packet socket with a ring (packet(7), TPACKET_V2): frames that arrive while this process does not run are kept, up to the size
+of the ring. Unlike a socket's buffer, it does not depend on net.core.rmem_max.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ _HEADER = struct.Struct("=IIIHHIIHH4x HHi")
 _SLOT, _SLOTS, _BLOCK = 2048, 4096, 1 << 16  # bytes of a frame, frames, bytes of a block of memory
 _WORDS = _SLOT // 4
 _LARGEST = 1 << 17
-_BUFFER = 32 << 20  # bytes for frames that do not fit in a slot, where that much is allowed
-_LONGEST_WAIT = 1.0  # seconds; an older time stamp is a clock that was set
+_BUFFER = 32 << 20  # bytes for frames that do not fit in a slot, if that much is allowed
+_LONGEST_WAIT = 1.0  # seconds; an older time stamp means that the clock was set
 _8021Q = 0x8100
 
 
 class Ring:
-    """What all interfaces of the namespace receive.
+    """The frames received by all interfaces of the namespace.
 
     Attributes:
-        socket: readable when something has arrived.
+        socket: readable when frames have arrived.
     """
 
     def __init__(self) -> None:
@@ -47,10 +47,10 @@ class Ring:
         self._next = 0
 
     def frames(self, most: int) -> list[tuple[int, float, bytes]]:
-        """Up to so many frames that have arrived: index of the interface, how many seconds ago, the frame."""
-        found: list[tuple[int, float, bytes]] = []
+        """Return up to a number of received frames: interface index, age in seconds, content."""
+        frames: list[tuple[int, float, bytes]] = []
         now = time.time()
-        while len(found) < most:
+        while len(frames) < most:
             word = self._next * _WORDS
             if not self._words[word] & _TO_USER:
                 break
@@ -68,5 +68,5 @@ class Ring:
                 kind = protocol if status & _VLAN_PROTOCOL else _8021Q
                 frame = frame[:12] + struct.pack("!HH", kind, tag) + frame[12:]
             age = now - seconds - nanoseconds / 1e9
-            found.append((index, age if 0 <= age <= _LONGEST_WAIT else 0.0, frame))
-        return found
+            frames.append((index, age if 0 <= age <= _LONGEST_WAIT else 0.0, frame))
+        return frames

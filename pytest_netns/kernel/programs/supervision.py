@@ -1,4 +1,4 @@
-"""pytest's side of the supervisor: started at the first need, once per process, and replaced if it dies."""
+"""pytest's side of the supervisor: started on first use, once per process, and replaced if it dies."""
 
 from __future__ import annotations
 
@@ -20,67 +20,67 @@ from pytest_netns.kernel.spaces import destruction
 from pytest_netns.kernel.spaces.netns import NetworkNamespace, are_open, home
 from pytest_netns.kernel.system import interrupts, sockets
 
-_START_TIMEOUT = 20.0  # seconds; it takes about 20 ms, a loaded machine may take long
+_START_TIMEOUT = 20.0  # seconds; it takes about 20 ms, much longer on a loaded machine
 _END_TIMEOUT = 5.0
-_TELL_TRIES = 3
+_SEND_TRIES = 3
 
 _lock = threading.RLock()
 _current: Supervisor | None = None
-_controllers: list[int] = []  # PIDs of processes without which this one is ended
-_refused: dict[str, None] = {}  # what the environment refused any init so far, in order
+_controllers: list[int] = []  # PIDs of processes whose end also ends this one
+_refused: dict[str, None] = {}  # the parts that the environment has refused any init so far, in order
 
 
 class Supervisor:
     """The running supervisor and its watchdog."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # one request after the other
-        self._asked = 0  # the number of the last request
-        self._taken = 0  # the number of the last init that was taken
+        self._lock = threading.Lock()  # one request at a time
+        self._last_request = 0  # the number of the last request
+        self._last_taken = 0  # the number of the last init that pytest has received
         self._watchdog: tuple[int, int] | None = None
         with contextlib.ExitStack() as undo:
-            self._words = os.memfd_create("netns-supervisor", os.MFD_CLOEXEC)
-            undo.callback(os.close, self._words)
-            with home():  # unix sockets too belong to a namespace, and would keep a lab's alive
+            self._stderr = os.memfd_create("netns-supervisor", os.MFD_CLOEXEC)
+            undo.callback(os.close, self._stderr)
+            with home():  # unix sockets belong to a namespace too, and would keep a lab's alive
                 self._control, control = sockets.pair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
                 undo.callback(self._control.close)
                 self._watch, watch = sockets.pair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
                 undo.callback(self._watch.close)
-                # It may run all the same: subprocess can fail after that, while it waits to hear how the start went.
-                undo.callback(self._say_replaced)
+                # The program may run even if subprocess fails: it can fail while waiting for the result of the start.
+                undo.callback(self._send_replaced)
                 self._control.settimeout(_START_TIMEOUT)
                 self._watch.settimeout(_START_TIMEOUT)
                 with control, watch, contextlib.closing(destruction.hub().another_socket()) as netlink:
                     passed = (control.fileno(), watch.fileno(), netlink.fileno())
-                    self._starter = _start_program(*passed, self._words)
+                    self._starter = _start_program(*passed, self._stderr)
             undo.pop_all()
 
     @property
     def pid(self) -> int:
         """The watchdog's PID; waits until it runs."""
-        return self._introduced()[0]
+        return self._watchdog_process()[0]
 
     def wait_ready(self) -> None:
-        """Wait until it can make inits; one that pytest has asked for and not taken is killed.
+        """Wait until it can create inits. An init that pytest has requested but not received is killed.
 
         Raises:
             NetnsError: it has died.
         """
         with self._lock:
-            self._ask("", [])
+            self._request("", [])
 
     @interrupts.uninterrupted
     def request_init(self, namespace: NetworkNamespace) -> Init:
-        """Have an init forked for a namespace.
+        """Have the supervisor fork an init for a namespace.
 
         Raises:
-            NetnsError: the supervisor has died, or the init could not be made.
+            NetnsError: the supervisor has died, or the init could not be created.
         """
         with self._lock:
-            first, lines, descriptors = self._ask(namespace.name, [namespace.fd])
-            if first != "ok" or not descriptors:
+            status, lines, descriptors = self._request(namespace.name, [namespace.fd])
+            if status != "ok" or not descriptors:
                 _close_all(descriptors)
-                if first != "error":
+                if status != "error":
                     raise self._dead()
                 raise NetnsError(f"cannot start the init process of namespace {namespace.name!r}: {' '.join(lines)}")
             try:
@@ -89,42 +89,42 @@ class Supervisor:
                 kill(descriptors[0], signal.SIGKILL)
                 os.close(descriptors[0])
                 raise
-            self._taken = self._asked
-            _refused.update(dict.fromkeys(init.lacks))
+            self._last_taken = self._last_request
+            _refused.update(dict.fromkeys(init.refused))
             return init
 
     def forget_lost(self) -> None:
-        """End an init whose answer an exception has kept from being read; nothing where there is none."""
-        if self._taken != self._asked:
+        """End an init whose answer was not read because of an exception, if there is one."""
+        if self._last_taken != self._last_request:
             with contextlib.suppress(NetnsError):
                 self.wait_ready()
 
-    def _ask(self, name: str, descriptors: list[int]) -> tuple[str, list[str], list[int]]:
-        """Send a request and read its answer: the first word, the further lines and the descriptors; the lock is held."""
-        self._introduced()
-        self._asked += 1
-        number = str(self._asked)
+    def _request(self, name: str, descriptors: list[int]) -> tuple[str, list[str], list[int]]:
+        """Send a request and read its answer: status, further lines and descriptors; the lock is held."""
+        self._watchdog_process()
+        self._last_request += 1
+        number = str(self._last_request)
         try:
-            socket.send_fds(self._control, ["\n".join([number, str(self._taken), name]).encode()], descriptors)
+            socket.send_fds(self._control, ["\n".join([number, str(self._last_taken), name]).encode()], descriptors)
             while True:
                 flags = socket.MSG_CMSG_CLOEXEC
                 answer, received, _, _ = socket.recv_fds(self._control, program.MAX_MESSAGE, 1, flags)
-                own, *lines = answer.decode().split("\n")
-                if not own:
+                answered, *lines = answer.decode().split("\n")
+                if not answered:
                     raise self._dead()
-                if own == number:
+                if answered == number:
                     break
-                _close_all(received)  # of a request that an exception has kept from reading its answer
+                _close_all(received)  # of an earlier request whose answer was not read because of an exception
         except OSError as error:
-            self._kill()  # an init may have been made of which nobody will ever know
+            self._kill()  # it may have created an init that nobody knows of
             raise self._dead() from error
         if not name:
-            self._taken = self._asked
+            self._last_taken = self._last_request
         return lines[0], lines[1:], received
 
     @interrupts.uninterrupted
-    def _introduced(self) -> tuple[int, int]:
-        """The watchdog's PID and a pidfd of it, which it sends first of all."""
+    def _watchdog_process(self) -> tuple[int, int]:
+        """The watchdog's PID and pidfd, which it sends first."""
         if self._watchdog is None:
             try:
                 pid, pidfds, _, _ = socket.recv_fds(self._watch, program.MAX_MESSAGE, 1, socket.MSG_CMSG_CLOEXEC)
@@ -137,7 +137,7 @@ class Supervisor:
         return self._watchdog
 
     def is_alive(self) -> bool:
-        """Whether it still runs; one that is just starting does."""
+        """Whether it still runs or is starting."""
         if self._control.fileno() < 0:  # another thread has dismissed it
             return False
         poll = select.poll()
@@ -146,23 +146,23 @@ class Supervisor:
         return not poll.poll(0)
 
     def dismiss(self) -> None:
-        """End it where it has died in part: what is in pytest's namespaces is the next one's to watch, and must live on."""
-        self._say_replaced()
+        """End the rest of it if one of its processes has died. Processes in pytest's namespaces must live on: the next one watches them."""
+        self._send_replaced()
         self.close()
 
-    def _say_replaced(self) -> None:
-        for _ in range(_TELL_TRIES):  # the kernel may be out of memory for a moment
+    def _send_replaced(self) -> None:
+        for _ in range(_SEND_TRIES):  # the kernel may be temporarily out of memory
             with contextlib.suppress(OSError):
                 self._watch.send(watchdog.REPLACED)
                 break
 
     def close(self) -> None:
-        """End it, and with it everything it supervises and all that is in pytest's namespaces; waits until it has."""
+        """End it, everything it supervises and all processes in pytest's namespaces; waits until they have ended."""
         with contextlib.suppress(NetnsError):
-            self._introduced()
+            self._watchdog_process()
         self._control.close()
         self._watch.close()
-        if self._watchdog is None:  # it has never got that far
+        if self._watchdog is None:  # it never started
             self._starter.kill()
             self._starter.wait()
         else:
@@ -172,17 +172,15 @@ class Supervisor:
                 wait_ended(pidfd, _END_TIMEOUT)
             os.close(pidfd)
             with contextlib.suppress(ChildProcessError):
-                os.waitpid(
-                    pid, os.WNOHANG
-                )  # where pytest is the first process of a container, orphans are its children
-        words, self._words = self._words, -1
-        os.close(words)
+                os.waitpid(pid, os.WNOHANG)  # if pytest is PID 1 of a container, orphans become its children
+        stderr, self._stderr = self._stderr, -1
+        os.close(stderr)
 
     def abandon(self) -> None:
-        """In a forked child: let go of what belongs to the parent."""
+        """In a forked child: close what belongs to the parent."""
         self._control.close()
         self._watch.close()
-        os.close(self._words)
+        os.close(self._stderr)
         if self._watchdog is not None:
             os.close(self._watchdog[1])
         self._starter.returncode = 0
@@ -192,22 +190,22 @@ class Supervisor:
             kill(self._watchdog[1], signal.SIGKILL)
 
     def _dead(self) -> NetnsError:
-        """What to raise where it has died: how, and what it has written."""
+        """The error to raise if it has died: how, and what it wrote to stderr."""
         who = "" if self._watchdog is None else f" (PID {self._watchdog[0]})"
         how = "has died"
         if self._control.fileno() < 0:
             how = "has been ended"
         elif self.is_alive():
             how = f"does not answer within {_START_TIMEOUT:g} s"
-        elif self._watchdog is None:  # it has closed its end, so it is about to end
+        elif self._watchdog is None:  # it has closed its socket, so it is about to end
             with contextlib.suppress(subprocess.TimeoutExpired):
-                how = f"has ended at its start with exit status {self._starter.wait(_END_TIMEOUT)}"
-        written = ""
-        if self._words >= 0:
-            written = os.pread(self._words, program.MAX_MESSAGE, 0).decode(errors="replace").strip()
+                how = f"ended during start-up with exit status {self._starter.wait(_END_TIMEOUT)}"
+        stderr = ""
+        if self._stderr >= 0:
+            stderr = os.pread(self._stderr, program.MAX_MESSAGE, 0).decode(errors="replace").strip()
         return NetnsError(
-            f"cannot start processes: the supervisor process{who} {how}{f': {written}' if written else ''}; "
-            "what ran under it has ended with it, labs made from now on work"
+            f"cannot start processes: the supervisor process{who} {how}{f': {stderr}' if stderr else ''}; "
+            "the programs under it have ended; new labs work"
         )
 
 
@@ -216,16 +214,16 @@ def _close_all(descriptors: list[int]) -> None:
         os.close(descriptor)
 
 
-def _start_program(control: int, watch: int, netlink: int, words: int) -> subprocess.Popen[bytes]:
-    """Start supervisor.py with a pidfd of every process whose end must be its own; what it writes goes to ``words``."""
+def _start_program(control: int, watch: int, netlink: int, stderr: int) -> subprocess.Popen[bytes]:
+    """Start supervisor.py with a pidfd of each process whose end must end it."""
     with contextlib.ExitStack() as stack:
-        pidfds = []
+        pidfds: list[int] = []
         for pid in (os.getpid(), *_controllers):
             pidfds.append(os.pidfd_open(pid))
             stack.callback(os.close, pidfds[-1])
         passed = [pidfds[0], control, watch, netlink, *pidfds[1:]]
         return subprocess.Popen(
-            # Not by its own name: debuggers add themselves to whatever is called Python.
+            # Not by its own name: debuggers attach to every program called Python.
             [
                 "/proc/self/exe",
                 "-I",
@@ -238,21 +236,21 @@ def _start_program(control: int, watch: int, netlink: int, words: int) -> subpro
             pass_fds=passed,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            stderr=words,
+            stderr=stderr,
             cwd="/",
-            # Where the system's loader finds Python's own libraries; nothing else that is meant for pytest's Python.
+            # Only what the loader needs to find Python's libraries; nothing else that is meant for pytest's Python.
             env={name: value for name, value in os.environ.items() if name == "LD_LIBRARY_PATH"},
             start_new_session=True,
         )
 
 
 def end_with(pid: int) -> None:
-    """This process must not go on without another one, the controller of pytest-xdist; to be told before the first start."""
+    """End this process when another one ends: the controller of pytest-xdist. To be called before the first start."""
     _controllers.append(pid)
 
 
 def supervisor() -> Supervisor:
-    """The supervisor of this process; started when there is none that runs."""
+    """The supervisor of this process; started if none is running."""
     global _current
     with _lock:
         if _current is not None and not _current.is_alive():
@@ -277,19 +275,19 @@ def close() -> None:
 
 
 def forget_lost() -> None:
-    """End an init that was made and that nobody has got: an exception came in between."""
+    """End an init that was created but never received because of an exception."""
     if _current is not None:
         _current.forget_lost()
 
 
 def refused() -> list[str]:
-    """What programs in namespaces had to do without so far, because the environment refuses it: a line for each part."""
+    """The parts of a namespace's view that this environment has refused so far, a line for each."""
     return list(_refused)
 
 
 def _after_fork_in_parent() -> None:
-    """A forked copy holds the descriptors of all open namespaces: if it outlives pytest, the watchdog has to end it."""
-    # Not replaced here where it has died: this thread may be one that cannot start it.
+    """Start the watchdog: a forked copy holds descriptors of all open namespaces and must be ended if it outlives pytest."""
+    # If it has died it is not replaced here: this thread may be one that cannot start it.
     if _current is None and are_open():
         supervisor()
 

@@ -1,21 +1,21 @@
-"""The user-space wire: ``python -I -S userwire.py FD`` passes the frames of impaired links on, late, or not at all.
+"""The user-space wire: ``python -I -S userwire.py FD`` forwards the frames of impaired links, delays or drops them.
 
-Frames that an impaired interface is about to send are led into this process's namespace by a rule of the kernel
-(kernel/netlink/redirect.py), and are sent by that interface once their time has come. This process holds the netlink socket
-that owns the rule: when it ends, however that happens, the rule is gone and the link is a perfect one again.
+Frames that an impaired interface is about to send are redirected into this process's namespace by an nftables rule
+(kernel/netlink/redirect.py), and are sent by that interface when they are due. This process holds the netlink socket
+that owns the rule: when it ends for any reason, the rule is removed and the link is no longer impaired.
 
 Standard library only, and run outside of the package, see supervisor.py.
 
 Protocol, over a SOCK_SEQPACKET pair: each request is a JSON object with a number ``n``, ``do``, and the ``id`` of one
 direction of a link: the index of the interface, in this namespace, at which its frames arrive. The answer is an object with
-the same number, and ``error`` where it failed.
+the same number, and ``error`` if it failed.
 
 =========  =====================================================================================================
-add        pass frames on; with two descriptors: a packet socket that sends them, the rule's owner; ``values``, ``seed``
-change     from now on: ``values`` and ``seed``
-remove     what is on its way is sent at once; ``rule`` and ``pair`` are netlink messages, in hexadecimal, that delete the
+add        forward frames; with two descriptors: a packet socket that sends them, the rule's owner; ``values``, ``seed``
+change     use new ``values`` and ``seed``
+remove     send delayed frames at once; ``rule`` and ``pair`` are netlink messages, in hexadecimal, that delete the
            rule and the hidden veth pair
-drop       nothing is left of all directions whose ``ids`` are given: their namespaces are about to end
+drop       discard all directions whose ``ids`` are given: their namespaces are about to be deleted
 =========  =====================================================================================================
 """
 
@@ -47,15 +47,15 @@ MAX_MESSAGE = 1 << 16
 DESCRIPTORS = 2
 _CLOSERS = 64  # threads
 _NICENESS = -15
-_AT_ONCE = 64  # frames read before those that are due are sent
+_AT_ONCE = 64  # frames to read before sending those that are due
 
 
 class Direction:
-    """What one interface sends.
+    """One direction of a link: what one interface sends.
 
     Attributes:
-        decisions: what becomes of its frames.
-        waiting: how many of them are on their way.
+        decisions: decides the fate of its frames.
+        waiting: the number of delayed frames.
     """
 
     def __init__(self, send: socket.socket, owner: socket.socket, decisions: Decisions) -> None:
@@ -65,34 +65,34 @@ class Direction:
         self._owner = owner
 
     def send(self, frame: bytes) -> None:
-        """Have the interface send a frame; where it is down or gone the frame is lost."""
+        """Send a frame by the interface; if that is down or deleted the frame is lost."""
         with contextlib.suppress(OSError):
             self._send.send(frame, socket.MSG_DONTWAIT)
 
-    def let_go(self, delete_rule: bytes) -> None:
-        """Remove the rule that leads frames here, by a message of netlink."""
+    def remove_rule(self, delete_rule: bytes) -> None:
+        """Remove the rule that redirects frames here, by a netlink message."""
         self._owner.send(delete_rule)
         self._owner.recv(MAX_MESSAGE)
 
     def descriptors(self) -> list[int]:
-        """What it holds, which is then no longer to be used."""
+        """Detach and return its descriptors."""
         return [self._send.detach(), self._owner.detach()]
 
 
 class Wire:
-    """All directions, and the frames that are on their way."""
+    """All directions, and the delayed frames."""
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
         self._ring = Ring()
         self._directions: dict[int, Direction] = {}
-        self._heap: list[tuple[float, int, int, bytes]] = []  # when it is due, in what order, whose, the frame
+        self._heap: list[tuple[float, int, int, bytes]] = []  # time due, order, direction, frame
         self._order = 0
         self._netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
         self._netlink_lock = threading.Lock()
 
     def serve(self) -> None:
-        """Pass frames on until pytest closes its end."""
+        """Forward frames until pytest closes its socket."""
         while True:
             wait = max(self._heap[0][0] - time.monotonic(), 0) if self._heap else None
             ready, _, _ = select.select([self._control, self._ring.socket], [], [], wait)
@@ -103,12 +103,12 @@ class Wire:
             self._send_due(time.monotonic())
 
     def _take(self) -> int:
-        """Decide about frames that have arrived; returns how many."""
+        """Process frames that have arrived; returns how many."""
         frames = self._ring.frames(_AT_ONCE)
         now = time.monotonic()
         for number, age, frame in frames:
             direction = self._directions.get(number)
-            if direction is None:  # it has just been let go
+            if direction is None:  # it has just been removed
                 continue
             decisions = direction.decisions
             for due, arriving in decisions.arrivals(now - age, frame, decisions.limit - direction.waiting):
@@ -128,7 +128,7 @@ class Wire:
     # -- requests ----------------------------------------------------------------------------------
 
     def _answer(self) -> bool:
-        """Do what pytest asks for; False where it has gone."""
+        """Handle a request of pytest; returns False if pytest has ended."""
         data, descriptors, _, _ = socket.recv_fds(self._control, MAX_MESSAGE, DESCRIPTORS)
         if not data:
             return False
@@ -136,7 +136,7 @@ class Wire:
         answer = {"n": request["n"]}
         try:
             getattr(self, f"_{request['do']}")(request, descriptors)
-        except Exception as error:  # it is pytest's to tell; the other links go on
+        except Exception as error:  # pytest reports it; the other links go on
             answer["error"] = f"{request['do']}: {type(error).__name__}: {error}"
         self._control.send(json.dumps(answer).encode())
         return True
@@ -151,9 +151,9 @@ class Wire:
     def _remove(self, request: dict[str, Any], descriptors: list[int]) -> None:
         number = request["id"]
         direction = self._directions[number]
-        direction.let_go(bytes.fromhex(request["rule"]))
+        direction.remove_rule(bytes.fromhex(request["rule"]))
         direction.decisions = Decisions("", limit=sys.maxsize)
-        while self._take():  # what came before the rule was gone
+        while self._take():  # frames that arrived before the rule was removed
             pass
         for _, _, owner, frame in sorted(self._heap):
             if owner == number:
@@ -163,13 +163,13 @@ class Wire:
 
     def _drop(self, request: dict[str, Any], descriptors: list[int]) -> None:
         numbers = set(request["ids"]) & set(self._directions)
-        held = [each for number in numbers for each in self._directions[number].descriptors()]
+        descriptors = [fd for number in numbers for fd in self._directions[number].descriptors()]
         self._forget(numbers)
-        for first in range(min(_CLOSERS, len(held))):
-            _in_background(_close_all, held[first::_CLOSERS])
+        for first in range(min(_CLOSERS, len(descriptors))):
+            _in_background(_close_all, descriptors[first::_CLOSERS])
 
     def _forget(self, numbers: set[int]) -> None:
-        """Some directions are no more, nor are their frames."""
+        """Remove directions and their frames."""
         self._heap = [item for item in self._heap if item[2] not in numbers]
         heapq.heapify(self._heap)
         for number in numbers:
@@ -183,7 +183,7 @@ class Wire:
 
 
 def _in_background(function: Callable[..., None], *arguments: object) -> None:
-    """The kernel takes its time for some things, 30 ms and more, which frames need not wait for."""
+    """Run a function on another thread: some requests take the kernel 30 ms and more, which must not delay frames."""
     threading.Thread(target=function, args=arguments, daemon=True).start()
 
 
@@ -198,7 +198,7 @@ def main(arguments: list[str]) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    with contextlib.suppress(OSError):  # only root may: on a busy machine frames are late otherwise
+    with contextlib.suppress(OSError):  # allowed to root only: otherwise frames are late on a busy machine
         os.setpriority(os.PRIO_PROCESS, 0, _NICENESS)
     with contextlib.suppress(OSError), open("/proc/self/timerslack_ns", "w", encoding="utf-8") as slack:
         slack.write("1")  # wake up when a frame is due, not up to 50 us later

@@ -1,8 +1,8 @@
-"""How programs and Python code get into a namespace with all that belongs to it: processes, mounts, host name.
+"""How programs and Python code enter a namespace with its processes, mounts and host name.
 
-Entering a PID or mount namespace is a matter of a whole thread, so a namespace in which programs run has a thread of
-its own that is inside for good and does nothing but start them: `subprocess` there costs what it costs anywhere, and
-pytest stays the parent. That thread cannot start threads (its children's PID namespace is foreign), so Python code runs
+A thread enters a PID or mount namespace as a whole. So a namespace in which programs run has its own thread, which
+stays inside and only starts them: `subprocess` costs there what it costs anywhere, and pytest
+stays the parent. That thread cannot start threads (its children's PID namespace is foreign), so Python code runs
 on other threads, with the network and mount namespaces only.
 """
 
@@ -24,7 +24,7 @@ from pytest_netns.kernel.programs.own_files import OwnFiles
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
 from pytest_netns.kernel.system import forking, procfs, syscalls, threads
 
-_END_TIMEOUT = 5.0  # seconds the kernel gets to end a PID namespace's processes
+_END_TIMEOUT = 5.0  # seconds for the kernel to end a PID namespace's processes
 
 T = TypeVar("T")
 
@@ -33,8 +33,8 @@ class View:
     """The processes of a namespace: its init, the thread that starts programs, the mounts for Python code.
 
     Attributes:
-        init: the first of its processes.
-        files: those that only its programs and Python code see.
+        init: its init process.
+        files: the files that only its programs and Python code see.
     """
 
     def __init__(self, namespace: NetworkNamespace) -> None:
@@ -43,7 +43,7 @@ class View:
         self.init = self._supervisor.request_init(namespace)
         self._parts = inits.parts_of(self.init)
         self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
-        self._closing = threading.Lock()  # held while a job is added, so that none comes after the last
+        self._closing = threading.Lock()  # held while a job is added, so that none is added after the last
         self._closed = False
         self._discarded = False
         self._mounts = -1
@@ -51,7 +51,7 @@ class View:
         self._mounts_lock = threading.Lock()
         self._addresses: NetlinkSocket | None = None
         self._thread = threading.Thread(target=self._work, name=f"{forking.PREFIX}spawn-{namespace.name}", daemon=True)
-        # pydevd, the debugger of IDEs, starts threads in those that it stops, which is not possible in this one.
+        # pydevd, the debugger of IDEs, starts threads from those it stops, which this one cannot do.
         vars(self._thread).update(pydev_do_not_trace=True, is_pydev_daemon_thread=True)
         try:
             threads.start(self._thread, f"run anything in namespace {namespace.name!r}")
@@ -62,12 +62,12 @@ class View:
 
     @property
     def has_mounts(self) -> bool:
-        """Whether there is an own view of /etc/hosts and the like."""
+        """Whether the namespace has its own mounts, with /etc/hosts and the like."""
         return bool(self._parts & inits.MOUNT_VIEW)
 
     @property
     def has_pids(self) -> bool:
-        """Whether programs have a PID namespace of their own, so that ending the init ends them all."""
+        """Whether programs have their own PID namespace, so that killing the init ends them all."""
         return bool(self._parts & inits.PIDS)
 
     def run(self, function: Callable[[], T]) -> T:
@@ -87,21 +87,21 @@ class View:
         try:
             return job.result()
         except OSError as error:
-            if self._closed or self.init.is_ending():  # starting a program fails before its end can be seen
+            if self._closed or self.init.is_ending():  # starting a program fails before the end of the init can be seen
                 raise self.init_dead() from error
             raise
 
     def set_hostname(self, name: str) -> None:
-        """Give its programs another host name, unless they have the machine's."""
+        """Set the host name its programs see, if they have their own."""
         if self._parts & inits.HOST_NAME:
             self.run(lambda: syscalls.set_hostname(name))
 
     def addresses_changed(self) -> bool:
-        """Whether addresses of the namespace have come or gone since this was last asked, whoever changed them."""
+        """Whether addresses of the namespace were added or removed since the last call, by anyone."""
         return self._addresses is None or self._addresses.has_notifications()
 
     def enter_for_python(self) -> None:
-        """Move the calling thread, for good, into the network and the mounts, with pytest's own /proc."""
+        """Move the calling thread permanently into the network and mount namespaces, with pytest's own /proc."""
         if not self.has_mounts:
             self._namespace.enter()
             return
@@ -124,12 +124,12 @@ class View:
         self.files.prepare_copy()
         return os.open("/proc/thread-self/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
 
-    def ask_to_end(self) -> None:
-        """SIGTERM to every process inside."""
+    def terminate(self) -> None:
+        """Send SIGTERM to every process inside."""
         inits.kill(self.init.pidfd, signal.SIGTERM)
 
     def has_processes(self) -> bool:
-        """Whether programs run that nobody waits for: daemons, orphans."""
+        """Whether processes without a waiting parent run inside: daemons, orphans."""
         try:
             with open(f"/proc/{self.init.pid}/task/{self.init.pid}/children", encoding="utf-8") as children:
                 return bool(children.read().strip())
@@ -140,11 +140,11 @@ class View:
         """Whether a process is in the network namespace."""
         try:
             return procfs.network_namespace(pid) == self._namespace.inode
-        except OSError:  # ended, or not ours to look at
+        except OSError:  # ended, or may not be inspected
             return False
 
     def close(self) -> None:
-        """Kill every process inside, and wait until the thread has left; processes of ours still have to be reaped."""
+        """Kill every process inside, and wait until the thread has left; our own child processes still have to be reaped."""
         inits.kill(self.init.pidfd, signal.SIGKILL)
         with self._closing:
             self._closed = True
@@ -159,7 +159,7 @@ class View:
             self._addresses.close()
 
     def discard(self) -> None:
-        """Kill every process inside without waiting, and let go of everything; idempotent."""
+        """Kill every process inside without waiting, and release everything; idempotent."""
         if not self._discarded:
             self._discarded = True
             try:
@@ -169,7 +169,7 @@ class View:
                     os.close(self.init.pidfd)
 
     def abandon(self) -> None:
-        """In a forked child, which has no thread to start programs: let go of what belongs to the parent."""
+        """In a forked child, which has no thread to start programs: close what belongs to the parent."""
         if self._discarded:
             return
         self._closed = self._discarded = True
@@ -181,10 +181,10 @@ class View:
             self._addresses.close()
 
     def wait_ended(self, *, wait: bool) -> None:
-        """Wait until no process is left inside; to be called after `close`, once our own have been reaped.
+        """Wait until no process is left inside; call it after `close`, once our own children have been reaped.
 
         Args:
-            wait: False where the init was alone, so that its end matters to nobody.
+            wait: False if the init was the only process, so that its end need not be awaited.
 
         Raises:
             NetnsError: some could not be killed within 5 s.
@@ -211,10 +211,10 @@ class View:
                 job.fail(KernelError("enter namespaces of init", code, namespace=self._namespace.name))
             else:
                 job.run()
-            del job  # what it made must not live until the next one comes
+            del job  # its result must not live until the next job
 
     def _enter(self, parts: int) -> None:
-        """Enter the init's namespaces; the root directory stays what it is to pytest, which may run in a chroot."""
+        """Enter the init's namespaces; the root directory stays that of pytest, which may run in a chroot."""
         root = os.open(f"/proc/{self.init.pid}/root", os.O_PATH | os.O_CLOEXEC)
         try:
             syscalls.setns(self.init.pidfd, parts)
@@ -225,7 +225,7 @@ class View:
             os.close(root)
 
     def init_dead(self) -> NetnsError:
-        """What to raise where the init has ended: that the lab is closed, or what was killed."""
+        """The error to raise if the init has ended: the lab is closed, or what has died."""
         if self._closed:
             return LabClosedError(self._namespace.name)
         what = f"the init process of namespace {self._namespace.name!r} (PID {self.init.pid}) has died"
@@ -233,7 +233,7 @@ class View:
             what += f", because the supervisor process (PID {self._supervisor.pid}) has"
         return NetnsError(
             f"cannot run anything in namespace {self._namespace.name!r}: {what}; "
-            "the processes in it have ended with it, labs made from now on work"
+            "the processes in it have ended; new labs work"
         )
 
 

@@ -1,7 +1,7 @@
-"""pytest's side of the user-space wire: one helper process, started at the first need, and replaced if it dies.
+"""pytest's side of the user-space wire: one helper process, started on first use, and replaced if it dies.
 
-It is alone in a network namespace of its own, which is among those that the supervisor's watchdog knows: when pytest ends,
-in whatever way, what runs there is killed. It also ends by itself when pytest's end of its control socket is closed.
+It runs alone in its own network namespace, which the supervisor's watchdog recognizes: when pytest ends for any reason,
+the helper is killed. It also exits by itself when pytest closes its control socket.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pytest_netns.kernel.spaces import destruction
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
 from pytest_netns.kernel.system import sockets
 
-_TIMEOUT = 20.0  # seconds; it takes a millisecond, a loaded machine may take long
+_TIMEOUT = 20.0  # seconds; it takes a millisecond, much longer on a loaded machine
 
 _lock = threading.RLock()
 _current: Helper | None = None
@@ -42,52 +42,52 @@ class Helper:
         self._lock = threading.Lock()
         self._sequence = 0
         self._numbers = 0
-        supervision.supervisor()  # whose watchdog ends it, should this process die
+        supervision.supervisor()  # its watchdog ends the helper if this process dies
         self.network = NetworkNamespace.create("wire", _disable_ipv6)
         with contextlib.ExitStack() as undo:
             undo.callback(self.network.close)
             self._watched = destruction.hub().watch(self.network, "the user-space wire")
             with self.network.entered():  # unix sockets belong to a namespace: to the one that ends with the helper
-                self._control, theirs = sockets.pair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                self._control, helper_end = sockets.pair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
                 undo.callback(self._control.close)
-                with theirs:
-                    self._process = _start(theirs.fileno())
+                with helper_end:
+                    self._process = _start(helper_end.fileno())
             self._control.settimeout(_TIMEOUT)
             undo.pop_all()
 
     def next_number(self) -> int:
-        """A number for one more direction of a link."""
+        """A number for a new direction of a link."""
         with self._lock:
             self._numbers += 1
             return self._numbers
 
-    def request(self, do: str, descriptors: Sequence[int] = (), **more: Any) -> None:
-        """Have something done, see userwire.py, and wait until it is.
+    def request(self, do: str, descriptors: Sequence[int] = (), **parameters: Any) -> None:
+        """Send a request, see userwire.py, and wait for the answer.
 
         Raises:
-            NetnsError: it could not be done, or the helper has died.
+            NetnsError: the request failed, or the helper has died.
         """
         with self._lock:
             self._sequence += 1
-            message = json.dumps({"n": self._sequence, "do": do, **more}).encode()
+            message = json.dumps({"n": self._sequence, "do": do, **parameters}).encode()
             try:
                 socket.send_fds(self._control, [message], descriptors)
-                # What answers an earlier question, whose asker was interrupted, is not for us.
+                # Skip the answers to earlier requests that were interrupted.
                 while (answer := self._receive())["n"] != self._sequence:
                     pass
             except OSError as error:
                 raise self._dead() from error
         if "error" in answer:
-            raise NetnsError(f"cannot impair link: the user-space wire says: {answer['error']}")
+            raise NetnsError(f"cannot impair link: the user-space wire reports: {answer['error']}")
 
     def problem(self) -> str:
-        """How it has died; empty where it runs."""
+        """How it has died; empty if it runs."""
         poll = select.poll()
         if self._control.fileno() >= 0:
             poll.register(self._control, 0)
         if poll.poll(0):
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(_TIMEOUT)  # it has closed its end, so it is about to end
+                self._process.wait(_TIMEOUT)  # it has closed its socket, so it is about to end
         status = self._process.poll()
         return "" if status is None else f"the user-space wire (PID {self._process.pid}) has died, status {status}"
 
@@ -102,7 +102,7 @@ class Helper:
         self.network.close()
 
     def abandon(self) -> None:
-        """In a forked child: let go of what belongs to the parent."""
+        """In a forked child: close what belongs to the parent."""
         self._control.close()
         self._process.returncode = 0
         self.network.close()
@@ -115,19 +115,21 @@ class Helper:
         return answer
 
     def _dead(self) -> NetnsError:
-        words = b""
+        output = b""
         assert self._process.stderr is not None
         while select.select([self._process.stderr], [], [], 0)[0] and (
             chunk := os.read(self._process.stderr.fileno(), 4096)
         ):
-            words += chunk
+            output += chunk
         reason = self.problem() or "the user-space wire does not answer"
-        said = "".join(words.decode(errors="replace").strip().splitlines()[-1:])
-        return NetnsError(f"cannot impair link: {reason}{f': {said}' if said else ''}; links are perfect again")
+        last_line = "".join(output.decode(errors="replace").strip().splitlines()[-1:])
+        return NetnsError(
+            f"cannot impair link: {reason}{f': {last_line}' if last_line else ''}; links are no longer impaired"
+        )
 
 
 def helper() -> Helper:
-    """The helper of this process; started when there is none that runs."""
+    """The helper of this process; started if none is running."""
     global _current
     with _lock:
         if _current is not None and _current.problem():
@@ -149,7 +151,7 @@ def close() -> None:
 
 
 def _start(control: int) -> subprocess.Popen[bytes]:
-    """Start the program; the calling thread is in the namespace it is to be in."""
+    """Start the program; the calling thread is in the helper's namespace."""
     return subprocess.Popen(
         [sys.executable, "-I", "-S", userwire.__file__, str(control)],
         pass_fds=[control],
@@ -163,8 +165,10 @@ def _start(control: int) -> subprocess.Popen[bytes]:
 
 
 def _disable_ipv6(network: NetworkNamespace) -> None:
-    """Nothing but what is led there crosses the hidden interfaces; the calling thread is inside."""
-    with contextlib.suppress(OSError):  # no IPv6, or settings cannot be written: it would send a little of its own
+    """Disable IPv6, so that only redirected frames cross the hidden interfaces; the calling thread is inside."""
+    with contextlib.suppress(
+        OSError
+    ):  # no IPv6, or settings cannot be written: then the kernel sends some packets of its own
         network.write_sysctl("ipv6/conf/default/disable_ipv6", "1")
 
 

@@ -1,1 +1,1 @@
-"""Network namespaces: made, entered, configured, watched until they are gone."""
+"""Network namespaces: creation, entering, configuration, and supervision until the kernel has freed them."""

@@ -1,6 +1,6 @@
-"""Network namespaces that somebody else has made, such as a container's: used, and left as they were found.
+"""Network namespaces created by another program, such as a container's: used, then restored to their previous state.
 
-What is added here is recorded where it is asked for, and taken away at the end; what was there and is missing then is put back.
+Additions are recorded when they are requested, and removed at the end; what was there before and is missing is restored.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pytest_netns.kernel.netlink.socket import NetlinkSocket
 from pytest_netns.kernel.netlink.wire import NLM_F_CREATE
 from pytest_netns.kernel.nft import nftables
 from pytest_netns.kernel.spaces import netns, sysctls
-from pytest_netns.kernel.spaces.moving import THREAD_NAMESPACE, Stay
+from pytest_netns.kernel.spaces.moving import THREAD_NAMESPACE, NamespaceBlock
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
 from pytest_netns.kernel.system import syscalls
 
@@ -28,7 +28,7 @@ _TABLE = re.compile(r"^table (\w+) (\S+)", re.MULTILINE)
 
 
 class RecordingSocket(NetlinkSocket):
-    """A routing netlink socket that remembers what was added through it."""
+    """A routing netlink socket that records what was added through it."""
 
     def __init__(self, namespace: str) -> None:
         super().__init__(namespace)
@@ -36,24 +36,24 @@ class RecordingSocket(NetlinkSocket):
 
     def request(self, *requests: Request) -> None:
         """See `NetlinkSocket.request`."""
-        self._added += [each for each in requests if each.flags & NLM_F_CREATE]
+        self._added += [request for request in requests if request.flags & NLM_F_CREATE]
         super().request(*requests)
 
     def remove_added(self) -> None:
-        """Take away what was added, the last first; what is gone already is no error."""
+        """Remove what was added, in reverse order; what is already gone is no error."""
         added, self._added = self._added, []
-        for each in reversed(added):
-            # For each RTM_NEW message there is an RTM_DEL of the next number, which takes the same body: rtnetlink(7).
+        for request in reversed(added):
+            # The RTM_DEL message of an RTM_NEW one has the next number and takes the same body: rtnetlink(7).
             with contextlib.suppress(NetnsError):
-                super().request(Request(("remove", *each.description[1:]), each.type + 1, each.body))
+                super().request(Request(("remove", *request.description[1:]), request.type + 1, request.body))
 
 
 class AdoptedNamespace(NetworkNamespace):
-    """A network namespace of somebody else's.
+    """A network namespace created by another program.
 
     Args:
         name: for errors.
-        fd: a descriptor of it, which is closed with this.
+        fd: its descriptor, closed by `close`.
     """
 
     is_adopted = True
@@ -69,21 +69,21 @@ class AdoptedNamespace(NetworkNamespace):
 
     @classmethod
     def adopt(cls, name: str, path: str, first: Callable[[NetworkNamespace], None]) -> AdoptedNamespace:
-        """The namespace at a path.
+        """Adopt the namespace at a path.
 
         Args:
             name: for errors.
             path: such as ``"/proc/4711/ns/net"``.
-            first: what to do with it while the calling thread is inside.
+            first: called with it while the calling thread is inside.
 
         Raises:
-            InvalidTopologyError: there is no network namespace, or it is the one this process is in.
+            InvalidTopologyError: the path is no network namespace, or the one this process is in.
             UnavailableError: this process may not enter it.
         """
         fd = _open(name, path)
         with contextlib.ExitStack() as undo:
             undo.callback(os.close, fd)
-            with Stay(lambda: _enter(name, fd), name):
+            with NamespaceBlock(lambda: _enter(name, fd), name):
                 netlink = RecordingSocket(name)
                 undo.callback(netlink.close)
                 namespace = cls(name, fd, netlink)
@@ -92,13 +92,13 @@ class AdoptedNamespace(NetworkNamespace):
         return namespace
 
     def write_sysctl(self, key: str, value: str) -> None:
-        """See `NetworkNamespace.write_sysctl`; what it was before is remembered."""
+        """See `NetworkNamespace.write_sysctl`; the previous value is recorded."""
         if key not in self._sysctls:
             self._sysctls[key] = sysctls.read(key)
         super().write_sysctl(key, value)
 
     def close(self) -> None:
-        """Leave it as it was found, and let go of it; idempotent."""
+        """Restore its previous state and release it; idempotent."""
         if self.fd >= 0:
             try:
                 self._restore()
@@ -117,17 +117,17 @@ class AdoptedNamespace(NetworkNamespace):
         for info in self._read_links():
             before = self._links.get(info.index)
             if before is not None:
-                self._put_back(info, before)
-        here = dict(self.netlink.dump(rtaddresses.dump_addresses(), _address))
-        missing = [body for key, body in self._addresses.items() if key not in here]
-        again = [rtaddresses.replay(body, rtaddresses.RTM_NEWADDR) for body in missing]
-        again += [rtroutes.replay(body) for body in self._routes if _is_static(body)]
-        for request in again:
-            with contextlib.suppress(NetnsError):  # it is there
+                self._restore_link(info, before)
+        present = dict(self.netlink.dump(rtaddresses.dump_addresses(), _address))
+        missing = [body for key, body in self._addresses.items() if key not in present]
+        requests = [rtaddresses.replay(body, rtaddresses.RTM_NEWADDR) for body in missing]
+        requests += [rtroutes.replay(body) for body in self._routes if _is_static(body)]
+        for request in requests:
+            with contextlib.suppress(NetnsError):  # it exists
                 self.netlink.request(request)
 
-    def _put_back(self, now: LinkInfo, before: LinkInfo) -> None:
-        changes = []
+    def _restore_link(self, now: LinkInfo, before: LinkInfo) -> None:
+        changes: list[Request] = []
         if now.mtu != before.mtu:
             changes.append(rtlinks.set_link(now.index, now.name, mtu=before.mtu))
         if now.mac != before.mac:
@@ -143,15 +143,15 @@ class AdoptedNamespace(NetworkNamespace):
     def _nft_tables(self) -> set[tuple[str, str]]:
         try:
             return set(_TABLE.findall(nftables.apply(self, "list tables")))
-        except NetnsError:  # no nftables here: then there are no tables of ours either
+        except NetnsError:  # no nftables: then no tables of ours either
             return set()
 
 
-def place_of(name: str, pid: int | None, path: str | os.PathLike[str] | None) -> str:
-    """The path of a namespace that is named by a process in it, or by its path.
+def path_of(name: str, pid: int | None, path: str | os.PathLike[str] | None) -> str:
+    """The path of a namespace given by a process in it, or by its path.
 
     Raises:
-        InvalidTopologyError: by neither or both, or there can be no such process.
+        InvalidTopologyError: neither or both are given, or the PID is invalid.
     """
     if (pid is None) == (path is None):
         raise InvalidTopologyError(f"cannot adopt namespace {name!r}: give either pid= or path=")
@@ -170,13 +170,13 @@ def _address(body: bytes) -> tuple[object, bytes]:
 
 
 def _is_static(body: bytes) -> bool:
-    """Whether a route does not come back by itself with its interface's addresses."""
+    """Whether a route is not restored by the kernel with its interface's addresses."""
     route = rtroutes.parse_looked_up(body)
     return any(rtroutes.is_static_by(route, hop.interface) for hop in route.hops)
 
 
 def _open(name: str, path: str) -> int:
-    import fcntl  # not on Windows, where a suite for several systems may still name what there is
+    import fcntl  # Windows has none, where suites for several systems import this module too
 
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -192,10 +192,10 @@ def _open(name: str, path: str) -> int:
         if kind != syscalls.CLONE_NEWNET:
             raise InvalidTopologyError(f"cannot adopt namespace {name!r}: {path} is not a network namespace")
         with netns.home():
-            own = os.stat(THREAD_NAMESPACE).st_ino
-        if os.fstat(fd).st_ino == own:
+            current = os.stat(THREAD_NAMESPACE).st_ino
+        if os.fstat(fd).st_ino == current:
             raise InvalidTopologyError(
-                f"cannot adopt namespace {name!r}: {path} is the network this process itself is in, which is never configured"
+                f"cannot adopt namespace {name!r}: {path} is the network namespace that pytest itself is in, which is never configured"
             )
     except BaseException:
         os.close(fd)

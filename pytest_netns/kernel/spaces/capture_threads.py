@@ -1,6 +1,6 @@
-"""The threads behind all captures: one reads their sockets now and then, others close them.
+"""The threads behind all captures: one reads their sockets periodically, others close them.
 
-The kernel keeps what has not been read, up to a limit, so that short tests pay nothing for being recorded.
+The kernel buffers unread packets, up to a limit, so that captures cost short tests nothing.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from pytest_netns.kernel.spaces.netns import home
 from pytest_netns.kernel.system.sockets import Socket, pair
 
 SO_TIMESTAMPNS = 35
-_INTERVAL, _BUSY_INTERVAL = 0.05, 0.005  # seconds between two readings, and where the last one had something to read
-_REST = 3  # times as long as a reading took is not read: captures take at most a quarter of one processor
-_TOGETHER = 4  # sockets that one thread closes
-_MOST_THREADS = 64  # that close, where somebody waits for it
-_LINGER = 0.2  # seconds a thread stays with nothing to do
+_INTERVAL, _BUSY_INTERVAL = 0.05, 0.005  # seconds between two reads, and after one that returned packets
+_REST = 3  # pauses are so many times as long as the last read: captures take at most a quarter of one processor
+_SOCKETS_PER_THREAD = 4  # that one thread closes
+_MOST_THREADS = 64  # closing sockets while a caller waits
+_LINGER = 0.2  # seconds before an idle thread exits
 _THREAD_NAME = "netns-capture"
 
 
 class Readable(Protocol):
-    """What is read now and then."""
+    """A capture that is read periodically."""
 
     def read(self) -> bool:
-        """Fetch what the kernel has kept; whether there was something."""
+        """Fetch what the kernel has buffered; returns whether there was anything."""
         ...
 
 
 class _Background:
-    """This module's threads: one reads, and now and then has others close. It ends soon after there is nothing left to
-    do (not at once: the next test is likely to need it), and is outside of any lab's namespace, which a thread inside
+    """This module's threads: one reads, and starts others that close. It exits soon after there is nothing left to
+    do (not at once: the next test is likely to need it). It runs outside of any lab's namespace, which a thread inside
     would keep alive."""
 
     def __init__(self) -> None:
@@ -45,71 +45,71 @@ class _Background:
         self._closed: list[socket.socket] = []
         self._reading = False
         with home():
-            # The kernel stamps packets on arrival only while somebody wants it.
-            self._stamping = Socket(socket.AF_INET, socket.SOCK_DGRAM)
-            self._stamping.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+            # The kernel timestamps packets on arrival only while a socket requests it.
+            self._timestamping = Socket(socket.AF_INET, socket.SOCK_DGRAM)
+            self._timestamping.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
 
-    def add(self, each: Readable) -> None:
-        """Read a socket now and then."""
+    def add(self, capture: Readable) -> None:
+        """Read a capture periodically."""
         with self._lock:
-            self._open.add(each)
+            self._open.add(capture)
             if not self._reading:
-                with contextlib.suppress(RuntimeError):  # no thread to be had: then only what the kernel keeps is kept
+                with contextlib.suppress(RuntimeError):  # no thread available: only what the kernel buffers is kept
                     _start(self._work)
                     self._reading = True
 
-    def close(self, each: Readable, own: socket.socket) -> None:
-        """Close a socket on the side: the kernel waits for all packets under way, 8 ms to 20 ms."""
+    def close(self, capture: Readable, capture_socket: socket.socket) -> None:
+        """Close a socket in the background: the kernel waits 8 ms to 20 ms for packets in flight."""
         with self._lock:
-            self._open.discard(each)
-            self._closed.append(own)
+            self._open.discard(capture)
+            self._closed.append(capture_socket)
             working = self._reading
         if not working:
             self.flush()
 
     def flush(self, threads: int = 0) -> None:
-        """Close at once what waits for it, in so many threads; 0: as few as keep up with short tests."""
+        """Close the pending sockets now, in a number of threads; 0: as few as keep up with short tests."""
         with self._lock:
             closed, self._closed = self._closed, []
-        together = max(-(-len(closed) // threads), 1) if threads else _TOGETHER
-        for first in range(0, len(closed), together):
-            some = closed[first : first + together]
+        batch_size = max(-(-len(closed) // threads), 1) if threads else _SOCKETS_PER_THREAD
+        for first in range(0, len(closed), batch_size):
+            batch = closed[first : first + batch_size]
             try:
-                _start(_close_together, some)
-            except RuntimeError:  # no thread to be had
-                _close_together(some)
+                _start(_close_batch, batch)
+            except RuntimeError:  # no thread available
+                _close_batch(batch)
 
     def stop(self) -> None:
         """Close its own socket."""
-        self._stamping.close()
+        self._timestamping.close()
 
     def _work(self) -> None:
         pause = threading.Event()
-        idle = took = 0.0
+        idle = duration = 0.0
         interval = _INTERVAL
         while idle <= _LINGER:
-            pause.wait(max(interval, took * _REST))
+            pause.wait(max(interval, duration * _REST))
             self.flush()
             with self._lock:
-                sockets = tuple(self._open)
-                idle = 0 if sockets or self._closed else idle + _INTERVAL
+                captures = tuple(self._open)
+                idle = 0 if captures or self._closed else idle + _INTERVAL
                 self._reading = idle <= _LINGER
             began = time.thread_time()
             interval = _INTERVAL
-            for each in sockets:
-                with contextlib.suppress(Exception):  # whatever is wrong with one, the others are read
-                    if each.read():
+            for capture in captures:
+                with contextlib.suppress(Exception):  # an error of one must not stop the others
+                    if capture.read():
                         interval = _BUSY_INTERVAL
-            took = time.thread_time() - began
+            duration = time.thread_time() - began
 
 
-def _close_together(sockets: list[socket.socket]) -> None:
+def _close_batch(sockets: list[socket.socket]) -> None:
     """Close several with one system call: with a unix socket the kernel drops the descriptors that are queued in it.
 
-    One after the other, each would have to wait for the interpreter's lock, and the test for it.
+    Closed one by one, each would wait for the interpreter's lock, and delay the test.
     """
     with contextlib.ExitStack() as queue:
-        with contextlib.suppress(OSError):  # no descriptors to be had: then one after the other, all the same
+        with contextlib.suppress(OSError):  # no descriptors available: close them one by one
             ours, _ = map(queue.enter_context, pair(socket.AF_UNIX, socket.SOCK_STREAM))
             socket.send_fds(ours, [b"."], [each.fileno() for each in sockets])
         for each in sockets:
@@ -135,7 +135,7 @@ def background() -> _Background:
 
 
 def flush() -> None:
-    """Close soon what waits to be closed: somebody waits for the end of its namespaces."""
+    """Close the pending sockets soon: a caller waits for the end of their namespaces."""
     if _current is not None:
         _current.flush(_MOST_THREADS)
 
@@ -150,7 +150,7 @@ def _stop() -> None:
 def _after_fork_in_child() -> None:
     global _lock
     _lock = threading.Lock()
-    _stop()  # its threads are not here
+    _stop()  # the child does not have its threads
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

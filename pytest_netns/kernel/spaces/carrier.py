@@ -1,7 +1,7 @@
-"""An interface that has just got a carrier is usable at once.
+"""Make an interface that has just got a carrier usable at once.
 
-The kernel makes a new carrier take effect from a work queue, for many events once a second only: until then everything
-the interface sends is dropped. Asking for its state by ethtool has that work done first (ethtool_op_get_link in
+The kernel processes a carrier change in a work queue, only once a second if there are many: until then everything
+the interface sends is dropped. Querying the link state by ethtool runs that work first (ethtool_op_get_link in
 net/ethtool/ioctl.c of Linux).
 """
 
@@ -18,8 +18,8 @@ _ETHTOOL_GLINK = 0x0A
 
 
 def settle(netlink: NetlinkSocket, name: str) -> None:
-    """Have an interface's carrier take effect now; nothing where it is gone or the kernel cannot tell."""
-    import fcntl  # Windows has none, and suites import Lab there all the same
+    """Apply an interface's carrier change now; does nothing if the interface is gone or ethtool is not supported."""
+    import fcntl  # Windows has none, where suites import Lab too
 
     value = array.array("I", [_ETHTOOL_GLINK, 0])
     request = struct.pack("16sP16x", name.encode(), value.buffer_info()[0])  # struct ifreq, netdevice(7)

@@ -1,8 +1,8 @@
-"""Proof that namespaces are gone: the kernel itself says when the last reference to one was dropped.
+"""Track the end of namespaces: the kernel reports when the last reference to one is dropped.
 
-Each namespace gets a number (nsid) in a hub namespace that exists for this alone; RTM_DELNSID tells of its end, 1-33 ms
-after it. Nobody waits for it: the notifications are read in passing. What has a number is ours: this is how the watchdog
-knows (watchdog.py).
+Each namespace gets an nsid in a hub namespace that exists only for this; RTM_DELNSID reports its end, 1-33 ms
+later. Nobody waits for it: notifications are read when needed. A namespace with an nsid is ours: this is how the watchdog
+recognizes them (watchdog.py).
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from pytest_netns.kernel.netlink.socket import NetlinkSocket
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
 
 GRACE = 5.0  # seconds after its lab was closed within which a namespace must be gone
-# One that nothing in /proc holds gets longer: the kernel frees namespaces one batch after the other, and on a busy machine
-# it may be seconds behind.
-BUSY = 20.0
+# Longer for one without a holder in /proc: the kernel frees namespaces in batches, and on a busy machine may be
+# seconds behind.
+BUSY_GRACE = 20.0
 
 
 @dataclass
 class Watched:
-    """A namespace whose end is awaited.
+    """A namespace whose end is tracked.
 
     Attributes:
         name, owner: the namespace's name, and the test it belongs to.
@@ -39,7 +39,7 @@ class Watched:
 
 
 class Hub:
-    """Watches namespaces from one of its own."""
+    """Tracks the end of namespaces, from a namespace of its own."""
 
     def __init__(self) -> None:
         self._namespace = NetworkNamespace.create("hub")
@@ -54,7 +54,7 @@ class Hub:
         self._lock = threading.Lock()
 
     def watch(self, namespace: NetworkNamespace, owner: str) -> Watched:
-        """Watch a namespace from now on."""
+        """Track a namespace from now on."""
         with self._lock:
             nsid = self._next
             self._next += 1
@@ -63,7 +63,7 @@ class Hub:
         return watched
 
     def another_socket(self) -> NetlinkSocket:
-        """A netlink socket with which a process can ask for the number of a namespace: those without one are not ours."""
+        """Open another netlink socket of the hub, to query the nsid of a namespace: those without one are not ours."""
         with self._namespace.entered():
             return NetlinkSocket("hub")
 
@@ -74,35 +74,35 @@ class Hub:
             return [watched for watched in self._watched.values() if watched.closed is not None]
 
     def overdue(self, grace: float) -> list[Watched]:
-        """The namespaces whose lab was closed that many seconds ago, and which are still alive."""
+        """The namespaces still alive so many seconds after their lab was closed."""
         if self._late(grace):
-            self._ask()  # nothing is said of a namespace because a notification was missed
+            self._refresh()  # a missed notification must not cause a report
         return self._late(grace)
 
     def _late(self, grace: float) -> list[Watched]:
         now = time.monotonic()
         return [watched for watched in self.alive() if watched.closed is not None and now - watched.closed >= grace]
 
-    def _ask(self) -> None:
+    def _refresh(self) -> None:
         with self._lock:
             self._list()
 
     def forget(self, watched: Watched) -> None:
-        """Speak of a namespace no more: it has been told of."""
+        """Stop tracking a namespace that has been reported."""
         with self._lock:
-            self._watched = {nsid: each for nsid, each in self._watched.items() if each is not watched}
+            self._watched = {nsid: other for nsid, other in self._watched.items() if other is not watched}
 
     def wait(self, deadline: float) -> None:
-        """Wait until all closed namespaces are gone, or a time on the monotonic clock."""
+        """Wait until all closed namespaces are gone, or until a deadline on the monotonic clock."""
         pause = threading.Event()
         while self.alive():
             if time.monotonic() >= deadline:
-                self._ask()
+                self._refresh()
                 return
             pause.wait(0.002)
 
     def close(self) -> None:
-        """Stop watching."""
+        """Stop tracking."""
         self._events.close()
         self._namespace.close()
 
@@ -111,17 +111,17 @@ class Hub:
             for message in self._events.notifications():
                 if message.type == rtnsid.RTM_DELNSID:
                     self._watched.pop(rtnsid.parse_nsid(message.body), None)
-        except OSError:  # some were lost, and the kernel drops further ones without a word until all have been taken
+        except OSError:  # some were lost, and the kernel silently drops further ones until all have been read
             self._events.has_notifications()
             self._list()
 
     def _list(self) -> None:
-        """Keep what the kernel still has a number for; the lock is held."""
-        left = self._numbers()
-        self._watched = {nsid: watched for nsid, watched in self._watched.items() if nsid in left}
+        """Keep only namespaces that still have an nsid; the lock is held."""
+        alive = self._nsids()
+        self._watched = {nsid: watched for nsid, watched in self._watched.items() if nsid in alive}
 
-    def _numbers(self) -> set[int]:
-        """All numbers that still lead to a namespace."""
+    def _nsids(self) -> set[int]:
+        """All nsids that still refer to a namespace."""
         return set(self._namespace.netlink.dump(rtnsid.dump_nsids(), rtnsid.parse_nsid))
 
 
@@ -140,7 +140,7 @@ def hub() -> Hub:
 
 
 def hub_if_any() -> Hub | None:
-    """The hub, if a namespace has ever been made in this process."""
+    """The hub, if this process has ever created a namespace."""
     return _hub
 
 

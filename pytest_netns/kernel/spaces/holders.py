@@ -1,4 +1,4 @@
-"""Who keeps a network namespace alive: processes in it, descriptors of it, sockets of it, mounts of it."""
+"""Find what keeps a network namespace alive: processes in it, and its descriptors, sockets and mounts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from pytest_netns.kernel.system import procfs
 
 _SIOCGSKNS = 0x894C  # the network namespace of a socket, netdevice(7)
-UNKNOWN = "nothing in /proc does: it may be a TCP connection that the kernel is still closing"
+UNKNOWN = "nothing found in /proc: it may be a TCP connection that the kernel is still closing"
 
 
 LIBRARY_REMEDY = "import and use the library outside of namespaces first, such as in conftest.py"
@@ -23,8 +23,8 @@ class Holder(NamedTuple):
     """What keeps a namespace alive.
 
     Attributes:
-        text: what it is, and of which process.
-        by_library: whether it is a thread of this process that native code has started, so that Python cannot end it.
+        text: describes it and its process.
+        by_library: whether it is a thread of this process started by native code, which Python cannot end.
     """
 
     text: str
@@ -32,28 +32,28 @@ class Holder(NamedTuple):
 
 
 def find(inode: int) -> list[Holder]:
-    """The holders of the namespace with this number, as far as this process may look."""
+    """The holders of the namespace with this inode, as far as this process may inspect /proc."""
     link = f"net:[{inode}]"
-    found = []
+    holders: list[Holder] = []
     for pid in procfs.pids():
         program = f"of process {pid} ({procfs.name(pid)})"
-        found += [Holder(f"{each.text} {program}", each.by_library) for each in _held_by(pid, inode, link)]
-    return found
+        holders += [Holder(f"{holder.text} {program}", holder.by_library) for holder in _held_by(pid, inode, link)]
+    return holders
 
 
 def suspects() -> list[str]:
-    """A phrase for each unix socket with descriptors nobody has received yet: the kernel tells how many, not of what."""
-    found = []
+    """A phrase for each unix socket with queued descriptors: the kernel reports their number, not what they refer to."""
+    sockets: list[str] = []
     for pid in procfs.pids():
-        found += [
+        sockets += [
             f"unix socket {descriptor} of process {pid} ({procfs.name(pid)}) has descriptors in flight ({count}), perhaps of it"
             for descriptor, count in _queued(pid)
         ]
-    return found
+    return sockets
 
 
 def _queued(pid: int) -> Iterator[tuple[str, int]]:
-    """The unix sockets of a process with descriptors in their queue, and how many; since Linux 5.6."""
+    """The unix sockets of a process with descriptors in their queue, and the number of these; since Linux 5.6."""
     with contextlib.suppress(OSError):
         for descriptor in os.listdir(f"/proc/{pid}/fdinfo"):
             count = int(_read(f"/proc/{pid}/fdinfo/{descriptor}").partition("scm_fds:")[2].split("\n")[0] or 0)
@@ -63,11 +63,11 @@ def _queued(pid: int) -> Iterator[tuple[str, int]]:
 
 def _held_by(pid: int, inode: int, link: str) -> Iterator[Holder]:
     yield from _threads(pid, link)
-    yield from map(Holder, _things(pid, inode, link))
+    yield from map(Holder, _open_or_mounted(pid, inode, link))
 
 
 def _threads(pid: int, link: str) -> Iterator[Holder]:
-    ours = {each.native_id: each.name for each in threading.enumerate()} if pid == os.getpid() else None
+    ours = {thread.native_id: thread.name for thread in threading.enumerate()} if pid == os.getpid() else None
     for thread in procfs.threads(pid):
         with contextlib.suppress(OSError):
             if os.readlink(f"/proc/{pid}/task/{thread}/ns/net") == link:
@@ -77,8 +77,8 @@ def _threads(pid: int, link: str) -> Iterator[Holder]:
                 yield Holder(f"{'native ' * native}thread {thread}{shown}", native)
 
 
-def _things(pid: int, inode: int, link: str) -> Iterator[str]:
-    """What it has open or mounted."""
+def _open_or_mounted(pid: int, inode: int, link: str) -> Iterator[str]:
+    """What a process has open or mounted."""
     for descriptor, target in procfs.open_files(pid).items():
         if target == link or re.fullmatch(r"/proc/\d+/(task/\d+/)?net/.*", target):
             yield f"descriptor {descriptor} ({target})"
@@ -92,11 +92,11 @@ def _things(pid: int, inode: int, link: str) -> Iterator[str]:
 
 def _socket_is_of(pid: int, descriptor: int, inode: int) -> bool:
     """Whether a process's socket belongs to the namespace."""
-    own = _take(pid, descriptor)
-    if own is None:
+    copy = _copy_descriptor(pid, descriptor)
+    if copy is None:
         return False
     try:
-        namespace = fcntl.ioctl(own, _SIOCGSKNS)
+        namespace = fcntl.ioctl(copy, _SIOCGSKNS)
         try:
             return os.fstat(namespace).st_ino == inode
         finally:
@@ -104,11 +104,11 @@ def _socket_is_of(pid: int, descriptor: int, inode: int) -> bool:
     except OSError:
         return False
     finally:
-        os.close(own)
+        os.close(copy)
 
 
-def _take(pid: int, descriptor: int) -> int | None:
-    """A copy of a process's descriptor, pidfd_getfd(2); None where that is refused."""
+def _copy_descriptor(pid: int, descriptor: int) -> int | None:
+    """A copy of a process's descriptor, pidfd_getfd(2); None if that is refused."""
     from pytest_netns.kernel.system import syscalls
 
     try:

@@ -1,7 +1,7 @@
-"""IPv4 settings of all interfaces, over netlink: read in a new namespace, and written to each where /proc/sys is read-only.
+"""IPv4 settings of interfaces over netlink: read in a new namespace, and written per interface if /proc/sys is read-only.
 
-The kernel takes the settings below net.ipv4.conf.INTERFACE that way, and nothing else: neither those of a whole
-namespace, such as ping_group_range, nor any of IPv6; rtnetlink(7).
+The kernel accepts only the settings below net.ipv4.conf.INTERFACE that way: neither those of a whole
+namespace, such as ping_group_range, nor any IPv6 setting; rtnetlink(7).
 """
 
 from __future__ import annotations
@@ -12,69 +12,69 @@ from pytest_netns.kernel.netlink.request import Request
 from pytest_netns.kernel.netlink.socket import NetlinkSocket
 
 FORWARDING = "ipv4/ip_forward"
-# What writing a setting for all interfaces means for each; one for later interfaces leaves those that are there.
-_OF_EACH = {
+# The per-interface setting that a setting for all interfaces sets; "default" ones apply to later interfaces only.
+_ALL = {
     FORWARDING: rtlinks.IPV4_FORWARDING,
     "ipv4/conf/all/forwarding": rtlinks.IPV4_FORWARDING,
     "ipv4/conf/all/rp_filter": rtlinks.IPV4_RP_FILTER,
     "ipv4/conf/all/route_localnet": rtlinks.IPV4_ROUTE_LOCALNET,
 }
-_OF_LATER = {
+_DEFAULT = {
     "ipv4/conf/default/forwarding": rtlinks.IPV4_FORWARDING,
     "ipv4/conf/default/rp_filter": rtlinks.IPV4_RP_FILTER,
 }
-_NUMBERS = _OF_EACH | _OF_LATER
-_GET_OF_ALL, _GET_OF_LATER = rtlinks.get_ipv4_settings("all"), rtlinks.get_ipv4_settings("default")
+_NUMBERS = _ALL | _DEFAULT
+_GET_ALL, _GET_DEFAULT = rtlinks.get_ipv4_settings("all"), rtlinks.get_ipv4_settings("default")
 _refused: dict[str, None] = {}
 
 
 class InterfaceSettings:
-    """What a namespace has from the host; and what each interface of it is given, nothing where /proc/sys can be written."""
+    """The settings a namespace inherits from the host, and those set on each interface if /proc/sys is read-only."""
 
     def __init__(self, netlink: NetlinkSocket) -> None:
         self._netlink = netlink
         self._values: dict[int, int] = {}
 
     def inherited(self) -> dict[str, str]:
-        """By key, the settings that a new namespace has from the host, as it has them now; none where the kernel does not tell."""
+        """The current values, by key, of the settings that a new namespace inherits; empty if the kernel does not report them."""
         try:
-            forwarding, rp_filter = self._netlink.get(_GET_OF_ALL, rtlinks.parse_ipv4_settings)
-            later_forwarding, later_rp_filter = self._netlink.get(_GET_OF_LATER, rtlinks.parse_ipv4_settings)
+            forwarding, rp_filter = self._netlink.get(_GET_ALL, rtlinks.parse_ipv4_settings)
+            default_forwarding, default_rp_filter = self._netlink.get(_GET_DEFAULT, rtlinks.parse_ipv4_settings)
         except (KernelError, KeyError):
             return {}
         return {
             FORWARDING: forwarding,
             "ipv4/conf/all/rp_filter": rp_filter,
-            "ipv4/conf/default/forwarding": later_forwarding,
-            "ipv4/conf/default/rp_filter": later_rp_filter,
+            "ipv4/conf/default/forwarding": default_forwarding,
+            "ipv4/conf/default/rp_filter": default_rp_filter,
         }
 
     def write(self, key: str, value: str) -> bool:
-        """Set it on every interface there is, and those to come; False where that is not the way to set it."""
+        """Set it on all existing and future interfaces; returns False if it cannot be set that way."""
         if key not in _NUMBERS or not value.isdecimal():
             return False
         self._values[_NUMBERS[key]] = int(value)
-        if key in _OF_LATER:
+        if key in _DEFAULT:
             return True
         links = self._netlink.dump(rtlinks.dump_links(), rtlinks.parse_link)
-        self._netlink.request(*(request for link in links for request in self.of(link.index, link.name)))
+        self._netlink.request(*(request for link in links for request in self.requests_for(link.index, link.name)))
         return True
 
     def read(self, key: str) -> str | None:
-        """What was written; None where the setting is the kernel's."""
+        """The value written; None if it was not written over netlink."""
         value = self._values.get(_NUMBERS.get(key, 0))
         return None if value is None else str(value)
 
-    def of(self, index: int, name: str) -> list[Request]:
-        """What makes an interface that was just added like the others."""
+    def requests_for(self, index: int, name: str) -> list[Request]:
+        """The requests that apply the settings to a new interface."""
         return [rtlinks.set_ipv4_settings(index, name, self._values)] if self._values else []
 
 
-def note_refused(what: str) -> None:
-    """Remember what namespaces had to do without."""
-    _refused[what] = None
+def note_refused(setting: str) -> None:
+    """Record a setting that was refused."""
+    _refused[setting] = None
 
 
 def refused() -> list[str]:
-    """What namespaces of this process had to do without, each once."""
+    """The settings refused to namespaces of this process, each once."""
     return list(_refused)

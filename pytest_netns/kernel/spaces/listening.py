@@ -1,4 +1,4 @@
-"""Which sockets listen in a namespace: asked of the kernel's socket tables, sock_diag(7)."""
+"""The listening sockets of a namespace, from the kernel's socket tables: sock_diag(7)."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ class ListeningSocket(NamedTuple):
 
 @fails_as("list listening sockets")
 def listening(namespace: NetworkNamespace, *protocols: str) -> list[ListeningSocket]:
-    """All listening sockets of these protocols in a namespace, IPv4 and IPv6."""
+    """Return all listening sockets of these protocols in a namespace, IPv4 and IPv6."""
     return _sockets(namespace, {protocol: 1 << _PROTOCOLS[protocol][1] for protocol in protocols})
 
 
 @fails_as("list connections")
 def has_connections(namespace: NetworkNamespace) -> bool:
-    """Whether there are TCP connections about which the kernel may still say something: all but those that are closed for good."""
+    """Whether there are TCP connections for which the kernel may still send packets: all that are not fully closed."""
     return bool(_sockets(namespace, {"tcp": _TCP_OPEN}))
 
 
 def _sockets(namespace: NetworkNamespace, states: Mapping[str, int]) -> list[ListeningSocket]:
-    """The sockets of these protocols that are in these states, a bit for each, IPv4 and IPv6."""
-    found: list[ListeningSocket] = []
+    """The sockets of these protocols in these states (a bit for each), IPv4 and IPv6."""
+    listed: list[ListeningSocket] = []
     with namespace.entered():
         netlink = NetlinkSocket(namespace.name, NETLINK_SOCK_DIAG)
     try:
@@ -62,17 +62,17 @@ def _sockets(namespace: NetworkNamespace, states: Mapping[str, int]) -> list[Lis
             body = _REQUEST.pack(family, number, 0, states[protocol], bytes(48))
             request = Request(("list listening", protocol, "sockets"), _SOCK_DIAG_BY_FAMILY, body)
             try:
-                found += netlink.dump(request, functools.partial(_parse, protocol))
+                listed += netlink.dump(request, functools.partial(_parse, protocol))
             except KernelError as error:
                 if error.errno != errno.ENOENT:  # ENOENT: this kernel has no such protocol
                     raise
     finally:
         netlink.close()
-    return found
+    return listed
 
 
 def _parse(protocol: str, body: bytes) -> ListeningSocket:
-    """An inet_diag_msg."""
+    """Parse an inet_diag_msg."""
     family = body[0]
     (port,) = struct.unpack_from("!H", body, 4)
     address = ipaddress.ip_address(body[8:12] if family == socket.AF_INET else body[8:24])
@@ -81,7 +81,7 @@ def _parse(protocol: str, body: bytes) -> ListeningSocket:
 
 
 def holders(inode: int) -> Iterator[int]:
-    """PIDs of the processes that have the socket with this inode open."""
+    """The PIDs of processes that have the socket with this inode open."""
     link = f"socket:[{inode}]"
     for pid in procfs.pids():
         if link in procfs.open_files(pid).values():

@@ -1,7 +1,7 @@
-"""Network namespaces without a name: made, entered, left.
+"""Anonymous network namespaces: creation, entering and leaving.
 
-A namespace is held by one close-on-exec descriptor alone, never bound under /run/netns: no name can collide, and when
-the process dies, by SIGKILL too, the kernel frees it. The real host's namespace is never configured.
+A namespace is held only by a close-on-exec descriptor, never bound under /run/netns: no name can collide, and when
+the process dies, even by SIGKILL, the kernel frees it. The real host's namespace is never configured.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pytest_netns.kernel.netlink import rtlinks
 from pytest_netns.kernel.netlink.socket import NetlinkSocket
 from pytest_netns.kernel.spaces import sysctls
 from pytest_netns.kernel.spaces.interface_settings import InterfaceSettings
-from pytest_netns.kernel.spaces.moving import THREAD_NAMESPACE, Stay
+from pytest_netns.kernel.spaces.moving import THREAD_NAMESPACE, NamespaceBlock
 from pytest_netns.kernel.system import diagnosis, greenlets, syscalls
 
 LOOPBACK_INDEX = 1
@@ -28,22 +28,23 @@ _CREATE_DEADLINE = 2.0  # seconds; freed namespaces are counted until the kernel
 _LOOPBACK_UP = rtlinks.set_link(LOOPBACK_INDEX, "lo", up=True)
 
 
-_open: weakref.WeakValueDictionary[int, NetworkNamespace] = weakref.WeakValueDictionary()  # by inode
-os.register_at_fork(after_in_child=_open.clear)  # a forked copy has descriptors of what is not its own
+_open: dict[int, weakref.ref[NetworkNamespace]] = {}  # by inode
+os.register_at_fork(after_in_child=_open.clear)  # a forked copy does not own these namespaces
 
 
 def are_open() -> bool:
-    """Whether this process has made namespaces that are still open."""
-    return bool(_open)
+    """Whether this process has created namespaces that are still open."""
+    return any(reference() is not None for reference in _open.values())
 
 
 def find(inode: int) -> NetworkNamespace | None:
-    """The open namespace of this process that has a number."""
-    return _open.get(inode)
+    """The open namespace of this process with an inode."""
+    reference = _open.get(inode)
+    return None if reference is None else reference()
 
 
 def is_foreign(inode: int) -> bool:
-    """Whether a number is that of a namespace which this process has not made, and has not started in."""
+    """Whether an inode is of a namespace that this process neither created nor started in."""
     return inode not in _open and inode != os.fstat(_home_descriptor()).st_ino
 
 
@@ -54,11 +55,11 @@ class NetworkNamespace:
         name: for errors.
         fd: the descriptor, close-on-exec; -1 once closed.
         inode: its number, the same that ``readlink /proc/PID/ns/net`` shows.
-        netlink: a routing netlink socket that belongs to it.
+        netlink: a routing netlink socket in it.
         interface_settings: its IPv4 settings over netlink.
     """
 
-    is_adopted = False  # whether somebody else has made it, so that what runs there is not ours to end
+    is_adopted = False  # whether another program created it, so that its processes must not be ended
 
     def __init__(self, name: str, fd: int, netlink: NetlinkSocket) -> None:
         self.name = name
@@ -66,23 +67,21 @@ class NetworkNamespace:
         self.netlink = netlink
         self.interface_settings = InterfaceSettings(netlink)
         self.inode = os.fstat(fd).st_ino
-        self._lock = (
-            threading.RLock()
-        )  # a descriptor closed by another thread may be another namespace's a moment later
-        _open[self.inode] = self
+        self._lock = threading.RLock()  # a descriptor closed by another thread may be reused for another namespace
+        _open[self.inode] = weakref.ref(self)
 
     @classmethod
     def create(cls, name: str, first: Callable[[NetworkNamespace], None] | None = None) -> NetworkNamespace:
-        """A new namespace with its loopback interface up; the calling thread stays where it is.
+        """Create a namespace with its loopback interface up; the calling thread is then back where it was.
 
         Args:
             name: for errors.
-            first: what to do with it while the thread is still inside.
+            first: called with it while the thread is still inside.
         """
         if "gevent" in sys.modules or "eventlet" in sys.modules:
             greenlets.require_real_threads()
         _home_descriptor(name)
-        with Stay(lambda: _unshare_with_retries(name), name):
+        with NamespaceBlock(lambda: _unshare_with_retries(name), name):
             fd = os.open(THREAD_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 namespace = cls(name, fd, NetlinkSocket(name))
@@ -100,18 +99,18 @@ class NetworkNamespace:
         return namespace
 
     def set_defaults(self) -> None:
-        """Run inside: the settings every namespace starts with.
+        """Apply the settings every namespace starts with. Run inside.
 
-        For each namespace the kernel makes those files of /proc/sys anew that somebody opens, and has them to free again,
-        so what is right already is not written.
+        The kernel creates the /proc/sys files of a namespace when they are opened, and has to free them again,
+        so values that are already right are not written.
         """
         for key, value in sorted(sysctls.defaults().items() - self.interface_settings.inherited().items()):
-            # No IPv6, or a read-only /proc/sys: what needs a setting that could not be made fails with its own error.
+            # No IPv6, or a read-only /proc/sys: what needs such a setting fails with its own error.
             with contextlib.suppress(OSError):
                 self.write_sysctl(key, value)
 
     def write_sysctl(self, key: str, value: str) -> None:
-        """Write below /proc/sys/net, or, where that is read-only, to each interface; the calling thread is inside."""
+        """Write below /proc/sys/net, or to each interface if that is read-only; the calling thread is inside."""
         try:
             sysctls.write(key, value)
         except OSError as error:
@@ -119,7 +118,7 @@ class NetworkNamespace:
                 raise
 
     def opened(self) -> NetworkNamespace:
-        """Itself, while it is open.
+        """Return the namespace itself if it is open.
 
         Raises:
             LabClosedError: its lab is closed.
@@ -128,12 +127,12 @@ class NetworkNamespace:
             raise LabClosedError(self.name)
         return self
 
-    def entered(self) -> Stay:
-        """A block during which the calling thread is inside."""
-        return Stay(self.enter, self.name)
+    def entered(self) -> NamespaceBlock:
+        """A block in which the calling thread is inside."""
+        return NamespaceBlock(self.enter, self.name)
 
     def enter(self) -> None:
-        """Move the calling thread inside."""
+        """Move the calling thread into the namespace."""
         with self._lock:
             if self.fd < 0:
                 raise LabClosedError(self.name)
@@ -143,13 +142,13 @@ class NetworkNamespace:
                 raise KernelError("enter namespace", error.errno or errno.EIO, namespace=self.name) from error
 
     def open_netlink(self, protocol: int) -> NetlinkSocket:
-        """Another netlink socket that belongs to it, for a protocol other than routing; its user closes it."""
+        """Open another netlink socket in it, for a protocol other than routing; the caller closes it."""
         with self.entered():
             return NetlinkSocket(self.name, protocol)
 
     def close(self) -> None:
-        """Let go of the namespace; the kernel frees it unless something else holds it. Idempotent."""
-        if _open.get(self.inode) is self:
+        """Release the namespace; the kernel frees it unless something else holds it. Idempotent."""
+        if find(self.inode) is self:
             del _open[self.inode]
         self.netlink.close()
         with self._lock:
@@ -161,21 +160,21 @@ class NetworkNamespace:
 _home = -1
 
 
-def home() -> Stay:
-    """A block during which the calling thread is in the namespace the process started in."""
-    return Stay(go_home, "of the process itself")
+def home() -> NamespaceBlock:
+    """A block in which the calling thread is in the namespace the process started in."""
+    return NamespaceBlock(go_home, "of the process itself")
 
 
 def go_home() -> None:
-    """Move the calling thread to the namespace the process started in, for good."""
+    """Move the calling thread permanently to the namespace the process started in."""
     syscalls.setns(_home_descriptor(), syscalls.CLONE_NEWNET)
 
 
 def _home_descriptor(name: str = "") -> int:
-    """Opened when the first namespace is made, while no thread has entered one yet.
+    """The descriptor of the initial namespace, opened before any thread has entered another one.
 
     Raises:
-        UnavailableError: entering a namespace is refused; found out before a thread leaves, as it could not come back.
+        UnavailableError: entering a namespace is refused; checked before a thread leaves, as it could not come back.
     """
     global _home
     if _home < 0:
@@ -209,5 +208,5 @@ def _creation_error(name: str, error: OSError) -> Exception:
     cause, remedy = diagnosis.explain("network namespace", number)
     if number in (errno.EPERM, errno.EACCES, errno.ENOSYS):
         return UnavailableError("network namespaces", f"creating one is refused: {cause}", remedy)
-    words = cause.partition(" (")[0] if remedy else ""
-    return KernelError("create network namespace", number, namespace=name, kernel_message=words, remedy=remedy)
+    message = cause.partition(" (")[0] if remedy else ""
+    return KernelError("create network namespace", number, namespace=name, kernel_message=message, remedy=remedy)

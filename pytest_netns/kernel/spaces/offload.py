@@ -1,4 +1,4 @@
-"""What an interface leaves to hardware it does not have: checksums, and segmentation of large packets; ethtool(8)."""
+"""Offload features of an interface: checksums, and segmentation of large packets; ethtool(8)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _SIOCETHTOOL = 0x8946
 _SETTINGS = (0x17, 0x1F, 0x24, 0x2C)
 
 
-def switch_off(netlink: NetlinkSocket, name: str) -> None:
-    """Have an interface send packets as they would be on a wire: with checksums, none larger than the MTU."""
-    import fcntl  # Windows has none, and suites import Lab there all the same
+def disable(netlink: NetlinkSocket, name: str) -> None:
+    """Have an interface send packets as on a real wire: with checksums, none larger than the MTU."""
+    import fcntl  # Windows has none, where suites import Lab too
 
     for setting in _SETTINGS:
         value = array.array("I", [setting, 0])
@@ -26,5 +26,5 @@ def switch_off(netlink: NetlinkSocket, name: str) -> None:
         except OSError as error:
             if error.errno != errno.EOPNOTSUPP:
                 raise KernelError(
-                    f"switch off offload of {name}", error.errno or errno.EIO, namespace=netlink.namespace
+                    f"disable offload of {name}", error.errno or errno.EIO, namespace=netlink.namespace
                 ) from error

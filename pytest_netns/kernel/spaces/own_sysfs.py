@@ -1,7 +1,7 @@
-"""/sys of the network namespace that the calling thread is in: sysfs shows the interfaces of the namespace it was mounted in.
+"""Mount /sys for the network namespace of the calling thread: sysfs shows the interfaces of the namespace it was mounted in.
 
-A thread that enters a network namespace goes on seeing the machine's /sys, and as root may change the machine's interfaces
-by it. So a test's body has mounts of its own, with a /sys of its own, where the thread can come back from that: as real root.
+A thread that enters a network namespace still sees the machine's /sys, and as root could change the machine's interfaces
+by it. So a test's body gets its own mounts, with its own /sys, if the thread can return from them: as real root.
 """
 
 from __future__ import annotations
@@ -17,54 +17,54 @@ _THREAD_MOUNTS = "/proc/thread-self/ns/mnt"
 _FLAGS = syscalls.MS_NOSUID | syscalls.MS_NODEV | syscalls.MS_NOEXEC
 
 
-class _Away(threading.local):
-    """Where the calling thread has to go back to: descriptors of its mounts and of its root directory; none at home."""
+class _Origin(threading.local):
+    """The calling thread's original mounts and root directory, as descriptors; None while it is in them."""
 
     def __init__(self) -> None:
-        self.home: tuple[int, int] | None = None
+        self.mounts: tuple[int, int] | None = None
 
 
-_away = _Away()
-_possible: bool | None = None  # whether this process can come back; not known before it was tried
+_origin = _Origin()
+_possible: bool | None = None  # whether this process can return; unknown until tried
 
 
 class OwnSysfs:
-    """A block during which /sys is that of the network namespace the calling thread is in (context manager).
+    """A block in which /sys is that of the calling thread's network namespace (context manager).
 
-    Threads and programs started in it see the same. Does nothing where the environment refuses it.
+    Threads and programs started in it see the same. Does nothing if the environment refuses it.
     """
 
     @interrupts.uninterrupted
     def __enter__(self) -> OwnSysfs:
-        if _away.home is None and _can_return():
+        if _origin.mounts is None and _can_return():
             try:
-                _leave_home()
+                _mount_sysfs()
             except OSError:
-                go_home()
+                restore()
         return self
 
     @interrupts.uninterrupted
     def __exit__(self, *exception: object) -> None:
-        go_home()
+        restore()
 
 
 @interrupts.uninterrupted
-def go_home() -> None:
-    """Put the calling thread back to the mounts it came from, or end the process."""
-    home, _away.home = _away.home, None
-    if home is None:
+def restore() -> None:
+    """Move the calling thread back to the mounts it came from, or end the process."""
+    origin, _origin.mounts = _origin.mounts, None
+    if origin is None:
         return
     try:
-        _return_to(*home)
+        _return_to(*origin)
     except OSError as error:
         moving.abort(f"cannot return to the mounts that the thread came from: {error}")
     finally:
-        for fd in home:
+        for fd in origin:
             os.close(fd)
 
 
-def _leave_home() -> None:
-    _away.home = _here()
+def _mount_sysfs() -> None:
+    _origin.mounts = _current()
     syscalls.unshare(syscalls.CLONE_FS | syscalls.CLONE_NEWNS)
     syscalls.mount("", "/", "", syscalls.MS_REC | syscalls.MS_SLAVE)
     with contextlib.ExitStack() as stack:
@@ -78,7 +78,7 @@ def _leave_home() -> None:
             syscalls.mount(source, "/sys/fs/cgroup", "", syscalls.MS_BIND | syscalls.MS_REC)
 
 
-def _here() -> tuple[int, int]:
+def _current() -> tuple[int, int]:
     mounts = os.open(_THREAD_MOUNTS, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return mounts, os.open("/", os.O_PATH | os.O_CLOEXEC)
@@ -102,16 +102,16 @@ def _return_to(mounts: int, root: int) -> None:
 
 
 def _can_return() -> bool:
-    """Not so in a user namespace: the mounts that pytest was started with belong to the one outside."""
+    """Whether a thread can return; not in a user namespace, since pytest's original mounts belong to the one outside."""
     global _possible
     if _possible is None:
-        here = _here()
+        current = _current()
         try:
-            _return_to(*here)
+            _return_to(*current)
             _possible = True
         except OSError:
             _possible = False
         finally:
-            for fd in here:
+            for fd in current:
                 os.close(fd)
     return _possible

@@ -1,4 +1,4 @@
-"""Configuring a WireGuard interface: the kernel's generic netlink family of that name, linux/wireguard.h."""
+"""Configure WireGuard interfaces: the kernel's generic netlink family "wireguard", linux/wireguard.h."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _GENERIC_HEADER = struct.Struct("=BBH")
 
 
 def configure(network: NetworkNamespace, name: str, options: Mapping[str, Any]) -> None:
-    """Give an interface its key, port and peers.
+    """Set an interface's key, port and peers.
 
     Args:
-        options: ``private_key``, ``listen_port``, ``fwmark``, and ``peers`` as `parts` has them.
+        options: ``private_key``, ``listen_port``, ``fwmark``, and ``peers`` as in `parts`.
 
     Raises:
         KernelError: the kernel refused.
@@ -31,7 +31,7 @@ def configure(network: NetworkNamespace, name: str, options: Mapping[str, Any]) 
     with network.entered():
         netlink = NetlinkSocket(network.name, _NETLINK_GENERIC)
     try:
-        attributes = {"ifname": name, **options, "peers": [_peer(each) for each in options.get("peers", ())]}
+        attributes = {"ifname": name, **options, "peers": [_peer(peer) for peer in options.get("peers", ())]}
         body = messages.body("wireguard", {"cmd": _WG_CMD_SET_DEVICE, "version": 1}, attributes)
         netlink.request(Request(("configure WireGuard interface", name), netlink.get(*_family()), body))
     finally:
@@ -39,32 +39,32 @@ def configure(network: NetworkNamespace, name: str, options: Mapping[str, Any]) 
 
 
 def _family() -> tuple[Request, Any]:
-    """What asks for the number of the family, and what reads the answer."""
+    """The request for the family's id, and the parser of the answer."""
     body = _GENERIC_HEADER.pack(_CTRL_CMD_GETFAMILY, 1, 0) + wire.text(_CTRL_ATTR_FAMILY_NAME, "wireguard")
     return Request(("find the kernel's WireGuard",), _GENL_ID_CTRL, body), _parse_family
 
 
 def _parse_family(body: bytes) -> int:
-    found = wire.attributes(body, _GENERIC_HEADER.size).get(_CTRL_ATTR_FAMILY_ID)
-    if found is None:
+    family_id = wire.attributes(body, _GENERIC_HEADER.size).get(_CTRL_ATTR_FAMILY_ID)
+    if family_id is None:
         raise KernelError("find the kernel's WireGuard", 0)
-    return int(struct.unpack_from("=H", found)[0])
+    return int(struct.unpack_from("=H", family_id)[0])
 
 
-def _peer(given: Mapping[str, Any]) -> dict[str, Any]:
-    found = {name: given[name] for name in ("public_key", "preshared_key") if name in given}
-    found["flags"] = _WGPEER_F_REPLACE_ALLOWEDIPS
-    if "endpoint" in given:
-        address, port = given["endpoint"]
-        found["endpoint"] = {"addr": address, "port": port}
-    if "persistent_keepalive" in given:
-        found["persistent_keepalive_interval"] = given["persistent_keepalive"]
-    found["allowedips"] = [
+def _peer(options: Mapping[str, Any]) -> dict[str, Any]:
+    peer = {name: options[name] for name in ("public_key", "preshared_key") if name in options}
+    peer["flags"] = _WGPEER_F_REPLACE_ALLOWEDIPS
+    if "endpoint" in options:
+        address, port = options["endpoint"]
+        peer["endpoint"] = {"addr": address, "port": port}
+    if "persistent_keepalive" in options:
+        peer["persistent_keepalive_interval"] = options["persistent_keepalive"]
+    peer["allowedips"] = [
         {
             "family": socket.AF_INET if network.version == 4 else socket.AF_INET6,
             "ipaddr": network.network_address.packed,
             "cidr_mask": network.prefixlen,
         }
-        for network in given["allowed_ips"]
+        for network in options["allowed_ips"]
     ]
-    return found
+    return peer

@@ -1,7 +1,7 @@
-"""What a refusal of the kernel means on the machines where it is known, and the command that mends it: one place.
+"""Known refusals of the kernel: the cause, and the command that fixes it.
 
-Every row is a step that failed, the error numbers it fails with, what else must be seen on this machine, and then the
-cause and the remedy. The first that fits is taken.
+Each row has the failed step, its error numbers, a further condition on this machine, and the
+cause and the remedy. The first match applies.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _CAP_SETFCAP = 31
 
 
 class _Row(NamedTuple):
-    steps: tuple[str, ...]  # how the step's name begins
+    steps: tuple[str, ...]  # prefixes of the step's name
     errnos: tuple[int, ...]
     cause: str
     remedy: str
-    seen: Callable[[], bool] = lambda: True
-    setting: str = ""  # whose value is shown, below /proc/sys
+    condition: Callable[[], bool] = lambda: True
+    setting: str = ""  # its value is shown; a path below /proc/sys
 
 
 _NOT_ALLOWED = (errno.EPERM, errno.EACCES, errno.ENOSYS)
@@ -34,7 +34,7 @@ _MOUNTS = ("mount namespace", "own /etc/hosts", "own /proc", "own /sys")
 
 
 def read_sysctl(name: str) -> str:
-    """A setting of the machine, by its path below /proc/sys; empty where there is none."""
+    """Read a setting by its path below /proc/sys; empty if there is none."""
     try:
         with open(f"/proc/sys/{name}", encoding="utf-8") as file:
             return file.read().strip()
@@ -47,7 +47,7 @@ def _is(name: str, value: str) -> Callable[[], bool]:
 
 
 def _in_chroot() -> bool:
-    """The root directory is no mount point: the kernel lets nobody make a user namespace there, user_namespaces(7)."""
+    """Whether the root directory is no mount point: the kernel forbids user namespaces there, user_namespaces(7)."""
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as mounts:
             return not any(line.split()[4] == "/" for line in mounts)
@@ -68,7 +68,7 @@ def _is_filtered() -> bool:
 
 
 def _lacks_setfcap() -> bool:
-    """Who maps uid 0 needs CAP_SETFCAP, user_namespaces(7)."""
+    """Whether CAP_SETFCAP is missing, which mapping uid 0 requires, user_namespaces(7)."""
     return os.geteuid() == 0 and not int(_status("CapBnd") or "0", 16) >> _CAP_SETFCAP & 1
 
 
@@ -173,13 +173,13 @@ _ROWS = (
     _Row(
         ("network namespace",),
         (errno.EPERM,),
-        "this process is in a user namespace but not in a network of that, and could not come back to its own",
-        "start it with: unshare --user --map-root-user --net ..., or say --netns-mode=rootless",
+        "this process is in a user namespace but not in a network namespace of it, and could not return to its own",
+        "start it with: unshare --user --map-root-user --net ..., or use --netns-mode=rootless",
     ),
     _Row(
         ("own /proc", "own /sys"),
         (errno.EPERM,),
-        "parts of it are hidden by other mounts here, so the kernel shows nobody a fresh one",
+        "parts of it are hidden by other mounts, so the kernel refuses a new one",
         f"start the container with {_UNMASK}",
     ),
     _Row(
@@ -211,7 +211,7 @@ _ROWS = (
     _Row(
         ("ping",),
         (errno.EPERM,),
-        "this container lacks CAP_NET_RAW, which the file ping wants to be run with",
+        "this container lacks CAP_NET_RAW, which the ping executable requires",
         "start the container with --cap-add NET_RAW",
     ),
     _Row(
@@ -233,7 +233,7 @@ _ROWS = (
         "",  # `_module` names the command
     ),
 )
-# The kernel module of each thing that may be one; names of the kernel's own build.
+# The kernel modules of features, by prefix of the step.
 _MODULES = {
     "interface bond": "bonding",
     "interface gre": "ip_gre",
@@ -247,24 +247,27 @@ _MODULES = {
     "qdisc tbf": "sch_tbf",
     "nft masquerade": "nft_masq",
     "nft DNAT": "nft_nat",
+    "nft port forward": "nft_nat",
+    "nft home router": "nft_nat",
+    "nft firewall": "nft_reject_inet",
     "nft": "nf_tables",
 }
 
 
-def explain(step: str, number: int, words: str = "") -> tuple[str, str]:
-    """What a refusal means.
+def explain(step: str, number: int, message: str = "") -> tuple[str, str]:
+    """Explain a refusal.
 
     Args:
-        step: what was tried: how one of the rows above begins, such as ``"uid_map"``.
+        step: what was tried, with one of the prefixes above, such as ``"uid_map"``.
         number: the error number; 0 for none.
-        words: what the kernel or a program said beyond it.
+        message: a further message of the kernel or a program.
 
     Returns:
-        The cause, with the kernel's error in brackets, and the remedy; empty where none is known.
+        The cause, with the kernel's error in brackets, and the remedy; empty if none is known.
     """
-    shown = _show_error(number, words)
+    shown = _format_error(number, message)
     for row in _ROWS:
-        if step.startswith(row.steps) and number in row.errnos and row.seen():
+        if step.startswith(row.steps) and number in row.errnos and row.condition():
             value = f": it is {read_sysctl(row.setting)}" if row.setting else ""
             return f"{row.cause}{value} ({shown})", row.remedy or _load(step)
     if number in (errno.EPERM, errno.EACCES):
@@ -272,10 +275,10 @@ def explain(step: str, number: int, words: str = "") -> tuple[str, str]:
     return shown or "it failed", ""
 
 
-def _show_error(number: int, words: str) -> str:
+def _format_error(number: int, message: str) -> str:
     code = errno.errorcode.get(number, str(number))
     numbers = f"{os.strerror(number)}, {code}" if number else ""
-    return ": ".join(part for part in (words, numbers) if part)
+    return ": ".join(part for part in (message, numbers) if part)
 
 
 def _load(step: str) -> str:

@@ -1,7 +1,7 @@
-"""Tests that fork are not warned about threads that are ours.
+"""Suppress Python's warning about forking with threads, if all of these are ours.
 
-Python 3.12 warns in the parent after a fork if the process has several threads, since a child may deadlock on what they
-held. Ours hold nothing that a child uses. Threads of anybody else are warned about as ever.
+Python 3.12 warns in the parent after a fork if the process has several threads, since a child may deadlock on locks they
+held. Our threads hold none that a child uses. With other threads, the warning is shown as usual.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ _MESSAGE = r".*multi-threaded, use of \w+\(\) may lead to deadlocks"
 
 
 def fork() -> int:
-    """`os.fork`, unwarned, for a child that uses nothing another thread may hold; an xdist worker has several from its start."""
+    """`os.fork` without the warning, for a child that uses no locks of other threads; an xdist worker always has several."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         return os.fork()
 
 
 def _before() -> None:
-    """Decide anew at each fork: whoever runs a test may have replaced the filters since, and other threads may have come."""
-    own = sum(thread.name.startswith(PREFIX) for thread in threading.enumerate())
-    if own and len(os.listdir("/proc/self/task")) == own + 1:
+    """Decide at each fork: the warning filters may have been replaced, and other threads started."""
+    ours = sum(thread.name.startswith(PREFIX) for thread in threading.enumerate())
+    if ours and len(os.listdir("/proc/self/task")) == ours + 1:
         warnings.filterwarnings("ignore", _MESSAGE, DeprecationWarning)
         return
-    for entry in [each for each in warnings.filters if getattr(each[1], "pattern", None) == _MESSAGE]:
+    for entry in [entry for entry in warnings.filters if getattr(entry[1], "pattern", None) == _MESSAGE]:
         warnings.filters.remove(entry)  # type: ignore[attr-defined]
 
 

@@ -1,4 +1,4 @@
-"""gevent and eventlet: where they have patched Python, what looks like a thread is not one, and cannot be moved alone."""
+"""gevent and eventlet: if they have patched Python, a "thread" is a greenlet, and cannot enter a namespace alone."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ _MODULES = ("thread", "threading", "socket", "subprocess")
 
 
 def require_real_threads() -> None:
-    """Refuse to make namespaces where threads, sockets or processes have been replaced by greenlets.
+    """Refuse to create namespaces if threads, sockets or processes have been patched.
 
     Raises:
-        UnavailableError: they have; says by whom.
+        UnavailableError: they have; names the library.
     """
     for library in ("gevent", "eventlet"):
         if library in sys.modules and _has_patched(library):
             raise UnavailableError(
                 "network namespaces",
                 f"{library} has patched this process, where all greenlets share one thread: one that enters a namespace "
-                "would take all others along",
+                "would move all others too",
                 f"run these tests in a process without {library}'s monkey patches; programs that use {library} can be "
                 "started with ns.run and ns.start",
             )

@@ -1,8 +1,8 @@
-"""Signals must not fall between entering a namespace and being able to leave it.
+"""Keep signals from interrupting the code that enters and leaves namespaces.
 
 Python runs signal handlers between any two instructions, so an exception that a handler raises, such as KeyboardInterrupt or
 a timeout, can come on the first line of an ``__exit__`` that would have restored the thread. Functions marked here are never
-interrupted by a guarded signal: one that falls into them is raised again a moment later.
+interrupted by a guarded signal: one that arrives in them is raised again shortly after.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any, TypeVar
 
-_AGAIN_AFTER = 0.001  # seconds
+_RETRY_DELAY = 0.001  # seconds
 _RAISING = tuple(map(int, (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGUSR1, signal.SIGUSR2)))
-_WAKE = signal.SIGRTMIN + 7  # has a handler that does nothing: it ends system calls, and cannot end the process
+_WAKE = signal.SIGRTMIN + 7  # its handler does nothing: it interrupts system calls without ending the process
 _uninterrupted: set[CodeType] = set()
 _guarded: set[int] = set()
+
+_getsignal: Callable[[int], Any] = _signal.getsignal  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
 F = TypeVar("F", bound=Callable[..., Any])
 Handler = Callable[[int, FrameType | None], Any]
@@ -30,7 +32,7 @@ class _Guard:
     """A signal handler that waits until no marked function runs.
 
     Attributes:
-        handler: what it calls.
+        handler: the handler it calls.
         former: the handler of the signal without the guard.
     """
 
@@ -45,51 +47,51 @@ class _Guard:
         inner = frame
         while inner is not None:
             if inner.f_code in _uninterrupted:
-                self._put_off(number)
+                self._postpone(number)
                 return None
             inner = inner.f_back
         return self.handler(number, frame)
 
-    def _put_off(self, number: int) -> None:
-        """Have the main thread get a signal again in a moment."""
+    def _postpone(self, number: int) -> None:
+        """Send a signal to the main thread again shortly after."""
         if number == signal.SIGALRM:
             remaining, interval = signal.getitimer(signal.ITIMER_REAL)
-            if interval or not remaining:  # by the timer itself: whoever stops it is not interrupted any more
-                signal.setitimer(signal.ITIMER_REAL, _AGAIN_AFTER, interval)
+            if interval or not remaining:  # by the timer itself: once it is stopped, nothing is interrupted any more
+                signal.setitimer(signal.ITIMER_REAL, _RETRY_DELAY, interval)
                 return
-        signal.signal(_WAKE, _nothing)
-        again = threading.Timer(_AGAIN_AFTER, self._again, (number,))
-        again.daemon = True
-        again.start()
+        signal.signal(_WAKE, _do_nothing)
+        timer = threading.Timer(_RETRY_DELAY, self._resend, (number,))
+        timer.daemon = True
+        timer.start()
 
-    def _again(self, number: int) -> None:
-        """Let the main thread have a signal that was put off, which may have another handler by now, or none."""
+    def _resend(self, number: int) -> None:
+        """Send a postponed signal to the main thread; it may have another handler by now, or none."""
         main = threading.main_thread().ident or 0
-        if _signal.getsignal(number) is self:
-            # No real signal: in the meantime its action may have become to end the process.
+        if _getsignal(number) is self:
+            # Not a real signal: by now its default action may be to end the process.
             interrupt_main(signal.Signals(number))
-            signal.pthread_kill(main, _WAKE)  # a system call that the main thread waits in must end
-        elif number not in _RAISING:  # a time limit that has been lifted is over; what ends pytest must not be lost
+            signal.pthread_kill(main, _WAKE)  # interrupt a system call the main thread waits in
+        elif number not in _RAISING:  # a cancelled timeout is dropped; signals that end pytest must not be lost
             signal.pthread_kill(main, number)
 
 
-def _nothing(number: int, frame: FrameType | None) -> None:
-    """The handler of a signal that only wakes."""
+def _do_nothing(number: int, frame: FrameType | None) -> None:
+    """The handler of the wake-up signal."""
 
 
 def uninterrupted(function: F) -> F:
-    """Mark a function (decorator): guarded signals are put off until it, and all it calls, has returned."""
+    """Mark a function (decorator): guarded signals are postponed until it, and all it calls, has returned."""
     _uninterrupted.add(function.__code__)
     return function
 
 
 def guard(number: int, handler: Handler, former: Any) -> None:
-    """Have a handler wait for marked functions; does nothing outside of the main thread, where handlers cannot be set.
+    """Make a handler wait for marked functions; does nothing outside of the main thread, where handlers cannot be set.
 
     Args:
         number: the signal.
-        handler: what is to be called.
-        former: the handler to put back by `unguard`, and in forked children.
+        handler: the handler to call.
+        former: the handler that `unguard` restores, also in forked children.
     """
     if get_ident() == threading.main_thread().ident:
         signal.signal(number, _Guard(handler, former))
@@ -97,30 +99,30 @@ def guard(number: int, handler: Handler, former: Any) -> None:
 
 
 def guard_raising() -> None:
-    """Guard the signals that raise timeouts and the like, where Python handles them: whoever has set the handler."""
+    """Guard the signals whose Python handlers raise, such as timeouts, whoever installed them."""
     for number in _RAISING:
-        handler = _signal.getsignal(number)
-        if callable(handler) and handler.__class__ is not _Guard:
+        handler = _getsignal(number)
+        if callable(handler) and not isinstance(handler, _Guard):
             guard(number, handler, handler)
 
 
 def handler_of(number: int) -> Any:
-    """As `signal.getsignal`, which takes twenty times as long to look up an enum member: this is asked before each test."""
-    return _signal.getsignal(number)
+    """Like `signal.getsignal`, but twenty times faster as it looks up no enum member: called before each test."""
+    return _getsignal(number)
 
 
 def is_guarded(number: int) -> bool:
-    """Whether the handler of a signal is a guard of ours."""
-    return isinstance(_signal.getsignal(number), _Guard)
+    """Whether the handler of a signal is one of our guards."""
+    return isinstance(_getsignal(number), _Guard)
 
 
 def unguard() -> None:
-    """Give every guarded signal the handler it had before."""
+    """Restore the previous handler of every guarded signal."""
     for number in _guarded:
-        current = _signal.getsignal(number)
-        if isinstance(current, _Guard):  # somebody may have set another one since
+        current = _getsignal(number)
+        if isinstance(current, _Guard):  # another handler may have been installed since
             signal.signal(number, current.former)
     _guarded.clear()
 
 
-os.register_at_fork(after_in_child=unguard)  # what ends pytest in order must not run in a copy of it
+os.register_at_fork(after_in_child=unguard)  # pytest's own termination must not run in a forked copy

@@ -1,4 +1,4 @@
-"""Which processes are in which network namespace, and what the kernel tells of one, as far as this process may look."""
+"""The processes in network namespaces, and details of a process, as far as this process may inspect them."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class ProcessInfo:
     """A process.
 
     Attributes:
-        inside: its PID as it sees it itself.
+        inside: its PID in its own PID namespace.
         state: the letter of proc(5).
-        started: when, in seconds since the machine was started; the kernel tells 1/100 s.
+        started: its start time in seconds since boot; the resolution is 1/100 s.
     """
 
     pid: int
@@ -38,19 +38,19 @@ def by_namespace(inodes: Collection[int], is_late: Callable[[], bool]) -> dict[i
     """The processes in each of these network namespaces, in one pass over /proc; never this process itself.
 
     Raises:
-        TimeoutError: it had become late.
+        TimeoutError: ``is_late`` returned true.
     """
-    found: dict[int, list[ProcessInfo]] = {inode: [] for inode in inodes}
-    own = os.getpid()
+    processes: dict[int, list[ProcessInfo]] = {inode: [] for inode in inodes}
+    this_process = os.getpid()
     for pid in procfs.pids():
         if is_late():
-            raise TimeoutError("there are too many processes to look at all in time")
-        if pid != own:
-            with contextlib.suppress(OSError):  # it has ended, or is not ours to look at
+            raise TimeoutError("there are too many processes to inspect in time")
+        if pid != this_process:
+            with contextlib.suppress(OSError):  # it has ended, or may not be inspected
                 inode = procfs.network_namespace(pid)
-                if inode in found:
-                    found[inode].append(_read(pid))
-    return found
+                if inode in processes:
+                    processes[inode].append(_read(pid))
+    return processes
 
 
 def _read(pid: int) -> ProcessInfo:
@@ -66,11 +66,11 @@ def _read(pid: int) -> ProcessInfo:
 
 
 class ProcessStat(NamedTuple):
-    """What proc_pid_stat(5) tells of a process.
+    """Fields of proc_pid_stat(5).
 
     Attributes:
         session: PID of the first process of its session.
-        started: clock ticks since the machine was started; with the PID it names a process for good.
+        started: clock ticks since boot; together with the PID it identifies a process uniquely.
     """
 
     pid: int
@@ -81,7 +81,7 @@ class ProcessStat(NamedTuple):
 
 
 def stat(pid: int) -> ProcessStat | None:
-    """A process's family; None where it has ended and been reaped."""
+    """Read a process's stat; None if it has ended and been reaped."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             fields = file.read().rpartition(")")[2].split()

@@ -1,6 +1,6 @@
-"""Walking through /proc: which processes there are, and what they have open.
+"""Read /proc: the processes, and what they have open.
 
-Standard library only, and nothing that takes long to import: the supervisor runs this file outside of the package too.
+Only standard library modules that are quick to import: the supervisor runs this file outside of the package too.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ def pids() -> list[int]:
 
 
 def network_namespace(pid: int) -> int:
-    """The number of the network namespace that a process is in.
+    """The inode of a process's network namespace.
 
     Raises:
-        OSError: it has ended, or is not ours to look at.
+        OSError: it has ended, or may not be inspected.
     """
     return os.stat(f"/proc/{pid}/ns/net").st_ino
 
 
 def open_files(pid: int) -> dict[int, str]:
-    """What each of a process's descriptors leads to; nothing where it has ended or is not ours to look at."""
-    found: dict[int, str] = {}
+    """The targets of a process's descriptors; empty if it has ended or may not be inspected."""
+    files: dict[int, str] = {}
     with contextlib.suppress(OSError):
         for descriptor in os.listdir(f"/proc/{pid}/fd"):
             with contextlib.suppress(OSError):
-                found[int(descriptor)] = os.readlink(f"/proc/{pid}/fd/{descriptor}")
-    return found
+                files[int(descriptor)] = os.readlink(f"/proc/{pid}/fd/{descriptor}")
+    return files
 
 
 def threads(pid: int) -> list[int]:
-    """The numbers of a process's threads; none where it has ended."""
+    """The ids of a process's threads; empty if it has ended."""
     try:
         return [int(entry) for entry in os.listdir(f"/proc/{pid}/task")]
     except OSError:
@@ -42,20 +42,20 @@ def threads(pid: int) -> list[int]:
 
 
 def children(pid: int) -> list[int]:
-    """The PIDs of a process's children, proc_pid_task_children(5); none where it has ended."""
-    found: list[int] = []
+    """The PIDs of a process's children, proc_pid_task_children(5); empty if it has ended."""
+    pids: list[int] = []
     for thread in threads(pid):
         with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{thread}/children", encoding="utf-8") as file:
-            found += map(int, file.read().split())
-    return found
+            pids += map(int, file.read().split())
+    return pids
 
 
 def descendants(pid: int) -> list[int]:
-    """A process's PID, and those of its children, and of theirs."""
-    found = [pid]
-    for each in found:
-        found += children(each)
-    return found
+    """The PIDs of a process and all its descendants."""
+    pids = [pid]
+    for parent in pids:
+        pids += children(parent)
+    return pids
 
 
 def name(pid: int) -> str:
@@ -68,7 +68,7 @@ def name(pid: int) -> str:
 
 
 def program(pid: int) -> str:
-    """The path of the program a process runs; empty where it has ended or is not ours to look at."""
+    """The path of the program a process runs; empty if it has ended or may not be inspected."""
     try:
         return os.readlink(f"/proc/{pid}/exe")
     except OSError:

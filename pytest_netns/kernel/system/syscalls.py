@@ -1,7 +1,7 @@
-"""The system calls Python 3.11 has no function for: the only caller of unshare, setns, mount, prctl and capset.
+"""System calls for which Python 3.11 has no function; no other module calls unshare, setns, mount, prctl or capset.
 
-Standard library only and free of imports of ours, because the supervisor runs this file outside of the package.
-All functions raise a plain `OSError`; callers know the action and say it.
+Imports only the standard library, because the supervisor runs this file outside of the package.
+All functions raise a plain `OSError`; callers name the action.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ CAP_CHOWN, CAP_KILL, CAP_SETGID, CAP_SETUID = 0, 5, 6, 7
 CAP_NET_BIND_SERVICE, CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_CHROOT, CAP_SYS_PTRACE, CAP_SYS_ADMIN = 10, 12, 13, 18, 19, 21
 _CAPABILITY_VERSION_3 = 0x20080522  # capget(2): two 32-bit words per set
 
-if sys.platform == "linux":  # elsewhere suites import Lab all the same, to name it in annotations
+if sys.platform == "linux":  # suites import Lab elsewhere too, for annotations
     _libc = ctypes.CDLL(None, use_errno=True)
     _libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
     _libc.prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
-    # Those that return at once keep Python's lock: a busy thread would give it back 5 ms later.
-    _quick = ctypes.PyDLL(None, use_errno=True)
-    _setns, _waitid = _quick.setns, _quick.waitid
+    # Calls that return at once keep the GIL: with a busy thread, reacquiring it would take 5 ms.
+    _holding_gil = ctypes.PyDLL(None, use_errno=True)
+    _setns, _waitid = _holding_gil.setns, _holding_gil.waitid
     _setns.argtypes = (ctypes.c_int, ctypes.c_int)
     _waitid.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
     _CHILDREN_OF_THREAD = os.WEXITED | os.WNOHANG | os.WNOWAIT | 0x60000000  # __WNOTHREAD, __WALL
@@ -51,19 +51,19 @@ def _check(result: int, name: str) -> None:
 
 
 def unshare(flags: int) -> None:
-    """Give the calling thread new namespaces, unshare(2)."""
+    """Move the calling thread into new namespaces, unshare(2)."""
     _check(_libc.unshare(flags), "unshare")
 
 
 def setns(fd: int, flags: int) -> None:
-    """Move the calling thread into the namespaces behind a descriptor (a namespace's or a pidfd), setns(2)."""
+    """Move the calling thread into the namespaces of a descriptor (a namespace's or a pidfd), setns(2)."""
     while _setns(fd, flags) != 0:
         if ctypes.get_errno() != errno.EINTR:
             _check(-1, "setns")
 
 
 def has_children() -> bool:
-    """Whether the calling thread, no other one, has started processes that nobody has reaped yet, waitid(2)."""
+    """Whether the calling thread itself has children that have not been reaped, waitid(2)."""
     return bool(_waitid(0, 0, None, _CHILDREN_OF_THREAD) == 0)  # P_ALL
 
 
@@ -74,18 +74,16 @@ def mount(source: str, target: str, filesystem: str = "", flags: int = 0, data: 
 
 
 def mount_detached(filesystem: str) -> int:
-    """A new instance of a file system, mounted nowhere: a descriptor of its root; fsopen(2), fsconfig(2), fsmount(2)."""
-    context = _call_numbered(430, filesystem.encode(), 1)  # FSOPEN_CLOEXEC; numbers are the same on every architecture
+    """Create a file system instance that is not mounted; returns a descriptor of its root: fsopen(2), fsconfig(2), fsmount(2)."""
+    context = _syscall(430, filesystem.encode(), 1)  # FSOPEN_CLOEXEC; numbers are the same on every architecture
     try:
-        _call_numbered(431, context, 6, None, None, 0)  # FSCONFIG_CMD_CREATE
-        return _call_numbered(
-            432, context, 1, MS_NOSUID | MS_NODEV | MS_NOEXEC
-        )  # FSMOUNT_CLOEXEC; same bits as mount's
+        _syscall(431, context, 6, None, None, 0)  # FSCONFIG_CMD_CREATE
+        return _syscall(432, context, 1, MS_NOSUID | MS_NODEV | MS_NOEXEC)  # FSMOUNT_CLOEXEC; same bits as mount's
     finally:
         os.close(context)
 
 
-def _call_numbered(number: int, *arguments: object) -> int:
+def _syscall(number: int, *arguments: object) -> int:
     result = int(_libc.syscall(number, *arguments))
     if result < 0:
         _check(result, f"system call {number}")
@@ -103,7 +101,7 @@ def prctl(option: int, value: int = 0, value2: int = 0) -> None:
 
 
 def set_hostname(name: str) -> None:
-    """Host name of the calling process's UTS namespace, sethostname(2)."""
+    """Set the host name of the calling process's UTS namespace, sethostname(2)."""
     encoded = name.encode()
     _check(_libc.sethostname(encoded, len(encoded)), "sethostname")
 
@@ -118,7 +116,7 @@ def effective_capabilities() -> int:
 
 
 def set_capabilities(mask: int) -> None:
-    """Make the mask the calling thread's effective, permitted and inheritable set, capset(2)."""
+    """Set the calling thread's effective, permitted and inheritable capabilities to a mask, capset(2)."""
     header = ctypes.create_string_buffer(struct.pack("=Ii", _CAPABILITY_VERSION_3, 0))
     low, high = mask & 0xFFFFFFFF, mask >> 32
     data = ctypes.create_string_buffer(struct.pack("=6I", low, low, low, high, high, high))
@@ -131,7 +129,7 @@ def has_capability(capability: int) -> bool:
 
 
 def pidfd_getfd(pidfd: int, descriptor: int) -> int:
-    """A copy of another process's descriptor, pidfd_getfd(2)."""
+    """Duplicate a descriptor of another process, pidfd_getfd(2)."""
     number = 438  # the same on every architecture since Linux 5.6
     copy = int(_libc.syscall(number, pidfd, descriptor, 0))
     if copy < 0:

@@ -1,4 +1,4 @@
-"""Starting threads on machines that may refuse one more."""
+"""Start threads, with a clear error if the machine refuses."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ def start(thread: threading.Thread, action: str) -> None:
     """Start a thread.
 
     Args:
-        thread: not started yet.
-        action: what it is for, to follow "cannot" in the error.
+        thread: a thread that has not been started.
+        action: its purpose, which follows "cannot" in the error.
 
     Raises:
-        NetnsError: this user or this container has as many threads as it may have, pthread_create(3).
+        NetnsError: the limit on threads of this user or container is reached, pthread_create(3).
     """
     try:
         thread.start()

@@ -1,4 +1,4 @@
-"""Waiting for what will be true: asked again and again, with growing pauses, until the time is over."""
+"""Polling until a deadline, with growing pauses."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ _GROWTH = 1.5
 
 
 def now() -> float:
-    """Seconds on the monotonic clock: asked of the kernel, so that a test that freezes Python's clocks does not stop it."""
+    """Seconds on the monotonic clock: read from the kernel, so that a test that freezes Python's clocks does not stop it."""
     return time.clock_gettime(time.CLOCK_MONOTONIC)
 
 
 def sleep(seconds: float) -> None:
-    """Wait; to be used between two questions only."""
+    """Wait; only for the pause between two polls."""
     threading.Event().wait(seconds)
 
 
-class Patience:
-    """The time somebody has, and the pauses between two questions.
+class Deadline:
+    """A deadline, and the pauses between two polls.
 
     Args:
-        seconds: how long.
-        first, last: the pauses in seconds, from the first on growing up to the last.
+        seconds: until the deadline.
+        first, last: the first pause, and the longest one, in seconds.
     """
 
     def __init__(self, seconds: float, first: float = 0.001, last: float = 0.05) -> None:
@@ -31,18 +31,18 @@ class Patience:
         self._next, self._last = first, last
 
     def remaining(self) -> float:
-        """Seconds that are left; never negative."""
+        """The seconds left; never negative."""
         return max(self._end - now(), 0)
 
     def is_over(self) -> bool:
-        """Whether the time is over."""
+        """Whether the deadline has passed."""
         return now() >= self._end
 
     def next_pause(self) -> float:
-        """How long to pause now."""
+        """The length of the next pause, in seconds."""
         pause, self._next = self._next, min(self._next * _GROWTH, self._last)
         return min(pause, self.remaining())
 
     def pause(self) -> None:
-        """Wait before the next question."""
+        """Wait before the next poll."""
         sleep(self.next_pause())

@@ -154,7 +154,7 @@ class FirewallTable(Table):
     def table(self, name: str, comment: str) -> str:
         """The nft text: what is always accepted, the user's rules, what happens to the rest."""
         hook = self.spec.hook
-        lines = []
+        lines: list[str] = []
         if self.spec.stateful:
             lines.append("ct state established,related accept")
         if hook != "forward":
@@ -167,6 +167,16 @@ class FirewallTable(Table):
             f"table inet {name} {{\n  chain {RULES} {{ }}\n  chain {hook} {{\n"
             f"    type filter hook {hook} priority 0; policy {policy};\n{rules}  }}\n}}\n"
         )
+
+
+def example() -> str:
+    """What the doctor tries: the nft text of a firewall that rejects, with a rule that logs."""
+    rule = FirewallRuleSpec("accept", protocol="tcp", port=443, log=True)
+    table = FirewallTable(FirewallSpec("gw", policy="reject"))
+    rules = FirewallFilter(rule, "probe", table.spec.hook, None, None, group=1).rules()
+    return table.table("probe", "") + "".join(
+        f"add rule inet {each.table} {each.chain} {each.text}\n" for each in rules
+    )
 
 
 def rejections() -> list[str]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from pytest_netns.parts import keys
+from pytest_netns.parts.gateway import nftext
 from pytest_netns.parts.gateway.nftext import (
     COUNTED,
     FORWARDS,
     Flow,
     Forwarded,
+    MappedPort,
     RuleText,
     Translation,
     family,
@@ -82,6 +85,8 @@ def words(spec: PortForwardSpec) -> str:
 
 def mistakes(spec: PortForwardSpec) -> Iterator[tuple[str, str]]:
     """What is wrong with a port forward by itself: each with the key it is about."""
+    if spec.protocol and _plain(spec) is not None:
+        return  # of a thousand forwards nearly all
     ports = as_range(spec.port)
     if not spec.to:
         yield "to", "is missing; write 'ADDRESS:PORT' or 'NAMESPACE:PORT'"
@@ -107,6 +112,15 @@ def mistakes(spec: PortForwardSpec) -> Iterator[tuple[str, str]]:
         yield "source", f"cannot use '{spec.source}' with address '{spec.address}': they are of different families"
 
 
+def _plain(spec: PortForwardSpec) -> tuple[int, int] | None:
+    """The port and the target's, where it is one that leads to one, for everybody."""
+    if len(spec.to) != 1 or spec.source is not None or spec.address is not None:
+        return None
+    port = spec.port
+    target = port if spec.to[0].port is None else spec.to[0].port
+    return (port, target) if isinstance(port, int) and isinstance(target, int) else None
+
+
 def conflicts(a: PortForwardSpec, b: PortForwardSpec) -> bool:
     """Whether a connection could be meant by both port forwards."""
     return (
@@ -130,21 +144,25 @@ class PortIndex(Generic[T]):
     """Port forwards of a namespace by their ports, so that finding one costs the same with 1 and with 1,000."""
 
     def __init__(self) -> None:
-        self._found: dict[int, list[tuple[PortForwardSpec, T]]] = {}
+        self._found: dict[int, list[tuple[int, int, PortForwardSpec, T]]] = {}
 
     def add(self, spec: PortForwardSpec, value: T) -> None:
         """Remember a port forward, and what belongs to it."""
-        for bucket in _buckets(spec):
-            self._found.setdefault(bucket, []).append((spec, value))
+        ports = as_range(spec.port)
+        for bucket in _buckets(ports):
+            self._found.setdefault(bucket, []).append((ports.first, ports.last, spec, value))
 
     def conflicting(self, spec: PortForwardSpec) -> Iterator[tuple[PortForwardSpec, T]]:
         """Those that could mean the same connection."""
-        for bucket in _buckets(spec):
-            yield from (each for each in self._found.get(bucket, ()) if conflicts(spec, each[0]))
+        ports = as_range(spec.port)
+        first, last = ports.first, ports.last
+        for bucket in _buckets(ports):
+            for other_first, other_last, other, value in self._found.get(bucket, ()):
+                if other_first <= last and first <= other_last and conflicts(spec, other):
+                    yield other, value
 
 
-def _buckets(spec: PortForwardSpec) -> range:
-    ports = as_range(spec.port)
+def _buckets(ports: PortRange) -> range:
     return range(ports.first >> _BUCKET_BITS, (ports.last >> _BUCKET_BITS) + 1)
 
 
@@ -175,8 +193,22 @@ class PortForwarding(Translation):
         """Whether it is for UDP."""
         return "udp" in self.spec.protocol
 
+    @functools.cached_property
+    def mapped(self) -> list[MappedPort]:
+        """One port that leads to one target for everybody: an element of a map for each family and protocol."""
+        if (ports := _plain(self.spec)) is None:
+            return []
+        port, target = ports
+        return [
+            MappedPort(protocol, address.version, port, address, target)
+            for address in self.addresses[0]
+            for protocol in self.spec.protocol
+        ]
+
     def rules(self) -> Iterator[RuleText]:
-        """For each family and protocol one that translates, and one that counts."""
+        """For each family and protocol one that translates, and one that counts; none where it is `mapped`."""
+        if self.mapped:
+            return
         ports = as_range(self.spec.port)
         for version, protocol, targets in self._targets(ports):
             match = f"{of_family(version)} {protocol} dport {ports}{self._limits(version, '')}"
@@ -220,7 +252,7 @@ class PortForwarding(Translation):
     @property
     def leads_somewhere(self) -> bool:
         """Whether source, address and targets have an IP version in common."""
-        return any(True for _ in self._targets(as_range(self.spec.port)))
+        return bool(self.mapped) or any(True for _ in self._targets(as_range(self.spec.port)))
 
     def _limits(self, version: int, of: str) -> str:
         ip = family(version)
@@ -237,6 +269,14 @@ class PortForwarding(Translation):
             and (self.spec.source is None or flow.source in self.spec.source)
             and (self.spec.address is None or flow.destination == self.spec.address)
         )
+
+
+def example() -> str:
+    """What the doctor tries: the nft text of a port forward, with the tables it needs."""
+    addresses = (ipaddress.ip_address("192.168.15.2"), ipaddress.ip_address("fd00::2"))
+    ports = PortForwarding(PortForwardSpec("gw", 8080, "blue:80"), (addresses,)).mapped
+    maps = "".join(nftext.ports_map(each.protocol, each.version) for each in ports)
+    return nftext.frame() + maps + "".join(each.text("probe") for each in ports)
 
 
 def _dnat(version: int, protocol: str, ports: PortRange, targets: Sequence[tuple[IPAddress, int]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from pytest_netns.parts.gateway.nat import (
     ADDRESS_AND_PORT_DEPENDENT,
     ADDRESS_DEPENDENT,
     ENDPOINT_INDEPENDENT,
+    KINDS,
     NatKind,
     words,
 )
@@ -60,7 +62,7 @@ class Natting(Table):
             name: the table's.
             comment: what every rule has.
         """
-        marking = []
+        marking: list[str] = []
         if self._marked:
             hook = f"filter hook postrouting priority {_PRIORITY_OUT - 1}"
             marking.append(self._chain("marking", hook, self._marking()))
@@ -234,3 +236,8 @@ class Natting(Table):
         ip = self._ip
         yield f'{ip} saddr {network(self.source)} meta l4proto udp ct timeout set "unused_udp"'
         yield f'iifname "{self.out}" {of_family(self.source.version)} meta l4proto udp ct timeout set "unused_udp"'
+
+
+def example() -> str:
+    """What the doctor tries: the nft text of a home router."""
+    return Natting(ipaddress.ip_network("192.168.15.0/24"), "wan", KINDS["home"]).table("probe", "")

@@ -18,6 +18,7 @@ FORWARDS, MAPPINGS, SNATS, MASQUERADES, COUNTED = "forwards", "mappings", "snats
 TABLE_OF = {FORWARDS: TABLE, MAPPINGS: TABLE, SNATS: TABLE, MASQUERADES: TABLE, COUNTED: COUNTERS}
 FRAME_COMMENT = "netns"  # of the rules that lead to those chains
 FRAME_RULES = 9
+PORTS_MAP_RULES = 2
 _MAX_COMMENT = 127  # bytes, NFTNL_UDATA_COMMENT_MAXLEN
 
 
@@ -35,6 +36,33 @@ class Forwarded(NamedTuple):
     ports: tuple[int, int]
     limits: tuple[tuple[str, IPNetwork], ...]
     target: tuple[IPAddress, int | None] | None
+
+
+class MappedPort(NamedTuple):
+    """A port that leads to another, for all clients and at all addresses: an element of the map `ports_map` makes."""
+
+    protocol: str
+    version: int
+    port: int
+    address: IPAddress
+    target: int
+
+    @property
+    def map(self) -> str:
+        """The map that translates it, and the set that counts it: both are called so, each in its table."""
+        return f"{self.protocol}{self.version}"
+
+    def text(self, comment: str) -> str:
+        """What adds its elements, in nft's language."""
+        element = f'{self.port} comment "{comment}" : {self.address} . {self.target}'
+        return (
+            f"create element inet {TABLE} {self.map} {{ {element} }}\n"
+            f"create element inet {COUNTERS} {self.map} {{ {self.port} }}\n"
+        )
+
+    def text_of_deletion(self) -> str:
+        """What deletes its elements."""
+        return "".join(f"delete element inet {table} {self.map} {{ {self.port} }}\n" for table in TABLES)
 
 
 class RuleText(NamedTuple):
@@ -147,6 +175,17 @@ table inet {COUNTERS} {{
     ct direction original ct status snat,dnat jump {COUNTED} {comment}
   }}
 }}
+"""
+
+
+def ports_map(protocol: str, version: int) -> str:
+    """The nft text of the map of ports that lead elsewhere and the set that counts them, with the rules that use them."""
+    name, comment = f"{protocol}{version}", f'comment "{FRAME_COMMENT}"'
+    of = of_family(version)
+    return f"""add map inet {TABLE} {name} {{ type inet_service : ipv{version}_addr . inet_service; }}
+add rule inet {TABLE} {FORWARDS} {of} dnat {family(version)} addr . port to {protocol} dport map @{name} {comment}
+add set inet {COUNTERS} {name} {{ type inet_service; counter; }}
+add rule inet {COUNTERS} {COUNTED} {of} meta l4proto {protocol} ct status dnat ct original proto-dst @{name} {comment}
 """
 
 

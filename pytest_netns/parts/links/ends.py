@@ -38,7 +38,7 @@ class InterfaceSpec(Part):
     mac: str | None = field(metadata=one("mac", keys.MAC, "MAC address; the kernel's choice unless given."))
     impairment: Impairment | None = field(
         metadata=one(
-            "impairment", keys.IMPAIRMENT, "What a veth pair's end does to what it sends, a port to its cable."
+            "impairment", keys.IMPAIRMENT, "The impairment of what a veth end sends, or of a bridge port's link."
         )
     )
 

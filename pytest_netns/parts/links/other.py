@@ -13,10 +13,11 @@ from pytest_netns.parts.links.ends import InterfaceAddresses
 from pytest_netns.parts.links.kinds import NAMES, kind_named, parse_kind
 from pytest_netns.values import IPInterface
 from pytest_netns.values.notes import Note
+from pytest_netns.values.shapes import is_mapping
 
 
 def _parse_options(value: Any) -> tuple[tuple[str, Any], ...]:
-    pairs = value.items() if isinstance(value, Mapping) else value
+    pairs = value.items() if is_mapping(value) else value
     try:
         found = tuple((name, held) for name, held in pairs)
     except (TypeError, ValueError):

@@ -24,7 +24,7 @@ class VethEnd(InterfaceSpec):
 
 @dataclass(frozen=True, init=False)
 class VethSpec(Part):
-    """A veth pair: a cable between two namespaces.
+    """A veth pair: a link between two namespaces.
 
     Attributes:
         ends: its two ends.

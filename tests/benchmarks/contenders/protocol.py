@@ -1,4 +1,4 @@
-"""What every contender written in Python says and hears, see kernel.c."""
+"""The protocol of every contender written in Python, see kernel.c."""
 
 from __future__ import annotations
 

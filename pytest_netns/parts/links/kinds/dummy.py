@@ -1,4 +1,4 @@
-"""dummy: an interface that takes whatever is sent by it, for addresses that do not depend on a cable; pure."""
+"""dummy: an interface that discards what it sends, for addresses that do not depend on a link; pure."""
 
 from __future__ import annotations
 

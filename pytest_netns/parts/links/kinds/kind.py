@@ -8,6 +8,7 @@ from typing import Any
 
 from pytest_netns.errors import InvalidTopologyError
 from pytest_netns.values import parse_address, parse_choice, parse_mac, suggest
+from pytest_netns.values.shapes import is_mapping
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Option:
 
 def _merged(before: Any, value: Any) -> Any:
     """Of several options that are bits of one attribute, all bits."""
-    return {name: before[name] | bits for name, bits in value.items()} if isinstance(before, dict) else value
+    return {name: before[name] | bits for name, bits in value.items()} if is_mapping(before) else value
 
 
 def _no_words(options: Mapping[str, Any]) -> str:
@@ -51,9 +52,9 @@ class LinkKind:
     """
 
     name: str
-    options: Mapping[str, Option] = field(default_factory=dict)
+    options: Mapping[str, Option] = field(default_factory=dict[str, Option])
     needs: tuple[str, ...] = ()
-    example: Mapping[str, Any] = field(default_factory=dict)
+    example: Mapping[str, Any] = field(default_factory=dict[str, Any])
     words: Callable[[Mapping[str, Any]], str] = _no_words
     maker: str = "netlink"
     without: str = ""

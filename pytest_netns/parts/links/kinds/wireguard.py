@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pytest_netns.errors import InvalidTopologyError
 from pytest_netns.parts.links.kinds.kind import PORT, LinkKind, Option, number
 from pytest_netns.values import parse_network, parse_target, suggest
+from pytest_netns.values.shapes import is_mapping, is_several
 
 _KEY_BYTES = 32
 _PEER = ("public_key", "preshared_key", "endpoint", "allowed_ips", "persistent_keepalive")
@@ -27,7 +27,7 @@ def key(value: Any) -> str:
 
 def peer(given: Any) -> dict[str, Any]:
     """A peer, with its keys as wg(8) names them."""
-    if not isinstance(given, Mapping) or "public_key" not in given:
+    if not is_mapping(given) or "public_key" not in given:
         raise InvalidTopologyError(
             f"cannot use {given!r} as peer: it is a mapping with public_key and {', '.join(_PEER[1:])}"
         )
@@ -35,7 +35,7 @@ def peer(given: Any) -> dict[str, Any]:
         if name not in _PEER:
             raise InvalidTopologyError(f"cannot use {name!r} of a peer: {suggest(name, _PEER)}")
     allowed = given.get("allowed_ips", ())
-    several = allowed if isinstance(allowed, Iterable) and not isinstance(allowed, str) else (allowed,)
+    several = allowed if is_several(allowed) else (allowed,)
     found: dict[str, Any] = {
         "public_key": key(given["public_key"]),
         "allowed_ips": [parse_network(each, "allowed network") for each in several],
@@ -55,7 +55,7 @@ def peer(given: Any) -> dict[str, Any]:
 
 
 def _peers(value: Any) -> list[dict[str, Any]]:
-    if not isinstance(value, Iterable) or isinstance(value, str | Mapping):
+    if not is_several(value):
         raise InvalidTopologyError(f"cannot use {value!r} as peers: write a list of mappings")
     return [peer(each) for each in value]
 

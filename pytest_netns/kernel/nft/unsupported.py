@@ -1,4 +1,4 @@
-"""Whether nft has refused a ruleset because this kernel lacks what it needs: tried with the least that needs it."""
+"""Recognize rulesets that nft refused because a kernel feature is missing, by trying a minimal ruleset that needs it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pytest_netns.errors import UnavailableError
 from pytest_netns.kernel.system import diagnosis
 
 FEATURE = "NAT and nft rulesets"
-# What libnftables, which gives text alone, says of a table or an expression that the kernel has not.
-_SIGNS = {number: os.strerror(number) for number in (errno.EOPNOTSUPP, errno.EAFNOSUPPORT, errno.ENOENT)}
+# libnftables only returns text: the messages for a table or expression that the kernel does not support.
+_ERRORS = {number: os.strerror(number) for number in (errno.EOPNOTSUPP, errno.EAFNOSUPPORT, errno.ENOENT)}
 _TABLE = "pytest-netns-probe"
 _FAMILY = re.compile(r"\btable\s+(ip6|ip|inet|arp|bridge|netdev)\b")
 _EXPRESSIONS = {
@@ -21,26 +21,26 @@ _EXPRESSIONS = {
 }
 
 
-def find(text: str, error: str, refused: Callable[[str], str]) -> UnavailableError | None:
-    """What the kernel lacks for a ruleset; None where something else is wrong with it.
+def find(text: str, error: str, try_ruleset: Callable[[str], str]) -> UnavailableError | None:
+    """Return an error that names the missing feature; None if the refusal has another cause.
 
     Args:
         text: the ruleset.
         error: nft's message.
-        refused: has nft carry out a text in the same namespace; returns its message, empty where all went well.
+        try_ruleset: runs a ruleset in the same namespace; returns nft's error message, empty on success.
     """
-    if not any(sign in error for sign in _SIGNS.values()):
+    if not any(known in error for known in _ERRORS.values()):
         return None
     for step, probe in _probes(text):
-        message = refused(probe)
-        number = next((number for number, sign in _SIGNS.items() if sign in message), 0)
+        message = try_ruleset(probe)
+        number = next((number for number, known in _ERRORS.items() if known in message), 0)
         if number:
             return UnavailableError(FEATURE, *diagnosis.explain(step, number, step.removeprefix("nft ")))
     return None
 
 
 def _probes(text: str) -> Iterator[tuple[str, str]]:
-    """Rulesets that change nothing, each with the step that `diagnosis` knows it by."""
+    """Rulesets without effect, each with the name of its step in `diagnosis`."""
     families = dict.fromkeys(_FAMILY.findall(text) or ["ip"])
     for family in families:
         yield f"nft tables of family {family}", f"add table {family} {_TABLE}; delete table {family} {_TABLE}"
