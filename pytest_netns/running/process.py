@@ -96,14 +96,17 @@ class Process(subprocess.Popen[Any]):
 
     def has_ended(self, timeout: float) -> bool:
         """Whether it ends within a timeout in seconds, even if a test freezes Python's clocks."""
-        if self.poll() is None:
-            with contextlib.suppress(ProcessLookupError):  # another thread has reaped it
-                pidfd = os.pidfd_open(self.pid)
-                try:
-                    inits.wait_ended(pidfd, timeout)
-                finally:
-                    os.close(pidfd)
-        return self.poll() is not None
+        if self.poll() is not None:
+            return True
+        with contextlib.suppress(ProcessLookupError):  # another thread is reaping it
+            pidfd = os.pidfd_open(self.pid)
+            try:
+                if not inits.wait_ended(pidfd, timeout):
+                    return False
+            finally:
+                os.close(pidfd)
+        super()._wait(None)  # type: ignore[misc]  # poll() returns None while another thread is reaping it
+        return True
 
     def lab_closes(self) -> None:
         """Called before it is ended because its lab is closed or its namespace crashes."""

@@ -232,7 +232,7 @@ def test_no_end_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     pause = threading.Event()
     while len(hub._numbers()) == len(namespaces):
         pause.wait(0.002)
-    monkeypatch.setattr(hub, "_ask", lambda: pytest.fail("an end was missed"))
+    monkeypatch.setattr(hub, "_refresh", lambda: pytest.fail("an end was missed"))
     hub.wait(time.monotonic() + 2)
     for namespace in namespaces:
         namespace.close()

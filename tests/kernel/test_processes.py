@@ -456,3 +456,23 @@ def test_supervisor_does_not_keep_pipes_open(lab: Lab) -> None:
     poll.register(receive, select.POLLIN)
     assert poll.poll(5000) == [(receive, select.POLLHUP)]
     os.close(receive)
+
+
+def test_a_program_that_another_thread_is_reaping_has_ended(lab: Lab) -> None:
+    """`wait` with a timeout does not time out because another thread is just reaping the program."""
+    process = lab.add_namespace("red").popen(["sleep", "1000"])
+    is_reaping, has_ended = threading.Event(), threading.Event()
+
+    def reap() -> None:
+        with process._waitpid_lock:  # type: ignore[attr-defined]
+            is_reaping.set()
+            has_ended.wait(5)
+            threading.Event().wait(0.05)
+
+    reaper = threading.Thread(target=reap)
+    reaper.start()
+    is_reaping.wait(5)
+    process.kill()
+    threading.Timer(0.05, has_ended.set).start()
+    assert process.wait(timeout=5) == -signal.SIGKILL
+    reaper.join()

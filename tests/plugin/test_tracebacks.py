@@ -70,8 +70,8 @@ def test_ctrl_c_shows_the_line_of_the_test(
 
         def test_waits(netns):
             netns.add_namespace("red")
-            print("waiting", flush=True)
-            WAITS  # line 6
+            # one line, so that it is the line whenever the signal comes
+            print("waiting", flush=True), WAITS  # line 7
         """.replace("WAITS", waits)
     )
     child = pytester.spawn(f"{sys.executable} -m pytest -s -p no:cacheprovider --netns-mode={mode}", expect_timeout=30)
@@ -80,5 +80,5 @@ def test_ctrl_c_shows_the_line_of_the_test(
     child.expect(r"(\S+:\d+): KeyboardInterrupt")
     place, before = child.match.group(1).decode(), child.before.decode()
     rest = child.read().decode()
-    assert place.endswith("test_it.py:6"), before + place + rest
+    assert place.endswith("test_it.py:7"), before + place + rest
     child.wait()

@@ -12,9 +12,9 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterable
 from types import ModuleType, SimpleNamespace
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from pytest_netns.errors import RulesetError, UnavailableError
 from pytest_netns.kernel.nft import bindings, unsupported
@@ -22,6 +22,8 @@ from pytest_netns.kernel.system import diagnosis, sockets
 
 _NETLINK_NETFILTER = 12
 _SIGNALS = frozenset(map(int, signal.valid_signals()))
+# Not the signal module's own function, which makes an enum member of each number: 100 us.
+_set_mask = cast("Callable[[int, Iterable[int]], set[int]]", _signal.pthread_sigmask)  # pyright: ignore[reportUnknownMemberType]
 
 _lock = threading.Lock()  # libnftables keeps state in global variables
 
@@ -99,12 +101,11 @@ def apply(place: Place, text: str) -> str:
 @contextlib.contextmanager
 def _without_signals() -> Generator[None]:
     """Block signals in this thread: libnftables treats EINTR as a refusal after sending half of its messages."""
-    # Not the signal module's own function, which makes an enum member of each number: 100 us.
-    before = _signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    before = _set_mask(signal.SIG_BLOCK, _SIGNALS)
     try:
         yield
     finally:
-        _signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        _set_mask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager
