@@ -73,7 +73,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     left = _left_over()
     if left:
         session.config.get_terminal_writer().line(f"processes of this run are left: {left}", red=True)
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR  # not one that a second try forgives
 
 
 def _host_state() -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Adds up the runs' results, and checks that every skipped test was skipped for a reason that is known and named.
 
-Usage: summary.py FILE.xml ...   (JUnit files; a file's name is the run's name)
+Usage: summary.py FILE.xml ...   (JUnit files; a file's name is the run's name; NAME.again.xml: what failed in NAME, once more)
 """
 
 from __future__ import annotations
@@ -8,8 +8,12 @@ from __future__ import annotations
 import re
 import sys
 import xml.etree.ElementTree as ET
+from collections import Counter
 from fnmatch import fnmatch
 from pathlib import Path
+
+PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
+MAX_FLAKY = 3  # tests that failed and passed when run again, in all runs together
 
 # Runs (a pattern), and what a skip in them may say. A reason that fits none of these fails the suite.
 ALLOWED_SKIPS = (
@@ -26,42 +30,56 @@ ALLOWED_SKIPS = (
 
 def main(paths: list[str]) -> int:
     """Print a line for each run and one for all; 1 where something failed, nothing ran, or a skip is not allowed."""
-    total = {"passed": 0, "failed": 0, "skipped": 0}
-    complaints = []
+    total: Counter[str] = Counter()
+    complaints, flaky = [], []
     for path in map(Path, paths):
-        counts, skips = read(path)
+        if path.stem.endswith(".again"):
+            continue
+        outcomes = read(path)
+        again = path.with_suffix(".again.xml")
+        for name, outcome in read(again).items() if again.exists() else ():
+            if outcome == PASSED and outcomes[name] == FAILED:
+                outcomes[name] = PASSED
+                flaky.append(f"{path.stem}: {name}")
+        counts = Counter(outcome.partition(" ")[0] for outcome in outcomes.values())
         print(f"{path.stem:18} {show(counts)}")
-        for key in total:
-            total[key] += counts[key]
-        if not counts["passed"]:
+        total += counts
+        if not counts[PASSED]:
             complaints.append(f"{path.stem}: no test passed")
-        for name, reason in skips:
-            if not any(fnmatch(path.stem, run) and re.search(pattern, reason) for run, pattern in ALLOWED_SKIPS):
+        for name, outcome in outcomes.items():
+            reason = outcome.removeprefix(SKIPPED).strip()
+            if outcome.startswith(SKIPPED) and not is_allowed(path.stem, reason):
                 complaints.append(f"{path.stem}: {name} was skipped for a reason that is not allowed: {reason}")
-    print(*complaints, sep="\n")
-    print(show(total))
-    return 1 if complaints or total["failed"] or not paths else 0
+    if len(flaky) > MAX_FLAKY:
+        complaints.append(f"more than {MAX_FLAKY} tests passed only when run again")
+    print(*complaints, *(f"flaky, passed when run again: {name}" for name in flaky), sep="\n")
+    print(f"{show(total)}, {len(flaky)} of the passed flaky" if flaky else show(total))
+    return 1 if complaints or total[FAILED] or not paths else 0
 
 
-def read(path: Path) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """A run's counts, and its skipped tests with their reasons."""
-    counts = {"passed": 0, "failed": 0, "skipped": 0}
-    skips = []
+def is_allowed(run: str, reason: str) -> bool:
+    """Whether a test may be skipped in a run for a reason."""
+    return any(fnmatch(run, runs) and re.search(pattern, reason) for runs, pattern in ALLOWED_SKIPS)
+
+
+def read(path: Path) -> dict[str, str]:
+    """The tests of a run, each with its outcome; after SKIPPED comes the reason."""
+    outcomes = {}
     for case in ET.parse(path).getroot().iter("testcase"):
         skipped = case.find("skipped")
+        name = f"{case.get('classname')}::{case.get('name')}"
         if case.find("failure") is not None or case.find("error") is not None:
-            counts["failed"] += 1
+            outcomes[name] = FAILED
         elif skipped is not None:
-            counts["skipped"] += 1
-            skips.append((f"{case.get('classname')}::{case.get('name')}", skipped.get("message", "")))
+            outcomes[name] = f"{SKIPPED} {skipped.get('message', '')}"
         else:
-            counts["passed"] += 1
-    return counts, skips
+            outcomes.setdefault(name, PASSED)
+    return outcomes
 
 
-def show(counts: dict[str, int]) -> str:
+def show(counts: Counter[str]) -> str:
     """``12 passed, 0 failed, 1 skipped``."""
-    return ", ".join(f"{number} {name}" for name, number in counts.items())
+    return ", ".join(f"{counts[outcome]} {outcome}" for outcome in (PASSED, FAILED, SKIPPED))
 
 
 if __name__ == "__main__":
