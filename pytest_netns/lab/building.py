@@ -109,8 +109,8 @@ def _route(lab: Lab, plan: Topology) -> None:
         found: list[RouteInfo] = []
         for route in routes:
             index = 0 if route.dev is None else namespace.links.find(route.dev).index
-            gateways = [] if route.via is None else [route.via]
-            found += additions(namespace.links, route.destination, gateways, index, Rest(route.metric))
+            rest = Rest(route.metric, route.table, route.type)
+            found += additions(namespace.links, route.destination, route.gateways, index, rest)
         namespace.links.change(*map(add_route, found))
     masquerades, port_forwards = _by_namespace(plan.masquerades), _by_namespace(plan.port_forwards)
     for name in dict.fromkeys([*masquerades, *port_forwards]):

@@ -15,6 +15,7 @@ from pytest_netns.lab.links import Link, Links
 from pytest_netns.lab.routes import Via
 from pytest_netns.lab.routing import Neighbour, Route, Rule, of_table, rule_of
 from pytest_netns.lab.switching import Together
+from pytest_netns.parts.routes import parse_table
 from pytest_netns.values import IPAddress, IPInterface, IPNetwork
 
 if TYPE_CHECKING:
@@ -213,7 +214,7 @@ class Network:
         Args:
             table: its number, or ``"main"``, ``"local"`` or ``"default"``.
         """
-        number = routes.parse_table(table)
+        number = parse_table(table)
         found = self.links.netlink.dump(rtroutes.dump_routes(), rtroutes.parse_route)
         return of_table(found, self.links.index_names(), number)
 

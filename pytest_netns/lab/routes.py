@@ -16,15 +16,15 @@ from pytest_netns.kernel.netlink.rtroutes import Hop, RouteInfo
 from pytest_netns.kernel.netlink.rtrules import RuleInfo
 from pytest_netns.lab import hosts
 from pytest_netns.lab.links import Links
-from pytest_netns.lab.routing import TABLES, TYPES, Route, route_of
+from pytest_netns.lab.routing import TYPES, Route, route_of
 from pytest_netns.parts.keys import METRIC
+from pytest_netns.parts.routes import MAIN, WITHOUT_GATEWAY, parse_table, parse_type
 from pytest_netns.values import IPAddress, IPNetwork
 
 Via: TypeAlias = str | IPAddress
 
 _FAMILIES: dict[int, int] = {4: socket.AF_INET, 6: socket.AF_INET6}
 _MAX_NUMBER = 2**32 - 1
-_WITHOUT_GATEWAY = ("blackhole", "unreachable", "prohibit", "throw")
 _SAID_BY_A_ROUTE = {
     errno.EACCES: "a prohibit route",
     errno.EINVAL: "a blackhole route",
@@ -51,9 +51,9 @@ def additions(
         gateways: addresses, and names of namespaces that share a network with this one.
         index: the number of the interface packets leave by; 0 for what the gateway says.
     """
-    values.parse_choice(rest.type, [*_WITHOUT_GATEWAY, "unicast", "local"], "type of a route")
+    parse_type(rest.type)
     network = values.parse_destination(destination)
-    if rest.type in _WITHOUT_GATEWAY:
+    if rest.type in WITHOUT_GATEWAY:
         if gateways or index:
             raise InvalidTopologyError(
                 f"cannot add {rest.type} route to {destination}: it leads nowhere; leave out via and dev"
@@ -69,7 +69,7 @@ def additions(
                 destination=network,
                 hops=hops,
                 metric=METRIC.parse(rest.metric) if rest.metric is not None else 0,
-                table=parse_table(rest.table),
+                table=MAIN if rest.table is None else parse_table(rest.table),
                 type=TYPES[rest.type],
                 source=source,
                 onlink=rest.onlink,
@@ -92,7 +92,7 @@ def removals(
     if network is None and not gateways:
         found = [(version, found[0][1]) for version in _FAMILIES]
     number = METRIC.parse(metric) if metric is not None else 0
-    where = parse_table(table)
+    where = MAIN if table is None else parse_table(table)
     return [RouteInfo(_FAMILIES[version], network, hops, number, where, protocol=0, type=0) for version, hops in found]
 
 
@@ -151,20 +151,6 @@ def rules(
         mark=0 if mark is None else parse_mark(mark),
     )
     return [replace(rule, family=_FAMILIES[version]) for version in sorted(versions)]
-
-
-def parse_table(table: int | str | None) -> int:
-    """The number of a routing table; of the main one for None."""
-    if table is None:
-        return TABLES["main"]
-    if isinstance(table, str) and table in TABLES:
-        return TABLES[table]
-    if isinstance(table, int) and not isinstance(table, bool) and 1 <= table <= _MAX_NUMBER:
-        return table
-    names = ", ".join(map(repr, TABLES))
-    raise InvalidTopologyError(
-        f"cannot use {table!r} as routing table: it is {names}, or a number from 1 to {_MAX_NUMBER}"
-    )
 
 
 def parse_mark(mark: object) -> int:

@@ -10,6 +10,7 @@ from typing import Final
 
 from pytest_netns.kernel.netlink.rtroutes import RT_TABLE_LOCAL, RT_TABLE_MAIN, RouteInfo
 from pytest_netns.kernel.netlink.rtrules import RuleInfo
+from pytest_netns.parts.routes import TABLES
 from pytest_netns.values import IPAddress, IPNetwork
 
 # The numbers of linux/rtnetlink.h and linux/fib_rules.h, by what iproute2 calls them.
@@ -24,7 +25,6 @@ TYPES: Final = {
     "prohibit": 8,
     "throw": 9,
 }
-TABLES: Final = {"local": RT_TABLE_LOCAL, "main": RT_TABLE_MAIN, "default": 253}
 _PROTOCOLS = {
     0: "unspec", 1: "redirect", 2: "kernel", 3: "boot", 4: "static", 8: "gated", 9: "ra", 11: "zebra", 12: "bird", 16: "dhcp",
     18: "keepalived", 42: "babel", 186: "bgp", 187: "isis", 188: "ospf", 189: "rip", 192: "eigrp",

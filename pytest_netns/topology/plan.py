@@ -13,7 +13,7 @@ from pytest_netns.parts.links.bridge import BridgeSpec
 from pytest_netns.parts.links.ends import InterfaceSpec
 from pytest_netns.parts.links.other import LinkSpec
 from pytest_netns.parts.links.veth import VethSpec
-from pytest_netns.parts.routes import RouteSpec
+from pytest_netns.parts.routes import MAIN, RouteSpec
 from pytest_netns.topology.segments import Segment
 from pytest_netns.values import IPAddress, IPInterface, IPNetwork
 from pytest_netns.values.naming import bridge_side_name, default_interface_name
@@ -206,7 +206,7 @@ def default_routes(
     Yields:
         The key path of the bridge, and the route.
     """
-    has_own = {(route.namespace, version_of(route)) for route in given if is_default(route)}
+    has_own = {(route.namespace, version_of(route)) for route in given if is_default(route) and is_main(route)}
     for segment in segments:
         if not isinstance(segment.spec, BridgeSpec) or not segment.spec.gateway:
             continue
@@ -225,39 +225,62 @@ def is_default(route: RouteSpec) -> bool:
     return isinstance(route.destination, str) or route.destination.prefixlen == 0
 
 
+def is_main(route: RouteSpec) -> bool:
+    """Whether the route is in the main table."""
+    return route.table in (None, MAIN)
+
+
 def version_of(route: RouteSpec) -> int | None:
     """4 or 6: the family of a route; None where neither its destination nor its gateway tells."""
-    for each in (route.destination, route.via):
-        if not isinstance(each, str | None):
+    for each in (route.destination, *route.gateways):
+        if not isinstance(each, str):
             return each.version
     return None
 
 
 def resolve(route: RouteSpec, plan: Plan) -> list[RouteSpec]:
-    """The route with its gateway as an address; a default route via a name becomes one for each family.
+    """The route with its gateways as addresses; a default route via names becomes one for each family that all have.
 
     Raises:
-        InvalidTopologyError: the namespace named is no neighbour, or has several addresses there.
+        InvalidTopologyError: the namespace named is no neighbour, or has several addresses there; or the gateways have
+            no family in common.
     """
-    if not isinstance(route.via, str):
+    if len(route.gateways) < 2 and not isinstance(route.via, str):
         return [route]
-    wanted = version_of(route)
+    ways = [_ways(route, each, version_of(route), plan) for each in route.gateways]
+    found: list[tuple[IPAddress, ...]] = []
+    if isinstance(route.destination, str):
+        versions = [version for version in (4, 6) if all(version in way for way in ways)]
+        found = [tuple(way[version] for way in ways) for version in versions]
+    else:  # an IPv4 network may have an IPv6 gateway, where that is given as an address
+        wanted = route.destination.version
+        found = [tuple(way[wanted] if wanted in way else next(iter(way.values())) for way in ways)]
+    if not found:
+        listing = ", ".join(repr(str(each)) for each in route.gateways)
+        raise InvalidTopologyError(f"cannot use {listing} as gateways of one route: they are of different families")
+    return [replace(route, gateways=gateways) for gateways in found]
+
+
+def _ways(route: RouteSpec, gateway: IPAddress | str, wanted: int | None, plan: Plan) -> dict[int, IPAddress]:
+    """The address of a gateway, by family: of both where it is a neighbour in both."""
+    if not isinstance(gateway, str):
+        return {gateway.version: gateway}
     found: dict[int, set[IPAddress]] = defaultdict(set)
     for mine in plan.of(route.namespace):
-        for theirs in plan.of(route.via):
-            if theirs.segment == mine.segment and route.dev in (None, mine.name) and route.via != route.namespace:
+        for theirs in plan.of(gateway):
+            if theirs.segment == mine.segment and route.dev in (None, mine.name) and gateway != route.namespace:
                 for address in theirs.addresses:
                     if wanted in (None, address.version) and mine.reaches(address.ip):
                         found[address.version].add(address.ip)
     family = f"IPv{wanted} " if wanted else ""
     if not found:
         raise InvalidTopologyError(
-            f"cannot use {route.via!r} as gateway: it has no {family}address on a network of {route.namespace!r}; {plan.networks_of(route.namespace)}"
+            f"cannot use {gateway!r} as gateway: it has no {family}address on a network of {route.namespace!r}; {plan.networks_of(route.namespace)}"
         )
     for addresses in found.values():
         if len(addresses) > 1:
             listing = ", ".join(f"'{each}'" for each in sorted(addresses, key=int))
             raise InvalidTopologyError(
-                f"cannot use {route.via!r} as gateway: it has several addresses there; write the one you mean: {listing}"
+                f"cannot use {gateway!r} as gateway: it has several addresses there; write the one you mean: {listing}"
             )
-    return [replace(route, via=via) for _, addresses in sorted(found.items()) for via in addresses]
+    return {version: next(iter(addresses)) for version, addresses in found.items()}

@@ -8,7 +8,7 @@ from pytest_netns.errors import InvalidTopologyError
 from pytest_netns.parts.gateway import forward
 from pytest_netns.parts.gateway.forward import PortForwardSpec
 from pytest_netns.parts.links.bridge import BridgeSpec
-from pytest_netns.parts.routes import RouteSpec
+from pytest_netns.parts.routes import MAIN, RouteSpec
 from pytest_netns.topology.plan import PlannedInterface, default_routes, is_default, resolve, version_of
 from pytest_netns.topology.rules import Checked, Problem
 from pytest_netns.values import IPAddress, Target, parse_choice
@@ -48,7 +48,7 @@ def check_routes(checked: Checked) -> Iterator[Problem]:
         if (
             not problems
             and checked.certain(route.namespace)
-            and (not isinstance(route.via, str) or checked.certain(route.via))
+            and all(checked.certain(each) for each in route.gateways if isinstance(each, str))
         ):
             for each in resolve(route, checked.plan):
                 concrete.append(each)
@@ -59,7 +59,7 @@ def check_routes(checked: Checked) -> Iterator[Problem]:
 
 def _twice(seen: dict[object, str], path: str, route: RouteSpec) -> Iterator[Problem]:
     destination = "default" if is_default(route) else route.destination
-    key = (route.namespace, destination, version_of(route), route.metric)
+    key = (route.namespace, destination, version_of(route), route.metric, route.table or MAIN)
     if key in seen:
         yield (
             path,
@@ -70,22 +70,28 @@ def _twice(seen: dict[object, str], path: str, route: RouteSpec) -> Iterator[Pro
 
 def _route(checked: Checked, path: str, route: RouteSpec) -> Iterator[Problem]:
     interfaces = checked.plan.of(route.namespace)
-    if route.via is None and route.dev is None:
+    if route.leads_nowhere:
+        for key, value in (("via", route.via), ("dev", route.dev)):
+            if value is not None:
+                yield f"{path}.{key}", f"cannot use '{value}' here: a route of type {route.type!r} leads nowhere"
+    elif route.via is None and route.dev is None:
         yield f"{path}.via", "is missing; a route needs via (a gateway) or dev (an interface)"
-    elif version_of(route) is None and not isinstance(route.via, str):
+    if version_of(route) is None and not route.gateways and (route.leads_nowhere or route.dev is not None):
         yield f"{path}.destination", "cannot use 'default' without via: write '0.0.0.0/0' or '::/0'"
     if not checked.certain(route.namespace):
         return
     if route.dev is not None:
         yield from _device(checked, f"{path}.dev", route.namespace, route.dev)
-    if isinstance(route.via, str):
-        if checked.certain(route.via):
-            try:
-                resolve(route, checked.plan)
-            except InvalidTopologyError as error:
-                yield f"{path}.via", str(error)
-    elif route.via is not None:
-        yield from ((f"{path}.via", text) for text in _gateway_mistakes(checked, route, route.via, interfaces))
+    if route.leads_nowhere:
+        return
+    if all(checked.certain(each) for each in route.gateways if isinstance(each, str)):
+        try:
+            resolve(route, checked.plan)
+        except InvalidTopologyError as error:
+            yield f"{path}.via", str(error)
+    for each in route.gateways:
+        if not isinstance(each, str):
+            yield from ((f"{path}.via", text) for text in _gateway_mistakes(checked, route, each, interfaces))
 
 
 def _gateway_mistakes(
@@ -103,8 +109,10 @@ def _gateway_mistakes(
         elif zone is not None and zone not in {each.name for each in interfaces}:
             yield f"{refused}{route.namespace!r} has no interface {zone!r}"
     elif not any(each.reaches(via) for each in interfaces if route.dev in (None, each.name)):
-        routes = [each for _, each in checked.sound("routes") if each.namespace == route.namespace and each.via is None]
-        if not any(not isinstance(each.destination, str) and via in each.destination for each in routes):
+        routes = [
+            each for _, each in checked.sound("routes") if each.namespace == route.namespace and not each.gateways
+        ]
+        if not any(each.dev and not isinstance(each.destination, str) and via in each.destination for each in routes):
             behind = f" behind {route.dev!r}" if route.dev else ""
             yield f"{refused}it is on no network of {route.namespace!r}{behind}; {checked.plan.networks_of(route.namespace)}"
 

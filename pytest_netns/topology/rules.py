@@ -70,7 +70,7 @@ def check_namespaces(checked: Checked) -> Iterator[Problem]:
 def check_references(checked: Checked) -> Iterator[Problem]:
     """Every namespace referred to exists."""
     for table, keys in (
-        ("routes", ("namespace", "via")),
+        ("routes", ("namespace", "gateways")),
         ("masquerades", ("namespace",)),
         ("port_forwards", ("namespace", "to")),
         ("nats", ("namespace",)),
@@ -86,7 +86,7 @@ def check_references(checked: Checked) -> Iterator[Problem]:
                         try:
                             parse_choice(name, checked.known, "namespace")
                         except InvalidTopologyError as error:
-                            yield f"{path}.{key}", str(error)
+                            yield f"{path}.{part.keys()[key].name}", str(error)
 
 
 def check_names(checked: Checked) -> Iterator[Problem]:

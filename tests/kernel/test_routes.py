@@ -96,6 +96,39 @@ def test_multipath_route(two_ways: Namespace) -> None:
     assert "10.8.0.0/16" not in {str(route.destination) for route in two_ways.routes()}
 
 
+def test_routes_of_a_topology(netns: Lab) -> None:
+    """Several gateways, a table and a type in TOML are what the kernel then has, IPv4 and IPv6."""
+    topology = Topology.loads("""
+        veths = [
+          { subnet = "10.1.0.0/24", subnet6 = "fd01::/64", ends = [{ namespace = "red", name = "eth0" }, { namespace = "a" }] },
+          { subnet = "10.2.0.0/24", subnet6 = "fd02::/64", ends = [{ namespace = "red", name = "eth1" }, { namespace = "b" }] },
+        ]
+        routes = [
+          { namespace = "red", destination = "default", via = ["a", "10.2.0.2"] },
+          { namespace = "red", destination = "fd09::/16", via = ["a", "b"], metric = 7 },
+          { namespace = "red", destination = "default", via = "b", table = 101 },
+          { namespace = "red", destination = "10.7.0.0/16", type = "unreachable" },
+          { namespace = "red", destination = "fd07::/16", type = "blackhole", table = 101 },
+        ]
+    """)
+    netns.build(topology)
+    red = netns["red"]
+    found = set(map(str, red.routes()))
+    assert {
+        "default nexthop via 10.1.0.2 dev eth0 nexthop via 10.2.0.2 dev eth1",
+        "fd09::/16 nexthop via fd01::2 dev eth0 nexthop via fd02::2 dev eth1",
+        "unreachable 10.7.0.0/16",
+    } <= found
+    assert set(map(str, red.routes(101))) == {
+        "default via 10.2.0.2 dev eth1 table 101",
+        "default via fd02::2 dev eth1 table 101",
+        "blackhole fd07::/16 table 101",
+    }
+    assert [route.metric for route in red.routes() if str(route.destination) == "fd09::/16"] == [7]
+    with pytest.raises(KernelError, match="an unreachable route says so"):
+        red.route_to("10.7.1.1")
+
+
 @pytest.mark.parametrize(
     ("type_", "number"), [("unreachable", errno.EHOSTUNREACH), ("prohibit", errno.EACCES), ("blackhole", errno.EINVAL)]
 )

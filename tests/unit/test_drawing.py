@@ -66,6 +66,25 @@ def test_the_picture_as_text() -> None:
     assert PICTURES["pair"].draw() == ("[red]\n└─ veth-red  192.168.15.1/24 ─── [blue] veth-blue  192.168.15.2/24\n")
 
 
+@pytest.mark.parametrize(
+    ("route", "words"),
+    [
+        (RouteSpec("red", "10.0.0.0/8", via="r1"), "10.0.0.0/8 via 10.1.1.2"),
+        (
+            RouteSpec("red", "10.0.0.0/8", via=["10.1.1.2", "10.1.1.3"]),
+            "10.0.0.0/8 nexthop via 10.1.1.2 nexthop via 10.1.1.3",
+        ),
+        (RouteSpec("red", "10.0.0.0/8", via="r1", table=101), "10.0.0.0/8 via 10.1.1.2 table 101"),
+        (RouteSpec("red", "10.0.0.0/8", dev="eth0", table="default"), "10.0.0.0/8 dev eth0 table default"),
+        (RouteSpec("red", "10.0.0.0/8", type="unreachable"), "unreachable 10.0.0.0/8"),
+    ],
+)
+def test_routes_are_written_as_ip_route_does(route: RouteSpec, words: str) -> None:
+    """Type, all gateways and the table are shown."""
+    veth = VethSpec([VethEnd("red", name="eth0"), VethEnd("r1")], subnet="10.1.1.0/24")
+    assert f"│  {words}" in Topology(veths=[veth], routes=[route]).draw().splitlines()
+
+
 def test_routers_have_blocks_of_their_own() -> None:
     """In a chain each router is a block that tells both of its cables; the ends are told at their routers."""
     blocks = CHAIN.draw().split("\n\n")

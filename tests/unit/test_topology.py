@@ -237,6 +237,61 @@ def test_a_gateway_by_name_is_behind_the_interface_named() -> None:
     assert [str(each.via) for each in topology.assigned().routes] == ["10.1.0.2"]
 
 
+def two_gateways(*routes: RouteSpec) -> Topology:
+    """red with a cable to each of two gateways, one with both families."""
+    veths = [
+        VethSpec([VethEnd("red"), VethEnd("gw1")], subnet="10.1.0.0/24", subnet6="fd01::/64"),
+        VethSpec([VethEnd("red"), VethEnd("gw2")], subnet="10.2.0.0/24", subnet6="fd02::/64"),
+        VethSpec([VethEnd("red"), VethEnd("gw3")], subnet="10.3.0.0/24"),
+    ]
+    return Topology(veths=veths, routes=routes)
+
+
+@pytest.mark.parametrize(
+    ("via", "found"),
+    [
+        (["gw1", "gw2"], [["10.1.0.2", "10.2.0.2"], ["fd01::2", "fd02::2"]]),
+        (["gw1", "gw3"], [["10.1.0.2", "10.3.0.2"]]),
+        (["gw1", "fd02::2"], [["fd01::2", "fd02::2"]]),
+        (["10.1.0.2", "10.2.0.2"], [["10.1.0.2", "10.2.0.2"]]),
+    ],
+)
+def test_several_gateways_by_name(via: list[str], found: list[list[str]]) -> None:
+    """A default route by several names is one route for each family that all of them have."""
+    topology = two_gateways(RouteSpec("red", "default", via=via))
+    assert [[str(each) for each in route.gateways] for route in topology.assigned().routes] == found
+    assert [str(each.via) for each in topology.assigned().routes] == [each[0] for each in found]
+
+
+@pytest.mark.parametrize("via", [["gw3", "fd02::2"], ["10.1.0.2", "fd02::2"], ["fd02::2", "10.1.0.2"]])
+def test_several_gateways_of_different_families(via: list[str]) -> None:
+    """One default route cannot lead to gateways of both families."""
+    with pytest.raises(
+        InvalidTopologyError, match=r"routes\[0\]\.via: cannot use .*(different families|no IPv6 address)"
+    ):
+        two_gateways(RouteSpec("red", "default", via=via))
+
+
+def test_routes_of_other_tables() -> None:
+    """A default route in another table takes the place of none; the same destination may be in several tables."""
+    bridge = BridgeSpec("br0", ports=[PortSpec("red")], subnet="10.0.0.0/24", gateway=True)
+    routes = [
+        RouteSpec("red", "default", via="host", table=101),
+        RouteSpec("red", "default", via="host", table="default"),
+    ]
+    assigned = Topology(bridges=[bridge], routes=routes).assigned().routes
+    assert [(str(each.via), each.table) for each in assigned] == [
+        ("10.0.0.254", 101),
+        ("10.0.0.254", 253),
+        ("10.0.0.254", None),
+    ]
+    with pytest.raises(InvalidTopologyError, match="twice"):
+        Topology(
+            bridges=[bridge],
+            routes=[RouteSpec("red", "0.0.0.0/0", via="host", table=table) for table in ("main", None)],
+        )
+
+
 def test_the_same_network_elsewhere_makes_no_neighbour() -> None:
     """Two segments that share a network by permission stay two: who is on the other is no gateway."""
     veths = [VethSpec([VethEnd(a), VethEnd(b)], subnet="10.0.0.0/24") for a, b in (("red", "blue"), ("gw", "outside"))]

@@ -166,9 +166,18 @@ def topologies(draw: st.DrawFn) -> Topology:
         for m, address in enumerate(each.addresses if draw(st.booleans()) else ()):
             target = address.network[200]
             destination = f"172.16.{n}.0/24" if address.version == 4 else f"fd77:{n}::/64"
+            ways = draw(st.sampled_from([[target], [target, address.network[201]]]))
             routes.append(
-                RouteSpec(each.namespace, destination, via=target, metric=draw(st.none() | st.integers(0, 9)))
+                RouteSpec(
+                    each.namespace,
+                    destination,
+                    via=ways,
+                    metric=draw(st.none() | st.integers(0, 9)),
+                    table=draw(st.sampled_from([None, "local", 101])),
+                )
             )
+            if draw(st.booleans()):
+                routes.append(RouteSpec(each.namespace, destination, type="unreachable", metric=10))
             masquerades.append(
                 MasqueradeSpec(each.namespace, address.network, out=draw(st.sampled_from([None, each.name])))
             )
