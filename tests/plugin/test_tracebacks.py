@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 
@@ -71,14 +72,17 @@ def test_ctrl_c_shows_the_line_of_the_test(
         def test_waits(netns):
             netns.add_namespace("red")
             # one line, so that it is the line whenever the signal comes
-            print("waiting", flush=True), WAITS  # line 7
+            print("waiting", flush=True), WAITS  # line 6
         """.replace("WAITS", waits)
     )
     child = pytester.spawn(f"{sys.executable} -m pytest -s -p no:cacheprovider --netns-mode={mode}", expect_timeout=30)
     child.expect("waiting")
+    assert child.pid
     os.kill(child.pid, signal.SIGINT)
     child.expect(r"(\S+:\d+): KeyboardInterrupt")
+    assert isinstance(child.match, re.Match)
+    assert child.before is not None
     place, before = child.match.group(1).decode(), child.before.decode()
     rest = child.read().decode()
-    assert place.endswith("test_it.py:7"), before + place + rest
+    assert place.endswith("test_it.py:6"), before + place + rest
     child.wait()
