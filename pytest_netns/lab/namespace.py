@@ -35,7 +35,7 @@ from pytest_netns.values import IPAddress, IPNetwork
 if TYPE_CHECKING:
     import asyncio
 
-    import pexpect  # type: ignore[import-untyped]
+    import pexpect
 
     from pytest_netns.faults.cuts import Cut
     from pytest_netns.lab.lab import Lab

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-import pexpect  # type: ignore[import-untyped]
-import ptyprocess  # type: ignore[import-untyped]
+import pexpect
+import ptyprocess
 
 from pytest_netns.running import terminal
 
 if TYPE_CHECKING:
     from pytest_netns.running.programs import Programs
+
+    _Spawn = pexpect.spawn[Any]  # bytes or str, as the option "encoding" says
+else:
+    _Spawn = pexpect.spawn
 
 
 class _PtyProcess(ptyprocess.PtyProcess):  # type: ignore[misc]
@@ -39,7 +43,7 @@ class _PtyProcess(ptyprocess.PtyProcess):  # type: ignore[misc]
         self.signalstatus = None if status >= 0 else -status
 
 
-class Spawn(pexpect.spawn):  # type: ignore[misc]
+class Spawn(_Spawn):
     """A `pexpect.spawn` whose program runs in a namespace, and ends with its lab."""
 
     def __init__(self, programs: Programs, command: str, args: list[str], options: dict[str, Any]) -> None:

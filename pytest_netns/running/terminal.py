@@ -16,6 +16,8 @@ from pytest_netns.errors import InvalidTopologyError, UnavailableError
 from pytest_netns.running.process import Command, Process, parse_command, spawn
 
 if TYPE_CHECKING:
+    import pexpect
+
     from pytest_netns.running.programs import Programs
 
 SIZE = (24, 80)  # rows and columns
@@ -103,7 +105,9 @@ def _set_up(far: int, size: tuple[int, int], echo: bool) -> None:
         termios.tcsetattr(far, termios.TCSANOW, attributes)
 
 
-def pexpect_spawn(programs: Programs, command: Command, args: Sequence[str], options: dict[str, Any]) -> Any:
+def pexpect_spawn(
+    programs: Programs, command: Command, args: Sequence[str], options: dict[str, Any]
+) -> pexpect.spawn[Any]:
     """A `pexpect.spawn` whose program runs in a namespace; see `Namespace.spawn`."""
     try:
         importlib.import_module("pexpect")

@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator
 
-import pexpect  # type: ignore[import-untyped]
+import pexpect
 import pytest
 
 from pytest_netns import InvalidTopologyError, Lab, Namespace, TerminalProcess, UnavailableError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 
@@ -233,6 +234,7 @@ def test_stops(netns):
     child.expect(r"\(Pdb\)")
     child.sendline("print('in', {OUTSIDE: 'outside', red: 'red', blue: 'blue'}[network()])")
     child.expect("in (red|blue|outside)\r")
+    assert isinstance(child.match, re.Match)
     assert child.match.group(1) == (b"red" if how == "--pdb" else b"blue")
     child.expect(r"\(Pdb\)")
     child.sendline("print('found', socket.gethostbyname('blue'))")

@@ -12,6 +12,7 @@ from pytest_netns.parts.gateway import firewall, nat, policies, snat
 from pytest_netns.parts.gateway.firewall import FirewallFilter, FirewallTable
 from pytest_netns.parts.gateway.nat import BEHAVIOURS, KINDS, NatKind
 from pytest_netns.parts.gateway.nattable import Natting
+from pytest_netns.values import PortRange
 
 LAN = {4: ipaddress.ip_network("192.168.15.0/24"), 6: ipaddress.ip_network("fd00:15::/64")}
 
@@ -46,7 +47,7 @@ def test_maps_that_nft_writes_right(mapping: str, version: int) -> None:
 
 def test_ports_and_timeout() -> None:
     """The range is where other ports come from, one by one where it is short; the timeout is that of UDP."""
-    text = table(BEHAVIOURS[0], BEHAVIOURS[2], ports=nat.PortRange(20000, 20001), timeout=30)
+    text = table(BEHAVIOURS[0], BEHAVIOURS[2], ports=PortRange(20000, 20001), timeout=30)
     assert "numgen inc mod 2 map { 0 : 20000, 1 : 20001 }" in text
     assert "unreplied : 30, replied : 30" in text
     assert "masquerade to :1024-65535 fully-random" in table(BEHAVIOURS[2], BEHAVIOURS[2])

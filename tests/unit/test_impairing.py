@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict, Unpack
 
 import pytest
 
@@ -13,7 +13,21 @@ ARP = bytes(12) + b"\x08\x06" + bytes(28)
 MANY = 10**6
 
 
-def arrivals(count: int, *, seed: str = "seed", background: int = 0, **values: Any) -> list[tuple[int, float, bytes]]:
+class Odds(TypedDict, total=False):
+    """What `Decisions` may be given besides the seed."""
+
+    delay: float
+    jitter: float
+    loss: float
+    duplicate: float
+    reorder: float
+    corrupt: float
+    rate: int
+
+
+def arrivals(
+    count: int, *, seed: str = "seed", background: int = 0, **values: Unpack[Odds]
+) -> list[tuple[int, float, bytes]]:
     """What arrives of so many packets that are sent at once: number, time, contents; ``background`` ARP packets go between."""
     decisions = Decisions(seed, **values)
     found = []
@@ -51,7 +65,7 @@ def test_shares(share: float) -> None:
 
 def test_a_seed_repeats() -> None:
     """The same seed decides the same, another one differently."""
-    values = {"loss": 0.3, "duplicate": 0.1, "delay": 0.5, "jitter": 0.1, "corrupt": 0.2}
+    values: Odds = {"loss": 0.3, "duplicate": 0.1, "delay": 0.5, "jitter": 0.1, "corrupt": 0.2}
     assert arrivals(100, **values) == arrivals(100, **values)
     assert arrivals(100, **values) != arrivals(100, seed="other", **values)
 

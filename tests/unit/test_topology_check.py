@@ -236,12 +236,12 @@ def toml(value: object) -> str:
 def test_any_text_is_read_or_refused(document: dict[str, object]) -> None:
     """Whatever a file says, it is read or refused with its mistakes; what is read is right by the schema, too."""
     text = "\n".join(f"{key} = {toml(value)}" for key, value in document.items())
+    problems: tuple[str, ...] | None = None
     try:
         topology = Topology.loads(text, "T")
     except InvalidTopologyError as error:
         problems = error.problems
     else:
-        problems = None
         assert Topology.loads(topology.dumps()) == topology
         SCHEMA.validate(tomllib.loads(text))
     assert problems is None or (problems and all(problem.startswith("T: ") for problem in problems))

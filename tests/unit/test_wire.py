@@ -31,13 +31,16 @@ def encode(message: Any) -> bytes:
     return bytes(message.data[PAYLOAD:])
 
 
-def flat(body: bytes, offset: int) -> Any:
+Attributes = list[tuple[int, bytes]]
+
+
+def flat(body: bytes, offset: int) -> tuple[bytes, Attributes]:
     """A body as its fixed part and its attributes in any order; nested ones likewise, whether flagged as such or not."""
     return body[:offset], sorted((type_ & ~NESTED, payload) for type_, payload in _attributes(body[offset:]))
 
 
-def _attributes(data: bytes) -> list[tuple[int, bytes]]:
-    found = []
+def _attributes(data: bytes) -> Attributes:
+    found: Attributes = []
     while len(data) >= 4:
         length, type_ = struct.unpack_from("=HH", data)
         found.append((type_, data[4:length]))
@@ -98,17 +101,18 @@ def test_bridge() -> None:
     assert _without_flags(request.body, 16) == _without_flags(oracle, 16)
 
 
-def _without_flags(body: bytes, offset: int) -> Any:
+def _without_flags(body: bytes, offset: int) -> tuple[bytes, list[tuple[object, ...]]]:
     """A body with its link-info attributes opened up, nested flags and a string's final NULs left out."""
     fixed, rest = flat(body, offset)
-    opened = []
+    opened: list[tuple[object, ...]] = []
     for type_, payload in rest:
         if type_ == 18:  # IFLA_LINKINFO
             info = {inner & ~NESTED: value for inner, value in _attributes(payload)}
+            kind = info[1].rstrip(b"\0")
             data = [(inner & ~NESTED, value) for inner, value in _attributes(info[2])]
-            if info[1].rstrip(b"\0") == b"veth":
-                data = [(inner, flat(value, 16)) for inner, value in data]
-            opened.append((type_, info[1].rstrip(b"\0"), data))
+            opened.append(
+                (type_, kind, [(inner, flat(value, 16)) for inner, value in data] if kind == b"veth" else data)
+            )
         else:
             opened.append((type_, payload))
     return fixed, opened
