@@ -230,7 +230,7 @@ def test_no_end_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     watched[-1].closed = time.monotonic()
     namespaces[-1].close()
     pause = threading.Event()
-    while len(hub._numbers()) == len(namespaces):
+    while len(hub._nsids()) == len(namespaces):
         pause.wait(0.002)
     monkeypatch.setattr(hub, "_refresh", lambda: pytest.fail("an end was missed"))
     hub.wait(time.monotonic() + 2)
