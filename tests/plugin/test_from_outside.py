@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.inner_runs import RunFile
+
 HELPERS = """
 import asyncio, contextlib, socket, subprocess
 
@@ -92,7 +94,7 @@ def test_elsewhere(netns_pair):
 
 
 @pytest.fixture
-def run(pytester: pytest.Pytester, request: pytest.FixtureRequest):
+def run(pytester: pytest.Pytester, request: pytest.FixtureRequest) -> RunFile:
     """Runs a test file in a pytest of its own, in the mode of this one, in a network with no way out."""
     mode = request.config.getoption("netns_mode") or "auto"
 
@@ -104,7 +106,7 @@ def run(pytester: pytest.Pytester, request: pytest.FixtureRequest):
 
 
 @pytest.mark.netns
-def test_a_connection_from_outside_is_warned_about(run) -> None:
+def test_a_connection_from_outside_is_warned_about(run: RunFile) -> None:
     """Whoever connects or sends to an address of the lab by a socket that was made outside is warned, passing or not."""
     result = run(MISTAKES)
     result.assert_outcomes(passed=4, warnings=4)
@@ -115,13 +117,13 @@ def test_a_connection_from_outside_is_warned_about(run) -> None:
 
 
 @pytest.mark.netns
-def test_what_is_inside_or_elsewhere_is_not(run) -> None:
+def test_what_is_inside_or_elsewhere_is_not(run: RunFile) -> None:
     """Nobody is told who asks inside, by a socket of a namespace, for something else, or without a lab that has the address."""
     run(RIGHT, "-W", "error").assert_outcomes(passed=5)
 
 
 @pytest.mark.netns
-def test_the_report_of_a_failed_test_says_what_was_asked_outside(run) -> None:
+def test_the_report_of_a_failed_test_says_what_was_asked_outside(run: RunFile) -> None:
     """Names, and addresses given to programs; these may be meant, so no test that passes is told."""
     result = run(FAILING)
     result.assert_outcomes(failed=3)

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from pytest_netns import Lab
+from tests.support.inner_runs import CheckFile
 
 HELPERS = """
 import os, pytest
@@ -21,11 +22,11 @@ OUTSIDE = network()
 
 
 @pytest.fixture
-def run(pytester: pytest.Pytester, request: pytest.FixtureRequest) -> object:
+def run(pytester: pytest.Pytester, request: pytest.FixtureRequest) -> CheckFile:
     """Run a test file, in the mode this run has, where all must pass unless said otherwise."""
     mode = request.config.getoption("netns_mode") or "auto"
 
-    def run(code: str, *arguments: str, **outcomes: int) -> pytest.RunResult:
+    def run(code: str, /, *arguments: str, **outcomes: int) -> pytest.RunResult:
         pytester.makeconftest("")
         pytester.makepyfile(test_it=HELPERS + code)
         result = pytester.runpytest_subprocess(f"--netns-mode={mode}", "--netns-unavailable=fail", "-ra", *arguments)
@@ -35,7 +36,7 @@ def run(pytester: pytest.Pytester, request: pytest.FixtureRequest) -> object:
     return run
 
 
-def test_labs_of_wider_scope(run) -> None:  # type: ignore[no-untyped-def]
+def test_labs_of_wider_scope(run: CheckFile) -> None:
     """A module's and a session's lab are made once, by the factory, outside of any marked body, and closed at the end."""
     run("""
 made = []
@@ -64,7 +65,7 @@ def test_second(server, backbone):
 """)
 
 
-def test_fixtures_asked_for_by_name_in_the_body(run) -> None:  # type: ignore[no-untyped-def]
+def test_fixtures_asked_for_by_name_in_the_body(run: CheckFile) -> None:
     """getfixturevalue in a marked body: a fixture of wider scope is made outside, a function's own inside."""
     run("""
 @pytest.fixture(scope="module")
@@ -110,7 +111,7 @@ def test_asked_for_by_name_where_there_are_no_namespaces(pytester: pytest.Pytest
     result.stdout.fnmatch_lines(["SKIPPED*refused for this test*"])
 
 
-def test_doctests(run, pytester: pytest.Pytester) -> None:  # type: ignore[no-untyped-def]
+def test_doctests(run: CheckFile, pytester: pytest.Pytester) -> None:
     """A doctest gets a lab by getfixture."""
     pytester.makefile(
         ".txt",
@@ -127,7 +128,7 @@ def test_doctests(run, pytester: pytest.Pytester) -> None:  # type: ignore[no-un
     run("", "--doctest-glob=*.txt", passed=1)
 
 
-def test_unittest_classes(run) -> None:  # type: ignore[no-untyped-def]
+def test_unittest_classes(run: CheckFile) -> None:
     """On a TestCase, as a whole or on a method, the marker has the method and its setUp run inside, setUpClass outside."""
     run("""
 import unittest
@@ -161,7 +162,7 @@ class Single(unittest.TestCase):
 """)
 
 
-def test_classes(run) -> None:  # type: ignore[no-untyped-def]
+def test_classes(run: CheckFile) -> None:
     """A marker on a class holds for each method, each with a network of its own; a class's lab is shared by its methods."""
     run("""
 seen = []
@@ -188,7 +189,7 @@ class TestShared:
 """)
 
 
-def test_capture_and_logging(run) -> None:  # type: ignore[no-untyped-def]
+def test_capture_and_logging(run: CheckFile) -> None:
     """Output and log records from inside are captured as everywhere, those of programs and calls too."""
     result = run(
         """
@@ -246,7 +247,7 @@ def test_stops(netns):
     child.close()
 
 
-def test_an_await_in_a_block_of_an_async_test(run) -> None:  # type: ignore[no-untyped-def]
+def test_an_await_in_a_block_of_an_async_test(run: CheckFile) -> None:
     """With pytest-asyncio: the marker holds for the whole loop; an await in a block fails the test with the reason."""
     pytest.importorskip("pytest_asyncio")
     result = run(

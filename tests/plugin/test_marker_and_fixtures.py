@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.inner_runs import CheckFile
+
 WHERE = """
 import os
 
@@ -28,14 +30,14 @@ def pytest_runtest_logfinish(nodeid):
 
 
 @pytest.fixture
-def run(pytester: pytest.Pytester):
+def run(pytester: pytest.Pytester) -> CheckFile:
     """Run a test file in a pytest of its own, with strict markers; the thread must be back after every test."""
     pytester.makepyfile(where=WHERE)
     pytester.makeconftest(AFTER)
 
-    def run_file(text: str, **outcomes: int) -> pytest.RunResult:
+    def run_file(text: str, /, *arguments: str, **outcomes: int) -> pytest.RunResult:
         pytester.makepyfile("import os, pytest\nfrom where import OUTSIDE, here, of\n" + text)
-        result = pytester.runpytest_subprocess("--strict-markers", "--strict-config", "-q", *QUIET)
+        result = pytester.runpytest_subprocess("--strict-markers", "--strict-config", "-q", *QUIET, *arguments)
         found = {key: value for key, value in result.parseoutcomes().items() if key != "warnings"}
         assert found == outcomes, result.stdout.str()
         result.stdout.no_fnmatch_line("*INTERNALERROR*")
@@ -44,7 +46,7 @@ def run(pytester: pytest.Pytester):
     return run_file
 
 
-def test_fixtures(run) -> None:
+def test_fixtures(run: CheckFile) -> None:
     """Each fixture gives the lab its name promises; without the marker, the body stays outside."""
     run(
         """
@@ -74,7 +76,7 @@ def test_another_lab(netns, netns_factory):
     )
 
 
-def test_marker_in_every_form(run, pytester: pytest.Pytester) -> None:
+def test_marker_in_every_form(run: CheckFile, pytester: pytest.Pytester) -> None:
     """Bare, a picture, a value, a file, inline; entering host, another namespace, or none."""
     pytester.path.joinpath("office.toml").write_text(
         '[[veths]]\nends = [{ namespace = "gw", address = "10.0.0.1/24" }, { namespace = "pc", address = "10.0.0.2/24" }]\n'
@@ -144,7 +146,7 @@ def test_bad_marker_arguments(pytester: pytest.Pytester, marker: str, hint: str)
     assert "INTERNALERROR" not in result.stdout.str() + result.stderr.str()
 
 
-def test_scopes(run) -> None:
+def test_scopes(run: CheckFile) -> None:
     """Function fixtures are made inside; those of wider scope outside, however they are asked for; finalizers likewise."""
     run(
         """
@@ -190,7 +192,7 @@ def test_inside(for_function, for_module, for_session, netns, request):
     )
 
 
-def test_a_marked_test_never_runs_outside(run, pytester: pytest.Pytester) -> None:
+def test_a_marked_test_never_runs_outside(run: CheckFile, pytester: pytest.Pytester) -> None:
     """A parameter may replace `netns` or give it another scope, a plugin may make a new item of a test: inside, or an error."""
     pytester.makeconftest(
         """
@@ -247,7 +249,7 @@ def test_made_anew():
     result.stdout.no_fnmatch_line("*ran outside*")
 
 
-def test_the_thread_is_back_whatever_happened(run) -> None:
+def test_the_thread_is_back_whatever_happened(run: CheckFile) -> None:
     """After a pass, a failure, an error in a fixture's set-up or teardown, a block left open: back outside."""
     run(
         """
@@ -327,7 +329,7 @@ def test_interrupted(resource, netns):
     result.stdout.fnmatch_lines(["back"])
 
 
-def test_kinds_of_tests(run) -> None:
+def test_kinds_of_tests(run: CheckFile) -> None:
     """Functions, classes with the marker on class or module, parametrised tests: inside; unmarked ones outside."""
     run(
         """
@@ -367,7 +369,7 @@ def test_unmarked():
     )
 
 
-def test_what_replaces_netns_comes_before_the_body_is_inside(run) -> None:
+def test_what_replaces_netns_comes_before_the_body_is_inside(run: CheckFile) -> None:
     """Whether in a class or for all, it is made outside and may build what the marker enters; the rest is made inside."""
     run(
         """
@@ -403,7 +405,7 @@ def test_not_replaced(netns):
     )
 
 
-def test_asyncio_and_anyio(run, every_plugin: None, pytester: pytest.Pytester) -> None:
+def test_asyncio_and_anyio(run: CheckFile, every_plugin: None, pytester: pytest.Pytester) -> None:
     """A coroutine test's event loop, its server and its clients are all inside; async fixtures too."""
     pytest.importorskip("pytest_asyncio")
     pytester.makeini("[pytest]\nasyncio_default_fixture_loop_scope = function")
@@ -450,7 +452,7 @@ async def test_unmarked(netns_pair):
     )
 
 
-def test_unittest(run) -> None:
+def test_unittest(run: CheckFile) -> None:
     """unittest's test cases, setUp and tearDown included, run inside; the asyncio ones too."""
     run(
         """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_netns import UnavailableError
 from pytest_netns.machine import needs, probes
 
 SUITE = """
@@ -20,7 +21,7 @@ def lacking() -> str:
     for name in ("netem", "wireguard", "vlan", "dummy", "gretap", "ipvlan"):
         try:
             needs.require([name])
-        except needs.UnavailableError:
+        except UnavailableError:
             return name
     pytest.skip("this kernel lacks nothing that could be asked for")
 

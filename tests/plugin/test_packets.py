@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from pytest_netns.lab import factory
 from pytest_netns.packets import capture, pcapng
 from pytest_netns.plugin import packet_files
 from pytest_netns.topology import PICTURES
+from tests.support.inner_runs import RunFile
 
 TRAFFIC = """
 import pytest
@@ -32,7 +34,7 @@ def test_good(netns_pair):
 
 
 @pytest.fixture
-def run(pytester: pytest.Pytester, request: pytest.FixtureRequest):
+def run(pytester: pytest.Pytester, request: pytest.FixtureRequest) -> RunFile:
     """Runs a test file in a pytest of its own, in the mode of this one."""
     mode = request.config.getoption("netns_mode") or "auto"
 
@@ -51,7 +53,7 @@ def tshark(path: Path, *arguments: str) -> list[str]:
 
 
 @pytest.mark.parametrize("workers", [(), ("-n1",)], ids=["alone", "xdist"])
-def test_failed_test_keeps_its_packets(run, pytester: pytest.Pytester, workers: tuple[str, ...]) -> None:
+def test_failed_test_keeps_its_packets(run: RunFile, pytester: pytest.Pytester, workers: tuple[str, ...]) -> None:
     """By default the packets of failed tests are kept, under a name that the report gives, and told a line for each."""
     run(TRAFFIC, *workers).assert_outcomes(failed=1, passed=1)
     result = run(TRAFFIC, *workers)
@@ -66,7 +68,7 @@ def test_failed_test_keeps_its_packets(run, pytester: pytest.Pytester, workers: 
     assert [path.name for path in (pytester.path / ".netns-pcap").iterdir()] == ["test_it.py.test_bad.pcapng"]
 
 
-def test_tshark_reads_the_file(run, pytester: pytest.Pytester) -> None:
+def test_tshark_reads_the_file(run: RunFile, pytester: pytest.Pytester) -> None:
     """tshark sees the interfaces by name, the first packet of the connection on its way through the NAT, and the times in order."""
     run(TRAFFIC)
     path = pytester.path / ".netns-pcap" / "test_it.py.test_bad.pcapng"
@@ -87,7 +89,7 @@ def test_tshark_reads_the_file(run, pytester: pytest.Pytester) -> None:
     assert "malformed" not in (done.stdout + done.stderr).lower()
 
 
-def test_all_and_off(run, pytester: pytest.Pytester) -> None:
+def test_all_and_off(run: RunFile, pytester: pytest.Pytester) -> None:
     """`all` keeps the packets of passing tests too, `off` keeps none and says nothing; the ini file can say so too."""
     directory = pytester.path / ".netns-pcap"
     run(TRAFFIC, "--netns-pcap=off").stdout.no_fnmatch_line("*netns: packets*")
@@ -97,14 +99,14 @@ def test_all_and_off(run, pytester: pytest.Pytester) -> None:
     assert len(list(directory.iterdir())) == 2
 
 
-def test_passing_removes_the_old_file(run, pytester: pytest.Pytester) -> None:
+def test_passing_removes_the_old_file(run: RunFile, pytester: pytest.Pytester) -> None:
     """A test that passes now has no file of an earlier failure."""
     run(TRAFFIC)
     run(TRAFFIC.replace("assert 0", "assert 1"))
     assert not list((pytester.path / ".netns-pcap").iterdir())
 
 
-def test_packets_are_let_go_of_after_the_test(run) -> None:
+def test_packets_are_let_go_of_after_the_test(run: RunFile) -> None:
     """pytest keeps every test to the end of the run; its packets it must not keep, whatever became of it, nor its lab."""
     result = run(
         """
@@ -137,7 +139,7 @@ def test_after():
     result.stdout.fnmatch_lines(["*ERROR at teardown of test_some?True?*", "all 2 packets are in *"])
 
 
-def test_recording_never_fails_a_test(run) -> None:
+def test_recording_never_fails_a_test(run: RunFile) -> None:
     """Where packets may not be captured, or there are too many namespaces, the test runs all the same and the report says so."""
     result = run(
         """
@@ -176,7 +178,7 @@ def test_few(few, netns_pair):
     )
 
 
-def test_long_names_and_odd_parameters(run, pytester: pytest.Pytester) -> None:
+def test_long_names_and_odd_parameters(run: RunFile, pytester: pytest.Pytester) -> None:
     """Whatever a test is called, its file can be written, below the directory, and no two share one."""
     run(
         """
@@ -206,7 +208,7 @@ def test_like_names_are_different_files(ids: tuple[str, str]) -> None:
     assert packet_files.file_name("a/test_b.py::test_c[x-1.5]") == "a.test_b.py.test_c[x-1.5].pcapng"
 
 
-def test_a_passing_test_leaves_the_file_of_another(run, pytester: pytest.Pytester) -> None:
+def test_a_passing_test_leaves_the_file_of_another(run: RunFile, pytester: pytest.Pytester) -> None:
     """The file that a report names is there after the run."""
     run(
         """
@@ -219,7 +221,7 @@ def test_path(netns_pair, path):
     assert len(list((pytester.path / ".netns-pcap").iterdir())) == 1
 
 
-def test_files_are_private(run, pytester: pytest.Pytester, tmp_path: Path) -> None:
+def test_files_are_private(run: RunFile, pytester: pytest.Pytester, tmp_path: Path) -> None:
     """Packets have passwords in them: only the owner reads them, and a symbolic link leads nowhere."""
     place = pytester.path / ".netns-pcap"
     run(TRAFFIC)
@@ -352,8 +354,9 @@ def test_an_odd_interface_is_no_end(netns_pair: Lab) -> None:
     """Packets of an interface whose name is not UTF-8 cannot be had; this is told, and the others go on."""
     red, blue = netns_pair["red"], netns_pair["blue"]
     with netns_pair.capture() as packets:
-        for arguments in (("down",), ("name", b"\xff\xfe"), ("up",)):
-            red.run(["ip", "link", "set", b"\xff\xfe" if arguments == ("up",) else "veth-red", *arguments])
+        odd = os.fsdecode(b"\xff\xfe")
+        for arguments in (("down",), ("name", odd), ("up",)):
+            red.run(["ip", "link", "set", odd if arguments == ("up",) else "veth-red", *arguments])
         blue.run("ping -c1 -W1 192.168.15.9", check=False)
         packets.wait(lambda packet: packet.namespace == "blue" and packet.sent and packet.protocol == "arp")
         netns_pair.wait_until(lambda: (len(packets), "not UTF-8 were not kept" in packets.problem)[1])

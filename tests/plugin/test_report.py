@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.inner_runs import RunFile
+
 FAILING = """
 def test_curl(netns_nat):
     red, outside = netns_nat["red"], netns_nat["outside"]
@@ -16,7 +18,7 @@ def test_curl(netns_nat):
 
 
 @pytest.fixture
-def run(pytester: pytest.Pytester, request: pytest.FixtureRequest):
+def run(pytester: pytest.Pytester, request: pytest.FixtureRequest) -> RunFile:
     """Runs a test file in a pytest of its own, in the mode of this one."""
     mode = request.config.getoption("netns_mode") or "auto"
 
@@ -57,7 +59,7 @@ def test_it(office):
 """
 
 
-def test_changes_since_set_up(run) -> None:
+def test_changes_since_set_up(run: RunFile) -> None:
     """Interfaces, NAT, settings, nft rules, sockets, processes and neighbours: what the body has changed, and nothing else."""
     result = run(CHANGING, "-vv")
     result.assert_outcomes(failed=1)
@@ -82,7 +84,7 @@ def test_changes_since_set_up(run) -> None:
 
 
 @pytest.mark.parametrize("workers", [(), ("-n1",)], ids=["alone", "xdist"])
-def test_short_report(run, workers: tuple[str, ...]) -> None:
+def test_short_report(run: RunFile, workers: tuple[str, ...]) -> None:
     """By default: the drawing, what changed, who listens and runs, what services wrote, which commands failed."""
     result = run(FAILING, *workers)
     result.assert_outcomes(failed=1)
@@ -111,7 +113,7 @@ def test_short_report(run, workers: tuple[str, ...]) -> None:
     result.stdout.no_fnmatch_line("*nft ruleset*")
 
 
-def test_whole_report(run) -> None:
+def test_whole_report(run: RunFile) -> None:
     """With -vv also counters, routes, neighbours, the nft rules, and the connection that NAT has tracked."""
     result = run(FAILING, "-vv")
     result.assert_outcomes(failed=1)
@@ -129,14 +131,14 @@ def test_whole_report(run) -> None:
     )
 
 
-def test_passing_test_has_none(run) -> None:
+def test_passing_test_has_none(run: RunFile) -> None:
     """Only a failure costs a look at the network, and only a failure shows it."""
     result = run("def test_fine(netns_pair): pass\ndef test_unrelated(): assert 0\n", "-rA")
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.no_fnmatch_line("*netns: network*")
 
 
-def test_failing_setup_and_closed_lab(run) -> None:
+def test_failing_setup_and_closed_lab(run: RunFile) -> None:
     """A fixture that fails is reported with the network; a lab that the test has closed leaves the failed commands."""
     result = run(
         """
@@ -196,7 +198,7 @@ def test_supervisor_killed(pair):
 """
 
 
-def test_never_a_reason_for_failure(run) -> None:
+def test_never_a_reason_for_failure(run: RunFile) -> None:
     """Whatever the test has broken, the report tells what it can and says what it cannot, and the outcome is the test's own."""
     result = run(BROKEN, "--netns-pause", "-W", "ignore::pytest_netns.plugin.ServiceDiedWarning")
     result.assert_outcomes(failed=4, xfailed=1)
@@ -219,7 +221,7 @@ def test_never_a_reason_for_failure(run) -> None:
     result.stdout.no_fnmatch_line("*cannot be shown*")
 
 
-def test_output_that_was_asked_for(run) -> None:
+def test_output_that_was_asked_for(run: RunFile) -> None:
     """What a command wrote under `report=True` is shown if the test fails, and nothing of it if it does not."""
     result = run(
         """
@@ -239,7 +241,7 @@ def test_it(netns, fails):
     assert result.stdout.str().count("netns: output of") == 1
 
 
-def test_bounded_time(run) -> None:
+def test_bounded_time(run: RunFile) -> None:
     """What there is no time for is left out, and said to be; the test fails as ever."""
     result = run(
         """
@@ -261,7 +263,7 @@ def test_it(netns_pair, monkeypatch):
     result.stdout.no_fnmatch_line("*changed since set-up*")
 
 
-def test_lab_of_wider_scope(run) -> None:
+def test_lab_of_wider_scope(run: RunFile) -> None:
     """A failing test that uses a lab of module scope shows that lab, with what this test changed."""
     result = run(
         """
@@ -285,7 +287,7 @@ def test_second(office):
     result.stdout.no_fnmatch_line("*+ red: veth-red has*")
 
 
-def test_parameter_of_wider_scope(run) -> None:
+def test_parameter_of_wider_scope(run: RunFile) -> None:
     """So does one whose `netns` is a parameter of module scope; a test that does not use it shows nothing of it."""
     result = run(
         """
@@ -319,7 +321,7 @@ def test_afterwards(netns):
 
 
 @pytest.mark.parametrize("workers", [(), ("-n1",)], ids=["alone", "xdist"])
-def test_names_that_are_not_utf_8(run, workers: tuple[str, ...]) -> None:
+def test_names_that_are_not_utf_8(run: RunFile, workers: tuple[str, ...]) -> None:
     """A file's or interface's name may be any bytes; the report and xdist's messages take them, and no test is lost."""
     result = run(
         r"""
@@ -348,7 +350,7 @@ def test_other(netns_pair):
     result.stdout.no_fnmatch_line("*INTERNALERROR*")
 
 
-def test_the_cause_is_told(run) -> None:
+def test_the_cause_is_told(run: RunFile) -> None:
     """What keeps packets from their way is told without -vv, whatever has made it and when: MTU, qdiscs, ports, routes, rules."""
     result = run(
         """
@@ -382,7 +384,7 @@ def test_it(path):
     result.stdout.no_fnmatch_line("*changed since set-up*")
 
 
-def test_what_a_program_changes_is_told(run) -> None:
+def test_what_a_program_changes_is_told(run: RunFile) -> None:
     """Traffic control and interfaces that programs make are changes where the test has them made, and none before."""
     result = run(
         """
@@ -412,7 +414,7 @@ def test_throttled(by_program):
 
 
 @pytest.mark.parametrize("passes", [True, False])
-def test_a_timeout_in_the_middle_of_the_report(run, passes: bool) -> None:
+def test_a_timeout_in_the_middle_of_the_report(run: RunFile, passes: bool) -> None:
     """What a signal's handler raises while the report is made, as pytest-timeout's does, loses neither the test nor the run."""
     result = run(
         f"""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.inner_runs import RunFile
+
 OFFICE = """
 [[bridges]]
 name = "v-net-0"
@@ -22,7 +24,7 @@ def names(lab):
 
 
 @pytest.fixture
-def run(pytester: pytest.Pytester, request: pytest.FixtureRequest):
+def run(pytester: pytest.Pytester, request: pytest.FixtureRequest) -> RunFile:
     """Runs a test file, which is given the imports, in a pytest of its own, in the mode of this one."""
     mode = request.config.getoption("netns_mode") or "auto"
 
@@ -33,7 +35,7 @@ def run(pytester: pytest.Pytester, request: pytest.FixtureRequest):
     return run
 
 
-def test_marker_takes_value_file_and_inline_form(pytester: pytest.Pytester, run) -> None:
+def test_marker_takes_value_file_and_inline_form(pytester: pytest.Pytester, run: RunFile) -> None:
     """A Topology, a TOML file beside the test file, and the inline form each build their network, whose packets flow."""
     pytester.makefile(".toml", office=OFFICE)
     result = run(
@@ -58,7 +60,7 @@ def test_inline(netns):
     result.assert_outcomes(passed=3)
 
 
-def test_file_relative_to_the_root(pytester: pytest.Pytester, run) -> None:
+def test_file_relative_to_the_root(pytester: pytest.Pytester, run: RunFile) -> None:
     """A file that is not beside the test file is looked for in the root; one that is nowhere is named with both places."""
     pytester.makefile(".toml", office=OFFICE)
     pytester.makeini("[pytest]\n")
@@ -80,7 +82,7 @@ def test_missing(netns):
     result.stdout.fnmatch_lines(["*cannot read topology 'nowhere.toml': no such file in *deep or *"])
 
 
-def test_the_closest_marker_replaces(run) -> None:
+def test_the_closest_marker_replaces(run: RunFile) -> None:
     """Of markers on module, class, function and parameter the closest holds, alone: nothing of the others is built."""
     result = run(
         """
@@ -111,7 +113,7 @@ class TestClass:
     result.assert_outcomes(passed=5)
 
 
-def test_parametrized_over_topologies(pytester: pytest.Pytester, run) -> None:
+def test_parametrized_over_topologies(pytester: pytest.Pytester, run: RunFile) -> None:
     """Ids of parametrized tests name the picture or the namespaces; `indirect` builds the parameter."""
     pytester.makefile(".toml", office=OFFICE)
     result = run(
@@ -135,7 +137,7 @@ def test_direct(netns, topology):
     result.stdout.fnmatch_lines(["*::test_direct[[]nat[]] PASSED*"])
 
 
-def test_own_fixtures_supply_one(run) -> None:
+def test_own_fixtures_supply_one(run: RunFile) -> None:
     """A user's fixture may give the topology, or replace `netns` itself, which then holds for the marker too."""
     result = run(
         """
@@ -160,7 +162,7 @@ def test_plain(netns):
     result.assert_outcomes(passed=2)
 
 
-def test_mistakes_in_a_file_are_told_at_once(pytester: pytest.Pytester, run) -> None:
+def test_mistakes_in_a_file_are_told_at_once(pytester: pytest.Pytester, run: RunFile) -> None:
     """All mistakes of a file are in the test's error, each with the file, the key and what would be valid."""
     pytester.makefile(".toml", office=OFFICE.replace("subnet", "subnett").replace("desk", "a b"))
     result = run('@pytest.mark.netns("office.toml")\ndef test_office(netns): pass\n')

@@ -84,7 +84,7 @@ def test_the_header_says_it_in_one_line(suite: Path) -> None:
 )
 def test_it_can_be_an_error(suite: Path, options: list[str], env: dict[str, str]) -> None:
     """Asked for, and by default in CI, a suite does not go green by skipping."""
-    outcome = run_pytest(NOTHING, suite, "--netns-mode=rootless", *options, env=environment(**env))
+    outcome = run_pytest(NOTHING, suite, "--netns-mode=rootless", *options, env={**environment(), **env})
     assert outcome.status == 1
     assert outcome.counts == {"passed": 1, "error": 5}, outcome.output
 
@@ -101,7 +101,7 @@ def test_skipping_can_be_asked_for_in_ci(suite: Path) -> None:
 )
 def test_without_nft_only_nat_is_affected(suite: Path, env: dict[str, str], counts: dict[str, int]) -> None:
     """A test that needs NAT is skipped, or fails in CI, with the package to install; all others run."""
-    outcome = run_pytest(NO_NFT, suite, env=environment(**env))
+    outcome = run_pytest(NO_NFT, suite, env={**environment(), **env})
     assert outcome.counts == counts, outcome.output
     assert "remedy: sudo apt-get install python3-nftables" in outcome.output
     assert "netns: mode root; NAT is not available: sudo apt-get install python3-nftables" in outcome.output

@@ -145,12 +145,15 @@ def _address(data: bytes, wanted: int) -> tuple[str, int]:
 # -- ICE ---------------------------------------------------------------------------------------------
 
 
+Description = tuple[list[str], str, str]  # of an agent: its candidates, user name and password
+
+
 def hole_punching(lab: Lab) -> bool:
     """Whether ICE connects alice and bob, and data passes both ways; bob sends once a packet of alice's has come to his gateway."""
     # An agent gives up after 31 s by itself; here packets take no time.
     aioice.stun.RETRY_RTO, aioice.stun.RETRY_MAX = 0.1, 4
-    to_bob: queue.SimpleQueue[object] = queue.SimpleQueue()
-    to_alice: queue.SimpleQueue[object] = queue.SimpleQueue()
+    to_bob: queue.SimpleQueue[Description] = queue.SimpleQueue()
+    to_alice: queue.SimpleQueue[Description] = queue.SimpleQueue()
     with lab.capture() as packets, ThreadPoolExecutor(2) as pool:
 
         def sent_by_alice() -> object:
@@ -158,7 +161,7 @@ def hole_punching(lab: Lab) -> bool:
 
         alice = pool.submit(lab["alice"].call, _agent, True, to_bob, to_alice)
         bob = pool.submit(lab["bob"].call, _agent, False, to_alice, to_bob, sent_by_alice)
-        results = {alice.result(60), bob.result(60)}
+        results: set[bool] = {alice.result(60), bob.result(60)}
     assert len(results) == 1, "one agent is connected and the other is not"
     return results.pop()
 
@@ -169,8 +172,8 @@ def _is_between_gateways(packet: Packet) -> bool:
 
 async def _agent(
     controlling: bool,
-    outgoing: queue.SimpleQueue[object],
-    incoming: queue.SimpleQueue[object],
+    outgoing: queue.SimpleQueue[Description],
+    incoming: queue.SimpleQueue[Description],
     wait: Callable[[], object] | None = None,
 ) -> bool:
     connection = Connection(ice_controlling=controlling, stun_server=(SERVERS[4][0], STUN_PORT), use_ipv6=False)
