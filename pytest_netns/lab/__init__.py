@@ -1,1 +1,1 @@
-"""Lab and the handles it hands out: namespaces, interfaces, bridges."""
+"""Lab and its handles: namespaces, interfaces, bridges."""

@@ -1,4 +1,4 @@
-"""From a topology's values to the lab's namespaces: every decision was made by the topology, this only carries it out."""
+"""Build a topology in a lab: the topology has made every decision, this module only carries it out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pytest_netns.kernel.netlink.rtroutes import RouteInfo, add_route
 from pytest_netns.lab import making
 from pytest_netns.lab.connecting import End
 from pytest_netns.lab.interface import join
-from pytest_netns.lab.routes import Rest, additions
+from pytest_netns.lab.routes import RouteOptions, additions
 from pytest_netns.parts.gateway.forward import PortForwardSpec
 from pytest_netns.parts.gateway.masquerade import MasqueradeSpec
 from pytest_netns.parts.links.ends import InterfaceSpec
@@ -24,7 +24,7 @@ Part = TypeVar("Part", RouteSpec, MasqueradeSpec, PortForwardSpec)
 
 
 def build(lab: Lab, topology: Topology) -> None:
-    """Add all of a topology to a lab; its namespaces may be there already, bare."""
+    """Add all of a topology to a lab; its namespaces may already exist, without interfaces."""
     plan = topology.assigned()
     for link in plan.links:
         making.check_options(link.kind, dict(link.options))
@@ -37,7 +37,7 @@ def build(lab: Lab, topology: Topology) -> None:
         namespace.files.add(spec.private, spec.files)
         if spec.hostname:
             lab.names.set_hostname(spec.name, spec.hostname)
-        if spec.forwarding and spec.name not in nat:  # NAT makes a router of it anyway
+        if spec.forwarding and spec.name not in nat:  # NAT enables forwarding anyway
             namespace.enable_forwarding()
         if spec.resolver:
             namespace.resolver = spec.resolver
@@ -46,7 +46,7 @@ def build(lab: Lab, topology: Topology) -> None:
     _connect(lab, plan)
     _add_links(lab, plan)
     for spec in plan.namespaces:
-        for name, value in spec.sysctls:  # after the interfaces, since some are settings of theirs
+        for name, value in spec.sysctls:  # after the interfaces, since some belong to interfaces
             lab[spec.name].sysctl(name, value)
     _route(lab, plan)
     for spec in plan.namespaces:
@@ -55,14 +55,12 @@ def build(lab: Lab, topology: Topology) -> None:
 
 
 def _connect(lab: Lab, plan: Topology) -> None:
-    """Make the bridges and veth pairs."""
+    """Create the bridges and veth pairs."""
     ends = [
         *(port for bridge in plan.bridges for port in bridge.ports),
         *(end for veth in plan.veths for end in veth.ends),
     ]
-    given: dict[
-        str, set[str]
-    ] = {}  # names the topology gives, which must not be taken by those found for the bridges' sides
+    given: dict[str, set[str]] = {}  # the topology's names, which default names of bridge ports must not take
     for end in ends:
         given.setdefault(end.namespace, set()).add(_named(end))
     for spec in plan.bridges:
@@ -88,7 +86,7 @@ def _connect(lab: Lab, plan: Topology) -> None:
 
 
 def _add_links(lab: Lab, plan: Topology) -> None:
-    """Make the interfaces of other kinds, in their order."""
+    """Create the interfaces of other kinds, in order."""
     for link in plan.links:
         lab[link.namespace].add_interface(
             link.name,
@@ -103,14 +101,14 @@ def _add_links(lab: Lab, plan: Topology) -> None:
 
 
 def _route(lab: Lab, plan: Topology) -> None:
-    """Add each namespace's routes in one send, and its NAT rules in one transaction."""
+    """Add each namespace's routes in one batch, and its NAT rules in one transaction."""
     for name, routes in _by_namespace(plan.routes).items():
         namespace = lab[name]
         found: list[RouteInfo] = []
         for route in routes:
             index = 0 if route.dev is None else namespace.links.find(route.dev).index
-            rest = Rest(route.metric, route.table, route.type)
-            found += additions(namespace.links, route.destination, route.gateways, index, rest)
+            options = RouteOptions(route.metric, route.table, route.type)
+            found += additions(namespace.links, route.destination, route.gateways, index, options)
         namespace.links.change(*map(add_route, found))
     masquerades, port_forwards = _by_namespace(plan.masquerades), _by_namespace(plan.port_forwards)
     for name in dict.fromkeys([*masquerades, *port_forwards]):
@@ -127,7 +125,7 @@ def _route(lab: Lab, plan: Topology) -> None:
 
 
 def _by_namespace(parts: Iterable[Part]) -> dict[str, list[Part]]:
-    """The parts of each namespace, in their order."""
+    """The parts of each namespace, in order."""
     found: dict[str, list[Part]] = {}
     for part in parts:
         found.setdefault(part.namespace, []).append(part)

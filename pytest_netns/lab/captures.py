@@ -1,4 +1,4 @@
-"""Captures of a lab: those that users have asked for, and the one for the report of the test. It knows no handle."""
+"""The captures of a lab: those started by users, and the recording for the test's report. It knows no handle."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 class Captures:
-    """The captures in progress.
+    """The running captures.
 
     Args:
-        networks: gives the namespaces there are.
-        drops: whether a frame was dropped on purpose, see `Capture`.
+        networks: returns the lab's namespaces.
+        drops: tells whether a fault dropped a frame, see `Capture`.
 
     Attributes:
-        recording: the packets for the report of the test; None where these are not recorded.
+        recording: the packets for the test's report; None if they are not recorded.
     """
 
     __slots__ = ("_drops", "_networks", "_running", "recording")
@@ -33,7 +33,7 @@ class Captures:
 
     @interrupts.uninterrupted
     def start(self, *, by_itself: bool = False) -> Capture:
-        """Capture from now on, namespaces that are added later too."""
+        """Start a capture of all namespaces, including those added later."""
         from pytest_netns.packets.capture import Capture
 
         interrupts.guard_raising()
@@ -45,40 +45,40 @@ class Captures:
 
     @interrupts.uninterrupted
     def end(self, capture: Capture) -> None:
-        """Capture no more; what was captured stays."""
+        """Stop a capture; its packets remain."""
         interrupts.guard_raising()
         self._running.remove(capture)
         capture.stop()
 
     def record(self) -> None:
-        """Capture all packets from now on, within bounds, for the report of the test."""
+        """Start recording packets, within limits, for the test's report."""
         self.recording = self.start(by_itself=True)
 
     def forget_recording(self) -> None:
-        """Let go of the packets at once, rather than when Python gets to the cycles a lab is in."""
+        """Free the packets at once: a lab is in reference cycles, which Python collects later."""
         if self.recording is not None:
             self._running.remove(self.recording)
             self.recording = None
 
     def add_first(self, network: NetworkNamespace) -> None:
-        """Have a new namespace captured, while the calling thread is still inside."""
+        """Start capturing a new namespace, while the calling thread is still inside."""
         for capture in self._running:
             capture.add(network, inside=True)
 
     @interrupts.uninterrupted
     def remove(self, name: str) -> None:
-        """Keep nothing of a namespace that could not be made after all."""
+        """Forget a namespace whose creation failed."""
         for capture in self._running:
             capture.remove(name)
 
     @interrupts.uninterrupted
     def leave(self, name: str) -> None:
-        """A namespace is taken out of the lab; its packets stay."""
+        """Stop capturing a namespace that is removed from the lab; its packets remain."""
         for capture in self._running:
             capture.leave(name)
 
     @interrupts.uninterrupted
     def stop(self) -> None:
-        """Capture no more in any."""
+        """Stop all captures."""
         for capture in self._running:
             capture.stop()

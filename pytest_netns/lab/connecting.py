@@ -1,4 +1,4 @@
-"""How veth pairs and bridges are made: in one message to each namespace, and usable as soon as that has returned."""
+"""Create veth pairs and bridges: with one message to each namespace, ready to use when the call returns."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from pytest_netns.values import IPInterface, naming
 T = TypeVar("T")
 
 _MAX_QUEUES = 4096  # rtnetlink's own limit
-_TRIES = 3  # where a program has taken a name or number just now
+_TRIES = 3  # if a program has just taken a name or index
 
 
 class End(NamedTuple):
-    """One end of a veth pair that is to be made.
+    """One end of a veth pair to create.
 
     Attributes:
         links: the interfaces of its namespace.
-        name: None for the default: after its own namespace, or, plugged into a bridge, after that of the other end.
-        addresses: with prefix length.
-        mtu: in bytes; None for the kernel's.
-        mac: None for one that follows from the names of namespace and interface.
-        number: its index; None for one that is free.
-        up: whether it is switched on.
+        name: None for the default: after its own namespace, or, for a bridge port, after that of the other end.
+        addresses: addresses with prefix length.
+        mtu: in bytes; None for the kernel's default.
+        mac: None to derive one from the names of namespace and interface.
+        number: its index; None for a free one.
+        up: whether to bring it up.
     """
 
     links: Links
@@ -47,9 +47,9 @@ class End(NamedTuple):
 def connect(
     a: End, b: End, *, bridge: Link | None = None, offload: bool = True, queues: int | None = None
 ) -> tuple[Link, Link]:
-    """Make a veth pair, everything about it in one message to each of the two namespaces.
+    """Create and configure a veth pair with one message to each of the two namespaces.
 
-    The first end may be a port of a bridge, which is to be settled after its last port.
+    The first end may be a port of a bridge; the caller settles the bridge after its last port.
     """
     a, b = _checked(a), _checked(b)
     if queues is not None:
@@ -66,14 +66,14 @@ def connect(
         return ends
     for link, end in zip(ends, (a, b), strict=True):
         link.home.wait_usable(link, end.addresses)
-        if link is not ends[0] or bridge is None:  # nobody can reach the address of a port of a bridge
+        if link is not ends[0] or bridge is None:  # the address of a bridge port is unreachable
             link.home.wait_link_local(link)
     return ends
 
 
 @fails_as("add bridge")
 def add_bridge(links: Links, name: str, addresses: Sequence[IPInterface], mtu: int | None) -> Link:
-    """Make a bridge that is up."""
+    """Create a bridge that is up."""
     if mtu is not None:
         values.parse_mtu(mtu)
     end = _checked(End(links, name, addresses, mtu))
@@ -89,13 +89,13 @@ def _checked(end: End) -> End:
         values.parse_interface_name(end.name)
     mtu = None if end.mtu is None else values.parse_mtu(end.mtu)
     mac = None if end.mac is None else values.parse_mac(end.mac)
-    if end.number is not None and not (isinstance(end.number, int) and 2 <= end.number < 2**31):  # 1 is that of lo
-        raise InvalidTopologyError(f"cannot use {end.number!r} as number of an interface: it is from 2 to {2**31 - 1}")
+    if end.number is not None and not (isinstance(end.number, int) and 2 <= end.number < 2**31):  # 1 is lo
+        raise InvalidTopologyError(f"cannot use {end.number!r} as interface index: use a number from 2 to {2**31 - 1}")
     return End(end.links, end.name, end.addresses, mtu, mac, end.number, end.up)
 
 
 def again_if_taken(members: Sequence[Links], make: Callable[[], T]) -> T:
-    """Make interfaces; again where a program has taken a name or number unseen. The lock is held."""
+    """Create interfaces; retry if a program has taken a name or index meanwhile. The lock is held."""
     for _ in range(_TRIES - 1):
         try:
             return make()
@@ -140,14 +140,14 @@ def _index(end: End) -> int:
     taken = next((info for info in end.links.infos() if info.index == end.number), None)
     if taken is not None:
         raise InvalidTopologyError(
-            f"cannot use {end.number} as number of an interface in namespace {end.links.name!r}: {taken.name!r} has it"
+            f"cannot use {end.number} as interface index in namespace {end.links.name!r}: {taken.name!r} has it"
         )
     return end.number
 
 
 def _parse_queues(queues: object) -> None:
     if not isinstance(queues, int) or isinstance(queues, bool) or not 1 <= queues <= _MAX_QUEUES:
-        raise InvalidTopologyError(f"cannot use {queues!r} as queues: it is a number from 1 to {_MAX_QUEUES}")
+        raise InvalidTopologyError(f"cannot use {queues!r} as queues: use a number from 1 to {_MAX_QUEUES}")
 
 
 def _switch_offload_off(ends: tuple[Link, Link]) -> None:
@@ -166,32 +166,32 @@ def _make_bridge(end: End) -> Link:
     bridge = Link(links, links.next_index(), name, naming.derived_mac(links.name, name))
     bridge.port_mtu = end.mtu
     first = [rtlinks.add_bridge(name, bridge.index, mac=bridge.mac)]
-    if end.mtu is not None:  # one given with the bridge itself would give way to that of its first port
+    if end.mtu is not None:  # an MTU set on creation would change to that of the first port
         first.append(rtlinks.set_link(bridge.index, name, mtu=end.mtu))
     _make(bridge, [(links, [*first, *_settings(bridge, end.addresses)])])
     return bridge
 
 
 def _settings(link: Link, addresses: Sequence[IPInterface]) -> list[Request]:
-    """What an interface that was just made is given."""
+    """The requests that configure a new interface."""
     given = [rtaddresses.add_address(link.index, link.name, address) for address in addresses]
     return [*link.home.settings_of(link.index, link.name), *given]
 
 
 def _make(link: Link, steps: Sequence[tuple[Links, Sequence[Request]]]) -> None:
-    """Send requests of which the first makes an interface; if any fails, nothing of it is left."""
+    """Send requests, the first of which creates an interface; if any fails, delete it."""
     try:
         for links, requests in steps:
             links.change(*requests)
     except BaseException as failure:
         if not (isinstance(failure, KernelError) and failure.action == steps[0][1][0].action):
-            with contextlib.suppress(KernelError):  # interrupted before there was anything to delete
+            with contextlib.suppress(KernelError):  # interrupted before the interface existed
                 link.home.change(rtlinks.delete_link(link.index, link.name))
         raise
 
 
 def _names(a: End, b: End, *, plugged: bool) -> tuple[str, str]:
-    """What the two ends are called."""
+    """The names of the two ends."""
     together = a.links is b.links
     plain = naming.bridge_side_name if plugged else naming.default_interface_name
     first = _name(a, partial(plain, b.links.name if plugged else a.links.name), {b.name} if together else set())
@@ -200,14 +200,14 @@ def _names(a: End, b: End, *, plugged: bool) -> tuple[str, str]:
 
 
 def _name(end: End, default: Callable[[Container[str | None]], str], also: set[str | None] | set[str]) -> str:
-    """The name given, or the first default one that is free.
+    """The given name, or the first free default name.
 
     Args:
-        also: names that the same pair takes here.
+        also: further names that the same pair uses in this namespace.
     """
     if end.name is None:
         if default(end.links.names | also) != default(also):
-            end.links.infos()  # who had the first default name may be gone
+            end.links.infos()  # the interface with the first default name may be gone
         return default(end.links.names | also)
     if end.name in also:
         raise InvalidTopologyError(f"cannot name both ends {end.name!r}: they are in the same namespace")
@@ -215,10 +215,10 @@ def _name(end: End, default: Callable[[Container[str | None]], str], also: set[s
 
 
 def check_name(links: Links, name: str) -> str:
-    """A name that is valid and free, unchanged."""
+    """Check that a name is valid and free, and return it."""
     values.parse_interface_name(name)
     if links.is_taken(name):
         raise InvalidTopologyError(
-            f"cannot add interface {name!r} to namespace {links.name!r}: it has one of that name already"
+            f"cannot add interface {name!r} to namespace {links.name!r}: it already has one of that name"
         )
     return name

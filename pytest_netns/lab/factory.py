@@ -1,4 +1,4 @@
-"""The labs that tests and fixtures get, and what is built in them."""
+"""Open the labs of tests and fixtures, and build their topologies."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _NAMES_IN_ID = 4
 
 
 class LabFactory:
-    """Makes labs that live as long as their block: for fixtures of module or session scope.
+    """Opens labs for the duration of a block: for fixtures of module or session scope.
 
     Args:
         engine: see `Lab`.
 
     Attributes:
-        labs: those that are open.
+        labs: the open labs.
     """
 
     __slots__ = ("_engine", "labs")
@@ -40,15 +40,15 @@ class LabFactory:
     def lab(
         self, topology: Topology | str | None = None, *, owner: str = "netns_factory", needs: Iterable[str] = ()
     ) -> Generator[Lab]:
-        """A lab for the time of the block: ``with netns_factory.lab() as lab: yield lab``.
+        """Open a lab for the duration of the block: ``with netns_factory.lab() as lab: yield lab``.
 
         Args:
-            topology: what to build at once: a Topology, or the name of a picture (``"pair"``, ``"lan"``, ``"nat"``).
-            owner: named in reports.
-            needs: what this machine must have, by the doctor's names, such as ``["tun", "netem", "wireguard"]``.
+            topology: the topology to build: a Topology, or the name of a picture (``"pair"``, ``"lan"``, ``"nat"``).
+            owner: the lab's owner, shown in reports.
+            needs: the features this machine must have, as the doctor names them, such as ``["tun", "netem", "wireguard"]``.
 
         Raises:
-            UnavailableError: this machine lacks one; the test is skipped or fails by ``netns_unavailable``.
+            UnavailableError: this machine lacks one; the test is skipped or fails, according to ``netns_unavailable``.
         """
         if needs:
             from pytest_netns.machine.needs import parse_needs, require
@@ -66,11 +66,11 @@ class LabFactory:
 
 @contextlib.contextmanager
 def open_lab(owner: str, *, recorded: bool = False, engine: str = "auto") -> Generator[Lab]:
-    """A lab that is closed at the end, with every block of it that the thread is still in left first.
+    """Open a lab; at the end, leave all its namespaces' blocks that this thread is still in, and close it.
 
     Args:
-        owner: named in reports.
-        recorded: whether its packets are captured from the start.
+        owner: the lab's owner, shown in reports.
+        recorded: whether to capture its packets from the start.
         engine: see `Lab`.
     """
     from pytest_netns.lab.lab import Lab
@@ -91,7 +91,7 @@ def open_lab(owner: str, *, recorded: bool = False, engine: str = "auto") -> Gen
 
 
 def build_picture(lab: Lab, name: str) -> Lab:
-    """Add a ready-made picture, unless the marker has built it already."""
+    """Add a ready-made picture, unless the marker has already built it."""
     picture = _picture(name)
     if not lab.has_built(picture):
         lab.build(picture)
@@ -99,13 +99,13 @@ def build_picture(lab: Lab, name: str) -> Lab:
 
 
 def build_parameter(lab: Lab, parameter: object, file: Path, root: Path) -> None:
-    """Add what ``parametrize("netns", ..., indirect=True)`` gives: whatever the marker takes as its topology."""
+    """Add the topology that ``parametrize("netns", ..., indirect=True)`` gives, in any form the marker accepts."""
     if parameter is not None:
         lab.build(topology_of(parameter, file, root))
 
 
 def topology_id(value: object) -> str | None:
-    """How a Topology is shown in the id of a parametrized test: the picture's name, or the namespaces'."""
+    """The id of a test that is parametrized with a Topology: the picture's name, or the namespaces' names."""
     from pytest_netns.topology import PICTURES, Topology
 
     if not isinstance(value, Topology):
@@ -119,7 +119,7 @@ def topology_id(value: object) -> str | None:
 
 
 def topology_of(given: object, file: Path, root: Path) -> Topology:
-    """What a marker or parameter names: a picture, a file relative to the test file and then the root, or a Topology."""
+    """The topology that a marker or parameter means: a picture, a file (relative to the test file or the root), or a Topology."""
     from pytest_netns.topology import Topology
 
     if isinstance(given, Topology):

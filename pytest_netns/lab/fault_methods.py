@@ -1,4 +1,4 @@
-"""What a lab can be told to do to its network on purpose: partitions, cuts, random faults, impairments."""
+"""The methods of Lab that inject faults: partitions, cuts, random faults, impairments."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 
 class FaultMethods(Members):
-    """The part of `Lab` that does things to its network on purpose.
+    """The part of `Lab` that injects faults into its network.
 
     Args:
-        owner: who the lab belongs to.
+        owner: the lab's owner.
         engine: what impairs links.
 
     Attributes:
         links: all interfaces of its namespaces.
-        notes: the words of whatever is in force, for drawings and reports.
-        faults: what is being done to its network on purpose.
-        seeds: of random numbers, drawn from ``--netns-seed``.
+        notes: descriptions of the rules and settings in force, for drawings and reports.
+        faults: the faults injected into its network.
+        seeds: seeds for random numbers, drawn from ``--netns-seed``.
     """
 
     __slots__ = ("_engine", "_impairments", "faults", "links", "notes", "seeds")
@@ -47,15 +47,15 @@ class FaultMethods(Members):
         self.notes.add(self.seeds)
 
     def partition(self, *groups: Iterable[Namespace | str]) -> Cut:
-        """Have nothing pass between groups of namespaces, either way; their interfaces keep their carrier::
+        """Drop all packets between groups of namespaces, in both directions; interfaces keep their carrier::
 
             with lab.partition(["n1"], ["n2", "n3"]):
                 ...
 
-        A namespace in two groups sees both. One in no group sees everybody. `partitions` has ready shapes.
+        A namespace in two groups reaches both; one in no group reaches all. `partitions` has ready-made shapes.
 
         Returns:
-            The partition in force: a context manager that heals it; see `Cut` for what it knows of NAT.
+            The partition in force: a context manager that heals it; see `Cut` about NAT.
         """
         from pytest_netns.faults import cuts
 
@@ -63,23 +63,23 @@ class FaultMethods(Members):
         return cuts.partition(self.faults, self.links.members, named)
 
     def cut(self, source: Namespace | str, *, to: Namespace | str | Iterable[Namespace | str]) -> Cut:
-        """Have nothing that a namespace sends reach another one; the other way stays open.
+        """Drop all packets from one namespace to others; the reverse direction stays open.
 
         Args:
             source: the namespace whose packets are dropped, or its name.
-            to: where its packets do not arrive: one namespace or several.
+            to: the destination: one namespace or several.
 
         Returns:
-            The cut in force: a context manager that heals it; see `Cut` for what it knows of NAT.
+            The cut in force: a context manager that heals it; see `Cut` about NAT.
         """
         from pytest_netns.faults import cuts
 
         return cuts.cut(self.faults, self.links.members, self.names_of(source), self.names_of(to))
 
     def heal(self) -> None:
-        """Undo all faults: partitions, cuts, isolations, unplugged cables, frozen namespaces, paused services.
+        """Undo all faults: partitions, cuts, isolations, unplugged links, frozen namespaces, paused services.
 
-        Impairments stay: they are a property of the network, and have a ``heal()`` of their own.
+        Impairments stay: they belong to the network, and have their own ``heal()``.
         """
         self.check_open()
         self.faults.heal()
@@ -91,16 +91,16 @@ class FaultMethods(Members):
         every: float | tuple[float, float] = (0.5, 2.0),
         seed: int | None = None,
     ) -> Nemesis:
-        """Start and heal faults at random instants beside a workload::
+        """Start and heal faults at random times during a workload::
 
             with lab.nemesis([n1.isolate, lambda: lab.cut("n2", to="n3")], every=(0.5, 2)) as nemesis:
                 run_the_workload()
             print(nemesis.history)
 
         Args:
-            faults: functions that each start one; with an argument they are given a `random.Random` to choose with.
-            every: seconds before each start and each healing: a number, or the least and the most of a random one.
-            seed: of the schedule; None for one drawn from ``--netns-seed``.
+            faults: functions that each start a fault; one with a parameter gets a `random.Random` to choose with.
+            every: seconds before each start and each healing: a number, or the minimum and maximum of a random one.
+            seed: the schedule's seed; None for one drawn from ``--netns-seed``.
         """
         from pytest_netns.faults.nemesis import Nemesis
 
@@ -117,7 +117,7 @@ class FaultMethods(Members):
 
     @property
     def impairments(self) -> Impairments:
-        """The impaired links, and what impairs them."""
+        """The impaired links, and their engine."""
         with self.links.lock:
             self.check_open()
             if self._impairments is None:

@@ -1,4 +1,4 @@
-"""The directories and files that a namespace has for itself, made before its first program runs."""
+"""The private directories and files of a namespace, created before its first program runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class _Step:
 
 
 class Files:
-    """What is to be made in each view of a namespace: a forked process has one of its own.
+    """The files to create in each mount view of a namespace: a forked process has its own view.
 
     Args:
         namespace: its name, for errors.
@@ -30,26 +30,26 @@ class Files:
         self._namespace = namespace
         self._steps: list[_Step] = []
         self._view: View | None = None
-        self._done = 0  # how many steps the view has been through
+        self._done = 0  # the number of steps done in the view
         self._lock = threading.RLock()
 
     def add(self, private: Iterable[str], files: Iterable[tuple[str, str]]) -> None:
-        """Have empty directories, and then files with these texts; made at the next use of the namespace."""
+        """Add empty directories, then files with contents; created at the next use of the namespace."""
         with self._lock:
             self._steps += [_private(path) for path in private]
             self._steps += [_file(path, text) for path, text in files]
 
     def make_private(self, path: str, use: Callable[[], View]) -> None:
-        """Have an empty directory at once."""
+        """Create an empty private directory now."""
         self._make(_private(path), use)
 
     def bind(self, source: str, target: str, use: Callable[[], View], *, read_only: bool) -> None:
-        """Have a file or directory at another path too, at once."""
+        """Bind-mount a file or directory now."""
         action = f"bind {source} to {target}"
         self._make(_Step(action, lambda own: own.bind(source, target, read_only=read_only)), use)
 
     def prepare(self, view: View) -> None:
-        """Make what this view has not got yet."""
+        """Create what this view lacks."""
         with self._lock:
             if view is not self._view:
                 self._view, self._done = view, 0
@@ -88,9 +88,9 @@ def _file(path: str, text: str) -> _Step:
 
 
 def path_of(fd: int, views: Iterable[View]) -> str:
-    """A path that leads to one of this process's descriptors of namespaces, outside and in these views.
+    """A path to one of this process's namespace descriptors, valid outside and in these views.
 
-    The directory it is in is removed by the supervisor, however this process ends.
+    The supervisor removes its directory, however this process ends.
     """
     target = f"/proc/{os.getpid()}/fd/{fd}"
     directory = mounts.descriptors_directory(os.getpid())
@@ -103,7 +103,7 @@ def path_of(fd: int, views: Iterable[View]) -> str:
             return target
         if not os.path.lexists(f"{directory}/{fd}"):
             os.symlink(target, f"{directory}/{fd}")
-    except OSError:  # nothing can be made in /tmp
+    except OSError:  # /tmp is not writable
         return target
     for view in views:
         view.files.show_descriptors(directory)

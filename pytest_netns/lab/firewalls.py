@@ -1,4 +1,4 @@
-"""The handles of firewalls, of their rules, and of captive portals."""
+"""The handles of firewalls, their rules, and captive portals."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ Port: TypeAlias = int | str | range | Ports
 
 
 class FirewallRule(GatewayRule):
-    """A rule of a firewall; made by `Firewall.accept`, `Firewall.drop` and `Firewall.reject`.
+    """A rule of a firewall; returned by `Firewall.accept`, `Firewall.drop` and `Firewall.reject`.
 
     Attributes:
-        spec: what it was asked for as.
+        spec: the specification it was created from.
     """
 
     __slots__ = ("_links", "_log", "spec")
@@ -44,10 +44,10 @@ class FirewallRule(GatewayRule):
 
     @property
     def log(self) -> list[Packet]:
-        """The packets that it matched, the last 10,000, from their IP headers on.
+        """The last 10,000 packets that it matched, from the IP header on.
 
         Raises:
-            InvalidTopologyError: it was made without ``log=True``.
+            InvalidTopologyError: it was added without ``log=True``.
         """
         from pytest_netns.packets.dissect import Packet
 
@@ -70,11 +70,11 @@ class FirewallRule(GatewayRule):
 
 
 class Firewall(GatewayRule):
-    """A firewall of a namespace; made by `Namespace.firewall`. Its counts are of what its policy decided.
+    """A firewall of a namespace; returned by `Namespace.firewall`. It counts the packets that its policy decided.
 
     Attributes:
-        spec: what it was asked for as.
-        rules: those it has, in order; the first that matches decides.
+        spec: the specification it was created from.
+        rules: its rules, in order; the first match decides.
     """
 
     __slots__ = ("_links", "_name_of", "_resolve", "_watch", "rules", "spec")
@@ -108,15 +108,16 @@ class Firewall(GatewayRule):
         outgoing: Device | Iterable[Device] = (),
         log: bool = False,
     ) -> FirewallRule:
-        """Let packets pass that match all that is given, unless a rule before this one matches.
+        """Accept packets that match all criteria, unless an earlier rule matches.
 
         Args:
-            source, destination: addresses, networks, namespaces or their names; one or several. A namespace's name is
-                for all of its addresses, those it gets later too.
-            protocol: ``"tcp"``, ``"udp"``, ``"icmp"`` (ICMPv6 too), ``"sctp"``, ``"esp"`` ...; with a port tcp and udp.
-            port: of the destination: numbers or ranges such as ``"5000-5010"``.
-            incoming, outgoing: the interfaces that packets come and leave by.
-            log: keep what it matches, see `FirewallRule.log`.
+            source, destination: addresses, networks, namespaces or their names; one or several. A namespace stands
+                for all of its addresses, including later ones.
+            protocol: ``"tcp"``, ``"udp"``, ``"icmp"`` (ICMPv6 too), ``"sctp"``, ``"esp"`` ...; default with a port:
+                tcp and udp.
+            port: the destination port: numbers or ranges such as ``"5000-5010"``.
+            incoming, outgoing: the interfaces by which packets arrive and leave.
+            log: record the packets that it matches, see `FirewallRule.log`.
 
         Returns:
             A handle with ``packets``, ``bytes``, ``log`` and ``remove()``.
@@ -134,7 +135,7 @@ class Firewall(GatewayRule):
         outgoing: Device | Iterable[Device] = (),
         log: bool = False,
     ) -> FirewallRule:
-        """Drop packets without an answer: who sent them waits until a timeout. Arguments are those of `accept`."""
+        """Drop packets silently: the sender waits until it times out. The arguments are those of `accept`."""
         return self._add("drop", source, destination, protocol, port, incoming, outgoing, log)
 
     def reject(
@@ -148,11 +149,11 @@ class Firewall(GatewayRule):
         outgoing: Device | Iterable[Device] = (),
         log: bool = False,
     ) -> FirewallRule:
-        """Refuse packets: TCP is reset, others are told "administratively prohibited". Arguments are those of `accept`."""
+        """Reject packets: with a TCP reset, or with ICMP "administratively prohibited". The arguments are those of `accept`."""
         return self._add("reject", source, destination, protocol, port, incoming, outgoing, log)
 
     def add(self, spec: FirewallRuleSpec) -> FirewallRule:
-        """Add a rule that was written as a value; see `accept`."""
+        """Add a rule from its specification; see `accept`."""
         spec.check_values()
         for _, mistake in firewall.mistakes(spec, self.spec.hook):
             raise InvalidTopologyError(mistake)
@@ -216,7 +217,7 @@ class Firewall(GatewayRule):
         return self.add(spec)
 
     def _addresses(self, places: tuple[IPNetwork | str, ...]) -> tuple[IPNetwork, ...] | None:
-        """Networks, and what names lead to; None for any."""
+        """The networks, and the addresses of names; None for any."""
         if not places:
             return None
         found: list[IPNetwork] = []
@@ -229,7 +230,7 @@ class Firewall(GatewayRule):
 
 
 class CaptivePortal(GatewayRule):
-    """A portal that clients see until they are admitted; made by `Namespace.captive_portal`."""
+    """A portal that clients see until they are admitted; returned by `Namespace.captive_portal`."""
 
     __slots__ = ("_addresses",)
 
@@ -238,13 +239,13 @@ class CaptivePortal(GatewayRule):
         self._addresses = addresses
 
     def admit(self, client: Place) -> None:
-        """Let a client through, as after a login: an address, a namespace or its name; idempotent."""
+        """Let a client pass, as after a login: an address, a namespace or its name; idempotent."""
         for address in self._addresses(client):
             self._rules.element(self._entry, "admitted", address, add=True)
         self._rules.forget([self._entry.effect])
 
     def expel(self, client: Place) -> None:
-        """Have a client see the portal again; idempotent."""
+        """Show a client the portal again; idempotent."""
         for address in self._addresses(client):
             self._rules.element(self._entry, "admitted", address, add=False)
         self._rules.forget([self._entry.effect])

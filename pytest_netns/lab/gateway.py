@@ -1,4 +1,4 @@
-"""What a gateway is asked to do to packets, as values; what comes of it, as handles."""
+"""A gateway's NAT, port forwards and firewalls: takes specifications, returns handles."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _prefix_numbers = itertools.count(1)
 
 
 class Gateway:
-    """What one namespace does to packets that pass.
+    """The NAT, port forwards and firewalls of one namespace.
 
     Args:
         rules: its rules in the kernel.
         links: its interfaces.
-        names: which name leads where.
+        names: resolves host names.
     """
 
     def __init__(self, rules: Rules, links: Links, names: Hosts) -> None:
@@ -45,38 +45,38 @@ class Gateway:
         self._forwards: PortIndex[Entry] = PortIndex()
 
     def masquerade(self, spec: MasqueradeSpec) -> Masquerade:
-        """Hide a network."""
+        """Masquerade a network."""
         (handle,) = self.add([spec])
         assert isinstance(handle, Masquerade)
         return handle
 
     def forward_port(self, spec: PortForwardSpec) -> PortForward:
-        """Lead ports elsewhere."""
+        """Forward ports."""
         (handle,) = self.add([spec])
         assert isinstance(handle, PortForward)
         return handle
 
     def add(self, specs: Sequence[MasqueradeSpec | PortForwardSpec]) -> list[GatewayRule]:
-        """Put what specs say into force, in one transaction; a masquerade that is there already stays as it is.
+        """Apply specifications in one transaction; a masquerade that already exists is kept.
 
         Raises:
-            InvalidTopologyError: a value that cannot be part of a rule, or two that contradict each other.
+            InvalidTopologyError: a value cannot be part of a rule, or two specifications contradict each other.
         """
         handles: list[GatewayRule] = []
         new: list[Entry] = []
-        found = functools.cache(self._addresses)  # of a thousand forwards to one namespace
+        addresses_of = functools.cache(self._addresses)  # a thousand forwards may lead to one namespace
         forwards: PortIndex[Entry] = PortIndex()
         for spec in specs:
             spec.check_values()
             if isinstance(spec, PortForwardSpec):
                 self._check(spec, forwards)
-                entry = self._forward(spec, found)
+                entry = self._forward(spec, addresses_of)
                 forwards.add(spec, entry)
                 handles.append(PortForward(self._rules, entry, spec))
                 new.append(entry)
             else:
                 translation = self._masquerade(spec)
-                self._rules.look()
+                self._rules.refresh()
                 known = self._masquerades.get(translation)
                 if known is None or known.state != "in force":
                     known = self._masquerades[translation] = Entry(translation)
@@ -94,14 +94,16 @@ class Gateway:
             raise InvalidTopologyError(mistake)
         for index in (self._forwards, others):
             for other, entry in index.conflicting(spec):
-                self._rules.look()
+                self._rules.refresh()
                 if index is others or entry.state == "in force":
                     raise InvalidTopologyError(forward.contradiction(spec, other))
 
     def _masquerade(self, spec: MasqueradeSpec) -> Masquerading:
         return Masquerading(spec.source, None if spec.out is None else self._links.find(spec.out).name)
 
-    def _forward(self, spec: PortForwardSpec, found: Callable[[IPAddress | str], tuple[IPAddress, ...]]) -> Entry:
+    def _forward(
+        self, spec: PortForwardSpec, addresses_of: Callable[[IPAddress | str], tuple[IPAddress, ...]]
+    ) -> Entry:
         if spec.address is not None:
             own = self._links.own_addresses()
             if not any(spec.address in each.network for each in own):
@@ -110,8 +112,10 @@ class Gateway:
                     f"its networks; it has {', '.join(map(str, own)) or 'no address'}"
                 )
         has_names = any(isinstance(target.host, str) for target in spec.to)
-        # An address is not looked up: to hash it takes longer than all else here.
-        addresses = tuple([found(each.host) if isinstance(each.host, str) else (each.host,) for each in spec.to])
+        # An address is not looked up: hashing it takes longer than everything else here.
+        addresses = tuple(
+            [addresses_of(target.host) if isinstance(target.host, str) else (target.host,) for target in spec.to]
+        )
         for target, those in zip(spec.to, addresses, strict=True):
             if not those:
                 raise InvalidTopologyError(f"cannot use namespace {target.host!r} as a target: it has no address yet")
@@ -131,16 +135,16 @@ class Gateway:
     def _addresses(self, host: IPAddress | str) -> tuple[IPAddress, ...]:
         return tuple(self._names.best_addresses(self._name, host)) if isinstance(host, str) else (host,)
 
-    # -- addresses exchanged for others ---------------------------------------------------------------
+    # -- SNAT and 1:1 NAT -----------------------------------------------------------------------------
 
     def snat(self, spec: SnatSpec) -> Snat:
-        """Have packets leave under another address."""
+        """Translate the source address of packets."""
         self._check_part(spec, snat.mistakes(spec))
         out = None if spec.out is None else self._links.find(spec.out).name
         return self._exchange(spec, SourceTranslation(spec.source, spec.to, out), spec.to, out)
 
     def one_to_one(self, spec: OneToOneSpec) -> Snat:
-        """Have an outer address or network stand for an inner one."""
+        """Map an outer address or network to an inner one."""
         self._check_part(spec, snat.mistakes(spec))
         out = None if spec.out is None else self._links.find(spec.out).name
         outer = spec.outer.network_address if spec.outer.num_addresses == 1 else None
@@ -157,7 +161,7 @@ class Gateway:
         return handle
 
     def _inner(self, spec: OneToOneSpec, otherwise: IPNetwork | None) -> IPNetwork:
-        """The inner side; of a namespace that has no address any more, the one it had at first."""
+        """The inner side; for a namespace that has lost its address, the original one."""
         if not isinstance(spec.inner, str):
             return spec.inner
         for address in self._addresses(spec.inner):
@@ -188,17 +192,17 @@ class Gateway:
         return Snat(self._rules, entry, spec, undo)
 
     def _near(self, address: IPAddress) -> tuple[int, int] | None:
-        """The number of the interface whose network an address is in, and the length of its prefix."""
+        """The index of the interface whose network contains an address, and the prefix length."""
         for index, own in self._links.addresses():
             if address in own.network and own.network.num_addresses > 1 and not own.is_loopback:
                 return index, own.network.prefixlen
         return None
 
     def _have_address(self, address: IPAddress, out: str | None) -> Callable[[], None]:
-        """Answer for an address that outer hosts look for on their own network; what takes it away again."""
+        """Add an address that outer hosts expect on their own network; returns the function that removes it."""
         near = self._near(address)
         if near is None or any(own.ip == address for _, own in self._links.addresses()):
-            return _nothing  # it is there, or routers outside lead here
+            return _nothing  # it already exists, or outer routers have a route to this namespace
         self._links.infos()
         link = self._links.find(out) if out is not None else self._links.link(near[0])
         added = ipaddress.ip_interface(f"{address}/{near[1]}")
@@ -208,17 +212,17 @@ class Gateway:
     def nptv6(
         self, inner: IPNetwork, outer: IPNetwork, out: str, forget: Callable[[PrefixTranslation], None]
     ) -> PrefixTranslation:
-        """Exchange IPv6 prefixes."""
+        """Translate IPv6 prefixes."""
         for _, mistake in snat.prefix_mistakes(inner, outer):
             raise InvalidTopologyError(mistake)
         rule = prefixes.Rule(f"netns-npt-{next(_prefix_numbers)}", str(inner), str(outer), self._links.find(out).name)
         prefixes.add(self._links.network, rule)
         return PrefixTranslation(self._links, rule, forget)
 
-    # -- NAT as devices have it -----------------------------------------------------------------------
+    # -- NAT of devices -------------------------------------------------------------------------------
 
     def nat(self, spec: NatSpec) -> Nat:
-        """Translate as a device does; instead of what translated the same network before."""
+        """Translate as a device does; replaces earlier NAT of the same network."""
         self._check_part(spec, nat.mistakes(spec))
         out = self._links.find(spec.out).name
         kind = nat.kind_of(spec)
@@ -260,7 +264,7 @@ class Gateway:
         return made
 
     def block_icmp_too_big(self) -> GatewayRule:
-        """Make a black hole of paths with a smaller MTU."""
+        """Drop ICMP errors about packets that exceed a path's MTU."""
         entry = Entry(TooBigBlock(), kind="too_big")
         self._rules.add(entry)
         return GatewayRule(self._rules, entry)
@@ -273,7 +277,7 @@ class Gateway:
                 f"cannot use {str(to)!r} as portal of {source}: it has no IPv{source.version} address"
             )
         if to.port is not None and not isinstance(to.port, int):
-            raise InvalidTopologyError(f"cannot use {str(to)!r} as portal: it is one port, such as '{to.host}:80'")
+            raise InvalidTopologyError(f"cannot use {str(to)!r} as portal: give one port, such as '{to.host}:80'")
         entry = Entry(Portal(source, addresses, to.port or 80, str(to)), kind="portal")
         self._rules.add(entry)
 
@@ -292,4 +296,4 @@ class Gateway:
 
 
 def _nothing() -> None:
-    """Nothing to undo."""
+    """Do nothing: there is nothing to undo."""

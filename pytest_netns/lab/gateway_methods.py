@@ -1,4 +1,4 @@
-"""What a namespace can be told as a gateway: NAT, port forwards, firewalls, nft."""
+"""The methods of Namespace for gateways: NAT, port forwards, firewalls, nft."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pytest_netns.values.shapes import is_list, is_set
 if TYPE_CHECKING:
     from pytest_netns.lab.namespace import Namespace
 
-# Where a port forward leads: an address or namespace, and ports.
+# The target of a port forward: an address or namespace, and ports.
 Target: TypeAlias = "str | IPAddress | values.Target | Namespace"
 
 
@@ -33,8 +33,8 @@ class GatewayMethods(Network):
     """The part of `Namespace` that makes it a gateway.
 
     Attributes:
-        packet_rules: its rules for packets that pass, as they are in the kernel.
-        gateway: makes them.
+        packet_rules: its rules for forwarded packets, as they are in the kernel.
+        gateway: creates them.
     """
 
     __slots__ = ("gateway", "packet_rules")
@@ -47,18 +47,18 @@ class GatewayMethods(Network):
         raise NotImplementedError
 
     def masquerade(self, source: str | IPNetwork, out: Interface | str | None = None) -> Masquerade:
-        """Give packets from a network this namespace's own address on their way out, and forward them.
+        """Give outgoing packets from a network this namespace's own address, and forward them.
 
-        What it is not: the NAT of a home router. It keeps source ports where it can, but lets in whatever nobody asked
-        for, as far as this namespace itself; such a packet takes the port, and the peer's hole punching fails. `nat`
-        is for that, with the behaviour of real devices (docs/gateways.md).
+        This is not the NAT of a home router. It keeps source ports where possible, but an unsolicited packet reaches
+        this namespace itself; its connection occupies the port, and the peer's hole punching fails. For the behaviour
+        of real devices use `nat` (docs/gateways.md).
 
         Args:
             source: the network behind this gateway, such as ``"192.168.15.0/24"``; IPv4 or IPv6.
-            out: the interface they leave by; any where left out.
+            out: the interface they leave by; default: any.
 
         Returns:
-            A handle with ``packets``, ``bytes`` and ``remove()``; the same network and interface again is no change.
+            A handle with ``packets``, ``bytes`` and ``remove()``; the same network and interface again change nothing.
         """
         network = values.parse_network(source, "masquerade source")
         return self.gateway.masquerade(MasqueradeSpec(self.name, network, out=self._name_of(out)))
@@ -72,15 +72,15 @@ class GatewayMethods(Network):
         source: str | IPNetwork | IPAddress | None = None,
         address: str | IPAddress | None = None,
     ) -> PortForward:
-        """Lead connections to a port of this namespace to another address (DNAT), and forward them.
+        """Forward connections to a port of this namespace to another address (DNAT).
 
-        Reachable from outside, from this namespace, and from inside through the outer address (hairpin). Where a target
-        is given by name and its addresses change, the forward leads to the new ones.
+        The port is reachable from outside, from this namespace, and from inside through the outer address (hairpin).
+        If the addresses of a target that is given by name change, the forward follows.
 
         Args:
-            port: 1 to 65535, of any of this namespace's addresses; or a range: ``"5000-5010"``, ``range(5000, 5011)``.
+            port: 1 to 65535, at any of this namespace's addresses; or a range: ``"5000-5010"``, ``range(5000, 5011)``.
             to: ``"192.168.15.2:80"``, ``"[fd00::2]:80"`` or ``"blue:80"``; without a port, the same port.
-                ``"blue:6000-6010"`` shifts a range of the same length. Of several, connections take turns.
+                ``"blue:6000-6010"`` shifts a range of the same length. With several targets, connections alternate.
             protocol: ``"tcp"``, ``"udp"``, or both: ``("tcp", "udp")``.
             source: only for clients in this network.
             address: only at this one of the namespace's addresses.
@@ -89,7 +89,7 @@ class GatewayMethods(Network):
             A handle with ``packets``, ``bytes`` and ``remove()``.
 
         Raises:
-            InvalidTopologyError: the port is forwarded already, or the ranges are of different lengths; names both.
+            InvalidTopologyError: the port is already forwarded, or the ranges differ in length; names both.
         """
         several = to if isinstance(to, Sequence) and not isinstance(to, str) else (to,)
         targets = [self._name_of_member(each) for each in several]
@@ -97,15 +97,15 @@ class GatewayMethods(Network):
         return self.gateway.forward_port(spec)
 
     def snat(self, source: Target | IPNetwork, to: str | IPAddress, *, out: Interface | str | None = None) -> Snat:
-        """Have packets from an address or network leave under another address, and forward them.
+        """Give outgoing packets from an address or network another source address, and forward them.
 
-        Where ``to`` is in a network of this namespace and nobody's yet, this namespace answers for it: it is added to
-        the interface there, until `Snat.remove`.
+        If ``to`` is an unused address in a network of this namespace, it is added to the interface there, until
+        `Snat.remove`.
 
         Args:
             source: the address or network behind this gateway; or a namespace or its name.
-            to: the address they leave under.
-            out: the interface they leave by; any where left out.
+            to: their new source address.
+            out: the interface they leave by; default: any.
 
         Returns:
             A handle with ``packets``, ``bytes`` and ``remove()``.
@@ -120,15 +120,15 @@ class GatewayMethods(Network):
         *,
         out: Interface | str | None = None,
     ) -> Snat:
-        """Have an outer address stand for an inner one, in both directions; or a network for one of the same size (netmap).
+        """Map an outer address to an inner one, in both directions; or a network to one of the same size (netmap).
 
-        An outer address in a network of this namespace is added to the interface there, as by `snat`; an outer network
-        must be routed to this namespace. For IPv6 prefixes without tracking, as RFC 6296 has it, see `nptv6`.
+        An outer address in a network of this namespace is added to the interface there, as with `snat`; an outer network
+        must be routed to this namespace. For stateless IPv6 prefix translation (RFC 6296) see `nptv6`.
 
         Args:
-            outer: what the outside knows: ``"192.168.1.20"`` or ``"192.168.1.128/25"``.
-            inner: what it stands for: an address, a namespace or its name, or a network.
-            out: the interface of the outer side; where left out, the one whose network has the outer address.
+            outer: the address or network used outside: ``"192.168.1.20"`` or ``"192.168.1.128/25"``.
+            inner: the address, namespace (or its name) or network inside.
+            out: the interface of the outer side; default: the one whose network contains the outer address.
 
         Returns:
             A handle with ``packets``, ``bytes`` and ``remove()``.
@@ -137,14 +137,14 @@ class GatewayMethods(Network):
         return self.gateway.one_to_one(OneToOneSpec(self.name, outer, name, out=self._name_of(out)))
 
     def nptv6(self, inner: str | IPNetwork, outer: str | IPNetwork, *, out: Interface | str) -> PrefixTranslation:
-        """Exchange an inner IPv6 prefix for an outer one, in both directions, and forward packets; RFC 6296.
+        """Translate between an inner and an outer IPv6 prefix, in both directions, and forward packets; RFC 6296.
 
-        Nothing is tracked, and no checksum changes: the part of the address behind the prefix is adjusted instead. The
+        It is stateless, and no checksum changes: the part of the address after the prefix is adjusted instead. The
         outer prefix must be routed to this namespace.
 
         Args:
             inner: the prefix behind this gateway, such as ``"fd00:1::/48"``; at most 64 bits.
-            outer: the one that the outside knows, of the same length.
+            outer: the prefix used outside, of the same length.
             out: the interface of the outer side.
 
         Returns:
@@ -171,24 +171,24 @@ class GatewayMethods(Network):
         ports: tuple[int, int] | str | range | values.PortRange | None = None,
         timeout: int | None = None,
     ) -> Nat:
-        """Translate addresses and ports as a device does, in the words of RFC 4787, and forward packets.
+        """Translate addresses and ports as a device does, in the terms of RFC 4787, and forward packets.
 
-        ``like`` names a usual device: ``"home"`` (unless given), ``"full-cone"``, ``"address-restricted"``,
-        ``"port-restricted"``, ``"symmetric"`` or ``"carrier"``; docs/gateways.md tells what each does to hole punching.
-        It is instead of a `masquerade` or `nat` of the same network: call it again to change the kind.
+        ``like`` names a common kind: ``"home"`` (the default), ``"full-cone"``, ``"address-restricted"``,
+        ``"port-restricted"``, ``"symmetric"`` or ``"carrier"``; docs/gateways.md shows what each does to hole punching.
+        It replaces a `masquerade` or `nat` of the same network: call it again to change the kind.
 
         Args:
             source: the network behind this gateway; IPv4 or IPv6.
             out: the interface of its outer side.
-            mapping: which packets of an inner endpoint (address and port) leave from one outer port:
+            mapping: which packets of an inner endpoint (address and port) share an outer port:
                 ``"endpoint-independent"``: all; ``"address-dependent"``: those to one address;
                 ``"address-and-port-dependent"``: those to one address and port.
-            filtering: from whom packets to that port come in: ``"endpoint-independent"``: anyone;
-                ``"address-dependent"``: addresses that it has sent to; ``"address-and-port-dependent"``: addresses and
-                ports that it has sent to.
-            hairpin: whether inner hosts reach each other by their outer addresses.
+            filtering: the sources whose packets to that port are let in: ``"endpoint-independent"``: any;
+                ``"address-dependent"``: addresses that the endpoint has sent to; ``"address-and-port-dependent"``:
+                addresses and ports that it has sent to.
+            hairpin: whether inner hosts reach each other at their outer addresses.
             ports: the outer ports.
-            timeout: seconds after which an unused UDP mapping ends.
+            timeout: seconds after which an unused UDP mapping expires.
 
         Returns:
             A handle with ``packets``, ``bytes``, ``kind`` and ``remove()``.
@@ -215,7 +215,7 @@ class GatewayMethods(Network):
         like: str | None = None,
         outside: Interface | str | None = None,
     ) -> Firewall:
-        """Filter packets; what no rule decides is up to the policy::
+        """Filter packets; the policy applies to packets that no rule matches::
 
             fw = gw.firewall(policy="drop")
             web = fw.accept(destination="dmz", protocol="tcp", port=443)
@@ -224,11 +224,11 @@ class GatewayMethods(Network):
         On ``"input"`` and ``"output"`` packets of the loopback interface and neighbour discovery always pass.
 
         Args:
-            policy: ``"accept"``, ``"drop"``: without an answer, or ``"reject"``: with one.
-            hook: ``"forward"``: what passes this namespace; ``"input"`` and ``"output"``: what is for it, and from it.
-            stateful: accept answers to what was accepted, and ICMP errors about it.
-            like: ready rules: ``"home"`` (RFC 6092: everything out, answers and IPsec in) or ``"web-only"`` (tcp 80 and
-                443, udp 53).
+            policy: ``"accept"``, ``"drop"`` (silently) or ``"reject"`` (with an error to the sender).
+            hook: ``"forward"``: forwarded packets; ``"input"`` and ``"output"``: packets to and from this namespace.
+            stateful: accept the replies to accepted packets, and ICMP errors about them.
+            like: ready-made rules: ``"home"`` (RFC 6092: everything out, replies and IPsec in) or ``"web-only"`` (tcp 80
+                and 443, udp 53).
             outside: for ``like``, the interface of the outer side.
 
         Returns:
@@ -252,7 +252,7 @@ class GatewayMethods(Network):
         return self.gateway.block_icmp_too_big()
 
     def captive_portal(self, source: str | IPNetwork, to: Target) -> CaptivePortal:
-        """Show clients a portal, whatever web page they ask for, and refuse the rest, until they are admitted.
+        """Redirect the web requests of clients to a portal and reject their other packets, until they are admitted.
 
         Args:
             source: the network of the clients.
@@ -267,16 +267,15 @@ class GatewayMethods(Network):
     def nft(self, text: str, *, forget_connections: bool = True) -> str:
         """Apply any nft ruleset text, nft(8), in one transaction; returns what nft prints.
 
-        The program nft does it, since some texts crash it.
+        It runs the program nft, since some texts crash libnftables.
 
         Args:
-            text: such as ``"table inet mine { ... }"`` or ``"list ruleset"``.
-            forget_connections: where the text changes rules that translate addresses, have them hold for the tracked
-                connections too, except for established TCP connections; False leaves all as they are. Nothing is
-                forgotten where the text changes no such rules.
+            text: the ruleset, such as ``"table inet mine { ... }"`` or ``"list ruleset"``.
+            forget_connections: if the text changes NAT rules, apply them to tracked connections too, except for
+                established TCP connections; False leaves all tracked connections as they are.
 
         Raises:
-            RulesetError: with nft's message and its position.
+            RulesetError: nft refused it; has nft's message and position.
         """
         return self.packet_rules.apply_text(text, forget_connections=forget_connections)
 
@@ -285,14 +284,14 @@ class GatewayMethods(Network):
         return self.packet_rules.ruleset()
 
     def forget_connections(self) -> None:
-        """Forget all tracked connections and the mappings of NAT, as a router does that is switched off and on."""
+        """Forget all tracked connections and NAT mappings, as a router does that is restarted."""
         self.packet_rules.forget_connections()
 
     def _name_of(self, interface: Interface | str | None) -> str | None:
         return None if interface is None else self.link_of(interface).name
 
     def _address_of(self, place: Target | IPNetwork) -> Any:
-        """A namespace, or its name, as its one address; anything else as it is."""
+        """The only address of a namespace, given by itself or its name; other values unchanged."""
         name = self._name_of_member(place)
         if isinstance(name, str) and self.lab.names.knows(name):
             (address, *_) = self.lab.names.best_addresses(self.name, name)
@@ -300,7 +299,7 @@ class GatewayMethods(Network):
         return name
 
     def _plain(self, value: object) -> object:
-        """Handles, one or several, as the names of what they are of."""
+        """One or several handles, replaced by their names."""
         if isinstance(value, Interface):
             return self.link_of(value).name
         if isinstance(value, GatewayMethods):

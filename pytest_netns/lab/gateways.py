@@ -1,4 +1,4 @@
-"""The handles of what a gateway does to packets: each tells its counts, and takes it back."""
+"""The handles of a gateway's rules: each has counters, and can be removed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _RULES_OF_A_PREFIX = 2
 
 
 class GatewayRule:
-    """Something a namespace does to packets that pass; base of `Masquerade`, `PortForward` and the others."""
+    """A rule for forwarded packets; base of `Masquerade`, `PortForward` and the others."""
 
     __slots__ = ("_entry", "_rules")
 
@@ -27,16 +27,16 @@ class GatewayRule:
 
     @property
     def packets(self) -> int:
-        """How many packets it has matched on their way there; answers to them are not counted.
+        """The number of packets it has matched in the forward direction; replies are not counted.
 
         Raises:
-            NetnsError: it is not in force any more: removed, or deleted by somebody else.
+            NetnsError: it is no longer in force: removed, or deleted by something else.
         """
         return self._rules.counts(self._entry)[0]
 
     @property
     def bytes(self) -> int:
-        """The bytes of those packets, their IP headers included.
+        """The bytes of those packets, including IP headers.
 
         Raises:
             NetnsError: as for `packets`.
@@ -44,10 +44,10 @@ class GatewayRule:
         return self._rules.counts(self._entry)[1]
 
     def remove(self) -> None:
-        """Take it back; idempotent. TCP connections that are open through it go on, as with any nft rule.
+        """Remove it; idempotent. Open TCP connections through it continue, as with any nft rule.
 
         Raises:
-            NetnsError: somebody else has deleted it already, such as by ``nft flush ruleset``.
+            NetnsError: something else has already deleted it, such as ``nft flush ruleset``.
         """
         self._rules.remove(self._entry)
 
@@ -57,16 +57,16 @@ class GatewayRule:
 
 
 class Masquerade(GatewayRule):
-    """A network hidden behind a router's own address; made by `Namespace.masquerade`."""
+    """A network masqueraded behind a router's own address; returned by `Namespace.masquerade`."""
 
     __slots__ = ()
 
 
 class PortForward(GatewayRule):
-    """Ports that lead elsewhere; made by `Namespace.forward_port`.
+    """Forwarded ports; returned by `Namespace.forward_port`.
 
     Attributes:
-        spec: what it was asked for as.
+        spec: the specification it was created from.
     """
 
     __slots__ = ("spec",)
@@ -77,10 +77,10 @@ class PortForward(GatewayRule):
 
 
 class Snat(GatewayRule):
-    """Addresses that become others: made by `Namespace.snat` and `Namespace.nat_1to1`.
+    """Translated addresses; returned by `Namespace.snat` and `Namespace.nat_1to1`.
 
     Attributes:
-        spec: what it was asked for as.
+        spec: the specification it was created from.
     """
 
     __slots__ = ("_undo", "spec")
@@ -91,10 +91,10 @@ class Snat(GatewayRule):
         self._undo = undo
 
     def remove(self) -> None:
-        """Take it back, and the address that was added for it; idempotent.
+        """Remove it, and the address that was added for it; idempotent.
 
         Raises:
-            NetnsError: somebody else has deleted it already.
+            NetnsError: something else has already deleted it.
         """
         super().remove()
         undo, self._undo = self._undo, lambda: None
@@ -102,10 +102,10 @@ class Snat(GatewayRule):
 
 
 class Nat(GatewayRule):
-    """NAT as devices have it; made by `Namespace.nat`.
+    """The NAT of a device; returned by `Namespace.nat`.
 
     Attributes:
-        spec: what it was asked for as.
+        spec: the specification it was created from.
         kind: how it maps and filters.
     """
 
@@ -118,7 +118,7 @@ class Nat(GatewayRule):
 
 
 class PrefixTranslation:
-    """An inner IPv6 prefix that stands for an outer one; made by `Namespace.nptv6`.
+    """An inner IPv6 prefix translated to an outer one; returned by `Namespace.nptv6`.
 
     Attributes:
         inner, outer: the prefixes.
@@ -136,16 +136,16 @@ class PrefixTranslation:
 
     @property
     def packets(self) -> int:
-        """How many packets it has translated, in both directions.
+        """The number of packets it has translated, in both directions.
 
         Raises:
-            NetnsError: it has been removed, or somebody else has deleted its rules.
+            NetnsError: it has been removed, or something else has deleted its rules.
         """
         return self._counts()[0]
 
     @property
     def bytes(self) -> int:
-        """The bytes of those packets, their IP headers included.
+        """The bytes of those packets, including IP headers.
 
         Raises:
             NetnsError: as for `packets`.
@@ -153,10 +153,10 @@ class PrefixTranslation:
         return self._counts()[1]
 
     def remove(self) -> None:
-        """Take it back; idempotent.
+        """Remove it; idempotent.
 
         Raises:
-            NetnsError: somebody else has deleted its rules already.
+            NetnsError: something else has already deleted its rules.
         """
         if not self._removed:
             self._counts()
@@ -175,11 +175,11 @@ class PrefixTranslation:
 
     @property
     def words(self) -> str:
-        """What a drawing says of it."""
+        """Its description in drawings."""
         return f"prefix {self.inner} ↔ {self.outer} out {self._rule.out} (RFC 6296)"
 
     def notes(self) -> Iterator[Note]:
-        """What a drawing says of it."""
+        """Its description in drawings."""
         yield Note(self._links.name, self.words)
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Which name leads where: the lab's namespaces and host names, in each namespace's own /etc/hosts and /etc/resolv.conf."""
+"""Name resolution in a lab: each namespace's own /etc/hosts and /etc/resolv.conf, with the lab's namespaces and host names."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _MAX_RESOLVERS = 3  # the C library reads no more, resolv.conf(5)
 
 
 def hosts_text(lines: Sequence[tuple[str, Sequence[str]]]) -> str:
-    """/etc/hosts: an address and its names a line."""
+    """/etc/hosts: one line for each address, with its names."""
     return mounts.NAMES_HEADER + "".join(f"{address} {' '.join(names)}\n" for address, names in lines)
 
 
 def resolver_text(servers: Sequence[IPAddress]) -> str:
-    """/etc/resolv.conf: a lookup that nobody answers fails after a second for each server, not after 10."""
+    """/etc/resolv.conf: an unanswered lookup fails after one second for each server, not after 10."""
     if not servers:
         return mounts.NAMES_HEADER
     listing = "".join(f"nameserver {server}\n" for server in servers)
@@ -34,18 +34,18 @@ def resolver_text(servers: Sequence[IPAddress]) -> str:
 
 
 def parse_resolvers(servers: object) -> tuple[IPAddress, ...]:
-    """Addresses of name servers, given as one or several."""
+    """One or several addresses of name servers."""
     several = servers if isinstance(servers, Sequence) and not isinstance(servers, str) else (servers,)
     parsed = tuple(values.parse_address(server, "name server") for server in several)
     if len(parsed) > _MAX_RESOLVERS:
         raise InvalidTopologyError(
-            f"cannot use {len(parsed)} name servers: the C library asks {_MAX_RESOLVERS} at most"
+            f"cannot use {len(parsed)} name servers: the C library asks at most {_MAX_RESOLVERS}"
         )
     return parsed
 
 
 def best_addresses(own: Iterable[IPInterface], other: Iterable[IPInterface]) -> list[IPAddress]:
-    """By which of another namespace's addresses to reach it: one of each family, those in a shared network first."""
+    """The addresses by which to reach another namespace: one of each family, preferably in a shared network."""
     shared = {address.network for address in own}
     chosen: dict[int, IPAddress] = {}
     for address in sorted(other, key=lambda address: address.network not in shared):
@@ -54,18 +54,18 @@ def best_addresses(own: Iterable[IPInterface], other: Iterable[IPInterface]) -> 
 
 
 def global_addresses(namespace: NetworkNamespace) -> list[IPInterface]:
-    """All addresses of a namespace but those of its loopback interface and link-local ones."""
+    """All addresses of a namespace except link-local ones and those of its loopback interface."""
     listed = namespace.netlink.dump(rtaddresses.dump_addresses(), rtaddresses.parse_address)
     return [address for index, address in listed if index != LOOPBACK_INDEX and not address.ip.is_link_local]
 
 
 class Member:
-    """A namespace whose name the lab knows, and which may be told the others' names.
+    """A namespace of the lab, with its host name and files.
 
     Attributes:
         kernel: the namespace.
         hostname: the host name its programs see; empty for the namespace's name.
-        resolvers: the name servers asked there.
+        resolvers: the name servers in its resolv.conf.
     """
 
     def __init__(self, kernel: NetworkNamespace, hostname: str) -> None:
@@ -73,33 +73,35 @@ class Member:
         self.hostname = hostname
         self.resolvers: tuple[IPAddress, ...] = ()
         self.addresses: list[IPInterface] = []
-        self.view: View | None = None  # where programs can run: what they see of files
-        self.written = -1  # the version its files have; -1 before they were written for the first time
-        self.outside: object = None  # what the machine had when that was looked at last
+        self.view: View | None = None  # the mount view of its programs, if programs can run
+        self.written = -1  # the version of its files; -1: never written
+        self.outside: object = None  # the machine's own files when last read
 
 
 class Hosts:
-    """Which name leads where in a lab, kept in the files of every namespace in which something can run.
+    """The names that resolve in a lab, kept in the files of every namespace in which something can run.
 
-    Addresses are read from the kernel when they have changed: this package knows what it changes, and where something
-    runs the kernel tells of everybody's changes.
+    Addresses are read again when they have changed: this package knows its own changes, and if something runs in the
+    namespace, the kernel notifies it of all changes.
     """
 
     def __init__(self) -> None:
         self._members: dict[str, Member] = {}
-        self._descriptors: dict[str, int] | None = None  # once asked for; another one where the members have changed
-        self._readers: list[Member] = []  # those in which something can run
+        self._descriptors: dict[str, int] | None = None  # created on first use; replaced when the members change
+        self._readers: list[Member] = []  # the members in which something can run
         self._hostnames: dict[str, str | IPAddress] = {}
         self._stale: set[Member] = set()
         self._version = 0
-        self._texts: dict[object, str] = {}  # of /etc/hosts in one version, shared by all who see the same
+        self._texts: dict[
+            object, str
+        ] = {}  # the /etc/hosts texts of one version, shared by members in the same networks
         self._texts_version = -1
         self._held = False
         self._lock = threading.RLock()
         self._watchers: list[Callable[[], None]] = []
 
     def set_hostname(self, name: str, hostname: str) -> None:
-        """Have a namespace's programs see this host name, which leads to it."""
+        """Set the host name that a namespace's programs see, and that resolves to it."""
         with self._lock:
             member = self._members[name]
             if hostname != member.hostname:
@@ -111,20 +113,20 @@ class Hosts:
         self._spread()
 
     def check_hostname(self, hostname: str) -> None:
-        """Refuse a host name that is invalid, or leads to another namespace."""
+        """Raise an error if a host name is invalid or resolves to another namespace."""
         values.parse_hostname(hostname)
         if hostname in self._members or any(each.hostname == hostname for each in self._members.values()):
             raise InvalidTopologyError(f"cannot add host name {hostname!r}: a namespace of this lab has that name")
 
     def add_namespace(self, kernel: NetworkNamespace, hostname: str = "") -> None:
-        """Have a namespace known by its name, and by its host name if that is another one."""
+        """Add a namespace's name, and its host name if that differs."""
         with self._lock:
             self._members[kernel.name] = Member(kernel, hostname)
             self._descriptors = None
         self.changed(kernel.name)
 
     def remove_namespace(self, name: str) -> None:
-        """Have a namespace's name, and the host names that lead to it, known no more."""
+        """Remove a namespace's name, and the host names that resolve to it."""
         with self._lock:
             member = self._members.pop(name)
             self._descriptors = None
@@ -135,7 +137,7 @@ class Hosts:
         self._spread()
 
     def add(self, hostname: str, target: str | IPAddress) -> None:
-        """Have a host name lead to a namespace, given by its name, or to an address."""
+        """Make a host name resolve to a namespace, given by name, or to an address."""
         self.check_hostname(hostname)
         with self._lock:
             self._hostnames[hostname] = target
@@ -143,25 +145,25 @@ class Hosts:
         self._spread()
 
     def changed(self, *namespaces: str) -> None:
-        """Addresses have changed, so running programs are to see other names."""
+        """Update the files that running programs see, as addresses have changed."""
         with self._lock:
             self._stale.update(self._members[name] for name in namespaces)
         self._spread()
         self._tell()
 
     def watch(self, watcher: Callable[[], None]) -> None:
-        """Have somebody told when addresses may have changed."""
+        """Register a callback for possible changes of addresses."""
         if watcher not in self._watchers:
             self._watchers.append(watcher)
 
     def best_addresses(self, viewer: str, name: str) -> list[IPAddress]:
-        """By which addresses to reach a namespace from another one: one of each family, read from the kernel."""
+        """The addresses by which to reach a namespace from another one: one of each family, read from the kernel."""
         self._check_known(name)
         own, other = (global_addresses(self._members[each].kernel) for each in (viewer, name))
         return best_addresses(own, other)
 
     def addresses(self, name: str) -> list[IPAddress]:
-        """All addresses of a namespace but link-local ones and those of its loopback interface, read from the kernel."""
+        """All addresses of a namespace except link-local ones and those of its loopback interface, read from the kernel."""
         self._check_known(name)
         return [address.ip for address in global_addresses(self._members[name].kernel)]
 
@@ -181,7 +183,7 @@ class Hosts:
 
     @contextlib.contextmanager
     def held(self) -> Generator[None]:
-        """Many changes follow: bring the files up to date after them."""
+        """Delay updates of the files until the end of the block, for many changes."""
         self._held = True
         try:
             yield
@@ -191,7 +193,7 @@ class Hosts:
         self._tell()
 
     def write(self, name: str, view: View) -> None:
-        """Bring the files of a namespace, as this view shows them, up to date; costs next to nothing where they are."""
+        """Update a namespace's files in this view; costs next to nothing if they are up to date."""
         with self._lock:
             member = self._members[name]
             if member.view is not view:
@@ -214,7 +216,7 @@ class Hosts:
         return self._members[name].resolvers
 
     def set_resolvers(self, name: str, servers: tuple[IPAddress, ...]) -> None:
-        """Have other name servers asked in a namespace."""
+        """Set the name servers of a namespace."""
         with self._lock:
             member = self._members[name]
             member.resolvers = servers
@@ -224,14 +226,14 @@ class Hosts:
                 self._write(member, member.view)
 
     def _spread(self) -> None:
-        """Bring the files of all namespaces up to date, unless they are held."""
+        """Update the files of all namespaces, unless updates are delayed."""
         if self._held or not self._readers:
             return
         with self._lock:
             self._read_stale()
             for member in self._readers:
                 if member.view is not None:
-                    with contextlib.suppress(NetnsError):  # its init was killed: who uses it next is told
+                    with contextlib.suppress(NetnsError):  # its init was killed: its next use raises an error
                         self._write(member, member.view)
 
     def _write(self, member: Member, view: View) -> None:
@@ -239,16 +241,16 @@ class Hosts:
             return
         view.files.write_etc("hosts", self._hosts_text(member))
         done = view.files.write_etc("resolv.conf", resolver_text(member.resolvers))
-        # Later on, a program that has replaced the file, such as a DHCP client, is right.
+        # A program such as a DHCP client may replace the file later; its version is then kept.
         if not done and member.resolvers and member.written < 0:
             raise NetnsError(
-                f"cannot set the name servers of namespace {member.kernel.name!r}: it has no /etc/resolv.conf of its "
-                "own; a program has replaced it, or this machine has none or refuses the mount"
+                f"cannot set the name servers of namespace {member.kernel.name!r}: it has no private /etc/resolv.conf; "
+                "a program has replaced it, or this machine has none or refuses the mount"
             )
         member.written = self._version
 
     def _hosts_text(self, viewer: Member) -> str:
-        """/etc/hosts in a namespace: the same in all that are in the same networks."""
+        """The /etc/hosts of a namespace: the same for all namespaces in the same networks."""
         if self._texts_version != self._version:
             self._texts, self._texts_version = {}, self._version
         key = frozenset(address.network for address in viewer.addresses) or viewer
@@ -258,7 +260,7 @@ class Hosts:
         return text
 
     def _lines(self, viewer: Member) -> Iterator[tuple[str, Sequence[str]]]:
-        """Each further name has a line of its own, since the first name of a line is the canonical one of all of them."""
+        """Each further name has its own line, since the first name of a line is the canonical one for all of them."""
         yield from self._localhost()
         for member in self._members.values():
             found: list[object] = list(best_addresses(viewer.addresses, member.addresses))
@@ -274,7 +276,7 @@ class Hosts:
                 yield str(target), (name,)
 
     def _localhost(self) -> Iterator[tuple[str, Sequence[str]]]:
-        """The machine's own name too: Python code in the test's own process asks for it, by way of `gethostname`."""
+        """With the machine's own name too: Python code in the test process gets it from `gethostname` and looks it up."""
         machine = os.uname().nodename
         known = {*self._members, *self._hostnames, *(each.hostname for each in self._members.values())}
         own = (machine,) if values.HOSTNAME_PATTERN.fullmatch(machine) and machine not in known else ()
@@ -282,7 +284,7 @@ class Hosts:
             yield address, ("localhost", *own)
 
     def _own_names(self, member: Member, further: Sequence[str]) -> tuple[str, ...]:
-        """The names of a namespace itself, the full one first, as hosts(5) has them: ``red.example.com red``."""
+        """The names of a namespace itself, the full one first, as in hosts(5): ``red.example.com red``."""
         name = member.kernel.name
         full = [each for each in further if each.startswith(f"{name}.")]
         if not member.hostname:

@@ -1,4 +1,4 @@
-"""Handles of interfaces. They hold a name and an index only: everything they tell is read from the kernel."""
+"""Handles of interfaces. They hold only a name and an index: all properties are read from the kernel."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Interface:
     Attributes:
         name: 1 to 15 characters.
         namespace: the namespace it is in.
-        index: its number in that namespace.
+        index: its index in that namespace.
     """
 
     __slots__ = ("__weakref__", "_link")
@@ -42,7 +42,7 @@ class Interface:
 
     @property
     def name(self) -> str:
-        """Its name, 1 to 15 characters, when it was last looked at."""
+        """Its last known name, 1 to 15 characters."""
         return self._link.name
 
     @property
@@ -53,23 +53,23 @@ class Interface:
 
     @property
     def index(self) -> int:
-        """Its number in its namespace."""
+        """Its index in its namespace."""
         return self._link.index
 
     @property
     def link(self) -> Link:
-        """What the plugin itself knows it by."""
+        """The plugin's own record of it."""
         return self._link
 
     @property
     def peer(self) -> Interface | None:
-        """The other end of a veth pair; None for other kinds, and where it is in no namespace of this lab."""
+        """The other end of a veth pair; None for other kinds, or if it is in no namespace of this lab."""
         peer = self._link.home.peer(self._link)
         return None if peer is None else handle(peer)
 
     @property
     def mac(self) -> str:
-        """MAC address, such as ``"02:00:00:00:00:01"``; may be set, which renews the IPv6 link-local address."""
+        """MAC address, such as ``"02:00:00:00:00:01"``; can be set, which also changes the IPv6 link-local address."""
         return self._read().mac
 
     @mac.setter
@@ -78,7 +78,7 @@ class Interface:
 
     @property
     def mtu(self) -> int:
-        """MTU in bytes; may be set."""
+        """MTU in bytes; can be set."""
         return self._read().mtu
 
     @mtu.setter
@@ -89,12 +89,12 @@ class Interface:
 
     @property
     def is_up(self) -> bool:
-        """Whether it is switched on; whether it can carry packets also depends on its peer, see `has_carrier`."""
+        """Whether it is administratively up; for whether it can carry packets see `has_carrier`."""
         return bool(self._read().flags & rtlinks.IFF_UP)
 
     @property
     def has_carrier(self) -> bool:
-        """Whether it can carry packets: it is switched on, and so is its peer."""
+        """Whether it can carry packets: it is up, and so is its peer."""
         return bool(self._read().flags & rtlinks.IFF_RUNNING)
 
     @property
@@ -109,18 +109,18 @@ class Interface:
 
     @property
     def addresses(self) -> list[IPInterface]:
-        """All addresses with prefix length, IPv6 link-local ones included."""
+        """All addresses with prefix length, including IPv6 link-local ones."""
         return [address for index, address in self._link.home.addresses() if index == self.index]
 
     def up(self) -> None:
-        """Switch it on; static routes and IPv6 addresses that `down` took are there again."""
+        """Set it up; restores static routes and IPv6 addresses that were lost by `down`."""
         self._link.home.switches.up(self._link)
 
     def down(self) -> SwitchedOff:
-        """Switch it off, as ``ip link set down``: its routes and IPv6 addresses go with that.
+        """Set it down, like ``ip link set down``: it loses its routes and IPv6 addresses.
 
         Returns:
-            What switches it on again, as `up` does: at the end of a ``with`` block, or by ``lab.heal()``.
+            A context manager that sets it up again, like `up`, at the end of its block; so does ``lab.heal()``.
         """
         return switching.switch_off(self.namespace.lab.faults, self._link)
 
@@ -128,36 +128,36 @@ class Interface:
         """Add an address, usable at once.
 
         Args:
-            address: with prefix length; that of a peer too: ``"10.0.0.1 peer 10.0.0.2/32"``.
-            scope: of IPv4, how far it is valid: ``"global"``, ``"link"`` or ``"host"``.
+            address: an address with prefix length, optionally with a peer: ``"10.0.0.1 peer 10.0.0.2/32"``.
+            scope: the scope of an IPv4 address: ``"global"``, ``"link"`` or ``"host"``.
 
         Raises:
-            InvalidTopologyError: no prefix length, or not an address a host can have.
-            KernelError: the interface has it already, or is gone.
+            InvalidTopologyError: no prefix length, or not an address that a host can have.
+            KernelError: the interface already has it, or is gone.
         """
         parsed = values.parse_interface_address(address)
         number = SCOPES[values.parse_choice(scope, SCOPES, "scope of an address")]
         self._link.home.add_address(self._link, parsed, number)
 
     def remove_address(self, address: str | IPInterface) -> None:
-        """Remove an address, and no other."""
+        """Remove one address; others in the same network stay."""
         self._link.home.remove_address(self._link, values.parse_interface_address(address))
 
     def set_master(self, other: Interface | str | None) -> None:
-        """Become a member of a bridge, bond or VRF of the same namespace; of none for None.
+        """Make it a member of a bridge, bond or VRF in the same namespace; None for none.
 
-        A bond takes only what is switched off, and switches it on itself.
+        A bond accepts only interfaces that are down, and sets them up itself.
         """
         master = None if other is None else self.namespace.link_of(other)
         self._link.home.set_master(self._link, master)
 
     def move_to(self, namespace: Namespace) -> None:
-        """Move into another namespace of the lab, under the same name and with the same peer.
+        """Move to another namespace of the lab, with the same name and peer.
 
-        As with ``ip link set netns``, addresses and routes stay behind, and it is switched off.
+        As with ``ip link set netns``, it loses its addresses and routes, and is set down.
 
         Raises:
-            InvalidTopologyError: there is one of that name already.
+            InvalidTopologyError: that namespace already has one of that name.
         """
         self.namespace.lab.check_member(namespace)
         self._link.home.move(self._link, namespace.links)
@@ -173,26 +173,26 @@ class Interface:
 
     @property
     def impairment(self) -> Impairment | None:
-        """What happens to the packets that this interface sends; None for nothing."""
+        """The impairment of packets that this interface sends; None for none."""
         return self.namespace.lab.impairments.of(_target(self._link))
 
     def impair(self, impairment: Impairment | str | None = None, **values: Any) -> InForce:
-        """Impair what this interface sends, from now on; what it receives is its peer's to send.
+        """Impair the packets that this interface sends; for those it receives, impair its peer.
 
-        Again to change it; `heal` ends it, or the end of the block with ``with interface.impair(...):``.
+        Call it again to change the impairment. It ends by `heal`, or with the block of ``with interface.impair(...):``.
 
         Args:
-            impairment: an `Impairment`, or the name of a ready one such as ``"LTE"``.
-            values: instead, those of an `Impairment`: ``delay="50ms"``, ``loss="1%"``, ``rate="10mbit"`` ...
+            impairment: an `Impairment`, or the name of a ready-made one such as ``"LTE"``.
+            values: instead, the values of an `Impairment`: ``delay="50ms"``, ``loss="1%"``, ``rate="10mbit"`` ...
 
         Raises:
-            InvalidTopologyError: a wrong value; names the valid forms.
-            UnavailableError: this machine has no way to do it.
+            InvalidTopologyError: an invalid value; lists the valid forms.
+            UnavailableError: this machine cannot impair links.
         """
         return _impair((self,), impairment, values)
 
     def heal(self) -> None:
-        """End the impairment of what this interface sends; nothing where there is none."""
+        """End the impairment of packets that this interface sends, if any."""
         self.namespace.lab.impairments.set(_target(self._link), None)
 
     def _read(self) -> rtlinks.LinkInfo:
@@ -225,40 +225,40 @@ class VethPair(Sequence[Interface]):
         self.a.delete()
 
     def unplug(self) -> Together:
-        """Pull the plug: both ends lose their carrier, until `plug`, the end of a ``with`` block, or ``lab.heal()``.
+        """Unplug the link: both ends lose their carrier, until `plug`, the end of a ``with`` block, or ``lab.heal()``.
 
-        One end is switched off for it: the bridge's, or the second. Its static routes and IPv6 addresses are there again
-        once it is plugged in; the other end keeps its own.
+        One end is set down: the bridge's, or the second. Its static routes and IPv6 addresses are restored when it is
+        plugged in; the other end keeps its own.
         """
         kept = self.b if self.a.is_port else self.a
         return switching.unplug(self.a.namespace.lab.faults, [kept.link])
 
     def plug(self) -> None:
-        """Plug it in again; nothing where it is not unplugged."""
+        """Plug it in again; does nothing unless it is unplugged."""
         switching.plug([self.a.link])
 
     def flap(self, times: int, *, down: float, up: float) -> None:
         """Unplug it and plug it in again, several times; returns after the last time.
 
         Args:
-            times: how often.
-            down, up: for how many seconds it is unplugged, and then plugged in.
+            times: the number of times.
+            down, up: seconds for which it is unplugged, and then plugged in.
         """
         kept = self.b if self.a.is_port else self.a
         switching.flap(self.a.namespace.lab.faults, [kept.link], times, down, up)
 
     @property
     def impairment(self) -> Impairment | None:
-        """What happens to packets in each direction; None for nothing.
+        """The impairment of packets in each direction; None for none.
 
         Raises:
-            NetnsError: the directions differ: ask the ends.
+            NetnsError: the directions differ: read it at the ends.
         """
         first, second = self.a.impairment, self.b.impairment
         if first != second:
             raise NetnsError(
-                f"cannot tell one impairment of {self!r}: {self.a.name} sends with {first}, {self.b.name} with {second}; "
-                "ask its ends a and b"
+                f"cannot read a single impairment of {self!r}: {self.a.name} sends with {first}, {self.b.name} with "
+                f"{second}; read it at its ends a and b"
             )
         return first
 
@@ -294,7 +294,7 @@ class VethPair(Sequence[Interface]):
 
 
 class Bridge(Interface):
-    """A bridge: a switch inside a namespace; an address on it lets that namespace take part."""
+    """A bridge: a switch in a namespace; an address on it connects that namespace too."""
 
     __slots__ = ()
 
@@ -316,17 +316,17 @@ class Bridge(Interface):
         """Join a namespace to the bridge by a veth pair.
 
         Args:
-            namespace: where the other end goes.
-            address: its address with prefix length, or several.
+            namespace: the namespace of the other end.
+            address: one or several addresses, with prefix length, of the other end.
             name: the interface's name in that namespace; default ``veth-NAMESPACE``.
-            mtu: in bytes, for both ends; default that given to the bridge.
+            mtu: in bytes, for both ends; default: that of the bridge.
             mac: the MAC address inside the namespace.
             impairment: the impairment of the link, in each direction.
-            tag: the VLAN the port is in, for a bridge made with ``vlan_filtering=True``; frames in the namespace have no tag.
-            trunks: the VLANs that pass with their tags.
-            isolated: nothing passes between this port and others that are isolated.
-            up: whether the interface inside is switched on.
-            offload: False to have packets as they would be on a wire, see `Lab.add_veth`.
+            tag: the port's VLAN, for a bridge with ``vlan_filtering=True``; frames in the namespace are untagged.
+            trunks: the VLANs whose frames are tagged in the namespace.
+            isolated: whether to block traffic to other isolated ports.
+            up: whether to bring the interface inside up.
+            offload: False for packets as on a physical wire, see `Lab.add_veth`.
 
         Returns:
             The interface inside the namespace.
@@ -354,14 +354,14 @@ class Bridge(Interface):
     def add_port(
         self, interface: Interface | str, *, tag: int | None = None, trunks: Sequence[int] = (), isolated: bool = False
     ) -> None:
-        """Plug an interface of the same namespace into the bridge; the other arguments are those of `attach`."""
+        """Make an interface of the same namespace a port of the bridge; the other arguments are those of `attach`."""
         vlans = ports.parse_vlans(tag, trunks)
         link = self.namespace.link_of(interface)
         self._link.home.set_master(link, self._link)
         self._set_port(link, vlans, isolated=isolated)
 
     def set_vlans(self, *, tag: int | None = None, trunks: Sequence[int] = ()) -> None:
-        """The VLANs in which the bridge's own namespace takes part: without a tag by its address, with one by VLAN interfaces."""
+        """Set the VLANs of the bridge's own namespace: ``tag`` is used by its address, ``trunks`` by VLAN interfaces."""
         ports.set_vlans(self._link, self._link, *ports.parse_vlans(tag, trunks))
 
     def _set_port(self, link: Link, vlans: tuple[int | None, tuple[int, ...]], *, isolated: bool) -> None:
@@ -372,11 +372,11 @@ class Bridge(Interface):
 
 
 def refuse_interface(namespace: object) -> None:
-    """Refuse an interface where a namespace is to be attached to a bridge."""
+    """Raise an error if attach() was given an interface instead of a namespace."""
     if isinstance(namespace, Interface):
         raise InvalidTopologyError(
-            f"cannot attach {namespace!r}: attach takes a namespace, and makes a cable to it; "
-            "to plug in an interface of the bridge's own namespace write bridge.add_port(interface)"
+            f"cannot attach {namespace!r}: attach takes a namespace, and adds a veth pair to it; "
+            "for an interface of the bridge's own namespace use bridge.add_port(interface)"
         )
 
 
@@ -389,10 +389,10 @@ def join(
     offload: bool = True,
     queues: int | None = None,
 ) -> VethPair:
-    """Make a veth pair; see `connecting.connect`.
+    """Create a veth pair; see `connecting.connect`.
 
     Args:
-        impairments: of what each end sends. A wrong one leaves nothing behind.
+        impairments: the impairment of packets that each end sends. An invalid one leaves nothing behind.
     """
     if not any(impairments):
         return VethPair(*map(handle, connecting.connect(a, b, bridge=bridge, offload=offload, queues=queues)))
@@ -422,7 +422,7 @@ def _target(link: Link) -> Target:
 
 
 def handle(link: Link, kind: str = "") -> Interface:
-    """The handle of an interface, always the same one."""
+    """The handle of an interface, always the same object."""
     if link.handle is None:
         link.handle = Bridge(link) if kind == "bridge" else Interface(link)
     interface: Interface = link.handle
@@ -430,7 +430,7 @@ def handle(link: Link, kind: str = "") -> Interface:
 
 
 def parse_addresses(argument: AddressArgument) -> tuple[IPInterface, ...]:
-    """The addresses in an argument, checked."""
+    """Parse the addresses in an argument."""
     if argument is None:
         return ()
     if isinstance(argument, Sequence) and not isinstance(argument, str):

@@ -1,4 +1,4 @@
-"""pyroute2's own objects, bound to a namespace: whatever thread uses them, their sockets are opened inside."""
+"""pyroute2's objects bound to a namespace: their sockets are opened inside, whichever thread uses them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def open_iproute(network: NetworkNamespace) -> IPRoute:
-    """An `IPRoute`, for code outside of event loops."""
+    """An `IPRoute`, for code outside event loops."""
     from pyroute2 import IPRoute
 
     return _bound(network, IPRoute)
@@ -36,7 +36,7 @@ def open_conntrack(network: NetworkNamespace) -> Conntrack:
 
 
 def open_ndb(network: NetworkNamespace) -> NDB:
-    """An `NDB`; its threads are started inside, so all they open is."""
+    """An `NDB`; its threads are started inside, so all their sockets are inside."""
     from pyroute2 import NDB
 
     with network.entered():
@@ -50,7 +50,7 @@ def close(opened: Any) -> None:
 
 
 def _bound(network: NetworkNamespace, make: Callable[[], T]) -> T:
-    """Make a netlink object whose sockets, one for each thread that uses it, are opened in the namespace."""
+    """Create a netlink object whose sockets, one for each thread that uses it, are opened in the namespace."""
     with network.entered():
         made = make()
     core: Any = getattr(made, "asyncore", made)

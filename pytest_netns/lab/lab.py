@@ -1,4 +1,4 @@
-"""Lab: makes namespaces and what joins them, owns them, and undoes it all."""
+"""Lab: creates namespaces and the links between them, owns them, and removes them all."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pytest_netns.errors import InvalidTopologyError, KernelError, fails_as
 from pytest_netns.kernel.spaces import adopted, destruction
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
 from pytest_netns.kernel.system import interrupts
-from pytest_netns.lab.cables import Cables
 from pytest_netns.lab.captures import Captures
 from pytest_netns.lab.hosts import Hosts
+from pytest_netns.lab.link_methods import LinkMethods
 from pytest_netns.lab.links import LabLinks
 from pytest_netns.lab.namespace import Namespace
 from pytest_netns.parts.impairment import ENGINES
@@ -38,20 +38,20 @@ BRIDGES = ("bridge", "openvswitch")
 _NO_BRIDGE_FILTERS = {f"net.bridge.bridge-nf-call-{filter_}": 0 for filter_ in ("iptables", "ip6tables", "arptables")}
 
 
-class Lab(Cables):
-    """A set of namespaces that belong together, and end together.
+class Lab(LinkMethods):
+    """A set of namespaces that are closed together.
 
     Args:
-        owner: who it belongs to, such as the test's node id; named in reports.
-        engine: what impairs links: ``"netem"`` of the kernel, the ``"userspace"`` wire, or ``"auto"``: netem where there is one.
+        owner: the lab's owner, such as the test's node id; shown in reports.
+        engine: what impairs links: the kernel's ``"netem"``, the ``"userspace"`` wire, or ``"auto"``: netem if available.
 
     Attributes:
-        names: which name leads where, for everything that runs in its namespaces.
-        notes: the words of whatever is in force, for drawings and reports.
+        names: the host names that resolve in its namespaces.
+        notes: descriptions of the rules and settings in force, for drawings and reports.
         programs: everything that runs in its namespaces.
         links: all interfaces of its namespaces.
-        faults: what is being done to its network on purpose.
-        seeds: of random numbers, drawn from ``--netns-seed``.
+        faults: the faults injected into its network.
+        seeds: seeds for random numbers, drawn from ``--netns-seed``.
         captures: the packets that are being captured.
     """
 
@@ -63,8 +63,8 @@ class Lab(Cables):
         super().__init__(owner, values.parse_choice(engine, ENGINES, "engine of impairments"))
         self.owner = owner
         self._built: list[Topology] = []
-        self._undo_of: dict[str, Callable[[], None]] = {}  # what undoes a namespace
-        self._closer = 0  # the thread that closes it
+        self._undo_of: dict[str, Callable[[], None]] = {}  # removes a namespace
+        self._closer = 0  # the id of the thread that closes it
         self._closing = threading.Lock()  # held while it is closed
         self._lock = threading.RLock()
         self.programs = LabPrograms(self._lock, self.faults.begin)
@@ -72,11 +72,11 @@ class Lab(Cables):
         self.names = Hosts()
         self.captures = Captures(lambda: [each.programs.network for each in self], self.faults.drops)
 
-    # -- making ---------------------------------------------------------------------------------------
+    # -- namespaces -----------------------------------------------------------------------------------
 
     @property
     def host(self) -> Namespace:
-        """The namespace called "host", made on first use: the machine in the middle of the picture, never the real one."""
+        """The namespace called "host", created on first use: the machine in the middle of the picture, never the real host."""
         return self._namespaces.get(HOST) or self.add_namespace(HOST)
 
     @fails_as("add namespace")
@@ -89,17 +89,17 @@ class Lab(Cables):
         private: str | Iterable[str] = (),
         files: Mapping[str, str] | Iterable[tuple[str, str]] = (),
     ) -> Namespace:
-        """Make an isolated network with nothing but a loopback interface, which is up.
+        """Create an isolated network with only a loopback interface, which is up.
 
         Args:
             name: 1 to 63 characters.
-            hostname: the host name its programs see, such as ``"ns-2.example.com"``; its name where left out.
-            private: directories such as ``"/run"`` that its programs have for themselves, empty at first.
-            files: paths and texts of files that only its programs see: ``{"/etc/frr/frr.conf": text}``.
+            hostname: the host name its programs see, such as ``"ns-2.example.com"``; default: the namespace's name.
+            private: directories such as ``"/run"`` of which its programs get a private, initially empty copy.
+            files: paths and contents of files that only its programs see: ``{"/etc/frr/frr.conf": text}``.
 
         Raises:
             InvalidTopologyError: the name is invalid or taken.
-            UnavailableError: this machine does not let this user make network namespaces.
+            UnavailableError: this user may not create network namespaces on this machine.
         """
         interrupts.guard_raising()
         values.parse_name(name)
@@ -108,7 +108,7 @@ class Lab(Cables):
         with self._lock:
             self.check_open()
             if name in self._namespaces:
-                raise InvalidTopologyError(f"cannot add namespace {name!r}: this lab has one of that name already")
+                raise InvalidTopologyError(f"cannot add namespace {name!r}: this lab already has one of that name")
             if hostname is not None:
                 self.names.check_hostname(hostname)
             hub = destruction.hub()
@@ -128,7 +128,7 @@ class Lab(Cables):
         return namespace
 
     def _enlist(self, kernel: NetworkNamespace, hostname: str, watched: destruction.Watched | None = None) -> Namespace:
-        """Make a namespace a member; it is left when the lab is closed."""
+        """Make a namespace a member until the lab is closed."""
         namespace = Namespace(self, kernel, self.programs, self.links)
 
         def undo() -> None:
@@ -145,12 +145,12 @@ class Lab(Cables):
         return namespace
 
     def remove_namespace(self, namespace: Namespace | str) -> None:
-        """Take a namespace out of the lab: its programs end, its interfaces, their peers and its names are gone.
+        """Remove a namespace from the lab: end its programs, delete its interfaces, their peers and its host names.
 
-        Its programs get SIGTERM, half a second, then SIGKILL. Another one of its name may be added afterwards.
+        Its programs get SIGTERM and, after half a second, SIGKILL. The name can be used again afterwards.
 
         Args:
-            namespace: which one, or its name.
+            namespace: the namespace or its name.
         """
         removed = self[namespace] if isinstance(namespace, str) else namespace
         errors: list[Exception] = []
@@ -159,8 +159,8 @@ class Lab(Cables):
             ending.remove(self.programs, removed.programs, errors)
             if not removed.programs.network.is_adopted:
                 for interface in removed.interfaces.values():
-                    with contextlib.suppress(KernelError):  # lo, and what the kernel itself has made
-                        interface.delete()  # the kernel would free it, and its peer, some time after this
+                    with contextlib.suppress(KernelError):  # lo, and interfaces that the kernel created
+                        interface.delete()  # the kernel would delete it and its peer only some time later
             self.captures.leave(removed.name)
             undo = self._undo_of.pop(removed.name)
             self._undo.remove(undo)
@@ -173,19 +173,19 @@ class Lab(Cables):
 
     @fails_as("adopt namespace")
     def adopt(self, name: str, *, pid: int | None = None, path: str | os.PathLike[str] | None = None) -> Namespace:
-        """Have a network namespace that somebody else has made, such as a container's, be a member of this lab.
+        """Add an existing network namespace, such as a container's, to this lab.
 
-        Cables, addresses, routes, NAT and faults work on it as on any. When the lab is closed, what the lab added is taken away, and
-        what was there and is missing is put back. Programs that were there are left alone. It takes root, or to be in the
-        same user namespace.
+        Links, addresses, routes, NAT and faults work in it as in any other. When the lab is closed, everything the lab
+        added is removed, and what it removed is restored. Programs that already ran there are left alone. Requires
+        root, or the same user namespace.
 
         Args:
-            name: what the lab calls it.
-            pid: of a process that is in it.
-            path: that names it, such as ``"/run/netns/web"``; instead of ``pid``.
+            name: its name in this lab.
+            pid: the PID of a process in it.
+            path: its path, such as ``"/run/netns/web"``; instead of ``pid``.
 
         Raises:
-            InvalidTopologyError: there is no network namespace, it is the one pytest is in, or a member already.
+            InvalidTopologyError: it is not a network namespace, is the one pytest runs in, or is already a member.
             UnavailableError: this process may not enter it.
         """
         values.parse_name(name)
@@ -193,21 +193,21 @@ class Lab(Cables):
         with self._lock:
             self.check_open()
             if name in self._namespaces:
-                raise InvalidTopologyError(f"cannot adopt namespace {name!r}: this lab has one of that name already")
+                raise InvalidTopologyError(f"cannot adopt namespace {name!r}: this lab already has one of that name")
             kernel = adopted.AdoptedNamespace.adopt(name, place, self.captures.add_first)
             known = {each.programs.inode: each.name for each in self}
             if kernel.inode in known:
                 kernel.close()
                 raise InvalidTopologyError(
-                    f"cannot adopt namespace {name!r}: {place} is {known[kernel.inode]!r} of this lab already"
+                    f"cannot adopt namespace {name!r}: {place} is already {known[kernel.inode]!r} of this lab"
                 )
             return self._enlist(kernel, "")
 
     def add_hostname(self, hostname: str, target: Namespace | str | IPAddress) -> None:
-        """Have a further name lead to a namespace, for everything that runs in this lab.
+        """Add a host name for a namespace, which resolves for everything that runs in this lab.
 
         Args:
-            hostname: such as ``"api.example.com"``.
+            hostname: the name, such as ``"api.example.com"``.
             target: a namespace, its name, or an address.
         """
         self.check_open()
@@ -220,10 +220,10 @@ class Lab(Cables):
             self.names.add(hostname, values.parse_address(target, "target of a host name"))
 
     def build(self, topology: Topology) -> None:
-        """Add all of a topology, which was validated as a whole when it was made.
+        """Add all of a topology, which was validated when it was created.
 
         Raises:
-            InvalidTopologyError: something of that name is in this lab already.
+            InvalidTopologyError: a name in it is already used in this lab.
         """
         from pytest_netns.lab import building
 
@@ -232,11 +232,11 @@ class Lab(Cables):
             building.build(self, topology)
         self._built.append(topology)
 
-    # -- reading --------------------------------------------------------------------------------------
+    # -- observing ------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def capture(self) -> Generator[Capture]:
-        """The packets that all interfaces of all namespaces send and receive during the block, and after it::
+        """Capture the packets that all interfaces of all namespaces send and receive during the block; readable after it::
 
         with lab.capture() as packets:
             red.run("ping -c1 192.168.15.2")
@@ -258,23 +258,23 @@ class Lab(Cables):
         timeout: float = 10,
         **options: Any,
     ) -> dict[Namespace, Service]:
-        """Start a service in each of several namespaces, and only then wait until all are ready.
+        """Start a service in each of several namespaces, then wait until all are ready.
 
-        For clusters none of whose members is ready alone::
+        For clusters whose members are only ready together::
 
             members = lab.start_all({each: ["etcd", "--name", each.name] for each in lab}, ready=2379)
 
         Args:
-            commands: what to run in which namespace.
-            ready: what each of them is waited for, as for `Namespace.start`.
-            timeout: seconds for all together.
-            options: of `subprocess.Popen`, for each.
+            commands: the command to run in each namespace.
+            ready: the condition that makes each of them ready, as for `Namespace.start`.
+            timeout: seconds, for all together.
+            options: options of `subprocess.Popen`, for each.
 
         Returns:
             The services, by namespace.
 
         Raises:
-            NotReadyError: one ended first, or was not ready in time; the others have been stopped.
+            NotReadyError: one exited first, or was not ready in time; the others have been stopped.
         """
         from pytest_netns.running import service
 
@@ -293,12 +293,12 @@ class Lab(Cables):
         Args:
             condition: called without arguments.
             timeout: seconds.
-            retry_on: the exceptions that count as not yet, one or several: a command that fails or takes too long, and what
-                sockets raise, unless said otherwise. Anything else it raises is raised here.
+            retry_on: one or several exceptions after which to poll again; default: a command that fails or times out,
+                and the errors of sockets. Other exceptions are raised.
 
         Raises:
             NotReadyError: it was not true in time; shows its last result, or the failed command with its output.
-            NetnsError: an event loop is running in this thread, and would stand still; see `wait_until_async`.
+            NetnsError: an event loop runs in this thread and would be blocked; see `wait_until_async`.
         """
         from pytest_netns.running import waiting
 
@@ -307,7 +307,7 @@ class Lab(Cables):
     async def wait_until_async(
         self, condition: Callable[[], T | Awaitable[T]], timeout: float = 5, *, retry_on: RetryOn = NOT_YET
     ) -> T:
-        """As `wait_until`, for asyncio: the event loop goes on between two questions.
+        """Like `wait_until`, for asyncio: the event loop keeps running between polls.
 
         Args:
             condition: a function, or a coroutine function, which is awaited.
@@ -319,7 +319,7 @@ class Lab(Cables):
         return await waiting.until_async(self.programs.records, condition, timeout, retry_on)
 
     def draw(self, format: str = "text") -> str:
-        """A drawing of the network as it is now.
+        """Draw the network in its present state.
 
         Args:
             format: ``"text"``, ``"mermaid"`` or ``"svg"``.
@@ -333,15 +333,15 @@ class Lab(Cables):
     def __repr__(self) -> str:
         return f"<Lab {', '.join(self._namespaces) or 'empty'}{' (closed)' if self._closed else ''}>"
 
-    # -- ending ---------------------------------------------------------------------------------------
+    # -- closing --------------------------------------------------------------------------------------
 
     @interrupts.uninterrupted
     def close(self) -> None:
-        """End all processes and free all namespaces; idempotent.
+        """End all processes and remove all namespaces; idempotent.
 
-        What still runs gets SIGTERM, half a second for all namespaces together, then SIGKILL. Everything is undone even
-        if some of it fails; the errors are raised at the end, several as an `ExceptionGroup`. What other threads do in the
-        lab meanwhile ends with a `LabClosedError`; a second call from another thread waits for the first.
+        Running processes get SIGTERM and, half a second later (for all namespaces together), SIGKILL. Everything is
+        undone even if part of it fails; errors are raised at the end, several as an `ExceptionGroup`. Other threads
+        that use the lab meanwhile get a `LabClosedError`; a second call from another thread waits for the first.
         """
         interrupts.guard_raising()
         with self._lock:
@@ -351,7 +351,7 @@ class Lab(Cables):
                 self._closing.acquire()
         if not first:
             if self._closer != threading.get_ident():
-                with self._closing:  # which the thread that closes it holds until it has
+                with self._closing:  # held by the closing thread until it has finished
                     pass
             return
         try:
@@ -372,7 +372,7 @@ class Lab(Cables):
                 step()
             except Exception as error:
                 errors.append(error)
-            except BaseException as interrupt:  # Ctrl-C: what is left to undo is undone all the same
+            except BaseException as interrupt:  # Ctrl-C: the rest is undone all the same
                 interrupted = interrupt
         self._undo.clear()
         if interrupted is not None:
@@ -392,5 +392,5 @@ class Lab(Cables):
         self.close()
 
     def has_built(self, topology: Topology) -> bool:
-        """Whether this very topology was built in it."""
+        """Whether this Topology object was built in it."""
         return topology in self._built

@@ -1,6 +1,6 @@
-"""Links: the interfaces of one namespace, and LabLinks, those of a lab. They know no handle.
+"""Links: the interfaces of one namespace, and LabLinks: those of a lab. They know no handle.
 
-Everything told of an interface is read from the kernel; what is kept is which name and number it had when it was last seen.
+Properties of an interface are read from the kernel; only its last known name and index are kept.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ from pytest_netns.lab.switching import Switches
 from pytest_netns.values import IPInterface, naming, parse_choice
 from pytest_netns.values.addresses import IPv4PeerInterface, IPv6PeerInterface
 
-FIRST_INDEX = 101  # numbers we give; the kernel's own, for interfaces programs make, start at 2
+FIRST_INDEX = 101  # the first index we assign; the kernel's own, for interfaces created by programs, start at 2
 _DUMPS = (rtlinks.dump_links, rtaddresses.dump_addresses, rtroutes.dump_routes)
 _MAC_LENGTH = len("02:00:00:00:00:01")
 _LINK_SCOPE = 253  # RT_SCOPE_LINK
-_USABLE_DEADLINE = 1.0  # seconds; it takes the kernel well under a millisecond unless the machine is overloaded
-_QUICK_POLLS = 10  # without a pause
+_USABLE_DEADLINE = 1.0  # seconds; the kernel needs well under a millisecond unless the machine is overloaded
+_QUICK_POLLS = 10  # the number of polls without a pause
 
 Tables: TypeAlias = tuple[list[bytes], ...]
 
 
 class Link:
-    """An interface that is known.
+    """A known interface.
 
     Attributes:
-        home: the interfaces of the namespace it is in.
-        index: its number there.
-        name: its name when it was last seen.
-        mac: its MAC address when it was last read; empty if it never was.
-        port_mtu: of a bridge, the MTU its ports get unless they are given one.
-        handle: what users have for it; nothing is asked of it.
+        home: the interfaces of its namespace.
+        index: its index there.
+        name: its last known name.
+        mac: its last known MAC address; empty if never read.
+        port_mtu: for a bridge, the default MTU of its ports.
+        handle: the user's handle of it; never used here.
     """
 
     __slots__ = ("handle", "home", "index", "mac", "name", "port_mtu")
@@ -66,7 +66,7 @@ class LabLinks:
     """The interfaces of all namespaces of a lab.
 
     Args:
-        lock: held while interfaces are made.
+        lock: held while interfaces are created.
 
     Attributes:
         members: the interfaces of each namespace.
@@ -79,7 +79,7 @@ class LabLinks:
 
     @contextlib.contextmanager
     def together(self) -> Generator[None]:
-        """Many interfaces follow: what is waited for, of each of them, is waited for at the end of the block."""
+        """Create many interfaces: the waits for each of them are done at the end of the block."""
         thread = threading.get_ident()
         waiting = self._waiting.setdefault(thread, [])
         try:
@@ -89,28 +89,28 @@ class LabLinks:
         for link in waiting:
             link.home.wait_link_local(link)
 
-    def puts_off(self, link: Link) -> bool:
-        """Whether an interface of this thread's is waited for later."""
+    def defers(self, link: Link) -> bool:
+        """Defer the wait for an interface to the end of this thread's block; returns False if there is none."""
         waiting = self._waiting.get(threading.get_ident())
         if waiting is not None:
             waiting.append(link)
         return waiting is not None
 
     def add(self, network: NetworkNamespace, *, owner: object, changed: Callable[[], None]) -> Links:
-        """Look after the interfaces of one more namespace; the arguments are those of `Links`."""
+        """Add the interfaces of a namespace; the arguments are those of `Links`."""
         links = Links(network, self, owner=owner, changed=changed)
         self.members.append(links)
         return links
 
     def remove(self, links: Links) -> None:
-        """A namespace leaves the lab; the kernel may give its number to another one."""
+        """Remove a namespace; the kernel may reuse its nsid."""
         links.leave()
         self.members.remove(links)
         for other in self.members:
-            other.forget_numbers()
+            other.forget_nsids()
 
     def named(self, name: str) -> Links | None:
-        """The interfaces of the namespace of that name; None where there is none."""
+        """The interfaces of a namespace, by its name; None if there is none."""
         return next((links for links in self.members if links.name == name), None)
 
 
@@ -120,14 +120,14 @@ class Links:
     Args:
         network: the namespace.
         lab: the interfaces of its lab.
-        owner: the handle that interfaces show as their ``namespace``; nothing is asked of it.
-        changed: called when addresses here have changed.
+        owner: the handle that interfaces show as their ``namespace``; never used here.
+        changed: called when addresses of this namespace have changed.
 
     Attributes:
-        name: the namespace's.
-        made: whether any interface was made here.
-        switches: the interfaces that are switched off.
-        leaving: what is done when the namespace leaves the lab, or the lab is closed.
+        name: the namespace's name.
+        made: whether any interface was created here.
+        switches: the interfaces that are down.
+        leaving: functions to call when the namespace is removed from the lab, or the lab is closed.
     """
 
     def __init__(self, network: NetworkNamespace, lab: LabLinks, *, owner: object, changed: Callable[[], None]) -> None:
@@ -146,13 +146,13 @@ class Links:
         self.leaving: list[Callable[[], None]] = []
 
     def tables(self) -> Tables:
-        """The kernel's messages about interfaces, addresses and routes, undecoded; about 0.1 ms."""
+        """The kernel's messages about interfaces, addresses and routes, not decoded; takes about 0.1 ms."""
         netlink = self.network.netlink
         return tuple(netlink.dump(dump(), bytes) for dump in _DUMPS)
 
     @property
     def network(self) -> NetworkNamespace:
-        """The network namespace, which is open.
+        """The open network namespace.
 
         Raises:
             NetnsError: the lab is closed.
@@ -165,19 +165,19 @@ class Links:
         return self.network.netlink
 
     def leave(self) -> None:
-        """The namespace leaves the lab, or the lab is closed."""
+        """Call the registered functions: the namespace is removed from the lab, or the lab is closed."""
         while self.leaving:
             self.leaving.pop()()
 
     def check_same_lab(self, other: Links) -> None:
-        """Refuse what is in another lab."""
+        """Raise an error if a namespace is in another lab."""
         if other.lab is not self.lab:
             raise InvalidTopologyError(f"cannot use namespace {other.name!r} in this lab: it belongs to another lab")
 
-    # -- what there is --------------------------------------------------------------------------------
+    # -- reading --------------------------------------------------------------------------------------
 
     def infos(self) -> list[LinkInfo]:
-        """All interfaces, as they are now, but those that are not listed."""
+        """All interfaces, read now, except those that are not listed."""
         everything = self.netlink.dump(rtlinks.dump_links(), rtlinks.parse_link)
         found = [info for info in everything if rtlinks.is_listed(info)]
         self._known = {info.index: self._seen(info.index, info.name) for info in found}
@@ -186,14 +186,14 @@ class Links:
         return found
 
     def link(self, index: int) -> Link:
-        """The interface of a number, which `infos` has told."""
+        """The interface with an index that `infos` has returned."""
         return self._known[index]
 
     def find(self, name: str) -> Link:
-        """The interface of a name.
+        """The interface with a name.
 
         Raises:
-            InvalidTopologyError: there is none; names those there are.
+            InvalidTopologyError: there is none; lists the existing ones.
         """
         for known in self._known.values():
             if known.name == name:
@@ -203,30 +203,30 @@ class Links:
         return self._known[present[name]]
 
     def read(self, link: Link) -> LinkInfo:
-        """An interface, as it is now."""
+        """Read an interface from the kernel."""
         info = self.netlink.get(rtlinks.get_link(link.index, link.name), rtlinks.parse_link)
         link.name, link.mac = info.name, info.mac
         return info
 
     def index_names(self) -> dict[int, str]:
-        """The names of all interfaces by their numbers."""
+        """The names of all interfaces by index."""
         return {info.index: info.name for info in self.infos()}
 
     def addresses(self) -> list[tuple[int, IPInterface]]:
-        """All addresses, each with the number of its interface."""
+        """All addresses, each with the index of its interface."""
         return self.netlink.dump(rtaddresses.dump_addresses(), rtaddresses.parse_address)
 
     def own_addresses(self) -> list[IPInterface]:
-        """All addresses but those of the loopback interface and link-local ones."""
+        """All addresses except link-local ones and those of the loopback interface."""
         return hosts.global_addresses(self.network)
 
     @property
     def names(self) -> Set[str]:
-        """The names of the interfaces there are, as far as they are known."""
+        """The names of the known interfaces."""
         return self._names
 
     def is_taken(self, name: str) -> bool:
-        """Whether an interface has that name; asked of the kernel where one is known to have had it."""
+        """Whether an interface has that name; the kernel is asked if a known one had it."""
         if name in self._names:
             self.infos()
         return name in self._names
@@ -236,7 +236,7 @@ class Links:
         return self.peer_of(self.read(link))
 
     def peer_of(self, info: LinkInfo) -> Link | None:
-        """As `peer`, of an interface that was just read."""
+        """Like `peer`, for an interface that was just read."""
         if info.kind != "veth":
             return None
         there = self if info.peer_nsid is None else self._numbered(info.peer_nsid)
@@ -245,22 +245,22 @@ class Links:
         return there.with_index(info.peer_index)
 
     def with_index(self, index: int) -> Link | None:
-        """The interface with a number; None where there is none."""
+        """The interface with an index; None if there is none."""
         if index not in self._known:
             self.infos()
         return self._known.get(index)
 
     def peer_place(self, info: LinkInfo) -> tuple[str, str] | None:
-        """Namespace and name of the other end of a veth pair; None where there is none in this lab."""
+        """The namespace and name of the other end of a veth pair; None if there is none in this lab."""
         peer = self.peer_of(info)
         return None if peer is None else (peer.home.name, peer.name)
 
-    def forget_numbers(self) -> None:
-        """Ask the kernel anew which namespace has which number here."""
+    def forget_nsids(self) -> None:
+        """Read the nsids of the other namespaces again when they are needed."""
         self._nsids.clear()
 
     def _numbered(self, nsid: int) -> Links | None:
-        """The interfaces of the namespace that has a number here; the kernel gives it to where a peer is."""
+        """The interfaces of the namespace with an nsid, which the kernel assigns to the namespace of a peer."""
         if nsid not in self._nsids:
             for other in self.lab.members:
                 with_number = self.netlink.get(rtnsid.get_nsid(other.network.fd), rtnsid.parse_nsid)
@@ -275,32 +275,32 @@ class Links:
         link.name = name
         return link
 
-    # -- making and changing --------------------------------------------------------------------------
+    # -- creating and changing ------------------------------------------------------------------------
 
     def next_index(self) -> int:
-        """A number no interface has here as far as is known, so that one message can name what the one before it makes."""
+        """An index that no known interface has, so that one message can refer to the interface that the previous one creates."""
         while self._next_index in self._used:
             self._next_index += 1
         self._next_index += 1
         return self._next_index - 1
 
     def uses(self, index: int) -> bool:
-        """Whether an interface was seen with that number."""
+        """Whether a known interface has that index."""
         return index in self._used
 
     def settings_of(self, index: int, name: str) -> list[Request]:
-        """What makes an interface that was just added like the others."""
+        """The requests that configure a new interface like the others."""
         return self.network.interface_settings.requests_for(index, name)
 
     def register(self, link: Link) -> None:
-        """Know of an interface that was just made."""
+        """Register a new interface."""
         self._known[link.index] = link
         self._names.add(link.name)
         self.made = True
         self.changed()
 
     def change(self, *requests: Request) -> None:
-        """Have the kernel carry out requests, in order."""
+        """Send requests to the kernel, in order."""
         if requests:
             self.netlink.request(*requests)
 
@@ -314,34 +314,34 @@ class Links:
                 end.home.changed()
 
     def forget(self, link: Link) -> None:
-        """An interface is gone: its name is free again."""
+        """Forget a deleted interface: its name is free again."""
         self._known.pop(link.index, None)
         self._names.discard(link.name)
 
     def add_address(self, link: Link, address: IPInterface, scope: int = 0) -> None:
-        """Give an interface an address, usable at once."""
+        """Add an address to an interface, usable at once."""
         self.change(rtaddresses.add_address(link.index, link.name, address, scope))
         self.changed()
         if address.version == 6 and self.read(link).flags & rtlinks.IFF_UP:
             self.wait_usable(link, [address])
 
     def remove_address(self, link: Link, address: IPInterface) -> None:
-        """Take an address from an interface, that one alone: with an IPv4 one the kernel takes the others of its network."""
-        before = self._told_addresses(link)
+        """Remove one address from an interface: with an IPv4 one the kernel also removes the others of its network."""
+        before = self._address_messages(link)
         if isinstance(address, IPv4PeerInterface | IPv6PeerInterface):
-            address = ip_interface(address.ip)  # as it is told
+            address = ip_interface(address.ip)  # as the kernel reports it
         body = before.get(address)
         self.change(
             rtaddresses.remove_address(link.index, link.name, address)
             if body is None
             else rtaddresses.replay(body, rtaddresses.RTM_DELADDR)
         )
-        after = self._told_addresses(link)
+        after = self._address_messages(link)
         lost = [told for each, told in before.items() if each not in after and each != address and each.version == 4]
         self.change(*(rtaddresses.replay(told, rtaddresses.RTM_NEWADDR) for told in lost))
         self.changed()
 
-    def _told_addresses(self, link: Link) -> dict[IPInterface, bytes]:
+    def _address_messages(self, link: Link) -> dict[IPInterface, bytes]:
         """The kernel's messages about the addresses of an interface."""
         found = self.netlink.dump(rtaddresses.dump_addresses(), bytes)
         told = {rtaddresses.parse_address(body): body for body in found}
@@ -349,7 +349,9 @@ class Links:
 
     def set_master(self, link: Link, master: Link | None) -> None:
         """Make an interface a member of another one, or of none."""
-        if master is not None and self.read(master).kind == "bond":  # takes only what is off, and switches it on itself
+        if (
+            master is not None and self.read(master).kind == "bond"
+        ):  # accepts only interfaces that are down, and brings them up
             self.switches.down(link)
         self.change(rtlinks.set_master(link.index, link.name, 0 if master is None else master.index))
         for each in (link, master):
@@ -359,10 +361,10 @@ class Links:
                     self.wait_link_local(each)
 
     def move(self, link: Link, to: Links) -> None:
-        """Move an interface into another namespace, under the same name."""
+        """Move an interface to another namespace, with the same name."""
         if to.is_taken(link.name):
             raise InvalidTopologyError(
-                f"cannot move interface {link.name!r} to namespace {to.name!r}: it has one of that name already"
+                f"cannot move interface {link.name!r} to namespace {to.name!r}: it already has one of that name"
             )
         self.change(rtlinks.move_link(link.index, link.name, to.network.fd))
         self.forget(link)
@@ -372,9 +374,9 @@ class Links:
         self.changed()
 
     def set_mac(self, link: Link, mac: str) -> None:
-        """Give an interface another MAC address, and the link-local address that follows from it."""
+        """Set the MAC address of an interface, and the link-local address that is derived from it."""
         before = self.read(link).mac
-        if len(before) != len(mac):  # of a tunnel: there is none
+        if len(before) != len(mac):  # a tunnel has no MAC address
             raise InvalidTopologyError(f"cannot set MAC address of {link.name!r}: it has none")
         self.change(rtlinks.set_link(link.index, link.name, mac=mac))
         link.mac = mac
@@ -388,21 +390,21 @@ class Links:
             self.changed()
 
     def settle(self, link: Link) -> None:
-        """Have a carrier an interface has just got take effect at once."""
+        """Make a new carrier of an interface take effect at once."""
         carrier.settle(self.netlink, link.name)
 
     def wait_usable(self, link: Link, addresses: Iterable[IPInterface]) -> None:
-        """Wait until packets to IPv6 addresses that were just added are taken in; the interface must be up.
+        """Wait until packets to new IPv6 addresses are accepted; the interface must be up.
 
-        The kernel adds their local routes from a work queue, a moment after it has answered; what arrives before is lost.
+        The kernel adds their local routes from a work queue, shortly after its answer; packets that arrive earlier are lost.
         """
         for address in addresses:
             if address.version == 6:
                 self._wait_local(rtroutes.find_route(address.ip, link.index if address.is_link_local else 0))
 
     def wait_link_local(self, link: Link) -> None:
-        """The same for the link-local address that the kernel adds to an interface that has just got a carrier."""
-        if len(link.mac) != _MAC_LENGTH or self.lab.puts_off(link):
+        """The same for the link-local address that the kernel adds to an interface with a new carrier."""
+        if len(link.mac) != _MAC_LENGTH or self.lab.defers(link):
             return
         route = _link_local_route(link.mac, link.index)
         if not self._is_local(route) and self._has_address(link, naming.link_local_address(link.mac)):
@@ -415,7 +417,7 @@ class Links:
             os.sched_yield()
         deadline = Deadline(_USABLE_DEADLINE, first=0.0001, last=0.0005)
         while not self._is_local(route) and not deadline.is_over():
-            deadline.pause()  # on a busy machine the kernel needs the processor to add the route
+            deadline.pause()  # on a busy machine the kernel needs the CPU to add the route
 
     def _is_local(self, route: Request) -> bool:
         try:
@@ -424,7 +426,7 @@ class Links:
             return False
 
     def _has_address(self, link: Link, address: IPv6Address) -> bool:
-        """Whether it is there, usable or not; there is none where IPv6 is switched off, or the MTU is below its 1280."""
+        """Whether an address exists, usable or not; there is none if IPv6 is disabled, or the MTU is below 1280."""
         try:
             self.netlink.get(rtaddresses.find_address(link.index, address), bytes)
         except (KernelError, UnavailableError):
@@ -432,7 +434,7 @@ class Links:
         return True
 
 
-@functools.lru_cache(maxsize=4096)  # the same numbers and MAC addresses in every test
+@functools.lru_cache(maxsize=4096)  # indexes and MAC addresses are the same in every test
 def _link_local_route(mac: str, index: int) -> Request:
-    """The question for the route to an interface's own link-local address."""
+    """The request for the route to an interface's own link-local address."""
     return rtroutes.find_route(naming.link_local_address(mac), index)

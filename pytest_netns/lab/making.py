@@ -1,4 +1,4 @@
-"""How interfaces of any kind are made: by netlink, and by what a few kinds need beyond it."""
+"""Create interfaces of any kind: by netlink, and with the additional steps that a few kinds need."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ _IFF_TUN, _IFF_TAP, _IFF_NO_PI, _IFF_MULTI_QUEUE, _IFF_VNET_HDR = 0x0001, 0x0002
 
 
 class Wanted(NamedTuple):
-    """An interface that is to be made.
+    """An interface to create.
 
     Attributes:
         kind: its kind.
-        name: what it is called.
+        name: its name.
         attributes: the kernel's attributes of its kind.
-        on: the interface that it is put on, in this namespace or another one; None for none.
+        on: its lower interface, in this namespace or another one; None for none.
         master: the bridge, bond or VRF it becomes a member of; None for none.
-        addresses: with prefix length.
-        mtu, mac: None for the kernel's.
-        up: whether it is switched on.
+        addresses: addresses with prefix length.
+        mtu, mac: None for the kernel's default.
+        up: whether to bring it up.
     """
 
     kind: LinkKind
@@ -56,10 +56,10 @@ def wanted(
     kind: str, name: str, options: Mapping[str, Any], *, on: Link | None, mtu: int | None = None, mac: str | None = None,
     **rest: Any,
 ) -> Wanted:  # fmt: skip
-    """What is to be made, checked as far as that goes without the kernel.
+    """Check the arguments, as far as that is possible without the kernel.
 
     Raises:
-        InvalidTopologyError: there is no such kind or option, a value cannot be, or something is missing.
+        InvalidTopologyError: an unknown kind or option, an invalid value, or a missing argument.
     """
     if parse_kind_of(kind) == "veth":
         raise InvalidTopologyError(
@@ -68,16 +68,16 @@ def wanted(
     found = kind_named(kind)
     attributes = check_options(kind, options)
     if "link" in found.needs and on is None:
-        raise InvalidTopologyError(f"cannot add {kind} interface {name!r}: it needs link, the interface it is put on")
+        raise InvalidTopologyError(f"cannot add {kind} interface {name!r}: it needs link, its lower interface")
     mtu, mac = None if mtu is None else parse_mtu(mtu), None if mac is None else parse_mac(mac)
     return Wanted(found, name, attributes, on, mtu=mtu, mac=mac, **rest)
 
 
 def check_options(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The kernel's attributes of the options of a kind.
+    """The kernel's attributes for the options of a kind.
 
     Raises:
-        InvalidTopologyError: there is no such option, or a value cannot be.
+        InvalidTopologyError: an unknown option or an invalid value.
     """
     found = kind_named(kind)
     attributes = found.attributes(options)
@@ -88,12 +88,12 @@ def check_options(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parse_kind_of(kind: object) -> str:
-    """The name of a kind that can be asked for."""
+    """The name of a known kind."""
     return "veth" if kind == "veth" else parse_kind(kind)
 
 
 def add_link(links: Links, want: Wanted) -> Link:
-    """Make an interface.
+    """Create an interface.
 
     Raises:
         UnavailableError: this kernel does not have the kind.
@@ -118,14 +118,14 @@ def _make(links: Links, want: Wanted) -> Link:
         links.change(*_settings(link, want))
     except BaseException as failure:
         if not (isinstance(failure, KernelError) and failure.action.startswith(f"add {kind.name} interface")):
-            with contextlib.suppress(KernelError):  # interrupted before there was anything to delete
+            with contextlib.suppress(KernelError):  # interrupted before the interface existed
                 links.change(rtlinks.delete_link(link.index, name))
         raise
     return link
 
 
 def _free_index(links: Links, want: Wanted) -> int:
-    """A number that is free where the interface will be; kernels before 6.13 look for it where it is put on another, too."""
+    """An index that is free in its namespace and, for kernels before 6.13, in that of its lower interface."""
     index = links.next_index()
     if want.on is not None and want.on.home is not links:
         want.on.home.infos()
@@ -135,7 +135,7 @@ def _free_index(links: Links, want: Wanted) -> int:
 
 
 def _settings(link: Link, want: Wanted) -> list[Request]:
-    """What an interface that was just made is given."""
+    """The requests that configure a new interface."""
     requests = link.home.settings_of(link.index, link.name)
     if want.mtu is not None:
         requests.append(rtlinks.set_link(link.index, link.name, mtu=want.mtu))
@@ -172,7 +172,7 @@ def _by_netlink(link: Link, want: Wanted) -> None:
 
 
 def _lacking(want: Wanted, error: KernelError) -> UnavailableError:
-    """What this kernel lacks: the kind, or an option of it."""
+    """The error for a kind, or an option of it, that this kernel lacks."""
     if want.attributes and "Unknown device type" not in error.kernel_message and error.errno == errno.EOPNOTSUPP:
         options = ", ".join(want.attributes)
         cause = f"this kernel is built without one of them ({error.strerror}, ENOTSUP)"
@@ -186,10 +186,10 @@ def _body(link: Link, kind: LinkKind, attributes: Mapping[str, Any]) -> bytes:
         return messages.body("link", {"index": link.index}, attributes)
     except NetnsError:
         raise
-    except Exception as error:  # pyroute2's classes raise whatever comes of a value they cannot encode
+    except Exception as error:  # pyroute2's classes raise arbitrary errors for values they cannot encode
         data = attributes["linkinfo"].get("data", {})
         raise InvalidTopologyError(
-            f"cannot add {kind.name} interface {link.name!r}: an option has a value that cannot be: {data!r} ({error})"
+            f"cannot add {kind.name} interface {link.name!r}: an option has an invalid value: {data!r} ({error})"
         ) from error
 
 
@@ -199,13 +199,13 @@ def _wireguard(link: Link, want: Wanted) -> None:
 
 
 def _tun(link: Link, want: Wanted) -> None:
-    """The kernel makes no such interface by netlink, nor with a number that is asked for."""
+    """Create a tun or tap interface: netlink cannot, and its index cannot be chosen."""
     options = want.attributes
     flags = _IFF_TUN if want.kind.name == "tun" else _IFF_TAP
     for name, bit in (("multi_queue", _IFF_MULTI_QUEUE), ("vnet_hdr", _IFF_VNET_HDR)):
         flags |= bit if options.get(name) else 0
     flags |= 0 if options.get("pi") else _IFF_NO_PI
-    with link.home.network.entered():  # the device belongs to the namespace it is opened in
+    with link.home.network.entered():  # the device belongs to the namespace in which it is opened
         device = _open_tun(want.kind)
     try:
         fcntl.ioctl(device, _TUNSETIFF, struct.pack("16sH22x", link.name.encode(), flags))

@@ -1,4 +1,4 @@
-"""The namespaces of a lab: by name, in the order in which they were added."""
+"""The namespaces of a lab by name, in the order they were added."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pytest_netns.lab.namespace import Namespace
 
 
 class Members:
-    """The part of `Lab` that knows which namespaces there are, and what has to be undone."""
+    """The part of `Lab` that keeps its namespaces, and its undo functions."""
 
     __slots__ = ("_closed", "_namespaces", "_undo")
 
@@ -41,12 +41,12 @@ class Members:
         return len(self._namespaces)
 
     def check_open(self) -> None:
-        """Refuse what is asked of a closed lab."""
+        """Raise an error if the lab is closed."""
         if self._closed:
             raise LabClosedError
 
     def check_member(self, namespace: Namespace) -> None:
-        """Refuse what is no namespace of this lab, or one of a closed lab."""
+        """Raise an error unless it is a namespace of this lab, and the lab is open."""
         self.check_open()
         if not isinstance(namespace, Namespace):
             raise InvalidTopologyError(f"cannot use {namespace!r} as namespace: pass what lab.add_namespace() returned")
@@ -56,7 +56,7 @@ class Members:
             )
 
     def names_of(self, given: Namespace | str | Iterable[Namespace | str]) -> list[str]:
-        """The names of namespaces of this lab, given one way or the other."""
+        """The names of one or several namespaces of this lab, given as objects or names."""
         self.check_open()
         several = [given] if isinstance(given, str | Namespace) else list(given)
         for each in several:
@@ -64,10 +64,10 @@ class Members:
                 self.check_member(each)
         names = [self[each].name if isinstance(each, str) else each.name for each in several]
         if not names:
-            raise InvalidTopologyError("cannot use an empty group of namespaces: name one at least")
+            raise InvalidTopologyError("cannot use an empty group of namespaces: name at least one")
         return list(dict.fromkeys(names))
 
     def at_end(self, undo: Callable[[], None]) -> None:
-        """Have something undone when the lab is closed, before its namespaces are freed."""
+        """Register an undo function that runs when the lab is closed, before its namespaces are removed."""
         self.check_open()
         self._undo.append(undo)

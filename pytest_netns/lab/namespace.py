@@ -1,4 +1,4 @@
-"""Namespace: the handle of one network, and of what runs in it."""
+"""Namespace: the handle of a network and the programs that run in it."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ T = TypeVar("T")
 
 
 class Namespace(GatewayMethods):
-    """An isolated network of a lab; made by `Lab.add_namespace`.
+    """An isolated network of a lab; returned by `Lab.add_namespace`.
 
     Attributes:
-        name: 1 to 63 characters; programs inside see it as their host name, unless they are given another.
+        name: 1 to 63 characters; also the host name that programs inside see, by default.
         programs: everything that runs in it.
-        files: the directories and files that it has for itself.
-        links: its interfaces, as the plugin itself knows them.
-        packet_rules: its rules for packets that pass, as they are in the kernel.
-        gateway: makes them.
+        files: its private directories and files.
+        links: its interfaces, for the plugin itself.
+        packet_rules: its rules for forwarded packets, as they are in the kernel.
+        gateway: creates them.
         settings: its sysctls.
     """
 
@@ -81,15 +81,15 @@ class Namespace(GatewayMethods):
 
     @staticmethod
     def current() -> Namespace | None:
-        """The namespace that the calling thread is in: that of the innermost ``with``, marker or call; None outside."""
+        """The namespace that the calling thread is in by the innermost ``with``, marker or call; None outside."""
         programs = resolving.current()
         return None if programs is None else programs.owner
 
     @property
     def path(self) -> str:
-        """A path that names this network namespace for other programs, while the lab is open.
+        """A path to this network namespace for other programs, valid while the lab is open.
 
-        Such as ``nsenter --net=PATH``, ``podman run --network ns:PATH`` and ``ip link set eth0 netns PATH``; it leads here
+        For example ``nsenter --net=PATH``, ``podman run --network ns:PATH`` and ``ip link set eth0 netns PATH``. It works
         outside, in the programs of every namespace of the lab, and in Python code.
         """
         views = [each.view for each in self._lab.programs.members if each.view is not None]
@@ -100,8 +100,8 @@ class Namespace(GatewayMethods):
     def enable_forwarding(self) -> None:
         """Make this namespace a router, for IPv4 and IPv6.
 
-        Where /proc/sys is read-only, or the kernel has no IPv6, only IPv4 can be forwarded; the end of the run then says
-        what is missing.
+        If /proc/sys is read-only, or the kernel has no IPv6, only IPv4 is forwarded, and the end of the run shows what is
+        missing.
         """
         self.settings.enable_forwarding()
 
@@ -109,33 +109,33 @@ class Namespace(GatewayMethods):
         """Read a kernel setting of this namespace, or write it.
 
         Args:
-            name: below ``net``, as sysctl(8) writes it: ``"net.ipv4.ip_forward"``.
-            value: what to write; None to read.
+            name: a name below ``net``, as in sysctl(8): ``"net.ipv4.ip_forward"``.
+            value: the value to write; None to read.
 
         Returns:
-            The setting's value, after the change if there is one.
+            The setting's value, after the change if any.
         """
         return self.settings.read(name) if value is None else self.settings.set(name, value)
 
     # -- files -----------------------------------------------------------------------------------------
 
     def tmpfs(self, path: str | os.PathLike[str]) -> None:
-        """Give its programs and `call` an empty directory of their own in place of the machine's; missing ones are made.
+        """Mount an empty private directory for its programs and `call`; it is created if missing.
 
-        It has the owner and mode of the one that it replaces. What is written there ends with the lab.
+        It has the owner and mode of the directory it covers. Its contents are deleted with the lab.
 
         Args:
-            path: such as ``"/run"``.
+            path: the directory, such as ``"/run"``.
         """
         self.files.make_private(values.parse_private(path), self.programs.spawner)
 
     def bind(self, source: str | os.PathLike[str], target: str | os.PathLike[str], read_only: bool = False) -> None:
-        """Show its programs and `call` a file or directory of the machine at another path, mount(8) ``--bind``.
+        """Bind-mount a file or directory of the machine at another path for its programs and `call`, mount(8) ``--bind``.
 
         Args:
             source: an absolute path.
-            target: where it is seen; made if missing, for this namespace only.
-            read_only: refuse to write to it by this path.
+            target: the path at which it appears; created if missing, for this namespace only.
+            read_only: refuse writes at this path.
         """
         paths = values.parse_path(source, "source"), values.parse_path(target, "target")
         self.files.bind(*paths, self.programs.spawner, read_only=read_only)
@@ -146,17 +146,17 @@ class Namespace(GatewayMethods):
 
     @property
     def resolver(self) -> list[str]:
-        """The name servers asked here for names the lab does not know; may be set to one address or up to three."""
+        """The name servers for names that the lab does not have; can be set to one to three addresses."""
         return [str(server) for server in self._lab.names.resolvers(self.name)]
 
     @resolver.setter
     def resolver(self, servers: str | IPAddress | Sequence[str | IPAddress]) -> None:
         parsed = hosts.parse_resolvers(servers)
-        self.programs.network  # noqa: B018 - says so where the lab is closed
+        self.programs.network  # noqa: B018 - raises if the lab is closed
         self._lab.names.set_resolvers(self.name, parsed)
 
     def _become_router(self, effects: Sequence[Effect]) -> None:
-        """Make what rules need: forwarding, and packets from 127.0.0.0/8 that may leave."""
+        """Apply the settings that rules need: forwarding, and routing of packets from 127.0.0.0/8."""
         if not self._is_router:
             self.enable_forwarding()
             self._lab.notes.add(self.packet_rules)
@@ -169,18 +169,18 @@ class Namespace(GatewayMethods):
 
     @fails_as("add uplink")
     def add_uplink(self, name: str = "uplink0", network: str | IPNetwork = "10.0.2.0/24") -> Uplink:
-        """Give this namespace a way to the real network: an interface whose gateway is slirp4netns(1), and a default route.
+        """Connect this namespace to the real network: an interface whose gateway is slirp4netns(1), and a default route.
 
-        The only way out there is. Nothing is configured on the host; nobody outside sees an address of the lab. In rootless mode
-        it takes ``netns_uplink = slirp4netns``, so that the helper starts before pytest moves.
+        This is the only way out of a lab. Nothing is configured on the host, and the outside sees no address of the lab.
+        In rootless mode it requires ``netns_uplink = slirp4netns``, so that slirp4netns starts before pytest moves.
 
         Args:
-            name: of the interface.
-            network: IPv4, /25 or larger; addresses of it are the namespace's (the 100th), the gateway's (the 2nd) and a name
-                server's (the 3rd), which asks the host's and is used here unless `resolver` is set.
+            name: the interface's name.
+            network: an IPv4 network, /25 or larger. Its 100th address is the namespace's, the 2nd the gateway's, and the
+                3rd that of a name server which forwards to the host's; it is used here unless `resolver` is set.
 
         Raises:
-            UnavailableError: slirp4netns or /dev/net/tun is missing; says what to do.
+            UnavailableError: slirp4netns or /dev/net/tun is missing; names the remedy.
         """
         from pytest_netns.machine.uplink import Uplink
 
@@ -191,7 +191,7 @@ class Namespace(GatewayMethods):
             )
         if any(route.is_default and route.destination.version == 4 for route in self.routes()):
             raise InvalidTopologyError(
-                f"cannot add uplink to namespace {self.name!r}: it has an IPv4 default route already; remove that one first"
+                f"cannot add uplink to namespace {self.name!r}: it already has an IPv4 default route; remove it first"
             )
         made = Uplink(self._kernel, name, network)
         self._lab.at_end(made.remove)
@@ -203,7 +203,7 @@ class Namespace(GatewayMethods):
     # -- faults ---------------------------------------------------------------------------------------
 
     def isolate(self) -> Cut:
-        """Have nothing come in or go out any more; interfaces keep their carrier, and the loopback interface goes on.
+        """Drop all incoming and outgoing packets; interfaces keep their carrier, and the loopback interface works.
 
         Returns:
             The isolation in force: a context manager that heals it.
@@ -213,19 +213,19 @@ class Namespace(GatewayMethods):
         return cuts.isolate(self._lab.faults, self._lab.links.members, self.name)
 
     def probe(self, target: str | IPAddress | values.Target, protocol: str = "tcp", timeout: float = 1) -> Answer:
-        """Try to reach a port from here: the assertion that tests of cuts and firewalls want::
+        """Try to reach a port from here, for tests of cuts and firewalls::
 
             assert red.probe("blue:443") == "open"
 
         Args:
             target: ``"blue:443"``, ``"192.168.15.2:443"``, ``"[fd00::2]:443"``.
-            protocol: ``"tcp"``, or ``"udp"``: a byte is sent, and what does not answer it is ``"timeout"``, be it open or not.
+            protocol: ``"tcp"``, or ``"udp"``: a byte is sent; without an answer the result is ``"timeout"``, even if open.
             timeout: seconds to wait for an answer.
 
         Returns:
-            ``"open"``; ``"refused"``: nobody listens, or a firewall rejects with a reset; ``"unreachable"``: no route, or a router
-            or host says so; ``"prohibited"``: a router or firewall says that it is not allowed; ``"timeout"``: nobody answers.
-            Of several addresses the first that is open counts.
+            ``"open"``; ``"refused"``: nothing listens, or a firewall rejects with a reset; ``"unreachable"``: no route, or
+            ICMP "unreachable"; ``"prohibited"``: ICMP "administratively prohibited"; ``"timeout"``: no answer. With several
+            addresses the first open one decides.
         """
         from pytest_netns.running import ports
 
@@ -237,30 +237,30 @@ class Namespace(GatewayMethods):
         return ports.probe(self._kernel, addresses, place.port, protocol, timeout)
 
     def freeze(self) -> Healable:
-        """Have all processes here stand still (SIGSTOP): their connections stay, nothing answers; what is started later runs.
+        """Stop all processes here (SIGSTOP): their connections stay, but they do not answer. Later processes run.
 
-        Python code in this namespace goes on: a thread cannot be stopped.
+        Python code in this namespace keeps running: a thread cannot be stopped.
 
         Returns:
-            A context manager; at the end of its block, with `thaw` or with `Lab.heal`, they go on.
+            A context manager; they continue at the end of its block, by `thaw` or by `Lab.heal`.
         """
         from pytest_netns.running import halting
 
         return halting.freeze(self.programs)
 
     def thaw(self) -> None:
-        """Have the processes go on that `freeze` has stopped; nothing where there are none."""
+        """Continue the processes that `freeze` has stopped; does nothing if there are none."""
         if self.programs.frozen is not None:
             self.programs.frozen.heal()
 
     def crash(self) -> Healable:
-        """Lose power: all processes here are killed at once, with no FIN or RST leaving, and nothing comes in or out any more.
+        """Simulate a power loss: kill all processes here at once, send no FIN or RST, and drop all packets.
 
-        Peers notice nothing but that nobody answers. Services that end by this have not died, and draw no warning.
+        Peers only notice that nothing answers. Services that end this way cause no warning.
 
         Returns:
-            A context manager; at the end of its block, with its ``heal()`` or with `Lab.heal`, the machine is up again: its
-            network as before, without programs; `Service.restart` starts them.
+            A context manager; at the end of its block, by its ``heal()`` or by `Lab.heal`, the machine is up again: with
+            its network as before, but without programs; `Service.restart` starts them.
         """
         from pytest_netns.faults import crash
 
@@ -279,22 +279,22 @@ class Namespace(GatewayMethods):
         report: bool = False,
         **options: Any,
     ) -> subprocess.CompletedProcess[Any]:
-        """Run a program here to its end, as `subprocess.run` does.
+        """Run a program here and wait for its exit, like `subprocess.run`.
 
         Args:
             command: argv; a string is split by `shlex` and never reaches a shell, except with ``shell=True``.
-            input: what it reads on stdin.
+            input: its stdin.
             timeout: seconds after which it is killed.
-            check: raise if its exit status is not 0.
-            report: show what it wrote in the report of the test, should that fail.
-            capture_output: keep what it writes in ``stdout`` and ``stderr`` of the result: as text, in which bytes that
-                are not UTF-8 are written as ``\\xff``; as bytes with ``text=False``.
-            options: of `subprocess.Popen`: ``env``, ``cwd``, ``text`` (True unless said otherwise), ``shell``, ``user``
-                (with that user's groups, unless ``group`` and ``extra_groups`` say otherwise) ...
+            check: raise an error if its exit status is not 0.
+            report: show its output in the report of the test if the test fails.
+            capture_output: keep its output in ``stdout`` and ``stderr`` of the result: as text, with ``\\xff`` for bytes
+                that are not UTF-8, or as bytes with ``text=False``.
+            options: options of `subprocess.Popen`: ``env``, ``cwd``, ``text`` (default True), ``shell``, ``user`` (with that
+                user's groups, unless ``group`` and ``extra_groups`` are given) ...
 
         Raises:
-            CommandError: it failed; shows what it wrote.
-            CommandTimeout: it did not end in time.
+            CommandError: it failed; shows its output.
+            CommandTimeout: it did not exit in time.
         """
         return process.run(
             self.programs,
@@ -308,13 +308,13 @@ class Namespace(GatewayMethods):
         )
 
     def popen(self, command: Command, *, pty: bool = False, **options: Any) -> Process:
-        """Start a program here, as `subprocess.Popen` does; it ends with the lab at the latest.
+        """Start a program here, like `subprocess.Popen`; it ends with the lab at the latest.
 
         Args:
             command: as in `run`.
-            pty: give it a terminal of its own, so that prompts, passwords and job control work; the other end is
+            pty: run it in a pseudo-terminal, so that prompts, passwords and job control work; the other end is
                 ``process.terminal``, an unbuffered binary file. See `spawn` for a conversation.
-            options: of `subprocess.Popen`.
+            options: options of `subprocess.Popen`.
         """
         if not pty:
             return process.spawn(self.programs, command, make=Process, **options)
@@ -323,16 +323,16 @@ class Namespace(GatewayMethods):
         return terminal.popen(self.programs, command, **options)
 
     def spawn(self, command: Command, args: Sequence[str] = (), **options: Any) -> pexpect.spawn[Any]:
-        """Start a program here and talk to it by its terminal: a `pexpect.spawn`, for which pexpect must be installed::
+        """Start a program here and control its terminal: returns a `pexpect.spawn`; requires pexpect::
 
             child = red.spawn("ssh blue", encoding="utf-8")
             child.expect("password:")
             child.sendline("secret")
 
         Args:
-            command: argv, or text that is split as for `run`.
+            command: as in `run`.
             args: further arguments.
-            options: of `pexpect.spawn`: ``timeout``, ``encoding`` (bytes without one), ``echo``, ``env``, ``cwd``, ``dimensions``, ``logfile`` ...
+            options: options of `pexpect.spawn`: ``timeout``, ``encoding`` (bytes without one), ``echo``, ``env``, ``cwd``, ``dimensions``, ``logfile`` ...
 
         Raises:
             UnavailableError: pexpect is not installed.
@@ -346,18 +346,18 @@ class Namespace(GatewayMethods):
 
         Args:
             command: as in `run`.
-            ready: what to wait for; None for nothing; of a list, for all of it:
+            ready: what to wait for; None for nothing; for a list, all of its items:
 
                 - a port (``80``, ``"tcp/80"``, ``"udp/53"``) that the service itself must listen on;
-                - a path (a `Path`, or text with a ``/`` at its start): a unix socket that somebody listens on, or a file that
-                  is made, or made anew, as programs here see it;
+                - a path (a `Path`, or a string that starts with ``/``), as programs here see it: a unix socket on which a
+                  process listens, or a file that is created or replaced;
                 - a compiled pattern that its output must match;
-                - a function that must return something true; a command that fails in it counts as not yet.
+                - a function that must return a true value; if a command in it fails, it is called again.
             timeout: seconds to wait.
-            options: of `subprocess.Popen`, except the output ones.
+            options: options of `subprocess.Popen`, except those for output.
 
         Raises:
-            NotReadyError: it ended first (at once), or was not ready in time; shows what it wrote.
+            NotReadyError: it exited first, or was not ready in time; shows its output.
         """
         return service.start(self.programs, command, ready=ready, timeout=timeout, options=options)
 
@@ -370,39 +370,39 @@ class Namespace(GatewayMethods):
         readiness.wait_listening(self.programs, port, protocol, timeout)
 
     def call(self, function: Callable[..., Any], /, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
-        """Run Python in this namespace, on a thread of its own; returns its result.
+        """Run a Python function in this namespace, on a separate thread; returns its result.
 
-        Names resolve as in the namespace. A coroutine function runs in an event loop of its own there. Context variables
-        are the caller's.
+        Host names resolve as in the namespace. A coroutine function gets its own event loop there. Context variables are
+        the caller's.
 
         Args:
-            function: called with ``args`` and ``kwargs``, except for ``timeout``; what it raises is raised here.
-            timeout: seconds to wait for it. A function that takes a ``timeout`` itself gets it by `functools.partial`.
+            function: called with ``args`` and ``kwargs``; its exceptions are raised here.
+            timeout: seconds to wait for it. To pass ``timeout`` to the function itself, use `functools.partial`.
 
         Raises:
-            CallTimeout: it did not return in time; a thread cannot be killed, so it may go on. Shows where it is.
+            CallTimeout: it did not return in time; shows its current stack. A thread cannot be killed: it may keep running.
         """
         return calls.call(self.programs, *_bound(function, args, kwargs), timeout)
 
     async def call_async(
         self, function: Callable[..., Any], /, *args: Any, timeout: float | None = None, **kwargs: Any
     ) -> Any:
-        """As `call`, for asyncio: the event loop that awaits goes on meanwhile.
+        """Like `call`, for asyncio: the awaiting event loop keeps running.
 
-        A coroutine function gets an event loop of its own in the namespace, so every task, thread and lookup of it is
-        inside. If this await is cancelled, so is the coroutine.
+        A coroutine function gets its own event loop in the namespace, so all its tasks, threads and lookups are inside.
+        If this await is cancelled, so is the coroutine.
         """
         return await calls.call_async(self.programs, *_bound(function, args, kwargs), timeout)
 
     async def create_subprocess_exec(
         self, program: str | os.PathLike[str], *args: str | os.PathLike[str], limit: int = 2**16, **options: Any
     ) -> asyncio.subprocess.Process:
-        """Start a program here, as `asyncio.create_subprocess_exec` does; it ends with the lab at the latest.
+        """Start a program here, like `asyncio.create_subprocess_exec`; it ends with the lab at the latest.
 
         Args:
             program, args: its argv.
-            limit: size in bytes of the buffers of stdout and stderr.
-            options: ``stdin``, ``stdout``, ``stderr``, ``env``, ``cwd`` ... of `asyncio.create_subprocess_exec`.
+            limit: the buffer size of stdout and stderr, in bytes.
+            options: options of `asyncio.create_subprocess_exec`: ``stdin``, ``stdout``, ``stderr``, ``env``, ``cwd`` ...
         """
         from pytest_netns.running import async_process
 
@@ -410,7 +410,7 @@ class Namespace(GatewayMethods):
 
     @fails_as("make socket")
     def socket(self, family: int = sockets.AF_INET, type: int = sockets.SOCK_STREAM, proto: int = 0) -> sockets.socket:
-        """A new socket that belongs to this namespace, whatever thread uses it."""
+        """A new socket that belongs to this namespace, whichever thread uses it."""
         with self._kernel.entered():
             try:
                 return Socket(family, type, proto)
@@ -420,14 +420,14 @@ class Namespace(GatewayMethods):
                 raise
 
     def create_server(self, address: tuple[str, int], **options: Any) -> sockets.socket:
-        """A listening TCP socket here, as `socket.create_server` makes it: ``asyncio.start_server(handler, sock=...)``."""
+        """A listening TCP socket here, like `socket.create_server`; for ``asyncio.start_server(handler, sock=...)``."""
         with self:
             return sockets.create_server(address, **options)
 
     def create_connection(
         self, address: tuple[str, int], timeout: float | None = None, **options: Any
     ) -> sockets.socket:
-        """A TCP connection from here, as `socket.create_connection` makes it; names resolve as in the namespace."""
+        """A TCP connection from here, like `socket.create_connection`; names resolve as in the namespace."""
         with self:
             return sockets.create_connection(address, timeout, **options)
 

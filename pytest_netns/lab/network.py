@@ -1,4 +1,4 @@
-"""Network: the part of a namespace's handle that is about interfaces, routes, rules and neighbours."""
+"""Network: the part of a namespace's handle for interfaces, routes, rules and neighbours."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Network:
 
     @property
     def address(self) -> str:
-        """Its first IPv4 address that is not of the loopback interface, without prefix length: ``f"http://{blue.address}/"``.
+        """Its first IPv4 address except the loopback one, without prefix length: ``f"http://{blue.address}/"``.
 
         Raises:
             InvalidTopologyError: it has none.
@@ -61,12 +61,12 @@ class Network:
 
     @property
     def addresses(self) -> list[IPInterface]:
-        """All addresses with prefix length, as they are now, but those of the loopback interface and link-local ones."""
+        """All addresses with prefix length, read now, except link-local ones and those of the loopback interface."""
         return hosts.global_addresses(self.links.network)
 
     @property
     def interfaces(self) -> Mapping[str, Interface]:
-        """All interfaces by name, as they are now."""
+        """All interfaces by name, read now."""
         return {info.name: handle(self.links.link(info.index), info.kind) for info in self.links.infos()}
 
     def add_interface(
@@ -82,24 +82,24 @@ class Network:
         up: bool = True,
         **options: Any,
     ) -> Interface:
-        """Make an interface of any kind; cables are made by ``lab.add_veth`` and ``bridge.attach``::
+        """Add an interface of any kind; for veth pairs use ``lab.add_veth`` and ``bridge.attach``::
 
             ns.add_interface("eth0.10", kind="vlan", link="eth0", vlan_id=10, addresses="10.0.10.1/24")
 
         Args:
-            name: what it is called.
+            name: its name.
             kind: ``"vlan"``, ``"vxlan"``, ``"dummy"``, ``"gre"``, ``"bond"``, ``"wireguard"`` ...; docs/interfaces.md has all.
-            link: the interface it is put on, of this namespace or, given as such, of another one.
-            addresses: one with prefix length, or several.
+            link: its lower interface: of this namespace or, given as an Interface, of another one.
+            addresses: one or several addresses with prefix length.
             master: the bridge, bond or VRF it becomes a member of.
             mtu: in bytes.
-            mac: MAC address; by default it follows from the names of namespace and interface.
-            up: whether it is switched on.
-            options: of the kind, by iproute2's names (``id=10``) or the kernel's (``vlan_id=10``).
+            mac: MAC address; default: derived from the names of namespace and interface.
+            up: whether to bring it up.
+            options: the kind's options, by iproute2's names (``id=10``) or the kernel's (``vlan_id=10``).
 
         Raises:
-            InvalidTopologyError: there is no such kind or option, or a value cannot be; names the valid ones.
-            UnavailableError: this kernel does not have the kind; says what to do about it.
+            InvalidTopologyError: an unknown kind or option, or an invalid value; lists the valid ones.
+            UnavailableError: this kernel does not have the kind; names the remedy.
             KernelError: the kernel refused.
         """
         from pytest_netns.lab import making
@@ -121,17 +121,17 @@ class Network:
         return handle(making.add_link(self.links, want), kind)
 
     def unplug(self) -> Together:
-        """Pull the plugs of all cables: they lose their carrier, until `plug`, the end of a ``with`` block, or ``lab.heal()``.
+        """Unplug all links: they lose their carrier, until `plug`, the end of a ``with`` block, or ``lab.heal()``.
 
-        The far ends are switched off for it, so that everything here stays as it is, as on a machine whose cable is pulled.
+        The far ends are set down, so that the interfaces here stay as they are, as on a machine whose cable is pulled.
         """
-        return switching.unplug(self.lab.faults, self._cables())
+        return switching.unplug(self.lab.faults, self._veths())
 
     def plug(self) -> None:
-        """Plug all cables in again that are unplugged."""
-        switching.plug(self._cables())
+        """Plug all unplugged links in again."""
+        switching.plug(self._veths())
 
-    def _cables(self) -> list[Link]:
+    def _veths(self) -> list[Link]:
         return [self.links.link(info.index) for info in self.links.infos() if info.kind == "veth"]
 
     # -- routes ---------------------------------------------------------------------------------------
@@ -153,25 +153,25 @@ class Network:
         Args:
             destination: a network such as ``"192.168.1.0/24"``, or ``"default"``.
             via: the gateway: an address, or a namespace (or its name) that shares a network with this one; several for a
-                route by all of them. A default route by a name is for each family that both have. An IPv6 link-local
+                multipath route. A default route by name is added for each family that both have. An IPv6 link-local
                 address may have its interface as a zone: ``"fe80::1%eth0"``.
-            dev: the interface packets leave by; found by the gateway where left out.
-            metric: of several routes to a destination, the one with the lowest is used.
-            table: of another table than the main one: its number, or ``"local"`` or ``"default"``.
-            type: ``"unicast"``; ``"blackhole"`` (packets vanish), ``"unreachable"`` or ``"prohibit"`` (the sender is told),
+            dev: the interface packets leave by; default: the one that reaches the gateway.
+            metric: among several routes to a destination, the lowest metric is used.
+            table: a table other than main: its number, or ``"local"`` or ``"default"``.
+            type: ``"unicast"``; ``"blackhole"`` (silently dropped), ``"unreachable"`` or ``"prohibit"`` (with an ICMP error),
                 ``"throw"`` (as if this table had no route), all without ``via`` and ``dev``.
-            source: the address that packets sent from here get.
+            source: the source address of packets sent from here.
             onlink: the gateway is on the interface's link, whatever the addresses say.
 
         Raises:
-            InvalidTopologyError: a value that cannot be part of a route.
-            KernelError: the kernel refused, such as for a gateway that is not on any connected network.
+            InvalidTopologyError: a value is invalid in a route.
+            KernelError: the kernel refused, for example because the gateway is on no connected network.
         """
         found = self._routes(destination, via, dev, metric, table, type, source, onlink)
         self.links.change(*map(rtroutes.add_route, found))
 
     def add_default_route(self, via: Gateways = None, *, dev: Interface | str | None = None) -> None:
-        """Send what no other route covers to a gateway; see `add_route`."""
+        """Add a default route; see `add_route`."""
         self.add_route("default", via=via, dev=dev)
 
     def replace_route(
@@ -186,7 +186,7 @@ class Network:
         source: str | IPAddress | None = None,
         onlink: bool = False,
     ) -> None:
-        """Add a route, in place of one to the same destination with the same metric and table; see `add_route`."""
+        """Add a route, or replace the one to the same destination with the same metric and table; see `add_route`."""
         found = self._routes(destination, via, dev, metric, table, type, source, onlink)
         self.links.change(*map(rtroutes.replace_route, found))
 
@@ -199,7 +199,7 @@ class Network:
         metric: int | None = None,
         table: int | str | None = None,
     ) -> None:
-        """Remove a route; what is left out may be anything. ``"default"`` by itself is that of both families.
+        """Remove a route; arguments left out match any value. ``"default"`` alone removes those of both families.
 
         Raises:
             KernelError: there is no such route.
@@ -209,7 +209,7 @@ class Network:
         routes.remove(self.links, found)
 
     def routes(self, table: int | str = "main") -> list[Route]:
-        """A routing table, IPv4 and IPv6, as it is now.
+        """Read a routing table, IPv4 and IPv6.
 
         Args:
             table: its number, or ``"main"``, ``"local"`` or ``"default"``.
@@ -224,16 +224,16 @@ class Network:
         source: str | IPAddress | None = None,
         mark: int | None = None,
     ) -> Route:
-        """The route that the kernel chooses for packets from here to an address, as ``ip route get``.
+        """The route that the kernel chooses for packets from here to an address, like ``ip route get``.
 
         Args:
-            address: where to, or a namespace or its name.
-            source: the address they are from.
-            mark: their mark, which rules may ask for.
+            address: the destination: an address, a namespace or its name.
+            source: their source address.
+            mark: their mark, which rules may match.
 
         Raises:
-            KernelError: there is no way there: ``errno`` is ENETUNREACH without a route, EHOSTUNREACH, EACCES or EINVAL
-                where an unreachable, prohibit or blackhole route says so.
+            KernelError: it is unreachable: ``errno`` is ENETUNREACH without a route; EHOSTUNREACH, EACCES or EINVAL
+                with an unreachable, prohibit or blackhole route.
         """
         (target,) = self._gateways(address)
         return routes.route_to(self.links, target, source, mark)
@@ -250,15 +250,15 @@ class Network:
         table: int | str,
         priority: int | None = None,
     ) -> None:
-        """Have packets use another routing table, ip-rule(8).
+        """Add a policy routing rule, ip-rule(8).
 
         Args:
-            source, destination: the networks they are from and to; any where left out. Without both, the rule is for
+            source, destination: the packets' source and destination networks; default: any. Without both, the rule is for
                 IPv4 and IPv6.
-            incoming: the interface they came in by, or ``"lo"`` for those sent from here.
+            incoming: the interface they arrive by, or ``"lo"`` for packets sent from here.
             mark: their mark.
-            table: the table whose routes they use: its number, or ``"main"``, ``"local"`` or ``"default"``.
-            priority: rules with a lower one come first; without one it comes before those there are, the local table apart.
+            table: the routing table they use: its number, or ``"main"``, ``"local"`` or ``"default"``.
+            priority: lower numbers come first; default: before all existing rules except that of the local table.
         """
         found = routes.rules(source, destination, self._incoming(incoming), mark, table, priority)
         self.links.change(*map(rtrules.add_rule, found))
@@ -273,19 +273,19 @@ class Network:
         table: int | str | None = None,
         priority: int | None = None,
     ) -> None:
-        """Remove the first rule that has all of what is given; see `add_rule`."""
+        """Remove the first rule that matches all arguments; see `add_rule`."""
         found = routes.rules(source, destination, self._incoming(incoming), mark, table, priority)
         self.links.change(*map(rtrules.remove_rule, found))
 
     def rules(self) -> list[Rule]:
-        """The rules that say which routing table packets use, IPv4 and IPv6, in the order in which they are asked."""
+        """The policy routing rules, IPv4 and IPv6, in order of priority."""
         found = self.links.netlink.dump(rtrules.dump_rules(), rtrules.parse_rule)
         return sorted(map(rule_of, found), key=lambda rule: (rule.version, rule.priority))
 
     # -- neighbours -----------------------------------------------------------------------------------
 
     def neighbours(self) -> list[Neighbour]:
-        """The neighbour table, IPv4 and IPv6, as it is now."""
+        """Read the neighbour table, IPv4 and IPv6."""
         names = self.links.index_names()
         return [
             Neighbour(entry.address, entry.mac, names.get(entry.index, ""), entry.state)
@@ -293,12 +293,12 @@ class Network:
         ]
 
     def add_neighbour(self, address: str | IPAddress, mac: str, dev: Interface | str) -> None:
-        """Say which MAC address a neighbour has, for good: nobody is asked, and nothing that is learned changes it."""
+        """Add a permanent neighbour entry: it is neither resolved nor changed by ARP or neighbour discovery."""
         parsed = values.parse_address(address, "address of a neighbour"), values.parse_mac(mac)
         self.links.change(rtneighbours.add_neighbour(*parsed, self.link_of(dev).index))
 
     def remove_neighbour(self, address: str | IPAddress, dev: Interface | str) -> None:
-        """Forget a neighbour, whether it was added or learned."""
+        """Remove a neighbour entry, added or learned."""
         parsed = values.parse_address(address, "address of a neighbour")
         self.links.change(rtneighbours.remove_neighbour(parsed, self.link_of(dev).index))
 
@@ -311,12 +311,12 @@ class Network:
     def iproute(self, *, asynchronous: Literal[True]) -> AsyncIPRoute: ...
 
     def iproute(self, *, asynchronous: bool = False) -> IPRoute | AsyncIPRoute:
-        """A real pyroute2 `IPRoute` bound to this namespace, whatever thread uses it::
+        """A pyroute2 `IPRoute` bound to this namespace, whichever thread uses it::
 
             with ns.iproute() as ipr:
                 ipr.link("add", ifname="dummy0", kind="dummy")
 
-        One that is made in ``with ns:`` and used by another thread would talk to the real host. It is closed with the lab.
+        In contrast, one created in ``with ns:`` and used by another thread would act on the real host. Closed with the lab.
 
         Args:
             asynchronous: an `AsyncIPRoute` instead, for a running event loop: ``async with ns.iproute(asynchronous=True)``.
@@ -331,7 +331,7 @@ class Network:
     def ndb(self) -> NDB:
         """A pyroute2 `NDB` of this namespace; closed with the lab.
 
-        What it leaves for Python's garbage collector to close (pyroute2 0.9.7) is a `ResourceWarning` where those are shown.
+        pyroute2 0.9.7 leaves some sockets for Python's garbage collector, which shows a `ResourceWarning` if enabled.
         """
         from pytest_netns.lab import iproute
 
@@ -354,12 +354,13 @@ class Network:
     # -- for the other modules ------------------------------------------------------------------------
 
     def link_of(self, interface: Interface | str) -> Link:
-        """An interface of this namespace, given as such or by name, as the plugin itself knows it."""
+        """The plugin's own record of an interface of this namespace, given as an Interface or by name."""
         if isinstance(interface, str):
             return self.links.find(interface)
         if not isinstance(interface, Interface):
             raise InvalidTopologyError(
-                f"cannot use {interface!r} as interface: pass its name, or what made it returned"
+                f"cannot use {interface!r} as interface: pass its name, or the Interface that add_veth, attach or "
+                "add_interface returned"
             )
         if interface.link.home is not self.links:
             raise InvalidTopologyError(f"cannot use {interface!r} in namespace {self.name!r}: it is in another one")
@@ -377,11 +378,11 @@ class Network:
         onlink: bool,
     ) -> list[rtroutes.RouteInfo]:
         index = 0 if dev is None else self.link_of(dev).index
-        rest = routes.Rest(metric, table, type_, source, onlink)
-        return routes.additions(self.links, destination, self._gateways(via), index, rest)
+        options = routes.RouteOptions(metric, table, type_, source, onlink)
+        return routes.additions(self.links, destination, self._gateways(via), index, options)
 
     def _gateways(self, via: Gateways) -> list[Via]:
-        """One or several, namespaces by their names."""
+        """One or several gateways, with namespaces by name."""
         several = via if isinstance(via, Sequence) and not isinstance(via, str) else () if via is None else (via,)
         found: list[Via] = []
         for each in several:

@@ -1,4 +1,4 @@
-"""Notes: the words for what is in force in a lab, each given by the component or fault that did it."""
+"""Notes: descriptions of what is in force in a lab, provided by the components and faults themselves."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pytest_netns.values.notes import HasNotes, Note
 
 
 class Notes:
-    """Whatever changes a lab's network and wants to be seen in drawings and reports registers here."""
+    """The sources of notes: objects that change a lab's network and are shown in drawings and reports."""
 
     __slots__ = ("_sources",)
 
@@ -14,22 +14,22 @@ class Notes:
         self._sources: list[HasNotes] = []
 
     def add(self, source: HasNotes) -> None:
-        """Have its words shown, until `discard`."""
+        """Show the notes of a source, until `discard`."""
         self._sources.append(source)
 
     def discard(self, source: HasNotes) -> None:
-        """Show it no more; idempotent."""
+        """Stop showing a source; idempotent."""
         self._sources = [each for each in self._sources if each is not source]
 
     def by_namespace(self) -> dict[str, tuple[Note, ...]]:
-        """The same by the name of the namespace; ``""`` for the network as a whole."""
+        """The notes by namespace name; ``""`` for the whole network."""
         found: dict[str, tuple[Note, ...]] = {}
         for note in self.collect():
             found[note.namespace] = (*found.get(note.namespace, ()), note)
         return found
 
     def collect(self) -> list[Note]:
-        """The words of all, in the order in which they registered; what one cannot say becomes words too."""
+        """The notes of all sources, in order of registration; an error in a source becomes a note."""
         found: list[Note] = []
         for source in tuple(self._sources):
             try:

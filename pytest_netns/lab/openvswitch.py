@@ -1,7 +1,7 @@
-"""Open vSwitch: a bridge with VLANs and OpenFlow, whose daemons are the lab's own.
+"""Open vSwitch: a bridge with VLANs and OpenFlow, whose daemons belong to the lab.
 
-Each namespace with such a bridge runs its own ovsdb-server(1) and ovs-vswitchd(8), with a database and sockets that nobody else
-uses, so several labs can have them at once. They end with the lab.
+Each namespace with such a bridge runs its own ovsdb-server(1) and ovs-vswitchd(8), with a private database and sockets,
+so several labs can use Open vSwitch at once. They end with the lab.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ class SwitchDaemons:
         programs: everything that runs in the namespace.
 
     Attributes:
-        datapath: ``"system"`` where the kernel has the module, else ``"netdev"``: packets are passed by ovs-vswitchd itself.
+        datapath: ``"system"`` if the kernel has the module, else ``"netdev"``: ovs-vswitchd itself forwards the packets.
 
     Raises:
-        UnavailableError: Open vSwitch is not installed, or /dev/net/tun is closed to this user.
+        UnavailableError: Open vSwitch is not installed, or this user may not open /dev/net/tun.
     """
 
     def __init__(self, programs: Programs) -> None:
@@ -62,7 +62,7 @@ class SwitchDaemons:
             raise
 
     def vsctl(self, *arguments: str) -> str:
-        """Run ovs-vsctl(8), which returns once the switch is as it says."""
+        """Run ovs-vsctl(8), which returns once the switch has applied the change."""
         return self._run("ovs-vsctl", f"--db=unix:{self._directory}/db.sock", f"--timeout={_TIMEOUT}", *arguments)
 
     def ofctl(self, command: str, bridge: str, *arguments: str) -> str:
@@ -105,10 +105,10 @@ class SwitchDaemons:
 
 
 def check_available() -> str:
-    """Which datapath Open vSwitch can use here, see `SwitchDaemons`.
+    """The datapath that Open vSwitch can use here, see `SwitchDaemons`.
 
     Raises:
-        UnavailableError: it cannot run; says what is missing and what to do.
+        UnavailableError: it cannot run; names the cause and the remedy.
     """
     datapath = "system" if os.path.isdir(_KERNEL_MODULE) else "netdev"
     if shutil.which("ovs-vswitchd", path=_PATH) is None or not os.path.exists(_SCHEMA):
@@ -116,14 +116,14 @@ def check_available() -> str:
     if datapath == "netdev" and not os.access(_TUN, os.R_OK | os.W_OK):
         raise UnavailableError(
             FEATURE,
-            f"this kernel has no openvswitch module, and in user space it needs {_TUN}, which is closed to this user",
+            f"this kernel has no openvswitch module, and in user space it needs {_TUN}, which this user may not open",
             f"sudo modprobe openvswitch, or sudo chmod 666 {_TUN}, or run as root",
         )
     return datapath
 
 
 class OpenVSwitch(Bridge):
-    """A bridge of Open vSwitch: as `Bridge`, with VLANs by ``tag`` and ``trunks``, and OpenFlow."""
+    """An Open vSwitch bridge: like `Bridge`, with VLANs by ``tag`` and ``trunks``, and OpenFlow."""
 
     __slots__ = ("_daemons", "_ports")
 
@@ -149,7 +149,7 @@ class OpenVSwitch(Bridge):
     ) -> Interface:
         """Join a namespace to the bridge by a veth pair; the arguments are those of `Bridge.attach`.
 
-        With the user-space datapath checksums are not left to hardware that is not there, which it would not pass.
+        With the user-space datapath, checksum offload is off: it does not forward packets without a checksum.
         """
         refuse_interface(namespace)
         self.namespace.lab.check_member(namespace)
@@ -176,7 +176,7 @@ class OpenVSwitch(Bridge):
         self._add_port(self.namespace.link_of(interface).name, *vlans, isolated=isolated)
 
     def set_vlans(self, *, tag: int | None = None, trunks: Sequence[int] = ()) -> None:
-        """The VLANs in which the bridge's own namespace takes part."""
+        """Set the VLANs that the bridge's own namespace is in."""
         settings = _vlan_settings(*ports.parse_vlans(tag, trunks))
         self._daemons.vsctl("clear", "port", self.name, "tag", "trunks", "--", "set", "port", self.name, *settings)
 
@@ -184,23 +184,23 @@ class OpenVSwitch(Bridge):
         """Add an OpenFlow rule, such as ``"priority=10,icmp,actions=drop"``, ovs-ofctl(8).
 
         Raises:
-            CommandError: ovs-ofctl refused it; shows what it said.
+            CommandError: ovs-ofctl refused it; shows its output.
         """
         if not isinstance(flow, str) or not flow.strip():
             raise InvalidTopologyError(f"cannot add flow {flow!r}: write text, such as 'priority=10,icmp,actions=drop'")
         self._daemons.ofctl("add-flow", self.name, flow)
 
     def remove_flows(self, match: str = "") -> None:
-        """Remove the OpenFlow rules that match, such as ``"icmp"``; all where left out, the one that switches included."""
+        """Remove the OpenFlow rules that match, such as ``"icmp"``; default: all, including the one for normal switching."""
         self._daemons.ofctl("del-flows", self.name, *([match] if match else []))
 
     def flows(self) -> list[str]:
-        """The OpenFlow rules with their counters, a line each, as ovs-ofctl(8) dump-flows shows them."""
+        """The OpenFlow rules with their counters, one line each, as shown by ovs-ofctl(8) dump-flows."""
         lines = self._daemons.ofctl("dump-flows", self.name).splitlines()
         return [line.strip() for line in lines if "actions=" in line]
 
     def notes(self) -> Sequence[Note]:
-        """What drawings and reports say of it."""
+        """Its notes for drawings and reports."""
         here = self.namespace.name
         datapath = "in user space" if self._daemons.datapath == "netdev" else "in the kernel"
         of_ports = [Note(here, f"port of {self.name}{words}", name) for name, words in self._ports.items()]
@@ -215,7 +215,7 @@ class OpenVSwitch(Bridge):
 
 
 def _vlan_settings(tag: int | None, trunks: tuple[int, ...]) -> list[str]:
-    """Columns of a port in the database, ovs-vswitchd.conf.db(5)."""
+    """The database columns of a port, ovs-vswitchd.conf.db(5)."""
     found = [] if tag is None else [f"tag={tag}"]
     if trunks:
         found.append(f"trunks={','.join(map(str, trunks))}")
@@ -226,7 +226,7 @@ def _vlan_settings(tag: int | None, trunks: tuple[int, ...]) -> list[str]:
 def add(
     namespace: Namespace, daemons: SwitchDaemons, name: str, addresses: AddressArgument, mtu: int | None
 ) -> OpenVSwitch:
-    """Make a bridge of Open vSwitch in a namespace."""
+    """Create an Open vSwitch bridge in a namespace."""
     parsed = parse_addresses(addresses)
     mac = naming.derived_mac(namespace.name, name)
     settings = ("--", "set", "bridge", name, f"datapath_type={daemons.datapath}", f"other-config:hwaddr={mac}")

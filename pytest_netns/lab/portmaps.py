@@ -1,4 +1,4 @@
-"""Ports that lead elsewhere, as elements of the kernel's maps: adding one is a small message, however many there are."""
+"""Forwarded ports as elements of nft maps: adding one takes a small message, however many there are."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pytest_netns.kernel.netlink.socket import NetlinkSocket
 from pytest_netns.parts.gateway import nftext
 from pytest_netns.parts.gateway.nftext import MappedPort
 
-ELEMENTS = 2  # of a port: one translates, one counts
+ELEMENTS = 2  # for each port: one translates, one counts
 
 
 class Present:
-    """What there is in the kernel's maps.
+    """The present contents of the kernel's maps.
 
     Args:
         netlink: a netfilter socket of the namespace.
@@ -29,7 +29,7 @@ class Present:
         }
 
     def count(self, identity: str, ports: Sequence[MappedPort]) -> int:
-        """How many elements of a rule's ports there are."""
+        """The number of existing elements for a rule's ports."""
         keys = [(each.map, _key(each)) for each in ports]
         translating = [self._comments[nftext.TABLE, name].get(key) for name, key in keys]
         counting = [key in self._comments[nftext.COUNTERS, name] for name, key in keys]
@@ -39,15 +39,15 @@ class Present:
 def change(
     netlink: NetlinkSocket, delete: Sequence[MappedPort], add: Sequence[tuple[str, Sequence[MappedPort]]]
 ) -> None:
-    """Have ports lead elsewhere, and others not any more, in one transaction.
+    """Add and delete forwarded ports in one transaction.
 
     Args:
         netlink: a netfilter socket of the namespace.
-        delete: those that do not any more.
-        add: those that do, each with the comment for its elements.
+        delete: the ports to delete.
+        add: the ports to add, each with the comment for its elements.
 
     Raises:
-        KernelError: the kernel refused; nothing of it was done.
+        KernelError: the kernel refused; nothing was changed.
     """
     gone: dict[Place, list[bytes]] = defaultdict(list)
     for each in delete:
@@ -64,7 +64,7 @@ def change(
 
 
 def counts(netlink: NetlinkSocket, ports: Iterable[MappedPort]) -> list[tuple[int, int]]:
-    """Packets and bytes that each port has led elsewhere."""
+    """The packets and bytes that each port has forwarded."""
     return [nfelements.counts(netlink, Place(nftext.COUNTERS, each.map), _key(each)) for each in ports]
 
 

@@ -1,4 +1,4 @@
-"""Ports of bridges: which VLANs pass them, and which are kept apart from each other."""
+"""Bridge ports: their VLANs, and port isolation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FIRST_VLAN, _LAST_VLAN = 1, 4094
 
 
 def parse_vlans(tag: object, trunks: object) -> tuple[int | None, tuple[int, ...]]:
-    """The VLAN of untagged frames, and those of tagged ones."""
+    """The VLAN of untagged frames, and the VLANs of tagged ones."""
     several = tuple(trunks) if isinstance(trunks, Iterable) and not isinstance(trunks, str) else (trunks,)
     return None if tag is None else _parse_vlan(tag), tuple(_parse_vlan(each) for each in several)
 
@@ -25,22 +25,22 @@ def parse_vlans(tag: object, trunks: object) -> tuple[int | None, tuple[int, ...
 def _parse_vlan(value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and _FIRST_VLAN <= value <= _LAST_VLAN:
         return value
-    raise InvalidTopologyError(f"cannot use {value!r} as VLAN: it is a number from {_FIRST_VLAN} to {_LAST_VLAN}")
+    raise InvalidTopologyError(f"cannot use {value!r} as VLAN: use a number from {_FIRST_VLAN} to {_LAST_VLAN}")
 
 
 def set_vlans(port: Link, bridge: Link, tag: int | None, trunks: tuple[int, ...]) -> None:
-    """Have a port, or the bridge itself, pass these VLANs alone.
+    """Set the VLANs of a port or of the bridge itself.
 
     Args:
         tag: the VLAN of frames without a tag.
-        trunks: those of frames with one.
+        trunks: the VLANs of frames with a tag.
 
     Raises:
-        InvalidTopologyError: the bridge does not look at tags.
+        InvalidTopologyError: the bridge has no VLAN filtering.
     """
-    if not _looks_at_tags(bridge):
+    if not _filters_vlans(bridge):
         raise InvalidTopologyError(
-            f"cannot use tag or trunks on bridge {bridge.name!r}: it does not look at VLAN tags; make it with vlan_filtering=True"
+            f"cannot use tag or trunks on bridge {bridge.name!r}: it does not filter VLANs; add it with vlan_filtering=True"
         )
     own = port is bridge
     wanted = [{"vid": vlan} for vlan in trunks]
@@ -51,7 +51,7 @@ def set_vlans(port: Link, bridge: Link, tag: int | None, trunks: tuple[int, ...]
 
 
 def isolate(port: Link) -> None:
-    """Have nothing pass between a port and others that are isolated."""
+    """Block traffic between a port and other isolated ports."""
     data = {"slave_kind": "bridge", "slave_data": {"isolated": 1}}
     body = messages.body("link", {"index": port.index}, {"linkinfo": data})
     port.home.change(Request(("isolate port", port.name), rtlinks.RTM_NEWLINK, body))
@@ -65,7 +65,7 @@ def _request(type_: int, port: Link, vlans: list[dict[str, int]], *, own: bool) 
     return Request(("set VLANs of", port.name), type_, body)
 
 
-def _looks_at_tags(bridge: Link) -> bool:
+def _filters_vlans(bridge: Link) -> bool:
     told = bridge.home.netlink.get(rtlinks.get_link(bridge.index, bridge.name), bytes)
     data = messages.read("link", told).get("linkinfo", {}).get("data", {})
     return bool(data.get("br_vlan_filtering"))

@@ -1,4 +1,4 @@
-"""From what users write to routes and rules: gateways by name, several gateways, both families."""
+"""Translate users' arguments into routes and rules: gateways by name, several gateways, both families."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ Via: TypeAlias = str | IPAddress
 
 _FAMILIES: dict[int, int] = {4: socket.AF_INET, 6: socket.AF_INET6}
 _MAX_NUMBER = 2**32 - 1
-_SAID_BY_A_ROUTE = {
+_ROUTE_OF_ERRNO = {
     errno.EACCES: "a prohibit route",
     errno.EINVAL: "a blackhole route",
     errno.EHOSTUNREACH: "an unreachable route",
 }
 
 
-class Rest(NamedTuple):
-    """What else a route may have, as users write it; see `Network.add_route`."""
+class RouteOptions(NamedTuple):
+    """Further options of a route, as users write them; see `Network.add_route`."""
 
     metric: int | None = None
     table: int | str | None = None
@@ -43,24 +43,24 @@ class Rest(NamedTuple):
 
 
 def additions(
-    links: Links, destination: str | IPNetwork, gateways: Sequence[Via], index: int, rest: Rest
+    links: Links, destination: str | IPNetwork, gateways: Sequence[Via], index: int, options: RouteOptions
 ) -> list[RouteInfo]:
-    """The routes to add: one, or for a default route by names one for each family.
+    """The routes to add: one, or for a default route by name one for each family.
 
     Args:
         gateways: addresses, and names of namespaces that share a network with this one.
-        index: the number of the interface packets leave by; 0 for what the gateway says.
+        index: the index of the outgoing interface; 0 for the one that reaches the gateway.
     """
-    parse_type(rest.type)
+    parse_type(options.type)
     network = values.parse_destination(destination)
-    if rest.type in WITHOUT_GATEWAY:
+    if options.type in WITHOUT_GATEWAY:
         if gateways or index:
             raise InvalidTopologyError(
-                f"cannot add {rest.type} route to {destination}: it leads nowhere; leave out via and dev"
+                f"cannot add {options.type} route to {destination}: it leads nowhere; leave out via and dev"
             )
     elif not gateways and not index:
         raise InvalidTopologyError(f"cannot add route to {destination}: it needs via=GATEWAY or dev=INTERFACE")
-    source = None if rest.source is None else values.parse_address(rest.source, "source of a route")
+    source = None if options.source is None else values.parse_address(options.source, "source of a route")
     found: list[RouteInfo] = []
     for version, hops in _hops(links, network, gateways, index, source):
         found.append(
@@ -68,11 +68,11 @@ def additions(
                 family=_FAMILIES[version],
                 destination=network,
                 hops=hops,
-                metric=METRIC.parse(rest.metric) if rest.metric is not None else 0,
-                table=MAIN if rest.table is None else parse_table(rest.table),
-                type=TYPES[rest.type],
+                metric=METRIC.parse(options.metric) if options.metric is not None else 0,
+                table=MAIN if options.table is None else parse_table(options.table),
+                type=TYPES[options.type],
                 source=source,
-                onlink=rest.onlink,
+                onlink=options.onlink,
             )
         )
     return found
@@ -86,7 +86,7 @@ def removals(
     metric: int | None,
     table: int | str | None,
 ) -> list[RouteInfo]:
-    """The routes to remove, for each family that is meant."""
+    """The routes to remove, for each family the arguments match."""
     network = values.parse_destination(destination)
     found = list(_hops(links, network, gateways, index, None))
     if network is None and not gateways:
@@ -97,7 +97,7 @@ def removals(
 
 
 def remove(links: Links, routes: Sequence[RouteInfo]) -> None:
-    """Remove routes; of several families those that there are, and one at least."""
+    """Remove routes; raises an error if none of them exists."""
     failures: list[KernelError] = []
     for route in routes:
         try:
@@ -120,8 +120,8 @@ def route_to(links: Links, target: Via, source: str | IPAddress | None, mark: in
     try:
         info = links.netlink.get(request, rtroutes.parse_looked_up)
     except KernelError as error:
-        if error.errno in _SAID_BY_A_ROUTE and not error.kernel_message:
-            words = f"{_SAID_BY_A_ROUTE[error.errno]} says so"
+        if error.errno in _ROUTE_OF_ERRNO and not error.kernel_message:
+            words = f"because of {_ROUTE_OF_ERRNO[error.errno]}"
             raise KernelError(error.action, error.errno, namespace=links.name, kernel_message=words) from None
         raise
     return route_of(info, links.index_names())
@@ -135,7 +135,7 @@ def rules(
     table: int | str | None,
     priority: int | None,
 ) -> list[RuleInfo]:
-    """The rules that are meant: one, or one of each family."""
+    """The rules that the arguments describe: one, or one for each family."""
     own = None if source is None else values.parse_network(source, "source of a rule")
     far = None if destination is None else values.parse_network(destination, "destination of a rule")
     versions = {network.version for network in (own, far) if network is not None} or {4, 6}
@@ -154,14 +154,14 @@ def rules(
 
 
 def parse_mark(mark: object) -> int:
-    """A mark of packets."""
+    """A packet mark."""
     if isinstance(mark, int) and not isinstance(mark, bool) and 1 <= mark <= _MAX_NUMBER:
         return mark
-    raise InvalidTopologyError(f"cannot use {mark!r} as mark: it is a number from 1 to {_MAX_NUMBER}")
+    raise InvalidTopologyError(f"cannot use {mark!r} as mark: use a number from 1 to {_MAX_NUMBER}")
 
 
 def addresses_of(links: Links, name: str) -> tuple[IPAddress, ...]:
-    """Another namespace's addresses as reached from here, at most one of each family; those in a shared network first."""
+    """The addresses by which to reach another namespace from here: at most one of each family, preferably in a shared network."""
     other = links.lab.named(name)
     chosen = [] if other is None else hosts.best_addresses(links.own_addresses(), other.own_addresses())
     if not chosen:
@@ -172,7 +172,7 @@ def addresses_of(links: Links, name: str) -> tuple[IPAddress, ...]:
 def _hops(
     links: Links, network: IPNetwork | None, gateways: Sequence[Via], index: int, source: IPAddress | None
 ) -> list[tuple[int, tuple[Hop, ...]]]:
-    """The ways a route leads, for each family that is meant."""
+    """The next hops of a route, for each family."""
     choices = [_gateways(links, each) for each in gateways]
     versions: list[int] = [4 if source is None else source.version]
     if network is not None:
@@ -197,11 +197,11 @@ def _hop(
     address = choice.get(version)
     if (
         address is None and version == 4 and links.lab.named(str(gateway)) is None
-    ):  # an IPv6 gateway given as such, RFC 5549
+    ):  # an IPv6 gateway of an IPv4 route, RFC 5549
         address = choice[6]
     if address is None:
         raise InvalidTopologyError(
-            f"cannot add route to {network} via {gateway}: the gateway is of the other family; write an IPv{version} address"
+            f"cannot add route to {network} via {gateway}: the gateway is of another family; use an IPv{version} address"
         )
     if isinstance(address, IPv6Address) and address.scope_id is not None:
         zone = links.find(address.scope_id).index
@@ -212,7 +212,7 @@ def _hop(
 
 
 def _gateways(links: Links, via: Via) -> dict[int, IPAddress]:
-    """The address of a gateway, by family: of both where it is given as a namespace that shares networks of both."""
+    """The addresses of a gateway by family: both, if it is a namespace that shares networks of both."""
     other = links.lab.named(via) if isinstance(via, str) else None
     if other is None:
         address = values.parse_address(via, "gateway")

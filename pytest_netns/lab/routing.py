@@ -1,4 +1,4 @@
-"""Routes, rules and neighbours as a namespace's kernel tables show them."""
+"""Routes, rules and neighbours, as read from a namespace's kernel tables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pytest_netns.kernel.netlink.rtrules import RuleInfo
 from pytest_netns.parts.routes import TABLES
 from pytest_netns.values import IPAddress, IPNetwork
 
-# The numbers of linux/rtnetlink.h and linux/fib_rules.h, by what iproute2 calls them.
+# The numbers of linux/rtnetlink.h and linux/fib_rules.h, by iproute2's names.
 TYPES: Final = {
     "unicast": 1,
     "local": 2,
@@ -40,12 +40,12 @@ _OWN_RULES = {(0, RT_TABLE_LOCAL), (32766, RT_TABLE_MAIN), (32767, 253)}
 
 @dataclass(frozen=True)
 class NextHop:
-    """One of the ways of a route.
+    """One next hop of a route.
 
     Attributes:
         via: the gateway; None for a directly connected network.
-        interface: the name of the interface packets leave by.
-        weight: of several, the share of each.
+        interface: the name of the outgoing interface.
+        weight: its share of the traffic among several next hops.
     """
 
     via: IPAddress | None
@@ -63,15 +63,15 @@ class Route:
 
     Attributes:
         destination: the network; ``0.0.0.0/0`` or ``::/0`` for the default route.
-        via: the gateway; None for a directly connected network. Of a multipath route, the first one.
-        interface: the name of the interface packets leave by; empty where they leave by none.
-        metric: of several routes to a destination, the one with the lowest is used.
+        via: the gateway, the first one of a multipath route; None for a directly connected network.
+        interface: the name of the outgoing interface; empty for none.
+        metric: among several routes to a destination, the lowest metric is used.
         table: the number of the routing table; 254 is the main one.
-        protocol: who added it: ``"kernel"``, ``"boot"`` (by hand), ``"static"``, ``"ra"``, ``"bgp"`` ...
+        protocol: the origin of the route: ``"kernel"``, ``"boot"`` (by hand), ``"static"``, ``"ra"``, ``"bgp"`` ...
         type: ``"unicast"``, ``"blackhole"``, ``"unreachable"``, ``"prohibit"`` ...
         scope: ``"global"``, or for IPv4 ``"link"`` or ``"host"`` for a directly connected network.
-        source: the address that packets sent from here get; None where the kernel chooses.
-        hops: all ways of a multipath route; of others the one, or none.
+        source: the source address of packets sent from here; None if the kernel chooses.
+        hops: all next hops of a multipath route; one or none for other routes.
     """
 
     destination: IPNetwork
@@ -92,7 +92,7 @@ class Route:
 
     @property
     def is_connected(self) -> bool:
-        """Whether it follows from an interface's addresses: the network is directly connected."""
+        """Whether the network is directly connected, by an interface's address."""
         return self.type == "unicast" and self.table == RT_TABLE_MAIN and all(hop.via is None for hop in self.hops)
 
     def __str__(self) -> str:
@@ -111,13 +111,13 @@ class Route:
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule that says which routing table packets use.
+    """A policy routing rule.
 
     Attributes:
-        priority: the rule with the lowest is asked first.
+        priority: the rule with the lowest number comes first.
         version: 4 or 6.
-        source, destination: networks that packets are from and to; None for any.
-        incoming, outgoing: the name of the interface they came in by, or are bound to; empty for any.
+        source, destination: the packets' source and destination networks; None for any.
+        incoming, outgoing: the name of the interface they arrive by, or are bound to; empty for any.
         mark: the packets' mark; 0 for any.
         action: ``"lookup"``, ``"blackhole"``, ``"unreachable"``, ``"prohibit"`` ...
         table: the number of the routing table; 0 for none.
@@ -148,10 +148,10 @@ class Neighbour:
     """An entry of the neighbour table: ARP for IPv4, neighbour discovery for IPv6.
 
     Attributes:
-        address: whose MAC address it tells.
+        address: the neighbour's IP address.
         mac: empty while unknown.
-        interface: the name of the interface it is reached by.
-        state: ``"reachable"``, ``"stale"``, ``"failed"`` ..., as `ip neighbour` shows, in lower case.
+        interface: the name of the interface on which it is reached.
+        state: ``"reachable"``, ``"stale"``, ``"failed"`` ..., as `ip neighbour` shows it, in lower case.
     """
 
     address: IPAddress
@@ -164,10 +164,10 @@ class Neighbour:
 
 
 def route_of(info: RouteInfo, names: Mapping[int, str]) -> Route:
-    """A route as the kernel told it, with the names of interfaces by their numbers."""
+    """A Route from the kernel's data and the interfaces' names by index."""
     hops = tuple(NextHop(hop.via, names.get(hop.interface, ""), hop.weight) for hop in info.hops)
     type_ = _TYPE_NAMES.get(info.type, str(info.type))
-    if type_ not in ("unicast", *_OF_THE_KERNEL):  # the kernel has IPv6 ones leave by lo
+    if type_ not in ("unicast", *_OF_THE_KERNEL):  # the kernel gives IPv6 ones lo as interface
         hops = ()
     first = hops[0] if hops else NextHop(None, "")
     return Route(
@@ -185,19 +185,19 @@ def route_of(info: RouteInfo, names: Mapping[int, str]) -> Route:
 
 
 def of_table(routes: Sequence[RouteInfo], names: Mapping[int, str], table: int) -> list[Route]:
-    """The routes of a table; of any but that of local addresses, without those."""
+    """The routes of a table; without local addresses, except in the local table."""
     found = (route_of(info, names) for info in routes if info.table == table)
     return [route for route in found if table == RT_TABLE_LOCAL or route.type not in _OF_THE_KERNEL]
 
 
 def configured(routes: Sequence[RouteInfo], names: Mapping[int, str]) -> Iterator[Route]:
-    """The routes worth showing: of all tables but that of local addresses, the main one first."""
+    """The routes to show: those of all tables except the local one, the main table first."""
     for table in sorted({info.table for info in routes} - {RT_TABLE_LOCAL}, key=lambda table: table != RT_TABLE_MAIN):
         yield from of_table(routes, names, table)
 
 
 def rule_of(info: RuleInfo) -> Rule:
-    """A rule as the kernel told it."""
+    """A Rule from the kernel's data."""
     version = 4 if info.family == socket.AF_INET else 6
     action = _ACTIONS.get(info.action, str(info.action))
     where = (info.source, info.destination, info.incoming, info.outgoing, info.mark)
@@ -205,5 +205,5 @@ def rule_of(info: RuleInfo) -> Rule:
 
 
 def is_own(info: RuleInfo) -> bool:
-    """Whether every namespace has this rule from the start."""
+    """Whether it is one of the rules that every new namespace has."""
     return (info.priority, info.table) in _OWN_RULES

@@ -1,7 +1,7 @@
-"""A namespace's rules for packets that pass: masquerades, port forwards, NAT, firewalls; added and removed one by one.
+"""A namespace's rules for forwarded packets: masquerades, port forwards, NAT, firewalls; added and removed one by one.
 
-What is in the kernel decides: where others have changed the ruleset, it is read before anything is said or done. Rules
-that others have deleted are gone, and are not made again.
+The kernel's ruleset is authoritative: if something else has changed it, it is read again before each operation. Rules
+that something else has deleted are not added again.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from pytest_netns.parts.gateway.forward import PortForwarding
 from pytest_netns.parts.gateway.nftext import Effect, Forwarded, MappedPort, Table, Translation
 from pytest_netns.values.notes import Note
 
-_FIRST_LOG_GROUP = 1000  # users' own are likely to be small numbers
+_FIRST_LOG_GROUP = 1000  # users probably choose small numbers for their own groups
 _numbers = itertools.count(1)
 
 
 class Entry:
-    """A rule of a namespace, made of one or more nft rules, or elements of maps of ports.
+    """A rule of a namespace: one or more nft rules, or elements of port maps.
 
     Attributes:
-        identity: at the start of the comments of its nft rules.
-        table: its own table; empty where it shares one with others.
+        identity: the prefix of the comments of its nft rules.
+        table: its own table; empty if it shares one with others.
         effect: what it does.
-        ports: elements of maps that it is made of instead of nft rules; empty for none.
-        resolve: what it does with the addresses that names lead to now; None where it has no names.
-        state: ``"in force"``, ``"removed"``, or ``"deleted"`` where somebody else did that.
+        ports: its elements of port maps, instead of nft rules; empty for none.
+        resolve: returns its effect with the present addresses of host names; None if it has no names.
+        state: ``"in force"``, ``"removed"``, or ``"deleted"`` by something else.
     """
 
     def __init__(
@@ -51,14 +51,14 @@ class Entry:
         self.effect = effect
         self.resolve = resolve
         self.state = "in force"
-        self.place = self.table  # a table besides the shared ones where its rules are
+        self.place = self.table  # the table of its rules, if not a shared one
         self.expected = 0
         self.ports = _ports(effect)
-        self.found: list[KernelRule] = []  # once they have been looked for
-        self.counted_before: tuple[int, int] = (0, 0)  # by the rules it was made of before
+        self.found: list[KernelRule] = []  # its nft rules, once read from the kernel
+        self.counted_before: tuple[int, int] = (0, 0)  # the counts of its earlier nft rules
 
-    def lead_to(self, effect: Translation) -> None:
-        """It does something else from now on, by other rules."""
+    def change_effect(self, effect: Translation) -> None:
+        """Change what it does; it will consist of other nft rules."""
         self.effect, self.ports = effect, _ports(effect)
         self.expected, self.found = 0, []
 
@@ -68,14 +68,14 @@ class Rules:
 
     Args:
         links: the namespace's interfaces.
-        prepare: makes the namespace a router that can carry out these rules; called after they were added.
+        prepare: applies the settings that the rules need, such as forwarding; called after they were added.
 
     Attributes:
-        given: whether a user has given nft texts.
+        has_user_text: whether a user has applied nft text.
     """
 
     def __init__(self, links: Links, prepare: Callable[[Sequence[Effect]], None]) -> None:
-        self.given = False
+        self.has_user_text = False
         self._links = links
         self._name = links.network.name
         self._prepare = prepare
@@ -85,37 +85,37 @@ class Rules:
         self._open_netlink: NetlinkSocket | None = None
         self._close_later: list[Callable[[], None]] = []
         self._log_groups = itertools.count(_FIRST_LOG_GROUP)
-        self._generation = 1  # of the ruleset when we last knew it; the kernel's first one, before any change, is 1
+        self._generation = 1  # the last known generation of the ruleset; the kernel starts at 1
         self._chains = Chains(self._name)
 
-    # -- what there is --------------------------------------------------------------------------------
+    # -- reading --------------------------------------------------------------------------------------
 
     @property
     def any(self) -> bool:
-        """Whether rules have been added, and not all of them removed."""
+        """Whether there are rules that have been added and not removed."""
         return bool(self._entries)
 
-    def look(self) -> None:
-        """Find out which rules are in force, where somebody else may have deleted some."""
+    def refresh(self) -> None:
+        """Update which rules are in force, as something else may have deleted some."""
         if self._entries:
             with self._lock:
-                self._look()
+                self._refresh()
 
     @property
     def entries(self) -> list[Entry]:
-        """The rules that are in force, in the order in which they were added."""
+        """The rules that are in force, in the order they were added."""
         with self._lock:
-            self._look()
+            self._refresh()
             return list(self._entries)
 
     def counts(self, entry: Entry) -> tuple[int, int]:
-        """How many packets a rule has matched, and their bytes.
+        """The number of packets a rule has matched, and their bytes.
 
         Raises:
-            NetnsError: it is not in force any more.
+            NetnsError: it is no longer in force.
         """
         with self._lock:
-            self._look()
+            self._refresh()
             self.check_in_force(entry, "read the counter of")
             if not entry.found and not entry.ports:
                 self._find_all()
@@ -125,26 +125,26 @@ class Rules:
         return sum(packets), sum(octets)
 
     def notes(self) -> Iterator[Note]:
-        """What is in force, in words."""
+        """The notes of the rules in force."""
         if self._entries:
             yield from (Note(self._name, each.effect.words) for each in self.entries)
 
     # -- changes --------------------------------------------------------------------------------------
 
     def add(self, *added: Entry, instead_of: Sequence[Entry] = ()) -> None:
-        """Put rules into force, in one transaction.
+        """Add rules in one transaction.
 
         Args:
             added: the rules.
-            instead_of: others, which are in force now and are not from then on.
+            instead_of: rules in force that they replace.
 
         Raises:
             RulesetError: nft refused them; nothing has changed.
             UnavailableError: this machine has no nft.
         """
         with self._lock:
-            self._nft  # noqa: B018 - first of all, as it says what this machine lacks
-            self._look()
+            self._nft  # noqa: B018 - first, as it raises an error if this machine lacks nft
+            self._refresh()
             alone = added[0] if len(added) == 1 and not instead_of else None
             if alone is None or not self._add_plain(alone):
                 self._change(added, "".join(map(self._delete, instead_of)))
@@ -157,7 +157,7 @@ class Rules:
         self.forget(effects)
 
     def follow(self) -> None:
-        """Names may lead to other addresses now: change the rules that were given by name."""
+        """Update the rules that refer to host names, whose addresses may have changed."""
         with self._lock:
             named = [(each, each.resolve) for each in self._entries if each.resolve is not None]
             if not named or not (present := self.entries):
@@ -169,25 +169,25 @@ class Rules:
                 before = entry.effect
                 entry.counted_before = self.counts(entry)
                 places, ports, gone = list(entry.found), entry.ports, self._delete(entry)
-                entry.lead_to(translation)
+                entry.change_effect(translation)
                 if ports or entry.ports:
                     self._change([entry], delete_ports=ports)
-                elif entry.place and len(places) == len(list(translation.rules())):  # where the order matters
+                elif entry.place and len(places) == len(list(translation.rules())):  # the order matters
                     self._replace(entry, places)
                 else:
                     self._change([entry], gone)
                 self.forget([before, translation])
 
     def remove(self, entry: Entry) -> None:
-        """Take a rule away; nothing if that was done before.
+        """Remove a rule; idempotent.
 
         Raises:
-            NetnsError: somebody else has deleted it.
+            NetnsError: something else has deleted it.
         """
         with self._lock:
             if entry.state == "removed":
                 return
-            self._look()
+            self._refresh()
             self.check_in_force(entry, "remove")
             if entry.ports:
                 self._change_ports(entry.ports)
@@ -199,14 +199,14 @@ class Rules:
         self.forget([entry.effect])
 
     def apply_text(self, text: str, *, forget_connections: bool = True) -> str:
-        """Have nft carry out a text that a user wrote; returns its output.
+        """Apply a user's nft text; returns nft's output.
 
         Args:
-            text: as nft(8) takes it.
-            forget_connections: where it changes rules that translate addresses, have them hold for the connections
-                there are too, except TCP connections that are established.
+            text: nft(8) text.
+            forget_connections: if it changes NAT rules, apply them to existing connections too, except for established
+                TCP connections.
         """
-        self.given = True
+        self.has_user_text = True
         if not forget_connections or not tracking.are_any(self._netlink):
             return command.apply(self._links.network, text)
         before = nftranslations.read(self._netlink)
@@ -216,11 +216,11 @@ class Rules:
         return output
 
     def ruleset(self) -> str:
-        """The whole ruleset as nft writes it."""
+        """The whole ruleset, as nft lists it."""
         return self._nft.apply("list ruleset")
 
-    def any_ever(self) -> bool:
-        """Whether the namespace has ever had nft rules, anybody's."""
+    def has_ever_had_any(self) -> bool:
+        """Whether the namespace has ever had any nft rules."""
         try:
             return nfrules.has_rules(self._netlink)
         except KernelError:  # a kernel without nftables
@@ -231,36 +231,36 @@ class Rules:
         return conntrack.tracked(self._netlink)
 
     def forget_connections(self) -> None:
-        """Forget all connections, as a router does that is switched off and on."""
+        """Forget all connections, as a router does that is restarted."""
         learnt = [(each.table, name) for each in self.entries if each.table for name in cast(Table, each.effect).sets()]
         if learnt:
             self._apply("".join(f"flush {name.replace(' ', f' inet {table} ')}\n" for table, name in learnt))
         conntrack.delete_all(self._netlink)
 
     def element(self, entry: Entry, name: str, value: object, *, add: bool) -> None:
-        """Add a value to a set of an entry's table, or delete it; nothing where it is so already."""
+        """Add a value to a set of an entry's table, or delete it; idempotent."""
         with self._lock:
-            self._look()
+            self._refresh()
             self.check_in_force(entry, "change")
-            # Deleting what is not there is refused, so it is added first.
+            # nft refuses to delete a missing element, so it is added first.
             self._apply(f"add element inet {entry.table} {name} {{ {value} }}\n")
             if not add:
                 self._apply(f"delete element inet {entry.table} {name} {{ {value} }}\n")
 
     def open_netlink(self) -> NetlinkSocket:
-        """A netfilter socket of the namespace for somebody's own use, who closes it."""
+        """A new netfilter socket of the namespace; the caller closes it."""
         return self._links.network.open_netlink(NETLINK_NETFILTER)
 
     def next_log_group(self) -> int:
-        """A number for a log that no other rule of ours has."""
+        """A log group that none of our rules uses."""
         return next(self._log_groups)
 
     def close_later(self, close: Callable[[], None]) -> None:
-        """Have something closed together with these rules."""
+        """Register a function to call when these rules are closed."""
         self._close_later.append(close)
 
     def close(self) -> None:
-        """Let go of the namespace; idempotent."""
+        """Close the sockets in the namespace; idempotent."""
         with self._lock:
             if self._open_nft is not None:
                 self._open_nft.close()
@@ -274,7 +274,7 @@ class Rules:
     # -- tracked connections --------------------------------------------------------------------------
 
     def forget(self, effects: Sequence[Effect]) -> None:
-        """Forget the connections that these rules would translate in another way than they are."""
+        """Forget the connections that these rules would translate differently."""
         tracking.forget(self._netlink, effects, lambda: {address.ip for _, address in self._links.addresses()})
 
     # -- the kernel's ruleset -------------------------------------------------------------------------
@@ -289,21 +289,21 @@ class Rules:
     @property
     def _netlink(self) -> NetlinkSocket:
         with self._lock:
-            network = self._links.network  # says so where the lab is closed
+            network = self._links.network  # raises an error if the lab is closed
             if self._open_netlink is None:
                 self._open_netlink = network.open_netlink(NETLINK_NETFILTER)
             return self._open_netlink
 
     def _apply(self, text: str, *, apart: bool = False) -> None:
-        """Have nft carry out a text; apart where it is so involved that some version of libnftables may crash on it."""
+        """Apply nft text; in a separate process if it is so complex that some version of libnftables may crash on it."""
         if apart:
             command.apply(self._links.network, text)
         else:
             self._nft.apply(text)
-        self._generation += 1  # another number in the kernel: somebody else has changed something too
+        self._generation += 1  # if the kernel has another number, something else has changed the ruleset too
 
     def _change(self, added: Sequence[Entry], text: str = "", delete_ports: Sequence[MappedPort] = ()) -> None:
-        """Add the rules of entries, together with another text; then change the maps of ports."""
+        """Add the rules of entries, together with further text; then change the port maps."""
         before = self._chains.state()
         in_frame = any(not each.table for each in added)
         try:
@@ -329,11 +329,11 @@ class Rules:
                 each.expected = max(each.expected, len(nfrules.rules(self._netlink, each.table)) if each.table else 0)
 
     def _change_ports(self, delete: Sequence[MappedPort], add: Sequence[Entry] = ()) -> None:
-        """Change the elements of maps of ports, in one transaction."""
+        """Change the elements of port maps in one transaction."""
         commented = [(nftext.comment(each.identity, each.effect.words), each.ports) for each in add]
         try:
             portmaps.change(self._netlink, delete, commented)
-        except KernelError:  # nft says it better, and puts more into one transaction
+        except KernelError:  # nft has better error messages, and can do more in one transaction
             lines = [each.text_of_deletion() for each in delete]
             self._apply("".join(lines + [each.text(comment) for comment, ports in commented for each in ports]))
         else:
@@ -360,8 +360,8 @@ class Rules:
             self._find_all()
         return "".join(f"delete rule inet {each.table} {each.chain} handle {each.handle}\n" for each in entry.found)
 
-    def _look(self) -> None:
-        """Where somebody else has changed the ruleset, find out what is left of ours."""
+    def _refresh(self) -> None:
+        """If something else has changed the ruleset, find out which of our rules still exist."""
         generation = nfrules.generation(self._netlink)
         if generation != self._generation:
             self._find_all()
@@ -380,20 +380,20 @@ class Rules:
             if len(entry.found) + elements.count(entry.identity, entry.ports) < entry.expected:
                 entry.state = "deleted"
         self._entries = [each for each in self._entries if each.state == "in force"]
-        self._chains.found(len(present.get(nftext.FRAME_COMMENT, ())))
+        self._chains.check_frame(len(present.get(nftext.FRAME_COMMENT, ())))
 
     def check_in_force(self, entry: Entry, action: str) -> None:
-        """Refuse an action on a rule that is not in force.
+        """Raise an error if a rule is not in force.
 
         Raises:
-            NetnsError: says whether it was removed, or deleted by somebody else.
+            NetnsError: tells whether it was removed, or deleted by something else.
         """
         words = f"cannot {action} {entry.effect.words!r} of namespace {self._name!r}"
         if entry.state == "removed":
             raise NetnsError(f"{words}: it has been removed; add it again")
         if entry.state == "deleted":
             raise NetnsError(
-                f"{words}: its nft rules are not in the kernel any more, something else has deleted them "
+                f"{words}: its nft rules are no longer in the kernel: something else has deleted them "
                 "(such as 'nft flush ruleset'); add it again"
             )
 
@@ -409,7 +409,7 @@ class Rules:
             yield f"{made}add rule inet {table} {chain} {rule.text} {comment}\n"
 
     def _add_plain(self, entry: Entry) -> bool:
-        """Add a port forward that needs nothing of nft; False where it does, or a chain has yet to be made."""
+        """Add a port forward without nft; returns False if it needs nft, or a new chain."""
         if not isinstance(entry.effect, PortForwarding):
             return False
         rules = [] if entry.ports else entry.effect.plain()
@@ -423,7 +423,7 @@ class Rules:
             written.append((table, chain, comment, _expressions(rule)))
         try:
             nfwrite.add(self._netlink, written)
-        except KernelError:  # nft says it better
+        except KernelError:  # nft has better error messages
             self._chains.restore(before)
             return False
         self._generation += 1

@@ -1,4 +1,4 @@
-"""Settings: the sysctls of one namespace, and which of them have been written. It knows no handle."""
+"""Settings: the sysctls of a namespace, and those that were set. It knows no handle."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Settings:
     """The kernel settings of a namespace.
 
     Args:
-        name: the namespace's, for errors.
-        network: gives the namespace, as long as it is open.
+        name: the namespace's name, for errors.
+        network: returns the namespace, while it is open.
     """
 
     __slots__ = ("_name", "_network", "_written")
@@ -32,7 +32,7 @@ class Settings:
 
     @property
     def written(self) -> Mapping[str, str]:
-        """What was asked for here, by name, with the values the kernel had afterwards."""
+        """The settings that users have set, with the values the kernel then had."""
         return self._written
 
     def read(self, name: str) -> str:
@@ -43,13 +43,13 @@ class Settings:
             return network.interface_settings.read(key) or sysctls.read(key)
 
     def set(self, name: str, value: str | int) -> str:
-        """Write a setting that somebody has asked for; returns its value afterwards."""
+        """Set a setting for a user; returns its value afterwards."""
         self.write({name: value})
         found = self._written[name] = self.read(name)
         return found
 
     def write(self, settings: Mapping[str, str | int]) -> None:
-        """Write settings that are part of something else, which is told instead of them."""
+        """Write settings that belong to another feature, which is reported instead of them."""
         network = self._network()
         with network.entered():
             for name, value in settings.items():
@@ -57,7 +57,7 @@ class Settings:
                     network.write_sysctl(_key(name), str(value))
 
     def enable_forwarding(self) -> None:
-        """Forward packets, IPv4 and IPv6; only IPv4 where /proc/sys is read-only or IPv6 is missing, which is noted."""
+        """Enable forwarding of IPv4 and IPv6; if /proc/sys is read-only or IPv6 is missing, of IPv4 only, which is noted."""
         try:
             self.write({FORWARDING: 1, "net.ipv6.conf.all.forwarding": 1})
         except UnavailableError as error:
@@ -89,5 +89,5 @@ _DOTS_AND_SLASHES = str.maketrans("./", "/.")
 def _key(name: str) -> str:
     """A setting's path below /proc/sys/net."""
     separator, path = values.parse_sysctl_name(name)[3], name[4:]
-    # Where dots separate, a slash stands for a dot in an interface's name, sysctl(8).
+    # If dots are the separator, a slash stands for a dot in an interface's name, sysctl(8).
     return path if separator == "/" else path.translate(_DOTS_AND_SLASHES)

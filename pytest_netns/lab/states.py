@@ -1,4 +1,4 @@
-"""The interfaces, addresses and routes of a lab's namespaces at one moment, and what is set in them."""
+"""The state of a lab's namespaces at one moment: interfaces, addresses, routes, rules and settings."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def decode(
     notes: Iterable[Note] = (),
     peer: Callable[[LinkInfo], tuple[str, str] | None] = lambda _: None,
 ) -> NamespaceState:
-    """What the messages say."""
+    """Decode the kernel's messages."""
     links = [(link, body) for body in tables[0] if (link := rtlinks.parse_listed_link(body)) is not None]
     names = {link.index: link.name for link, _ in links}
     addresses: dict[int, list[IPInterface]] = {}
@@ -65,7 +65,7 @@ def decode(
 
 
 def _kind_words(info: LinkInfo, body: bytes, names: Mapping[int, str]) -> Iterator[str]:
-    """What matters of an interface of its kind: VLAN 10, VNI 7; of those that every test has `rtdetails` tells."""
+    """The important properties of an interface's kind: VLAN 10, VNI 7; for the common kinds see `rtdetails`."""
     if info.kind in ("veth", "bridge") or info.kind not in NAMES:
         return
     kind = kind_named(info.kind)
@@ -77,30 +77,30 @@ def _kind_words(info: LinkInfo, body: bytes, names: Mapping[int, str]) -> Iterat
 
 
 def _policy(links: Links) -> tuple[str, ...]:
-    """The routing rules that not every namespace has."""
+    """The policy routing rules that were added."""
     found = links.netlink.dump(rtrules.dump_rules(), rtrules.parse_rule)
     return tuple(str(rule_of(info)) for info in found if not is_own(info))
 
 
 def texts(notes: Iterable[Note], interface: str) -> tuple[str, ...]:
-    """What is said of one interface; of the namespace as a whole for ``""``."""
+    """The notes of one interface; of the namespace as a whole for ``""``."""
     return tuple(note.text for note in notes if note.interface == interface)
 
 
 def network(namespace: Namespace, notes: Iterable[Note]) -> NamespaceState:
-    """What a drawing needs: interfaces, addresses and notes of one namespace."""
+    """The state of one namespace for a drawing: interfaces, addresses and notes."""
     state = decode(namespace.name, namespace.links.tables(), notes, partial(_peer, namespace.links))
     forwarding = namespace.sysctl("net.ipv4.ip_forward") == "1"
     return replace(state, forwarding=forwarding, policy=_policy(namespace.links))
 
 
 def networks(lab: Lab) -> tuple[NamespaceState, ...]:
-    """What a drawing needs of all namespaces."""
+    """The state of all namespaces for a drawing."""
     notes = lab.notes.by_namespace()
     return tuple(network(each, notes.get(each.name, ())) for each in lab)
 
 
 def _peer(links: Links, info: LinkInfo) -> tuple[str, str] | None:
-    """Where the other end of a veth is."""
+    """The namespace and name of the other end of a veth pair."""
     peer = links.peer_of(info)
     return None if peer is None else (peer.home.name, peer.name)

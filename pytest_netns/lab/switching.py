@@ -1,4 +1,4 @@
-"""Interfaces switched off and on again, and cables unplugged and plugged in again: what that took is given back."""
+"""Set interfaces down and up, and unplug links: the routes and addresses that the kernel drops are restored."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ class Switches:
         self.off: dict[Link, SwitchedOff] = {}
 
     def down(self, link: Link) -> None:
-        """Switch an interface off; what that takes is remembered."""
-        taken = list(self._will_be_taken(link))
+        """Set an interface down, and remember what the kernel drops."""
+        taken = list(self._restoring(link))
         self._links.change(rtlinks.set_link(link.index, link.name, up=False))
         self._taken.setdefault(link, taken)
         self._links.changed()
 
     def up(self, link: Link) -> None:
-        """Switch an interface on, with what `down` took; it can be used at once.
+        """Set an interface up and restore what `down` dropped; it can be used at once.
 
         Raises:
-            InvalidTopologyError: it is the end by which its cable is unplugged.
+            InvalidTopologyError: it is the end that is down because its link is unplugged.
         """
         if link in self.unplugged:
             raise InvalidTopologyError(
-                f"cannot switch on interface {link.name!r} in namespace {self._links.name!r}: its cable is unplugged; "
-                "call plug() of the cable or of the namespace"
+                f"cannot set interface {link.name!r} in namespace {self._links.name!r} up: it is unplugged; "
+                "call plug() of the veth pair or of the namespace"
             )
         self._links.change(rtlinks.set_link(link.index, link.name, up=True))
         if (fault := self.off.pop(link, None)) is not None:
@@ -57,13 +57,13 @@ class Switches:
                 end.home.settle(end)
                 end.home.wait_link_local(end)
         for request in self._taken.pop(link, ()):
-            with contextlib.suppress(KernelError):  # it is there already, or no longer fits
+            with contextlib.suppress(KernelError):  # it already exists, or no longer fits
                 self._links.change(request)
         self._links.wait_usable(link, (address for index, address in self._links.addresses() if index == link.index))
         self._links.changed()
 
-    def _will_be_taken(self, link: Link) -> Iterator[Request]:
-        """What adds the IPv6 addresses and static routes of an interface again."""
+    def _restoring(self, link: Link) -> Iterator[Request]:
+        """The requests that restore the IPv6 addresses and static routes of an interface."""
         netlink = self._links.netlink
         for body in netlink.dump(rtaddresses.dump_addresses(), bytes):
             info = rtaddresses.parse_address_info(body)
@@ -76,10 +76,10 @@ class Switches:
 
 
 class SwitchedOff(Healing):
-    """An interface that was switched off: switched on again by `heal`, at the end of a ``with`` block, by ``lab.heal()``.
+    """An interface that was set down: set up again by `heal`, at the end of a ``with`` block, or by ``lab.heal()``.
 
     Args:
-        faults: what is in force in the lab.
+        faults: the faults in force in the lab.
         link: the interface.
     """
 
@@ -90,27 +90,27 @@ class SwitchedOff(Healing):
         self._link = link
 
     def heal(self) -> None:
-        """Switch it on again, with what that took; nothing where somebody has, or it was off before; idempotent."""
+        """Set it up again and restore what was dropped, unless it is up already or was down before; idempotent."""
         switches = self._link.home.switches
         if switches.off.get(self._link) is self:
             try:
                 switches.up(self._link)
             except KernelError as error:
-                if error.errno != errno.ENODEV:  # it was deleted
+                if error.errno != errno.ENODEV:  # ENODEV: it was deleted
                     raise
                 self.ended()
 
     def ended(self) -> None:
-        """It is on again."""
+        """Mark it as up again."""
         self._link.home.switches.off.pop(self._link, None)
         self._faults.discard(self)
 
     def __repr__(self) -> str:
-        return f"<{self._link.home.name}/{self._link.name} is switched off>"
+        return f"<{self._link.home.name}/{self._link.name} is down>"
 
 
 def switch_off(faults: Faults, link: Link) -> SwitchedOff:
-    """Switch an interface off; what that takes is remembered."""
+    """Set an interface down, and remember what the kernel drops."""
     switches = link.home.switches
     was_on = _is_up(link)
     switches.down(link)
@@ -122,12 +122,12 @@ def switch_off(faults: Faults, link: Link) -> SwitchedOff:
 
 
 class Unplugged(Healing):
-    """A cable that is unplugged: both ends have lost their carrier, since one of them is switched off.
+    """An unplugged link: both ends have no carrier, since one of them is down.
 
     Args:
-        faults: what is in force in the lab.
-        pulled: the end that is switched off.
-        other: the other one; None where it is in no namespace of the lab.
+        faults: the faults in force in the lab.
+        pulled: the end that is down.
+        other: the other end; None if it is in no namespace of the lab.
     """
 
     __slots__ = ("_faults", "_other", "_pulled")
@@ -145,7 +145,7 @@ class Unplugged(Healing):
             switches.up(self._pulled)
 
     def notes(self) -> Iterator[Note]:
-        """What drawings and reports say of both ends."""
+        """The notes of both ends for drawings and reports."""
         for end in (self._pulled, self._other):
             if end is not None:
                 yield Note(end.home.name, "unplugged", end.name)
@@ -166,10 +166,10 @@ class Together(Healing):
 
 
 def unplug(faults: Faults, ends: Iterable[Link]) -> Together:
-    """Take the carrier from both ends of cables.
+    """Unplug links: both ends lose their carrier.
 
     Args:
-        ends: one of each cable, the one that is not to be switched off: it keeps its routes and addresses.
+        ends: one end of each link: the one that stays up and keeps its routes and addresses.
     """
     begun: list[Healing] = []
     for end in ends:
@@ -185,7 +185,7 @@ def unplug(faults: Faults, ends: Iterable[Link]) -> Together:
 
 
 def plug(ends: Iterable[Link]) -> None:
-    """Plug the cables in again that are unplugged."""
+    """Plug unplugged links in again."""
     for end in ends:
         for link in (end, end.home.peer(end)):
             fault = None if link is None else link.home.switches.unplugged.get(link)
@@ -194,10 +194,10 @@ def plug(ends: Iterable[Link]) -> None:
 
 
 def flap(faults: Faults, ends: Sequence[Link], times: int, down: float, up: float) -> None:
-    """Unplug cables and plug them in again, several times."""
+    """Unplug links and plug them in again, several times."""
     for name, value, least in (("times", times, 1), ("down", down, 0), ("up", up, 0)):
         if isinstance(value, bool) or not isinstance(value, int | float) or value < least:
-            raise InvalidTopologyError(f"cannot flap a cable with {name}={value!r}: give a number from {least} up")
+            raise InvalidTopologyError(f"cannot flap a link with {name}={value!r}: give a number of at least {least}")
     for _ in range(int(times)):
         with unplug(faults, ends):
             time.sleep(down)

@@ -1,4 +1,4 @@
-"""The tracked connections of a namespace, which rules for new connections do not see: forgotten where they should."""
+"""Forget tracked connections of a namespace, since new NAT rules only apply to new connections."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from pytest_netns.values import IPAddress
 
 
 def are_any(netlink: NetlinkSocket) -> bool:
-    """Whether connections are tracked, as far as the kernel tells."""
+    """Whether connections are tracked, as far as the kernel reports that."""
     try:
         return conntrack.count(netlink) > 0
-    except KernelError:  # it does not: only what is under way stays as it was
+    except KernelError:  # it does not: only existing connections keep their translation
         return False
 
 
 def forget(netlink: NetlinkSocket, effects: Sequence[Effect], own: Callable[[], Set[IPAddress]]) -> None:
-    """Forget the connections that rules would translate in another way than they are; never established TCP ones.
+    """Forget the connections that rules would translate differently; except established TCP ones.
 
     Args:
         netlink: a netfilter socket of the namespace.
         effects: what the rules do.
-        own: tells the namespace's own addresses.
+        own: returns the namespace's own addresses.
     """
     if any(each.for_datagrams for each in effects) and are_any(netlink):
         addresses = own()

@@ -108,7 +108,7 @@ def check_links(checked: Checked) -> Iterator[Problem]:
         try:
             link.check()
         except InvalidTopologyError as error:
-            yield f"{path}.link" if "put on another one" in str(error) else path, str(error)
+            yield f"{path}.link" if "needs link" in str(error) else path, str(error)
         for key, name in (("link", link.link), ("master", link.master)):
             if name is not None and checked.certain(link.namespace):
                 others = [each.name for each in checked.plan.of(link.namespace) if each.path != path]

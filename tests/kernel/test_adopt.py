@@ -148,11 +148,11 @@ def test_what_cannot_be_adopted(container: Container, tmp_path: Path) -> None:
             ({"path": str(tmp_path / "file")}, "is not a network namespace"),
             ({"path": "/proc/self/ns/uts"}, "is not a network namespace"),
             ({"pid": os.getpid()}, "is the network namespace that pytest itself is in"),
-            ({"pid": container.pid}, "is 'web' of this lab already"),
+            ({"pid": container.pid}, "is already 'web' of this lab"),
         ):
             with pytest.raises(InvalidTopologyError, match=message):
                 lab.adopt("other", **arguments)  # type: ignore[arg-type]
-        with pytest.raises(InvalidTopologyError, match="has one of that name already"):
+        with pytest.raises(InvalidTopologyError, match="already has one of that name"):
             lab.adopt("web", pid=container.pid)
         assert list(lab) == [lab["web"]]
 

@@ -142,7 +142,7 @@ def test_addresses_twice(netns_pair: Lab) -> None:
         (("10.0.0.0/8", {"type": "blackhol"}), "did you mean 'blackhole'"),
         (("10.0.0.0/8", {"via": "192.168.15.2", "table": "mane"}), "cannot use 'mane' as routing table"),
         (("10.0.0.0/8", {"via": "192.168.15.2", "source": "192.168.15.1/24"}), "as source of a route"),
-        (("fd00::/64", {"via": "192.168.15.2"}), "other family; write an IPv6 address"),
+        (("fd00::/64", {"via": "192.168.15.2"}), "another family; use an IPv6 address"),
         (("10.0.0.0/8", {"via": "192.168.15.2/24"}), "without prefix length"),
         (("10.0.0.0/8", {"via": "bleu"}), "'bleu'"),
         (("10.0.0.0/8", {"via": "lonely"}), "no network in common"),
@@ -164,14 +164,16 @@ def test_duplicates(netns_pair: Lab) -> None:
     """A namespace's or an interface's name can be used once; the error says whose it is."""
     red, blue = netns_pair["red"], netns_pair["blue"]
     before = contents(netns_pair)
-    with pytest.raises(InvalidTopologyError, match="'red': this lab has one of that name already"):
+    with pytest.raises(InvalidTopologyError, match="'red': this lab already has one of that name"):
         netns_pair.add_namespace("red")
     for make in (
         lambda: netns_pair.add_veth(red, blue, names=("veth-red", "x")),
         lambda: netns_pair.add_veth(blue, red, names=("x", "veth-red")),
         lambda: netns_pair.add_bridge("veth-red", namespace=red),
     ):
-        with pytest.raises(InvalidTopologyError, match="'veth-red' to namespace 'red': it has one of that name"):
+        with pytest.raises(
+            InvalidTopologyError, match="'veth-red' to namespace 'red': it already has one of that name"
+        ):
             make()
     assert contents(netns_pair) == before
 
@@ -282,7 +284,7 @@ def test_an_interface_is_not_attached_but_plugged_in(netns: Lab) -> None:
     first, _ = netns.add_veth(netns.host, netns.add_namespace("red"))
     bridge = netns.add_bridge("br0")
     with pytest.raises(
-        InvalidTopologyError, match=r"cannot attach <Interface .*>: .* write bridge.add_port\(interface\)"
+        InvalidTopologyError, match=r"cannot attach <Interface .*>: .* use bridge.add_port\(interface\)"
     ):
         bridge.attach(first)  # type: ignore[arg-type]
     bridge.add_port(first)

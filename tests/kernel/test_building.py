@@ -76,5 +76,7 @@ def test_built_together_with_what_is_there(netns: Lab) -> None:
     red = netns.add_namespace("red")
     netns.build(Topology.loads(OFFICE))
     assert netns["red"] is red
-    with pytest.raises(Exception, match="cannot add interface 'br0' to namespace 'host': it has one of that name"):
+    with pytest.raises(
+        Exception, match="cannot add interface 'br0' to namespace 'host': it already has one of that name"
+    ):
         netns.build(Topology.loads(OFFICE))

@@ -296,7 +296,7 @@ def test_captive_portal(lab: Lab) -> None:
         (lambda gw: gw.firewall(like="hotel", outside="lan"), "'hotel' as ready firewall"),
         (lambda gw: gw.firewall(like="home", outside="wan"), "'wan' as interface"),
         (lambda gw: gw.captive_portal("10.1.0.0/24", to="nobody"), "'nobody' in this lab"),
-        (lambda gw: gw.captive_portal("10.1.0.0/24", to="web:80-81"), "it is one port"),
+        (lambda gw: gw.captive_portal("10.1.0.0/24", to="web:80-81"), "give one port"),
         (lambda gw: gw.captive_portal("fd09::/64", to="10.2.0.1"), "it has no IPv6 address"),
     ],
 )

@@ -268,7 +268,7 @@ def test_what_is_read_is_what_was_given(cable: VethPair) -> None:
     cable.impair("LTE")
     assert cable.impairment == cable.a.impairment == LTE
     cable.b.impair(delay="1s")
-    with pytest.raises(NetnsError, match="ask its ends"):
+    with pytest.raises(NetnsError, match="read it at its ends"):
         _ = cable.impairment
     cable.heal()
     assert cable.impairment is None

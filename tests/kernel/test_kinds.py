@@ -103,7 +103,7 @@ def test_options_that_are_checked_are_the_kernels(kind: str) -> None:
     [
         ("vlann", {}, r"cannot use 'vlann' as kind of interface: valid are .*did you mean 'vlan'\?"),
         ("vlan", {"link": "veth-red"}, "it needs vlan_id, such as vlan_id=10"),
-        ("vlan", {"vlan_id": 10}, "cannot add vlan interface 'new0': it needs link, the interface it is put on"),
+        ("vlan", {"vlan_id": 10}, "cannot add vlan interface 'new0': it needs link, its lower interface"),
         (
             "vlan",
             {"link": "veth-red", "vlan_idd": 1, "id": 1},
@@ -124,7 +124,7 @@ def test_options_that_are_checked_are_the_kernels(kind: str) -> None:
             {"id": 1, "remote": "blue"},
             r"cannot use 'blue' as address.* \(option 'remote' of a vxlan interface\)",
         ),
-        ("vxlan", {"id": 1, "ageing": "long"}, "an option has a value that cannot be: .*'long'"),
+        ("vxlan", {"id": 1, "ageing": "long"}, "an option has an invalid value: .*'long'"),
         ("bond", {"mode": "active"}, r"cannot use 'active' as value: valid are .*did you mean 'active-backup'\?"),
         ("macvlan", {"link": "veth-red", "mode": "brigde"}, r"did you mean 'bridge'\?"),
         (
@@ -277,12 +277,12 @@ def test_vlans_of_a_bridge(netns: Lab) -> None:
 
 @pytest.mark.parametrize(("tag", "trunks"), [(0, ()), (4095, ()), ("10", ()), (None, [10, 5000]), (None, 7.5)])
 def test_wrong_vlans(netns: Lab, tag: Any, trunks: Any) -> None:
-    """A VLAN is a number from 1 to 4094; a bridge that does not look at tags is told apart."""
+    """A VLAN is a number from 1 to 4094; a bridge without VLAN filtering is refused with the remedy."""
     red = netns.add_namespace("red")
     bridge = netns.add_bridge("br0")
-    with pytest.raises(InvalidTopologyError, match="as VLAN: it is a number from 1 to 4094"):
+    with pytest.raises(InvalidTopologyError, match="as VLAN: use a number from 1 to 4094"):
         bridge.attach(red, tag=tag, trunks=trunks)
-    with pytest.raises(InvalidTopologyError, match="make it with vlan_filtering=True"):
+    with pytest.raises(InvalidTopologyError, match="add it with vlan_filtering=True"):
         bridge.attach(red, tag=10)
     assert list(red.interfaces) == ["lo"]
 
@@ -313,7 +313,9 @@ def test_interface_moved_to_another_namespace(netns_pair: Lab) -> None:
     moved.add_address("192.168.15.1/24")
     assert reaches(netns_pair["blue"], "192.168.15.1")
     netns_pair.add_veth(red, green, names=("veth-red", "other"))
-    with pytest.raises(InvalidTopologyError, match="cannot move interface 'veth-red' to namespace 'green': it has one"):
+    with pytest.raises(
+        InvalidTopologyError, match="cannot move interface 'veth-red' to namespace 'green': it already has one"
+    ):
         red.interfaces["veth-red"].move_to(green)
 
 
@@ -333,9 +335,9 @@ def test_options_of_a_cable(netns: Lab) -> None:
     b.add_address("10.0.0.2/24")
     assert reaches(red, "10.0.0.2")
     for wrong, mistake in (
-        ({"indexes": (33, None)}, "cannot use 33 as number of an interface in namespace 'red': 'veth-red' has it"),
-        ({"indexes": (1, None)}, "cannot use 1 as number of an interface: it is from 2"),
-        ({"queues": 0}, "cannot use 0 as queues: it is a number from 1"),
+        ({"indexes": (33, None)}, "cannot use 33 as interface index in namespace 'red': 'veth-red' has it"),
+        ({"indexes": (1, None)}, "cannot use 1 as interface index: use a number from 2"),
+        ({"queues": 0}, "cannot use 0 as queues: use a number from 1"),
         ({"macs": ("x", None)}, "cannot use 'x' as MAC address"),
         ({"macs": (None,)}, "take two items, one for each end"),
     ):
@@ -377,7 +379,7 @@ def test_wireguard_between_namespaces(netns_pair: Lab) -> None:
 def test_tun_device_of_a_program(netns: Lab) -> None:
     """A tun interface stays while no program has it open, and can be addressed before one does."""
     if os.path.exists("/dev/net/tun") and not os.access("/dev/net/tun", os.R_OK | os.W_OK):
-        pytest.skip("needs root: /dev/net/tun is closed to this user")
+        pytest.skip("needs root: /dev/net/tun may not be opened by this user")
     red = netns.add_namespace("red")
     with where_there_is("tun", "tap"):
         tun = red.add_interface("tun0", kind="tun", addresses="10.0.0.1/24")

@@ -12,7 +12,7 @@ from pytest_netns.lab import openvswitch
 
 TUN = "/dev/net/tun"
 needs_tun = pytest.mark.skipif(
-    not os.access(TUN, os.R_OK | os.W_OK), reason=f"needs root: {TUN} is closed to this user"
+    not os.access(TUN, os.R_OK | os.W_OK), reason=f"needs root: {TUN} may not be opened by this user"
 )
 
 
@@ -136,11 +136,11 @@ def test_what_it_cannot_do(netns: Lab) -> None:
     """Wrong VLANs, options of the other kind, names that are taken: each is named."""
     switch = switch_of(netns)
     red = netns.add_namespace("red")
-    with pytest.raises(InvalidTopologyError, match="cannot use 5000 as VLAN: it is a number from 1 to 4094"):
+    with pytest.raises(InvalidTopologyError, match="cannot use 5000 as VLAN: use a number from 1 to 4094"):
         switch.attach(red, tag=5000)
     with pytest.raises(InvalidTopologyError, match="cannot use 'stp' for an Open vSwitch bridge"):
         switch_of(netns, "ovs1", stp=True)
-    with pytest.raises(InvalidTopologyError, match=r"namespace 'host' has an interface of that name already"):
+    with pytest.raises(InvalidTopologyError, match=r"namespace 'host' already has an interface of that name"):
         switch_of(netns)
     assert set(red.interfaces) == {"lo"}
 
@@ -157,7 +157,7 @@ def test_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not installed, or without /dev/net/tun: the error says what to do."""
     monkeypatch.setattr(openvswitch, "_TUN", "/nowhere")
     monkeypatch.setattr(openvswitch, "_KERNEL_MODULE", "/nowhere")
-    with pytest.raises(UnavailableError, match=r"closed to this user\n.*sudo chmod 666"):
+    with pytest.raises(UnavailableError, match=r"this user may not open\n.*sudo chmod 666"):
         openvswitch.check_available()
     monkeypatch.setattr(openvswitch, "_PATH", "/nowhere")
     with pytest.raises(UnavailableError, match=r"not installed\n.*sudo apt-get install openvswitch-switch"):

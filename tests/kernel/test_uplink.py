@@ -65,7 +65,7 @@ def run_inside(lab: Lab, path: Path, text: str, *arguments: str) -> subprocess.C
 
 
 needs_tun = pytest.mark.skipif(
-    not os.access(TUN, os.R_OK | os.W_OK), reason=f"needs root: {TUN} is closed to this user"
+    not os.access(TUN, os.R_OK | os.W_OK), reason=f"needs root: {TUN} may not be opened by this user"
 )
 
 
@@ -134,7 +134,7 @@ def test_what_cannot_be_an_uplink(netns: Lab) -> None:
     with pytest.raises(InvalidTopologyError, match=r"cannot add uplink 'eth0'.*has an interface of that name"):
         red.add_uplink("eth0")
     red.add_default_route(via="10.0.0.2")
-    with pytest.raises(InvalidTopologyError, match="it has an IPv4 default route already"):
+    with pytest.raises(InvalidTopologyError, match="it already has an IPv4 default route"):
         red.add_uplink()
     assert set(red.interfaces) == {"lo", "eth0"}
 

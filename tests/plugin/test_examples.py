@@ -29,7 +29,7 @@ def test_example(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> N
     if name in NEED_ROOT and os.geteuid() != 0:
         pytest.skip(f"needs root: {NEED_ROOT[name]}")
     if name in NEED_TUN and not os.access(TUN, os.R_OK | os.W_OK):
-        pytest.skip(f"needs root: {TUN} is closed to this user")
+        pytest.skip(f"needs root: {TUN} may not be opened by this user")
     shutil.copytree(EXAMPLES / name, tmp_path / name)
     mode = request.config.getoption("netns_mode") or "auto"
     options = [f"--netns-mode={mode}", "--netns-unavailable=fail", "-o", "netns_leaks=error", "-W", "error", "-rs"]

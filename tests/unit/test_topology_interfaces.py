@@ -62,7 +62,7 @@ def test_interfaces_are_drawn() -> None:
     [
         (LinkSpec("red", "x", kind="vlann"), r"interfaces\[0\]\.kind: cannot use 'vlann' as kind of interface: .*did you mean 'vlan'"),
         (LinkSpec("red", "x", kind="vlan", link="eth0"), r"interfaces\[0\]: cannot add vlan interface: it needs vlan_id"),
-        (LinkSpec("red", "x", kind="vlan", vlan_id=1), r"interfaces\[0\]\.link: is missing: a vlan interface is put on another one"),
+        (LinkSpec("red", "x", kind="vlan", vlan_id=1), r"interfaces\[0\]\.link: is missing: a vlan interface needs link"),
         (LinkSpec("red", "x", kind="vlan", id=1, link="eth1"), r"interfaces\[0\]\.link: cannot use 'eth1' as interface of 'red'"),
         (LinkSpec("red", "x", kind="dummy", master="br0"), r"interfaces\[0\]\.master: cannot use 'br0' as interface of 'red'"),
         (LinkSpec("red", "x", kind="vlan", id="ten", link="eth0"), r"interfaces\[0\]: cannot use 'ten': it is a whole number"),

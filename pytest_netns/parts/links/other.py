@@ -39,7 +39,7 @@ class LinkSpec(Part):
         namespace: the name of the namespace it is in.
         name: its name.
         kind: ``"vlan"``, ``"vxlan"``, ``"dummy"`` ...
-        link: the name of the interface it is put on; None for none.
+        link: the name of its lower interface; None for none.
         master: the name of the bridge, bond or VRF it is a member of; None for none.
         addresses: of it; ``address`` and ``addresses`` both take one or several.
         mtu: in bytes; None for the kernel's.
@@ -52,7 +52,7 @@ class LinkSpec(Part):
     namespace: str = field(metadata=one("namespace", keys.NAMESPACE, "The namespace it is in.", REQUIRED))
     name: str = field(metadata=one("name", keys.INTERFACE_NAME, "The interface's name.", REQUIRED))
     kind: str = field(metadata=one("kind", _KIND, "Its kind; further keys are the kind's options.", REQUIRED))
-    link: str | None = field(metadata=one("link", keys.DEVICE, "The interface it is put on."))
+    link: str | None = field(metadata=one("link", keys.DEVICE, "Its lower interface."))
     master: str | None = field(metadata=one("master", keys.DEVICE, "The bridge, bond or VRF it is a member of."))
     addresses: tuple[IPInterface, ...] = field(
         metadata=many("address", keys.INTERFACE_ADDRESS, "Its address or addresses.")
@@ -91,7 +91,7 @@ class LinkSpec(Part):
         kind = kind_named(self.kind)
         kind.attributes(dict(self.options))
         if "link" in kind.needs and self.link is None:
-            raise InvalidTopologyError(f"is missing: a {self.kind} interface is put on another one, link")
+            raise InvalidTopologyError(f"is missing: a {self.kind} interface needs link, its lower interface")
 
     def notes(self) -> Iterator[Note]:
         """What matters of it: VLAN 10, VNI 7, what it is on."""

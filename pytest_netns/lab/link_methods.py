@@ -1,4 +1,4 @@
-"""What joins the namespaces of a lab: cables, bridges, Open vSwitch."""
+"""The methods of Lab that join namespaces: veth pairs, bridges, Open vSwitch."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ BRIDGES = ("bridge", "openvswitch")
 _NO_BRIDGE_FILTERS = {f"net.bridge.bridge-nf-call-{filter_}": 0 for filter_ in ("iptables", "ip6tables", "arptables")}
 
 
-class Cables(FaultMethods):
-    """The part of `Lab` that joins namespaces; the arguments are those of `FaultMethods`."""
+class LinkMethods(FaultMethods):
+    """The part of `Lab` that joins namespaces; takes the arguments of `FaultMethods`."""
 
     __slots__ = ("_switches",)
 
@@ -35,7 +35,7 @@ class Cables(FaultMethods):
 
     @property
     def host(self) -> Namespace:
-        """The namespace that bridges are in unless told otherwise."""
+        """The default namespace of bridges."""
         raise NotImplementedError
 
     def add_veth(
@@ -53,19 +53,19 @@ class Cables(FaultMethods):
         queues: int | None = None,
         offload: bool = True,
     ) -> VethPair:
-        """Join two namespaces by a cable: a veth pair with one end in each, both up.
+        """Join two namespaces by a veth pair with one end in each, both up.
 
         Args:
-            red, blue: where the ends go; may be the same.
-            addresses: one for each end, with prefix length; each may be several, or None.
-            names: of the interfaces; default ``veth-NAMESPACE``.
+            red, blue: the namespaces of the two ends; may be the same.
+            addresses: an address with prefix length for each end; or several, or None, for an end.
+            names: the interfaces' names; default ``veth-NAMESPACE``.
             mtu: in bytes, for both ends.
-            impairment: what happens to packets in each direction, see `VethPair.impair`.
-            macs: MAC addresses; default ones that follow from the names of namespace and interface.
-            indexes: the interfaces' numbers; default ones that are free.
-            up: whether they are switched on.
-            queues: how many each has, for sending and for receiving.
-            offload: False to have packets as they would be on a wire: checksums filled in, none larger than the MTU.
+            impairment: the impairment of packets in each direction, see `VethPair.impair`.
+            macs: MAC addresses; default: derived from the names of namespace and interface.
+            indexes: the interfaces' indexes; default: free ones.
+            up: whether to bring them up.
+            queues: the number of transmit queues and of receive queues of each.
+            offload: False for packets as on a physical wire: with checksums, and no larger than the MTU.
         """
         if any(len(each) != 2 for each in (addresses, names, macs, indexes)):
             raise InvalidTopologyError(
@@ -90,16 +90,16 @@ class Cables(FaultMethods):
         kind: str = "bridge",
         **options: Any,
     ) -> Bridge:
-        """Make a bridge: a switch that joins many namespaces, see `Bridge.attach`.
+        """Add a bridge: a switch that joins many namespaces, see `Bridge.attach`.
 
         Args:
             name: the interface's name.
-            address: an address for its namespace on the bridge, with prefix length, or several.
-            namespace: where it is; default ``lab.host``.
+            address: one or several addresses, with prefix length, for its namespace on the bridge.
+            namespace: the namespace it is in; default ``lab.host``.
             mtu: in bytes.
             kind: ``"bridge"``, the kernel's; or ``"openvswitch"``, for VLANs and OpenFlow: see `OpenVSwitch`.
-            options: ``vlan_filtering=True`` for VLANs, ``stp=True`` for spanning tree (ports then forward after some
-                seconds), and others of ip-link(8), as `Namespace.add_interface` takes them.
+            options: ``vlan_filtering=True`` for VLANs, ``stp=True`` for spanning tree (ports then start forwarding
+                after some seconds), and other options of ip-link(8), as `Namespace.add_interface` accepts them.
         """
         self.check_open()
         addresses = parse_addresses(address)
@@ -109,8 +109,8 @@ class Cables(FaultMethods):
         if values.parse_choice(kind, BRIDGES, "kind of bridge") == "openvswitch":
             return self._add_openvswitch(place, name, addresses, mtu, options)
         bridge = self._add_bridge(place.links, name, addresses, mtu, options)
-        # The bridge module may hand what crosses a bridge to nft; NAT would then happen in the wrong place.
-        with contextlib.suppress(NetnsError):  # the module is not loaded
+        # br_netfilter would pass bridged frames to nft, and NAT would apply in the wrong place.
+        with contextlib.suppress(NetnsError):  # br_netfilter is not loaded
             place.settings.write(_NO_BRIDGE_FILTERS)
         made = handle(bridge, "bridge")
         assert isinstance(made, Bridge)
@@ -129,7 +129,7 @@ class Cables(FaultMethods):
             values.parse_mtu(mtu)
         if place.links.is_taken(name):
             raise InvalidTopologyError(
-                f"cannot add bridge {name!r}: namespace {place.name!r} has an interface of that name already"
+                f"cannot add bridge {name!r}: namespace {place.name!r} already has an interface of that name"
             )
         with self.links.lock:
             if place.name not in self._switches:
