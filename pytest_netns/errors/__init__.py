@@ -185,6 +185,9 @@ class CommandTimeout(NetnsError, subprocess.TimeoutExpired):
     Attributes: those of `subprocess.TimeoutExpired`, and ``namespace``.
     """
 
+    stdout: str | bytes | None  # type: ignore[assignment]  # text unless asked for bytes, other than with subprocess
+    stderr: str | bytes | None  # type: ignore[assignment]
+
     def __init__(
         self,
         cmd: Any,

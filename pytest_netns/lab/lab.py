@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pytest_netns import values
 from pytest_netns.errors import InvalidTopologyError, KernelError, fails_as
@@ -303,6 +303,16 @@ class Lab(LinkMethods):
         from pytest_netns.running import waiting
 
         return waiting.until(self.programs.records, condition, timeout, retry_on)
+
+    @overload
+    async def wait_until_async(
+        self, condition: Callable[[], Awaitable[T]], timeout: float = 5, *, retry_on: RetryOn = NOT_YET
+    ) -> T: ...
+
+    @overload
+    async def wait_until_async(
+        self, condition: Callable[[], T], timeout: float = 5, *, retry_on: RetryOn = NOT_YET
+    ) -> T: ...
 
     async def wait_until_async(
         self, condition: Callable[[], T | Awaitable[T]], timeout: float = 5, *, retry_on: RetryOn = NOT_YET

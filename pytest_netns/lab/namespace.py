@@ -6,8 +6,8 @@ import functools
 import os
 import socket as sockets
 import subprocess
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from pytest_netns import values
 from pytest_netns.errors import InvalidTopologyError, fails_as
@@ -268,6 +268,33 @@ class Namespace(GatewayMethods):
 
     # -- running things -------------------------------------------------------------------------------
 
+    @overload
+    def run(
+        self,
+        command: Command,
+        *,
+        input: str | None = None,
+        timeout: float | None = None,
+        check: bool = True,
+        capture_output: bool = True,
+        report: bool = False,
+        text: Literal[True] = True,
+        **options: Any,
+    ) -> subprocess.CompletedProcess[str]: ...
+
+    @overload
+    def run(
+        self,
+        command: Command,
+        *,
+        input: str | bytes | None = None,
+        timeout: float | None = None,
+        check: bool = True,
+        capture_output: bool = True,
+        report: bool = False,
+        **options: Any,
+    ) -> subprocess.CompletedProcess[Any]: ...
+
     def run(
         self,
         command: Command,
@@ -369,6 +396,19 @@ class Namespace(GatewayMethods):
         """
         readiness.wait_listening(self.programs, port, protocol, timeout)
 
+    @overload
+    def call(
+        self,
+        function: Callable[..., Coroutine[Any, Any, T]],
+        /,
+        *args: Any,
+        timeout: float | None = None,
+        **kwargs: Any,
+    ) -> T: ...
+
+    @overload
+    def call(self, function: Callable[..., T], /, *args: Any, timeout: float | None = None, **kwargs: Any) -> T: ...
+
     def call(self, function: Callable[..., Any], /, *args: Any, timeout: float | None = None, **kwargs: Any) -> Any:
         """Run a Python function in this namespace, on a separate thread; returns its result.
 
@@ -383,6 +423,21 @@ class Namespace(GatewayMethods):
             CallTimeout: it did not return in time; shows its current stack. A thread cannot be killed: it may keep running.
         """
         return calls.call(self.programs, *_bound(function, args, kwargs), timeout)
+
+    @overload
+    async def call_async(
+        self,
+        function: Callable[..., Coroutine[Any, Any, T]],
+        /,
+        *args: Any,
+        timeout: float | None = None,
+        **kwargs: Any,
+    ) -> T: ...
+
+    @overload
+    async def call_async(
+        self, function: Callable[..., T], /, *args: Any, timeout: float | None = None, **kwargs: Any
+    ) -> T: ...
 
     async def call_async(
         self, function: Callable[..., Any], /, *args: Any, timeout: float | None = None, **kwargs: Any
