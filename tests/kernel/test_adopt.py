@@ -151,7 +151,7 @@ def test_what_cannot_be_adopted(container: Container, tmp_path: Path) -> None:
             ({"pid": container.pid}, "is already 'web' of this lab"),
         ):
             with pytest.raises(InvalidTopologyError, match=message):
-                lab.adopt("other", **arguments)  # type: ignore[arg-type]
+                lab.adopt("other", **arguments)
         with pytest.raises(InvalidTopologyError, match="already has one of that name"):
             lab.adopt("web", pid=container.pid)
         assert list(lab) == [lab["web"]]

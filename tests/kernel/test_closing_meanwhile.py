@@ -91,6 +91,7 @@ def test_a_second_close_waits_for_the_first() -> None:
     stubborn = lab.add_namespace("red").popen(
         ["sh", "-c", "trap '' TERM; echo up; while :; do sleep 1; done"], stdout=-1
     )
+    assert stubborn.stdout
     assert stubborn.stdout.readline() == "up\n"
     first = threading.Thread(target=lab.close)
     first.start()

@@ -9,7 +9,6 @@ import re
 import socket
 import struct
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -19,7 +18,6 @@ from pytest_netns import (
     Impairment,
     InvalidTopologyError,
     Lab,
-    Namespace,
     NetnsError,
     PortSpec,
     Topology,
@@ -28,12 +26,11 @@ from pytest_netns import (
     VethPair,
     VethSpec,
 )
-from tests.support.traffic import PATIENCE, connection, listen, reaches
+from tests.support.impaired import PORT, A, B, arrived, numbers, round_trip
+from tests.support.traffic import connection, listen, reaches
 
 pytestmark = pytest.mark.kernels
 
-A, B = "192.168.15.1", "192.168.15.2"
-PORT = 5000
 SOL_PACKET, PACKET_AUXDATA, ETH_P_ALL = 263, 8, 3
 
 
@@ -60,38 +57,6 @@ def engine_of(lab: Lab) -> str:
     return found[1]
 
 
-def round_trip(namespace: Namespace, address: str) -> float:
-    """Milliseconds that the second of two echo requests takes: the first may wait for ARP."""
-    output = namespace.run(["ping", "-c2", "-i0.2", address]).stdout
-    return float(re.findall(r"time=([\d.]+) ms", output)[-1])
-
-
-def numbers(cable: VethPair, count: int, *, size: int = 100, expected: int = -1) -> list[int]:
-    """Send so many numbered datagrams from a to b; the numbers that arrive, in their order.
-
-    Args:
-        expected: how many have to arrive; unless given, it is over when nothing arrives for half a second.
-    """
-    sender, receiver = cable.a.namespace, cable.b.namespace
-    with (
-        listen(receiver, PORT, socket.SOCK_DGRAM) as server,
-        sender.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
-    ):
-        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
-        for number in range(count):
-            client.sendto(struct.pack("!I", number).ljust(size, b"."), (B, PORT))
-        return list(_arrived(server, expected))
-
-
-def _arrived(server: socket.socket, expected: int = -1) -> Iterator[int]:
-    """The numbers that arrive."""
-    server.settimeout(0.5 if expected < 0 else PATIENCE)
-    with contextlib.suppress(TimeoutError):
-        while expected:
-            yield struct.unpack_from("!I", server.recv(1 << 16))[0]
-            expected -= 1
-
-
 # -- what happens to packets -----------------------------------------------------------------------
 
 
@@ -112,7 +77,7 @@ def test_an_interface_impairs_what_it_sends(cable: VethPair) -> None:
         back.a.namespace.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
     ):
         client.sendto(b"\0\0\0\7", (A, PORT))
-        assert list(_arrived(server, 1)) == [7]
+        assert list(arrived(server, 1)) == [7]
     assert cable.a.impairment == Impairment(loss=1)
     assert cable.b.impairment is None
 

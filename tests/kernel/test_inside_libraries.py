@@ -240,7 +240,17 @@ def postgres(blue: Namespace, tmp_path: Path) -> Iterator[None]:
         for parent in (tmp_path, *tmp_path.parents):
             if parent.stat().st_mode & 0o077 == 0:
                 parent.chmod(0o711)
-    initdb = [programs / "initdb", "-D", directory, "-U", "app", "-A", "trust", "--no-sync", "--no-instructions"]
+    initdb: list[str | Path] = [
+        programs / "initdb",
+        "-D",
+        directory,
+        "-U",
+        "app",
+        "-A",
+        "trust",
+        "--no-sync",
+        "--no-instructions",
+    ]
     blue.run([*as_user, *initdb], **who)
     (directory / "pg_hba.conf").write_text("host all app 192.168.15.0/24 trust\n")
     options = ["-c", "listen_addresses=*", "-c", "fsync=off", "-c", "unix_socket_directories="]

@@ -71,11 +71,14 @@ def test_names_follow_what_changes(netns: Lab) -> None:
     """A program that runs all the time sees new namespaces, new addresses, removed ones, and host names."""
     red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
     shell = red.popen("sh", stdin=-1, stdout=-1)
+    questions, answers = shell.stdin, shell.stdout
+    assert questions
+    assert answers
 
     def ask() -> str:
-        shell.stdin.write("grep -v localhost /etc/hosts | grep '[0-9]' | tr '\\n' ';'; echo\n")
-        shell.stdin.flush()
-        return str(shell.stdout.readline().strip())
+        questions.write("grep -v localhost /etc/hosts | grep '[0-9]' | tr '\\n' ';'; echo\n")
+        questions.flush()
+        return str(answers.readline().strip())
 
     assert ask() == "127.0.0.1 red;"
     a, b = netns.add_veth(red, blue, addresses=("192.168.15.1/24", "192.168.15.2/24"))
@@ -88,8 +91,8 @@ def test_names_follow_what_changes(netns: Lab) -> None:
     assert ask() == "192.168.15.1 red;fd00::2 blue;fd00::2 api.example.com;192.168.15.9 printer;"
     a.delete()
     assert ask() == "127.0.0.1 red;192.168.15.9 printer;"
-    shell.stdin.close()
-    shell.stdout.close()
+    questions.close()
+    answers.close()
 
 
 def test_addresses_a_program_has_added_are_known_to_the_next(netns: Lab) -> None:

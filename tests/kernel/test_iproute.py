@@ -56,10 +56,10 @@ def test_iproute_in_a_running_loop(netns_pair: Lab) -> None:
         async with netns_pair[name].iproute(asynchronous=True) as ipr:
             return sorted([link.get_attr("IFLA_IFNAME") async for link in await ipr.get_links()])
 
-    async def both() -> list[list[str]]:
+    async def both() -> tuple[list[str], list[str]]:
         return await asyncio.gather(list_of("red"), list_of("blue"))
 
-    assert asyncio.run(both()) == [["lo", "veth-red"], ["lo", "veth-blue"]]
+    assert [*asyncio.run(both())] == [["lo", "veth-red"], ["lo", "veth-blue"]]
 
 
 def test_ndb(netns_pair: Lab) -> None:

@@ -36,8 +36,14 @@ pytestmark = pytest.mark.kernels  # the second one has kinds that the machine's 
 def where_there_is(*kinds: str) -> Iterator[None]:
     """Skip the rest of a test with the reason where this kernel lacks a kind; it must then say what to do about it."""
     missing: list[UnavailableError] = []
+
+    def keep(_kind: object, error: BaseException | None, _traceback: object) -> bool:
+        if isinstance(error, UnavailableError):
+            missing.append(error)
+        return bool(missing)
+
     with contextlib.ExitStack() as stack:
-        stack.push(lambda _kind, error, _traceback: isinstance(error, UnavailableError) and not missing.append(error))
+        stack.push(keep)
         yield
     for error in missing:
         assert error.remedy
@@ -62,8 +68,8 @@ MODULES = {
 @pytest.fixture(autouse=True)
 def nothing_is_loaded(request: pytest.FixtureRequest) -> None:
     """A test of a kind whose module would change the machine is skipped until somebody has loaded it."""
-    kind = getattr(request.node, "callspec", None) and request.node.callspec.params.get("kind")
-    module = MODULES.get(kind, "")
+    callspec = getattr(request.node, "callspec", None)
+    module = MODULES.get(callspec.params.get("kind"), "") if callspec else ""
     dependencies = pathlib.Path(f"/lib/modules/{os.uname().release}/modules.dep")
     loadable = dependencies.exists() and f"/{module}.ko" in dependencies.read_text()
     if module and loadable and not os.path.exists(f"/sys/module/{module}"):
@@ -166,9 +172,11 @@ def test_what_the_kernel_refuses_leaves_nothing(netns_pair: Lab) -> None:
 def test_tunnel_between_namespaces(netns_pair: Lab) -> None:
     """Packets go through a VXLAN; the drawing shows its number."""
     for name, own, far, address in (("red", 1, 2, "10.7.0.1/24"), ("blue", 2, 1, "10.7.0.2/24")):
-        ends = {"local": f"192.168.15.{own}", "remote": f"192.168.15.{far}"}
+        local, remote = f"192.168.15.{own}", f"192.168.15.{far}"
         with where_there_is("vxlan"):
-            netns_pair[name].add_interface("vx7", kind="vxlan", id=7, dstport=4789, addresses=address, **ends)
+            netns_pair[name].add_interface(
+                "vx7", kind="vxlan", id=7, dstport=4789, addresses=address, local=local, remote=remote
+            )
     assert reaches(netns_pair["red"], "10.7.0.2")
     assert netns_pair.draw().count("VNI 7") == 2
     details = shown_by_ip(netns_pair["red"].interfaces["vx7"])["linkinfo"]["info_data"]

@@ -67,7 +67,8 @@ def sockets(*places: tuple[Namespace, str, int]) -> Iterator[list[socket.socket]
 def ask(client: socket.socket, server: socket.socket, to: Address) -> Address:
     """Send a datagram to a server; as whom the server sees the client."""
     client.sendto(b"ask", to)
-    return server.recvfrom(9)[1][:2]
+    host, port, *_ = server.recvfrom(9)[1]
+    return host, port
 
 
 def gets(client: socket.socket, server: socket.socket, to: Address) -> bool:

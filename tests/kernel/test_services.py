@@ -401,10 +401,16 @@ def test_wait_until_in_vain(red: Namespace) -> None:
         red._lab.wait_until(lambda: 1 // 0)
 
 
+def closed(connection: socket.socket) -> bool:
+    """True, once it is closed."""
+    connection.close()
+    return True
+
+
 def test_wait_until_retries_on(red: Namespace) -> None:
     """What clients raise counts as not yet: sockets' errors by themselves, others where they are named; the last one is shown."""
     red.start(f"sleep 0.1; exec {sys.executable} -m http.server 80", shell=True)
-    red._lab.wait_until(lambda: red.create_connection(("127.0.0.1", 80)).close() or True)
+    red._lab.wait_until(lambda: closed(red.create_connection(("127.0.0.1", 80))))
     with pytest.raises(NotReadyError, match=r"it raised ZeroDivisionError") as caught:
         red._lab.wait_until(lambda: 1 // 0, timeout=0.02, retry_on=ZeroDivisionError)
     assert isinstance(caught.value.__cause__, ZeroDivisionError)
@@ -419,7 +425,7 @@ def test_wait_until_takes_no_coroutine(red: Namespace) -> None:
         return False
 
     with pytest.raises(InvalidTopologyError, match=r"write `await lab.wait_until_async"):
-        red._lab.wait_until(never)
+        red._lab.wait_until(never)  # type: ignore[unused-coroutine]
 
     async def waits() -> None:
         red._lab.wait_until(lambda: True)
