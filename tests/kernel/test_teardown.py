@@ -167,12 +167,12 @@ def test_a_hub_that_cannot_be_made_leaves_nothing(kernel_calls: KernelCalls, mon
     number = 0
     while True:
         number += 1
-        monkeypatch.setattr(destruction, "_hub", None)
+        monkeypatch.setattr(destruction._hub, "current", None)
         kernel_calls.made, kernel_calls.fail_at, kernel_calls.failed = 0, number, ""
         with contextlib.suppress(OSError, NetnsError):
             destruction.hub().close()
         kernel_calls.fail_at = 0
-        monkeypatch.setattr(destruction, "_hub", own)
+        monkeypatch.setattr(destruction._hub, "current", own)
         assert not _left(before), f"after call {number} ({kernel_calls.failed}) failed"
         if not kernel_calls.failed:
             break

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
 import select
@@ -18,14 +17,12 @@ from pytest_netns.kernel.programs import supervisor as program
 from pytest_netns.kernel.programs.inits import Init, kill, pid_of, wait_ended
 from pytest_netns.kernel.spaces import destruction
 from pytest_netns.kernel.spaces.netns import NetworkNamespace, are_open, home
-from pytest_netns.kernel.system import interrupts, sockets
+from pytest_netns.kernel.system import interrupts, once, sockets
 
 _START_TIMEOUT = 20.0  # seconds; it takes about 20 ms, much longer on a loaded machine
 _END_TIMEOUT = 5.0
 _SEND_TRIES = 3
 
-_lock = threading.RLock()
-_current: Supervisor | None = None
 _controllers: list[int] = []  # PIDs of processes whose end also ends this one
 _refused: dict[str, None] = {}  # the parts that the environment has refused any init so far, in order
 
@@ -34,6 +31,8 @@ class Supervisor:
     """The running supervisor and its watchdog."""
 
     def __init__(self) -> None:
+        if not sys.executable:
+            raise UnavailableError("processes in namespaces", "Python does not know its own executable")
         self._lock = threading.Lock()  # one request at a time
         self._last_request = 0  # the number of the last request
         self._last_taken = 0  # the number of the last init that pytest has received
@@ -249,35 +248,29 @@ def end_with(pid: int) -> None:
     _controllers.append(pid)
 
 
+_supervisor = once.PerProcess(
+    Supervisor,
+    close=Supervisor.close,
+    abandon=Supervisor.abandon,
+    is_alive=Supervisor.is_alive,
+    dismiss=Supervisor.dismiss,
+)
+
+
 def supervisor() -> Supervisor:
     """The supervisor of this process; started if none is running."""
-    global _current
-    with _lock:
-        if _current is not None and not _current.is_alive():
-            _current.dismiss()
-            _current = None
-        if _current is None:
-            if not sys.executable:
-                raise UnavailableError("processes in namespaces", "Python does not know its own executable")
-            _current = Supervisor()
-            atexit.register(close)
-        return _current
+    return _supervisor.get()
 
 
 def close() -> None:
     """End the supervisor of this process, if there is one."""
-    global _current
-    with _lock:
-        if _current is not None:
-            _current.close()
-            _current = None
-            atexit.unregister(close)
+    _supervisor.close()
 
 
 def forget_lost() -> None:
     """End an init that was created but never received because of an exception."""
-    if _current is not None:
-        _current.forget_lost()
+    if _supervisor.current is not None:
+        _supervisor.current.forget_lost()
 
 
 def refused() -> list[str]:
@@ -288,17 +281,8 @@ def refused() -> list[str]:
 def _after_fork_in_parent() -> None:
     """Start the watchdog: a forked copy holds descriptors of all open namespaces and must be ended if it outlives pytest."""
     # If it has died it is not replaced here: this thread may be one that cannot start it.
-    if _current is None and are_open():
+    if _supervisor.current is None and are_open():
         supervisor()
 
 
-def _after_fork_in_child() -> None:
-    global _current, _lock
-    _lock = threading.RLock()
-    _controllers.clear()
-    if _current is not None:
-        _current.abandon()
-        _current = None
-
-
-os.register_at_fork(after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
+os.register_at_fork(after_in_parent=_after_fork_in_parent, after_in_child=_controllers.clear)

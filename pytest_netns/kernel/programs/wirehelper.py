@@ -6,7 +6,6 @@ the helper is killed. It also exits by itself when pytest closes its control soc
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import json
 import os
@@ -23,12 +22,9 @@ from pytest_netns.errors import NetnsError
 from pytest_netns.kernel.programs import supervision, userwire
 from pytest_netns.kernel.spaces import destruction
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
-from pytest_netns.kernel.system import sockets
+from pytest_netns.kernel.system import once, sockets
 
 _TIMEOUT = 20.0  # seconds; it takes a millisecond, much longer on a loaded machine
-
-_lock = threading.RLock()
-_current: Helper | None = None
 
 
 class Helper:
@@ -128,26 +124,19 @@ class Helper:
         )
 
 
+_helper = once.PerProcess(
+    Helper, close=Helper.close, abandon=Helper.abandon, is_alive=lambda helper: not helper.problem()
+)
+
+
 def helper() -> Helper:
     """The helper of this process; started if none is running."""
-    global _current
-    with _lock:
-        if _current is not None and _current.problem():
-            close()
-        if _current is None:
-            _current = Helper()
-            atexit.register(close)
-        return _current
+    return _helper.get()
 
 
 def close() -> None:
     """End the helper of this process, if there is one."""
-    global _current
-    with _lock:
-        if _current is not None:
-            _current.close()
-            _current = None
-            atexit.unregister(close)
+    _helper.close()
 
 
 def _start(control: int) -> subprocess.Popen[bytes]:
@@ -170,14 +159,3 @@ def _disable_ipv6(network: NetworkNamespace) -> None:
         OSError
     ):  # no IPv6, or settings cannot be written: then the kernel sends some packets of its own
         network.write_sysctl("ipv6/conf/default/disable_ipv6", "1")
-
-
-def _after_fork_in_child() -> None:
-    global _current, _lock
-    _lock = threading.RLock()
-    if _current is not None:
-        _current.abandon()
-        _current = None
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)

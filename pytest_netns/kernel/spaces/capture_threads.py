@@ -5,9 +5,7 @@ The kernel buffers unread packets, up to a limit, so that captures cost short te
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import os
 import socket
 import threading
 import time
@@ -15,6 +13,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from pytest_netns.kernel.spaces.netns import home
+from pytest_netns.kernel.system import once
 from pytest_netns.kernel.system.sockets import Socket, pair
 
 SO_TIMESTAMPNS = 35
@@ -121,36 +120,15 @@ def _start(work: Callable[..., None], *arguments: object) -> None:
         threading.Thread(target=work, args=arguments, name=_THREAD_NAME, daemon=True).start()
 
 
-_current: _Background | None = None
-_lock = threading.Lock()
+_background = once.PerProcess(_Background, close=_Background.stop)  # a forked child does not have its threads
 
 
 def background() -> _Background:
-    global _current
-    with _lock:
-        if _current is None:
-            _current = _Background()
-            atexit.register(_stop)
-        return _current
+    """The threads of this process."""
+    return _background.get()
 
 
 def flush() -> None:
     """Close the pending sockets soon: a caller waits for the end of their namespaces."""
-    if _current is not None:
-        _current.flush(_MOST_THREADS)
-
-
-def _stop() -> None:
-    global _current
-    if _current is not None:
-        _current.stop()
-        _current = None
-
-
-def _after_fork_in_child() -> None:
-    global _lock
-    _lock = threading.Lock()
-    _stop()  # the child does not have its threads
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)
+    if _background.current is not None:
+        _background.current.flush(_MOST_THREADS)

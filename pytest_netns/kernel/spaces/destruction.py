@@ -7,8 +7,6 @@ recognizes them (watchdog.py).
 
 from __future__ import annotations
 
-import atexit
-import os
 import threading
 import time
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from dataclasses import dataclass
 from pytest_netns.kernel.netlink import rtnsid
 from pytest_netns.kernel.netlink.socket import NetlinkSocket
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
+from pytest_netns.kernel.system import once
 
 GRACE = 5.0  # seconds after its lab was closed within which a namespace must be gone
 # Longer for one without a holder in /proc: the kernel frees namespaces in batches, and on a busy machine may be
@@ -125,36 +124,14 @@ class Hub:
         return set(self._namespace.netlink.dump(rtnsid.dump_nsids(), rtnsid.parse_nsid))
 
 
-_hub: Hub | None = None
-_lock = threading.Lock()
+_hub = once.PerProcess(Hub, close=Hub.close)
 
 
 def hub() -> Hub:
     """The hub of this process."""
-    global _hub
-    with _lock:
-        if _hub is None:
-            _hub = Hub()
-            atexit.register(_close)
-        return _hub
+    return _hub.get()
 
 
 def hub_if_any() -> Hub | None:
     """The hub, if this process has ever created a namespace."""
-    return _hub
-
-
-def _close() -> None:
-    global _hub
-    if _hub is not None:
-        _hub.close()
-        _hub = None
-
-
-def _after_fork_in_child() -> None:
-    global _lock
-    _lock = threading.Lock()
-    _close()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)
+    return _hub.current
