@@ -12,12 +12,11 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 
 from pytest_netns.errors import InvalidTopologyError, NetnsError, UnavailableError
 from pytest_netns.kernel.spaces import netns
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
-from pytest_netns.kernel.system import privileges
+from pytest_netns.kernel.system import once, privileges
 from pytest_netns.machine import uplink_agent as program
 from pytest_netns.values import IPAddress, IPNetwork, parse_network
 
@@ -26,9 +25,7 @@ _MTU = 65520  # the maximum of slirp4netns; fewer packets are faster
 _TIMEOUT = 20.0  # seconds
 _LEAST_ADDRESSES = 2**7  # slirp4netns gives the namespace the 100th address of the network
 
-_lock = threading.RLock()
 _path = ""
-_connection: socket.socket | None = None
 
 
 class Uplink:
@@ -128,19 +125,15 @@ def _add(network: NetworkNamespace, arguments: list[str]) -> int:
 
 
 def _ask(request: dict[str, object], descriptors: list[int] | None = None) -> dict[str, object]:
-    global _connection
-    with _lock:
+    with _connection.lock:  # one request at a time
         try:
-            if _connection is None:
-                _connection = _connect()
-            socket.send_fds(_connection, [json.dumps(request).encode()], descriptors or [])
+            connection = _connection.get()
+            socket.send_fds(connection, [json.dumps(request).encode()], descriptors or [])
             answer: dict[str, object] = json.loads(
-                _connection.recv(program.MAX_MESSAGE) or b'{"error": "its agent has died"}'
+                connection.recv(program.MAX_MESSAGE) or b'{"error": "its agent has died"}'
             )
         except BaseException as error:  # a later request must not get this one's answer
-            if _connection is not None:
-                _connection.close()
-            _connection = None
+            _connection.close()
             if isinstance(error, OSError):
                 raise NetnsError(f"cannot add uplink: its agent does not answer: {error}") from error
             raise
@@ -170,6 +163,10 @@ def _connect() -> socket.socket:
     return connection
 
 
+_connection = once.PerProcess(_connect, close=socket.socket.close)
+os.register_at_fork(after_in_child=lambda: use_agent(""))
+
+
 def _explained(message: str) -> NetnsError:
     if "/dev/net/tun" in message:
         return UnavailableError(
@@ -178,14 +175,3 @@ def _explained(message: str) -> NetnsError:
             "sudo modprobe tun; for an ordinary user also: sudo chmod 666 /dev/net/tun",
         )
     return NetnsError(f"cannot add uplink: slirp4netns reports: {message}")
-
-
-def _after_fork_in_child() -> None:
-    global _connection, _lock, _path
-    _lock = threading.RLock()
-    if _connection is not None:
-        _connection.close()
-    _connection, _path = None, ""
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import os
 import re
 import sys
@@ -55,16 +56,18 @@ class _Test:
 
 
 _test: _Test | None = None
-_is_installed = False
 
 
 def begin() -> None:
     """Start detection for the body of a test that has labs; the calling thread is outside."""
-    global _test, _is_installed
+    global _test
     _test = _Test()
-    if not _is_installed:
-        _is_installed = True
-        sys.addaudithook(_hook)
+    _install_hook()
+
+
+@functools.cache
+def _install_hook() -> None:
+    sys.addaudithook(_hook)
 
 
 def end() -> list[Access]:

@@ -18,6 +18,7 @@ from pytest_netns.kernel.spaces import netns
 from pytest_netns.running import resolving
 
 _servers: dict[int, Any] = {}  # by the namespace's inode
+os.register_at_fork(after_in_child=_servers.clear)  # they are the parent's
 _adopted = False
 
 
@@ -82,10 +83,3 @@ def _object_of(function: Any) -> Any:
 def _internal(helper: Any, name: str) -> Any:
     """A private attribute of multiprocessing; None if this Python version has none."""
     return getattr(helper, name, None)
-
-
-def _forget_in_child() -> None:
-    _servers.clear()
-
-
-os.register_at_fork(after_in_child=_forget_in_child)

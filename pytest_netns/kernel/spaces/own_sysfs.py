@@ -7,6 +7,7 @@ by it. So a test's body gets its own mounts, with its own /sys, if the thread ca
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import threading
 
@@ -25,7 +26,6 @@ class _Origin(threading.local):
 
 
 _origin = _Origin()
-_possible: bool | None = None  # whether this process can return; unknown until tried
 
 
 class OwnSysfs:
@@ -101,17 +101,15 @@ def _return_to(mounts: int, root: int) -> None:
             os.chdir(directory)
 
 
+@functools.cache
 def _can_return() -> bool:
     """Whether a thread can return; not in a user namespace, since pytest's original mounts belong to the one outside."""
-    global _possible
-    if _possible is None:
-        current = _current()
-        try:
-            _return_to(*current)
-            _possible = True
-        except OSError:
-            _possible = False
-        finally:
-            for fd in current:
-                os.close(fd)
-    return _possible
+    current = _current()
+    try:
+        _return_to(*current)
+    except OSError:
+        return False
+    finally:
+        for fd in current:
+            os.close(fd)
+    return True
