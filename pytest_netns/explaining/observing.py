@@ -13,7 +13,7 @@ from pytest_netns.errors import UnavailableError, show_argv, show_status
 from pytest_netns.explaining import changes, snapshot
 from pytest_netns.explaining.state import LabState, ServiceState
 from pytest_netns.kernel.netlink import rtneighbours
-from pytest_netns.kernel.system import process_table
+from pytest_netns.kernel.system import process_table, waiting
 from pytest_netns.lab import states
 from pytest_netns.lab.routing import Neighbour
 
@@ -39,10 +39,10 @@ class _Deadline:
 
     def __init__(self, seconds: float) -> None:
         self._processor = time.thread_time() + seconds
-        self._clock = time.monotonic() + seconds * _CLOCK_FACTOR
+        self._clock = waiting.Deadline(seconds * _CLOCK_FACTOR)
 
     def is_over(self) -> bool:
-        return time.thread_time() > self._processor or time.monotonic() > self._clock
+        return time.thread_time() > self._processor or self._clock.is_over()
 
 
 @dataclass

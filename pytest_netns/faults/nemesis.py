@@ -5,13 +5,12 @@ from __future__ import annotations
 import inspect
 import random
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, TypeAlias
 
 from pytest_netns.errors import InvalidTopologyError
-from pytest_netns.kernel.system import threads
+from pytest_netns.kernel.system import threads, waiting
 from pytest_netns.values.notes import Note
 from pytest_netns.values.shapes import is_list
 
@@ -76,7 +75,7 @@ class Nemesis:
         self._thread = threading.Thread(target=self._run, name="netns-nemesis", daemon=True)
 
     def __enter__(self) -> Self:
-        self._began = time.monotonic()
+        self._began = waiting.now()
         threads.start(self._thread, "run a nemesis")
         return self
 
@@ -115,7 +114,7 @@ class Nemesis:
             self._note("error", f"{type(error).__name__}: {error}")
 
     def _note(self, action: str, words: str) -> None:
-        self.history.append(NemesisEvent(time.monotonic() - self._began, action, words))
+        self.history.append(NemesisEvent(waiting.now() - self._began, action, words))
 
     def __repr__(self) -> str:
         return f"<Nemesis with seed {self.seed}, {len(self.history)} events>"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-import time
 from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -13,7 +12,7 @@ from pytest_netns import values
 from pytest_netns.errors import InvalidTopologyError, KernelError, fails_as
 from pytest_netns.kernel.spaces import adopted, destruction
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
-from pytest_netns.kernel.system import interrupts
+from pytest_netns.kernel.system import interrupts, waiting
 from pytest_netns.lab.captures import Captures
 from pytest_netns.lab.hosts import Hosts
 from pytest_netns.lab.link_methods import LinkMethods
@@ -133,7 +132,7 @@ class Lab(LinkMethods):
 
         def undo() -> None:
             if watched is not None:
-                watched.closed = time.monotonic()
+                watched.closed = waiting.now()
             resolving.unregister(namespace.programs)
             namespace.packet_rules.close()
             kernel.close()

@@ -11,8 +11,6 @@ import contextlib
 import errno
 import os
 import sys
-import threading
-import time
 from functools import partial
 
 from pytest_netns.errors import UnavailableError
@@ -20,6 +18,7 @@ from pytest_netns.kernel.netlink import rtlinks
 from pytest_netns.kernel.netlink.socket import NetlinkSocket
 from pytest_netns.kernel.spaces import sysctls
 from pytest_netns.kernel.system import diagnosis, privileges, syscalls
+from pytest_netns.kernel.system.waiting import Deadline
 from pytest_netns.machine import users
 from pytest_netns.machine.attempts import StepError, step, try_in_child
 
@@ -98,15 +97,15 @@ def settle() -> None:
 
 def _move_when_free() -> None:
     """Call `move`, retrying at the limit: the kernel counts namespaces of ended processes until it has freed them."""
-    deadline = time.monotonic() + _FREE_DEADLINE
+    deadline = Deadline(_FREE_DEADLINE, last=0.002)
     while True:
         try:
             return move()
         except StepError as error:
             full = error.step == "user namespace" and error.errno in _LIMITS
-            if not full or diagnosis.read_sysctl(_LIMIT) == "0" or time.monotonic() > deadline:
+            if not full or diagnosis.read_sysctl(_LIMIT) == "0" or deadline.is_over():
                 raise
-        threading.Event().wait(0.002)
+        deadline.pause()
 
 
 def explain(failure: StepError) -> UnavailableError:

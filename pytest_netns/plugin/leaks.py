@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import sys
-import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,6 +11,7 @@ import pytest
 
 from pytest_netns.errors import encodable
 from pytest_netns.kernel.spaces import destruction, holders
+from pytest_netns.kernel.system.waiting import Deadline
 from pytest_netns.plugin.state import NamespaceLeakWarning
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def find(*, wait: bool) -> list[Leak]:
         _wait(hub)
     elif hub.overdue(destruction.GRACE):
         gc.collect()  # reference cycles keep sockets open until collected
-        hub.wait(time.monotonic() + _USUAL)
+        hub.wait(_USUAL)
     found: list[Leak] = []
     for late in hub.overdue(0 if wait else destruction.GRACE):
         leak = _describe(hub, late, wait=wait)
@@ -84,13 +84,13 @@ def _wait(hub: Hub) -> None:
         from pytest_netns.kernel.spaces import capture_threads
 
         capture_threads.flush()
-    began = time.monotonic()
-    hub.wait(began + _USUAL)
+    grace = Deadline(destruction.GRACE)
+    hub.wait(_USUAL)
     if hub.alive():
         _release_traceback()
-        hub.wait(time.monotonic() + _USUAL)
+        hub.wait(_USUAL)
     if not all(_is_library(holders.find(each.inode)) for each in hub.alive()):
-        hub.wait(began + destruction.GRACE)
+        hub.wait(grace.remaining())
 
 
 def _release_traceback() -> None:
@@ -106,7 +106,7 @@ def _describe(hub: Hub, late: Watched, *, wait: bool) -> Leak | None:
     """Describe what holds a namespace; None if the kernel is merely slow to free it."""
     held = holders.find(late.inode)
     if not held and wait:
-        hub.wait(time.monotonic() + destruction.BUSY_GRACE - destruction.GRACE)
+        hub.wait(destruction.BUSY_GRACE - destruction.GRACE)
     if not held and late not in hub.overdue(destruction.BUSY_GRACE):
         return None
     if _is_library(held):

@@ -7,13 +7,13 @@ import ipaddress
 import select
 import socket
 import struct
-import time
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 from pytest_netns.errors import InvalidTopologyError
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
 from pytest_netns.kernel.system import sockets
+from pytest_netns.kernel.system.waiting import Deadline
 from pytest_netns.values import IPAddress
 
 Answer: TypeAlias = Literal["open", "refused", "unreachable", "prohibited", "timeout"]
@@ -60,7 +60,7 @@ def _probe(network: NetworkNamespace, address: IPAddress, port: int, protocol: s
         else:
             client.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVERR, 1)
         try:
-            return _probe_address(client, (str(address), port), protocol, time.monotonic() + timeout)
+            return _probe_address(client, (str(address), port), protocol, Deadline(timeout))
         except OSError as error:
             if _is_prohibited(client):
                 return "prohibited"
@@ -69,13 +69,13 @@ def _probe(network: NetworkNamespace, address: IPAddress, port: int, protocol: s
             raise
 
 
-def _probe_address(client: socket.socket, address: tuple[str, int], protocol: str, deadline: float) -> Answer:
+def _probe_address(client: socket.socket, address: tuple[str, int], protocol: str, deadline: Deadline) -> Answer:
     poll = select.poll()
     if protocol == "tcp":
         code = client.connect_ex(address)
         poll.register(client, select.POLLOUT)
         if code == errno.EINPROGRESS:
-            if not poll.poll(max(deadline - time.monotonic(), 0) * 1000):
+            if not poll.poll(deadline.remaining() * 1000):
                 return "timeout"
             code = client.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code == errno.ETIMEDOUT:
@@ -86,7 +86,7 @@ def _probe_address(client: socket.socket, address: tuple[str, int], protocol: st
     client.connect(address)
     client.send(_UDP_PAYLOAD)
     poll.register(client, select.POLLIN)
-    if not poll.poll(max(deadline - time.monotonic(), 0) * 1000):
+    if not poll.poll(deadline.remaining() * 1000):
         return "timeout"
     client.recv(1)
     return "open"

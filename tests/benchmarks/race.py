@@ -138,7 +138,7 @@ def settle() -> None:
         probe = NetworkNamespace.create("probe")
         hub.watch(probe, "").closed = time.monotonic()
         probe.close()
-        hub.wait(time.monotonic() + PATIENCE)
+        hub.wait(PATIENCE)
         hub.close()
 
 

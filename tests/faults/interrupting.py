@@ -135,7 +135,7 @@ def trial(action: Callable[..., object], injector: Injector) -> list[str]:
     del lab
     gc.collect()
     hub = destruction.hub()
-    hub.wait(time.monotonic() + 5)
+    hub.wait(5)
     wrong += [f"namespace {each.name} left" for each in hub.alive()]
     deadline, pause = time.monotonic() + 5, threading.Event()
     while (threads() or descriptors() > before) and time.monotonic() < deadline:

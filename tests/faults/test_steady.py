@@ -27,7 +27,7 @@ def usage() -> dict[str, int]:
     """What this process uses, once what closed labs had is gone: their namespaces freed, their inits reaped."""
     captures.wait_ended()
     hub = destruction.hub()
-    hub.wait(time.monotonic() + destruction.BUSY_GRACE)
+    hub.wait(destruction.BUSY_GRACE)
     watchdog = supervision.supervisor().pid
     deadline, pause = time.monotonic() + 10, threading.Event()
     while len(below(watchdog)) > 1 and time.monotonic() < deadline:

@@ -7,7 +7,6 @@ import os
 import random
 import socket
 import threading
-import time
 from collections.abc import Callable
 
 import pytest
@@ -79,7 +78,7 @@ def test_the_thread_that_uses_it_is_told(name: str) -> None:
         assert isinstance(outcome, LabClosedError), repr(outcome)
         assert "closed" in str(outcome)
         del outcome
-    destruction.hub().wait(time.monotonic() + LONGEST)
+    destruction.hub().wait(LONGEST)
     assert not destruction.hub().alive()
     assert threading.active_count() <= threads  # one that others have started may have ended
     assert len(os.listdir("/proc/self/fd")) <= descriptors

@@ -6,7 +6,6 @@ import asyncio
 import os
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
@@ -46,7 +45,7 @@ def test_a_worker_keeps_no_namespace_alive(pool: ThreadPoolExecutor) -> None:
     with Lab("pool") as lab:
         with lab.add_namespace("red"):
             assert pool.submit(network).result() != outside
-    destruction.hub().wait(time.monotonic() + destruction.GRACE)
+    destruction.hub().wait(destruction.GRACE)
     assert not [each for each in destruction.hub().alive() if each.owner == "pool"]
     assert pool.submit(network).result() == outside
 

@@ -26,7 +26,7 @@ ROOM = """
 
     def left():
         hub = destruction.hub()
-        hub.wait(time.monotonic() + destruction.BUSY_GRACE)
+        hub.wait(destruction.BUSY_GRACE)
         ours = [thread.name for thread in threading.enumerate() if thread.name.startswith("netns-")]
         return hub.alive() + ours
 

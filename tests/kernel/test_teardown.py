@@ -8,7 +8,6 @@ import gc
 import os
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -66,7 +65,7 @@ def kernel_calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[KernelCalls]:
     """The counter; with the process's own supervisor and hub made before."""
     with Lab() as lab:
         _set_up(lab)
-    destruction.hub().wait(time.monotonic() + destruction.BUSY_GRACE)
+    destruction.hub().wait(destruction.BUSY_GRACE)
     with monkeypatch.context() as patch:
         yield KernelCalls(patch)
 
@@ -93,7 +92,7 @@ def _left(before: tuple[set[str], set[int], int]) -> list[str]:
     found = [f"descriptor of {target}" for target in _descriptors() - descriptors]
     found += [f"thread {thread.name}" for thread in threading.enumerate() if thread.ident not in threads]
     hub = destruction.hub()
-    hub.wait(time.monotonic() + destruction.BUSY_GRACE)
+    hub.wait(destruction.BUSY_GRACE)
     found += [f"namespace {watched.name}" for watched in hub.alive()]
     if moving.current_inode() != inode:
         found.append("the thread is in another namespace")
@@ -122,7 +121,7 @@ def test_a_lab_that_fails_half_way_leaves_nothing(kernel_calls: KernelCalls) -> 
     """Whichever kernel call of a lab's set-up fails, the error names it, and no descriptor, thread or namespace is left."""
     with Lab() as lab:
         _set_up(lab)
-    destruction.hub().wait(time.monotonic() + destruction.BUSY_GRACE)
+    destruction.hub().wait(destruction.BUSY_GRACE)
     before = _state()
     seen = set()
     tolerated = 0
@@ -259,7 +258,7 @@ def test_a_held_namespace_is_seen() -> None:
         held = lab.add_namespace("held").socket()
     assert [watched.name for watched in hub.alive() if watched.owner == "holder"] == ["held"]
     held.close()
-    hub.wait(time.monotonic() + destruction.BUSY_GRACE)
+    hub.wait(destruction.BUSY_GRACE)
     assert [watched for watched in hub.alive() if watched.owner == "holder"] == []
 
 

@@ -14,7 +14,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +21,7 @@ from pytest_netns.errors import NetnsError
 from pytest_netns.kernel.programs import supervision, userwire
 from pytest_netns.kernel.spaces import destruction
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
-from pytest_netns.kernel.system import once, sockets
+from pytest_netns.kernel.system import once, sockets, waiting
 
 _TIMEOUT = 20.0  # seconds; it takes a millisecond, much longer on a loaded machine
 
@@ -89,7 +88,7 @@ class Helper:
 
     def close(self) -> None:
         """End it."""
-        self._watched.closed = time.monotonic()
+        self._watched.closed = waiting.now()
         self._control.close()
         self._process.kill()
         self._process.wait()

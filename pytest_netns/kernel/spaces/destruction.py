@@ -8,13 +8,12 @@ recognizes them (watchdog.py).
 from __future__ import annotations
 
 import threading
-import time
 from dataclasses import dataclass
 
 from pytest_netns.kernel.netlink import rtnsid
 from pytest_netns.kernel.netlink.socket import NetlinkSocket
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
-from pytest_netns.kernel.system import once
+from pytest_netns.kernel.system import once, waiting
 
 GRACE = 5.0  # seconds after its lab was closed within which a namespace must be gone
 # Longer for one without a holder in /proc: the kernel frees namespaces in batches, and on a busy machine may be
@@ -28,7 +27,7 @@ class Watched:
 
     Attributes:
         name, owner: the namespace's name, and the test it belongs to.
-        closed: when its lab was closed, on the monotonic clock; None while it is open.
+        closed: when its lab was closed, on the clock of `waiting.now`; None while it is open.
     """
 
     name: str
@@ -79,7 +78,7 @@ class Hub:
         return self._late(grace)
 
     def _late(self, grace: float) -> list[Watched]:
-        now = time.monotonic()
+        now = waiting.now()
         return [watched for watched in self.alive() if watched.closed is not None and now - watched.closed >= grace]
 
     def _refresh(self) -> None:
@@ -91,14 +90,14 @@ class Hub:
         with self._lock:
             self._watched = {nsid: other for nsid, other in self._watched.items() if other is not watched}
 
-    def wait(self, deadline: float) -> None:
-        """Wait until all closed namespaces are gone, or until a deadline on the monotonic clock."""
-        pause = threading.Event()
+    def wait(self, seconds: float) -> None:
+        """Wait so many seconds at most until all closed namespaces are gone."""
+        deadline = waiting.Deadline(seconds, last=0.002)
         while self.alive():
-            if time.monotonic() >= deadline:
+            if deadline.is_over():
                 self._refresh()
                 return
-            pause.wait(0.002)
+            deadline.pause()
 
     def close(self) -> None:
         """Stop tracking."""

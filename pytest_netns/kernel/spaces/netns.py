@@ -11,7 +11,6 @@ import errno
 import os
 import sys
 import threading
-import time
 import weakref
 from collections.abc import Callable
 
@@ -22,6 +21,7 @@ from pytest_netns.kernel.spaces import sysctls
 from pytest_netns.kernel.spaces.interface_settings import InterfaceSettings
 from pytest_netns.kernel.spaces.moving import THREAD_NAMESPACE, NamespaceBlock
 from pytest_netns.kernel.system import diagnosis, greenlets, syscalls
+from pytest_netns.kernel.system.waiting import Deadline
 
 LOOPBACK_INDEX = 1
 _CREATE_DEADLINE = 2.0  # seconds; freed namespaces are counted until the kernel has freed them, 1-33 ms later
@@ -189,16 +189,14 @@ def _home_descriptor(name: str = "") -> int:
 
 
 def _unshare_with_retries(name: str) -> None:
-    deadline = time.monotonic() + _CREATE_DEADLINE
-    delay = 0.001
+    deadline = Deadline(_CREATE_DEADLINE, last=_CREATE_DEADLINE)
     while True:
         try:
             syscalls.unshare(syscalls.CLONE_NEWNET)
             return
         except OSError as error:
-            if error.errno == errno.ENOSPC and time.monotonic() < deadline:
-                threading.Event().wait(delay)
-                delay *= 2
+            if error.errno == errno.ENOSPC and not deadline.is_over():
+                deadline.pause()
                 continue
             raise _creation_error(name, error) from error
 
