@@ -6,7 +6,6 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from ipaddress import IPv4Address, IPv6Address
 
 from pytest_netns import values
 from pytest_netns.errors import InvalidTopologyError, NetnsError
@@ -272,7 +271,7 @@ class Hosts:
                 yield str(address), names
                 yield from ((str(address), (name,)) for name in further if name not in names)
         for name, target in self._hostnames.items():
-            if isinstance(target, IPv4Address | IPv6Address):
+            if isinstance(target, IPAddress):
                 yield str(target), (name,)
 
     def _localhost(self) -> Iterator[tuple[str, Sequence[str]]]:

@@ -60,7 +60,7 @@ def parse_interface_address(value: object) -> IPInterface:
     With a peer it is ``"10.0.0.1 peer 10.0.0.2/32"``. A prefix length is required, since an address without one reaches nobody; the network's own address and, for IPv4,
     its broadcast address are refused (RFC 4291 section 2.6.1 and RFC 919).
     """
-    if isinstance(value, ipaddress.IPv4Interface | ipaddress.IPv6Interface):
+    if isinstance(value, IPInterface):
         address = value
     elif isinstance(value, str) and " peer " in value:
         return _parse_with_peer(value)
@@ -98,9 +98,9 @@ def parse_interface_address(value: object) -> IPInterface:
 
 def parse_address(value: object, what: str = "address") -> IPAddress:
     """An address without prefix length: ``"192.168.15.5"``."""
-    if isinstance(value, ipaddress.IPv4Interface | ipaddress.IPv6Interface):
+    if isinstance(value, IPInterface):
         return value.ip
-    if isinstance(value, ipaddress.IPv4Address | ipaddress.IPv6Address):
+    if isinstance(value, IPAddress):
         return value
     try:
         return ipaddress.ip_address(value if isinstance(value, str) else "")
@@ -112,10 +112,10 @@ def parse_address(value: object, what: str = "address") -> IPAddress:
 
 def parse_network(value: object, what: str = "network") -> IPNetwork:
     """A network, or a single address as the network of that one: ``"192.168.15.0/24"``."""
-    if isinstance(value, ipaddress.IPv4Network | ipaddress.IPv6Network):
+    if isinstance(value, IPNetwork):
         return value
     try:
-        if isinstance(value, ipaddress.IPv4Address | ipaddress.IPv6Address):
+        if isinstance(value, IPAddress):
             return ipaddress.ip_network(value)
         return ipaddress.ip_network(value if isinstance(value, str) else "")
     except ValueError as error:

@@ -76,7 +76,7 @@ def parse_target(value: object) -> Target:
     """Where to forward to: ``"192.168.15.2:80"``, ``"[fd00::2]:80"``, ``"blue:80"``, ``"blue:6000-6010"``, ``"blue"``."""
     if isinstance(value, Target):
         return parse_target(str(value))
-    if isinstance(value, ipaddress.IPv4Address | ipaddress.IPv6Address):
+    if isinstance(value, IPAddress):
         return Target(value, None)
     valid = "write 'ADDRESS:PORT', '[IPV6]:PORT' or 'NAMESPACE:PORT'"
     if not isinstance(value, str) or not value:

@@ -6,15 +6,12 @@ Encodes only the expressions of a plain port forward; everything else goes throu
 from __future__ import annotations
 
 import functools
-import ipaddress
 import struct
 
 from pytest_netns.kernel.netlink import wire
 from pytest_netns.kernel.netlink.request import Request
 from pytest_netns.kernel.netlink.socket import NetlinkSocket
-
-IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
-IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+from pytest_netns.values import IPAddress, IPNetwork
 
 _NFNL_SUBSYS_NFTABLES, _NFT_MSG_NEWRULE = 10, 6
 _NLM_F_APPEND = 0x800
