@@ -7,14 +7,11 @@ import ipaddress
 from dataclasses import dataclass, field
 
 from pytest_netns.errors import KernelError
-from pytest_netns.kernel.netlink import wire
+from pytest_netns.kernel.netlink import nfnetlink, wire
 from pytest_netns.kernel.netlink.request import Request
 from pytest_netns.kernel.netlink.socket import NetlinkSocket
 
-_NFNL_SUBSYS_CTNETLINK = 1
 _IPCTNL_MSG_CT_GET, _IPCTNL_MSG_CT_DELETE, _IPCTNL_MSG_CT_GET_STATS = 1, 2, 5
-_HEADER = bytes(4)  # struct nfgenmsg
-_HEADER_SIZE = len(_HEADER)
 # linux/netfilter/nfnetlink_conntrack.h
 _CTA_TUPLE_ORIG, _CTA_TUPLE_REPLY, _CTA_PROTOINFO, _CTA_ZONE = 1, 2, 4, 18
 _CTA_STATS_GLOBAL_ENTRIES = 1
@@ -89,7 +86,7 @@ class TrackedConnection:
 
 def count(netlink: NetlinkSocket) -> int:
     """Return the number of connections tracked in the socket's namespace."""
-    request = Request(("count tracked connections",), _type(_IPCTNL_MSG_CT_GET_STATS), _HEADER)
+    request = Request(("count tracked connections",), nfnetlink.ctnetlink(_IPCTNL_MSG_CT_GET_STATS), nfnetlink.header())
     return netlink.get(request, _parse_count)
 
 
@@ -102,12 +99,14 @@ def tracked(netlink: NetlinkSocket) -> list[TrackedConnection]:
     # A dump walks the table of the whole machine: 8 ms even if this namespace has no entries.
     if not count(netlink):
         return []
-    return netlink.dump(Request(("list tracked connections",), _type(_IPCTNL_MSG_CT_GET), _HEADER), parse)
+    return netlink.dump(
+        Request(("list tracked connections",), nfnetlink.ctnetlink(_IPCTNL_MSG_CT_GET), nfnetlink.header()), parse
+    )
 
 
 def delete(netlink: NetlinkSocket, connection: TrackedConnection) -> None:
     """Delete one connection, so that the current rules apply to its next packet; do nothing if it has already ended."""
-    request = Request(("delete tracked connection",), _type(_IPCTNL_MSG_CT_DELETE), connection.key)
+    request = Request(("delete tracked connection",), nfnetlink.ctnetlink(_IPCTNL_MSG_CT_DELETE), connection.key)
     try:
         netlink.request(request)
     except KernelError as error:
@@ -117,18 +116,22 @@ def delete(netlink: NetlinkSocket, connection: TrackedConnection) -> None:
 
 def delete_all(netlink: NetlinkSocket) -> None:
     """Delete all connections tracked in the socket's namespace."""
-    netlink.request(Request(("delete tracked connections",), _type(_IPCTNL_MSG_CT_DELETE), _HEADER))
+    netlink.request(
+        Request(("delete tracked connections",), nfnetlink.ctnetlink(_IPCTNL_MSG_CT_DELETE), nfnetlink.header())
+    )
 
 
 def parse(body: bytes) -> TrackedConnection:
     """Parse an IPCTNL_MSG_CT_NEW message."""
-    attributes = wire.attributes(body, _HEADER_SIZE)
+    attributes = wire.attributes(body, nfnetlink.HEADER_SIZE)
     number, original = _direction(attributes[_CTA_TUPLE_ORIG])
     _, reply = _direction(attributes[_CTA_TUPLE_REPLY])
     tcp = wire.attributes(wire.attributes(attributes.get(_CTA_PROTOINFO, b"")).get(_CTA_PROTOINFO_TCP, b""))
     state = tcp.get(_CTA_PROTOINFO_TCP_STATE)
     state_name = "" if state is None else _TCP_STATES[state[0]] if state[0] < len(_TCP_STATES) else str(state[0])
-    key = body[:_HEADER_SIZE] + wire.attribute(_CTA_TUPLE_ORIG | wire.NLA_F_NESTED, attributes[_CTA_TUPLE_ORIG])
+    key = body[: nfnetlink.HEADER_SIZE] + wire.attribute(
+        _CTA_TUPLE_ORIG | wire.NLA_F_NESTED, attributes[_CTA_TUPLE_ORIG]
+    )
     if _CTA_ZONE in attributes:
         key += wire.attribute(_CTA_ZONE, attributes[_CTA_ZONE])
     return TrackedConnection(_PROTOCOLS.get(number, str(number)), state_name, original, reply, key)
@@ -145,11 +148,7 @@ def _direction(data: bytes) -> tuple[int, Direction]:
 
 
 def _parse_count(body: bytes) -> int:
-    return int.from_bytes(wire.attributes(body, _HEADER_SIZE)[_CTA_STATS_GLOBAL_ENTRIES], "big")
-
-
-def _type(message: int) -> int:
-    return _NFNL_SUBSYS_CTNETLINK << 8 | message
+    return int.from_bytes(wire.attributes(body, nfnetlink.HEADER_SIZE)[_CTA_STATS_GLOBAL_ENTRIES], "big")
 
 
 def _endpoint(address: str, port: int) -> str:

@@ -8,13 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from pytest_netns.errors import KernelError
-from pytest_netns.kernel.netlink import nfrules, nfwrite, wire
+from pytest_netns.kernel.netlink import nfnetlink, nfrules, wire
 from pytest_netns.kernel.netlink.request import Request
 from pytest_netns.kernel.netlink.socket import NetlinkSocket
 
-_NFNL_SUBSYS_NFTABLES = 10
-_NEW, _GET, _DELETE = (_NFNL_SUBSYS_NFTABLES << 8 | message for message in (12, 13, 14))
-_INET = struct.pack("=BBH", 1, 0, 0)
+_NEW, _GET, _DELETE = map(nfnetlink.nf_tables, (12, 13, 14))
+_INET = nfnetlink.header(nfnetlink.NFPROTO_INET)
 # linux/netfilter/nf_tables.h
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS, _LIST_ELEMENT, _VALUE = 1, 2, 3, 1, 1
 _KEY, _DATA, _USERDATA, _EXPRESSION = 1, 2, 6, 7
@@ -46,8 +45,7 @@ def element(key: bytes, data: bytes = b"", comment: str = "") -> bytes:
     if data:
         parts += _field(_DATA, data)
     if comment:
-        text = comment.encode() + b"\0"
-        parts += wire.attribute(_USERDATA, bytes((0, len(text))) + text)
+        parts += wire.attribute(_USERDATA, nfnetlink.comment(comment))
     return wire.nested(_LIST_ELEMENT, parts)
 
 
@@ -60,7 +58,7 @@ def change(netlink: NetlinkSocket, delete: Changes, add: Changes) -> None:
     """
     requests = [*_requests(_DELETE, delete), *_requests(_NEW, add, wire.NLM_F_CREATE | wire.NLM_F_EXCL)]
     if requests:
-        netlink.transaction(nfwrite.BEGIN, requests, nfwrite.END)
+        netlink.transaction(nfnetlink.BEGIN, requests, nfnetlink.END)
 
 
 def comments(netlink: NetlinkSocket, place: Place) -> dict[bytes, str]:
@@ -102,7 +100,7 @@ def _head(place: Place) -> bytes:
 
 def _elements(body: bytes) -> Iterator[dict[int, bytes]]:
     """The elements in an NFT_MSG_NEWSETELEM message."""
-    listed = wire.attributes(body, len(_INET)).get(_LIST_ELEMENTS, b"")
+    listed = wire.attributes(body, nfnetlink.HEADER_SIZE).get(_LIST_ELEMENTS, b"")
     return (wire.attributes(each) for each in nfrules.items(listed))
 
 

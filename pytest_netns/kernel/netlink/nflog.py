@@ -7,12 +7,11 @@ import struct
 from collections import deque
 from typing import NamedTuple
 
-from pytest_netns.kernel.netlink import wire
+from pytest_netns.kernel.netlink import nfnetlink, wire
 from pytest_netns.kernel.netlink.request import Request
 from pytest_netns.kernel.netlink.socket import NetlinkSocket
 
-_NFNL_SUBSYS_ULOG, _NFULNL_MSG_PACKET, _NFULNL_MSG_CONFIG = 4, 0, 1
-_HEADER_SIZE = 4
+_NFULNL_MSG_PACKET, _NFULNL_MSG_CONFIG = 0, 1
 # linux/netfilter/nfnetlink_log.h
 _NFULA_TIMESTAMP, _NFULA_IFINDEX_INDEV, _NFULA_IFINDEX_OUTDEV, _NFULA_PAYLOAD = 3, 4, 5, 9
 _NFULA_CFG_CMD, _NFULA_CFG_MODE, _NFULA_CFG_QTHRESH = 1, 2, 5
@@ -54,8 +53,8 @@ class LogReader:
             wire.attribute(_NFULA_CFG_QTHRESH, struct.pack(">I", 1)),  # deliver each packet at once, not after a second
         )
         for setting in settings:
-            body = struct.pack(">BBH", 0, 0, group) + setting
-            kind = _NFNL_SUBSYS_ULOG << 8 | _NFULNL_MSG_CONFIG
+            body = nfnetlink.header(resource=group) + setting
+            kind = nfnetlink.ulog(_NFULNL_MSG_CONFIG)
             netlink.request(Request(("read nft log group", group), kind, body))
 
     def packets(self) -> list[LoggedPacket]:
@@ -67,7 +66,7 @@ class LogReader:
 
     def _read(self) -> None:
         for message in self._netlink.notifications():
-            if message.type == _NFNL_SUBSYS_ULOG << 8 | _NFULNL_MSG_PACKET:
+            if message.type == nfnetlink.ulog(_NFULNL_MSG_PACKET):
                 self._packets.append(parse(message.body))
 
     def close(self) -> None:
@@ -86,7 +85,7 @@ def open_log(netlink: NetlinkSocket, group: int) -> LogReader:
 
 def parse(body: bytes) -> LoggedPacket:
     """Parse an NFULNL_MSG_PACKET message."""
-    attributes = wire.attributes(body, _HEADER_SIZE)
+    attributes = wire.attributes(body, nfnetlink.HEADER_SIZE)
     incoming, outgoing = (
         int.from_bytes(attributes.get(kind, b""), "big") for kind in (_NFULA_IFINDEX_INDEV, _NFULA_IFINDEX_OUTDEV)
     )

@@ -9,14 +9,11 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pytest_netns.kernel.netlink import wire
+from pytest_netns.kernel.netlink import nfnetlink, wire
 from pytest_netns.kernel.netlink.request import Request
 from pytest_netns.kernel.netlink.socket import NetlinkSocket
 
-_NFNL_SUBSYS_NFTABLES = 10
 _NFT_MSG_GETRULE, _NFT_MSG_GETGEN = 7, 16
-_NFGENMSG_SIZE = 4
-_NFPROTO_UNSPEC, _NFPROTO_INET = 0, 1
 # linux/netfilter/nf_tables.h
 _NFTA_GEN_ID = 1
 _NFTA_RULE_TABLE, _NFTA_RULE_CHAIN, _NFTA_RULE_HANDLE = 1, 2, 3
@@ -48,7 +45,9 @@ class KernelRule:
 
 def generation(netlink: NetlinkSocket) -> int:
     """Return a number that grows with every change of the namespace's ruleset; ten times faster than reading the ruleset."""
-    request = Request(("read the generation of the nft ruleset",), _type(_NFT_MSG_GETGEN), _header(_NFPROTO_UNSPEC))
+    request = Request(
+        ("read the generation of the nft ruleset",), nfnetlink.nf_tables(_NFT_MSG_GETGEN), nfnetlink.header()
+    )
     return netlink.get(request, _parse_generation)
 
 
@@ -59,8 +58,8 @@ def has_rules(netlink: NetlinkSocket) -> bool:
 
 def rules(netlink: NetlinkSocket, table: str) -> list[KernelRule]:
     """Return the rules of a table of the family inet, in order; empty if there is no such table."""
-    body = _header(_NFPROTO_INET) + wire.text(_NFTA_RULE_TABLE, table)
-    return netlink.dump(Request(("list nft rules of table", table), _type(_NFT_MSG_GETRULE), body), parse)
+    body = nfnetlink.header(nfnetlink.NFPROTO_INET) + wire.text(_NFTA_RULE_TABLE, table)
+    return netlink.dump(Request(("list nft rules of table", table), nfnetlink.nf_tables(_NFT_MSG_GETRULE), body), parse)
 
 
 def counted(netlink: NetlinkSocket, rule: KernelRule) -> KernelRule:
@@ -69,14 +68,18 @@ def counted(netlink: NetlinkSocket, rule: KernelRule) -> KernelRule:
     Raises:
         KernelError: ENOENT if the rule no longer exists.
     """
-    body = _header(_NFPROTO_INET) + wire.text(_NFTA_RULE_TABLE, rule.table) + wire.text(_NFTA_RULE_CHAIN, rule.chain)
+    body = (
+        nfnetlink.header(nfnetlink.NFPROTO_INET)
+        + wire.text(_NFTA_RULE_TABLE, rule.table)
+        + wire.text(_NFTA_RULE_CHAIN, rule.chain)
+    )
     body += wire.attribute(_NFTA_RULE_HANDLE, rule.handle.to_bytes(8, "big"))
-    return netlink.get(Request(("read nft rule", rule.comment), _type(_NFT_MSG_GETRULE), body), parse)
+    return netlink.get(Request(("read nft rule", rule.comment), nfnetlink.nf_tables(_NFT_MSG_GETRULE), body), parse)
 
 
 def parse(body: bytes) -> KernelRule:
     """Parse an NFT_MSG_NEWRULE message."""
-    attributes = wire.attributes(body, _NFGENMSG_SIZE)
+    attributes = wire.attributes(body, nfnetlink.HEADER_SIZE)
     packets, octets = _counts(attributes.get(_NFTA_RULE_EXPRESSIONS, b""))
     return KernelRule(
         wire.read_text(attributes[_NFTA_RULE_TABLE]),
@@ -132,12 +135,4 @@ def comment(userdata: bytes) -> str:
 
 
 def _parse_generation(body: bytes) -> int:
-    return int.from_bytes(wire.attributes(body, _NFGENMSG_SIZE)[_NFTA_GEN_ID], "big")
-
-
-def _header(family: int) -> bytes:
-    return struct.pack("=BBH", family, 0, 0)  # struct nfgenmsg
-
-
-def _type(message: int) -> int:
-    return _NFNL_SUBSYS_NFTABLES << 8 | message
+    return int.from_bytes(wire.attributes(body, nfnetlink.HEADER_SIZE)[_NFTA_GEN_ID], "big")

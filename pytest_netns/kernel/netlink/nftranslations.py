@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import struct
-
-from pytest_netns.kernel.netlink import nfrules, wire
+from pytest_netns.kernel.netlink import nfnetlink, nfrules, wire
 from pytest_netns.kernel.netlink.request import Request
 from pytest_netns.kernel.netlink.socket import NetlinkSocket
 
-_NFNL_SUBSYS_NFTABLES = 10
-_GETCHAIN, _GETRULE, _GETSET, _GETSETELEM = (_NFNL_SUBSYS_NFTABLES << 8 | message for message in (4, 7, 10, 13))
+_GETCHAIN, _GETRULE, _GETSET, _GETSETELEM = map(nfnetlink.nf_tables, (4, 7, 10, 13))
 # linux/netfilter/nf_tables.h
 _CHAIN_TABLE, _CHAIN_TYPE = 1, 7
 _RULE_TABLE, _RULE_EXPRESSIONS, _RULE_POSITION = 1, 4, 6
@@ -31,7 +28,7 @@ def read(netlink: NetlinkSocket) -> frozenset[object]:
     }
     for (family, table), name in netlink.dump(_everything("sets", _GETSET), _parse_set):
         if (family, table) in tables:
-            body = _header(family) + wire.attribute(_SET_TABLE, table) + wire.attribute(_SET_NAME, name)
+            body = nfnetlink.header(family) + wire.attribute(_SET_TABLE, table) + wire.attribute(_SET_NAME, name)
             request = Request(("list elements of nft sets",), _GETSETELEM, body)
             for elements in netlink.dump(request, _parse_elements):
                 found |= {(family, table, name, each) for each in elements}
@@ -39,23 +36,19 @@ def read(netlink: NetlinkSocket) -> frozenset[object]:
 
 
 def _everything(what: str, message: int) -> Request:
-    return Request((f"list nft {what}",), message, _header(0))
-
-
-def _header(family: int) -> bytes:
-    return struct.pack("=BBH", family, 0, 0)  # struct nfgenmsg
+    return Request((f"list nft {what}",), message, nfnetlink.header())
 
 
 def _parse_nat_table(body: bytes) -> _Table | None:
     """The table of a chain of type nat; None for other chains."""
-    attributes = wire.attributes(body, 4)
+    attributes = wire.attributes(body, nfnetlink.HEADER_SIZE)
     is_nat = wire.read_text(attributes.get(_CHAIN_TYPE, b"")) == "nat"
     return (body[0], attributes[_CHAIN_TABLE]) if is_nat else None
 
 
 def _parse_rule(body: bytes) -> tuple[_Table, bytes]:
     """The table of a rule, and the rule without what changes by itself: its counts, and who comes before it."""
-    attributes = wire.attributes(body, 4)
+    attributes = wire.attributes(body, nfnetlink.HEADER_SIZE)
     attributes.pop(_RULE_POSITION, None)
     expressions = b"".join(
         each for each in nfrules.items(attributes.pop(_RULE_EXPRESSIONS, b"")) if b"counter\0" not in each[:16]
@@ -65,7 +58,7 @@ def _parse_rule(body: bytes) -> tuple[_Table, bytes]:
 
 def _parse_set(body: bytes) -> tuple[_Table, bytes] | None:
     """The table and name of a set; None for those that packets change, and those that only change with their rule."""
-    attributes = wire.attributes(body, 4)
+    attributes = wire.attributes(body, nfnetlink.HEADER_SIZE)
     flags = int.from_bytes(attributes.get(_SET_FLAGS, b""), "big")
     if flags & (_SET_CONSTANT | _SET_TIMEOUT | _SET_EVAL):
         return None
@@ -74,7 +67,7 @@ def _parse_set(body: bytes) -> tuple[_Table, bytes] | None:
 
 def _parse_elements(body: bytes) -> list[bytes]:
     """The elements without their counts."""
-    listed = wire.attributes(body, 4).get(_ELEMENTS, b"")
+    listed = wire.attributes(body, nfnetlink.HEADER_SIZE).get(_ELEMENTS, b"")
     each_element = (wire.attributes(each) for each in nfrules.items(listed))
     return [
         b"".join(value for kind, value in each.items() if kind not in (_ELEMENT_EXPRESSION, _ELEMENT_EXPRESSIONS))

@@ -8,21 +8,18 @@ from __future__ import annotations
 import functools
 import struct
 
-from pytest_netns.kernel.netlink import wire
+from pytest_netns.kernel.netlink import nfnetlink, wire
+from pytest_netns.kernel.netlink.nfnetlink import be32, expression
 from pytest_netns.kernel.netlink.request import Request
 from pytest_netns.kernel.netlink.socket import NetlinkSocket
 from pytest_netns.values import IPAddress, IPNetwork
 
-_NFNL_SUBSYS_NFTABLES, _NFT_MSG_NEWRULE = 10, 6
-_NLM_F_APPEND = 0x800
-_NFPROTO_INET, _NFPROTO = 1, {4: 2, 6: 10}
+_NFT_MSG_NEWRULE = 6
+_NFPROTO = {4: 2, 6: 10}
 _IPPROTO = {"tcp": 6, "udp": 17}
-_BATCH = struct.pack(">BBH", 0, 0, _NFNL_SUBSYS_NFTABLES)
-BEGIN = Request(("begin a change of nft rules",), 0x10, _BATCH)
-END = Request(("end a change of nft rules",), 0x11, _BATCH)
 # linux/netfilter/nf_tables.h
 _TABLE, _CHAIN, _EXPRESSIONS, _USERDATA = 1, 2, 4, 7
-_LIST_ELEMENT, _EXPRESSION_NAME, _EXPRESSION_DATA, _DATA_VALUE = 1, 1, 2, 1
+_DATA_VALUE = 1
 _META_NFPROTO, _META_L4PROTO = 15, 16
 _NETWORK_HEADER, _TRANSPORT_HEADER = 1, 2
 _EQUAL, _NOT_EQUAL, _AT_MOST, _AT_LEAST = 0, 1, 3, 5
@@ -56,11 +53,11 @@ def dnat(
     for side, network in limits:
         parts += [_payload(_NETWORK_HEADER, _OFFSETS[side, version], len(address.packed)), *_in_network(network)]
     parts.append(_immediate(_R1, address.packed))
-    nat = [_be32(1, _DNAT), _be32(2, _NFPROTO[version]), _be32(3, _R1)]
+    nat = [be32(1, _DNAT), be32(2, _NFPROTO[version]), be32(3, _R1)]
     if port is not None:
         parts.append(_immediate(_R2, port.to_bytes(2, "big")))
-        nat.append(_be32(5, _R2))
-    parts.append(_expression("nat", *nat))
+        nat.append(be32(5, _R2))
+    parts.append(expression("nat", *nat))
     return b"".join(parts)
 
 
@@ -83,38 +80,37 @@ def add(netlink: NetlinkSocket, rules: list[tuple[str, str, str, bytes]]) -> Non
     Raises:
         KernelError: the kernel refused; nothing was changed.
     """
-    kind = _NFNL_SUBSYS_NFTABLES << 8 | _NFT_MSG_NEWRULE
+    kind = nfnetlink.nf_tables(_NFT_MSG_NEWRULE)
     requests = [
         Request(
             ("add nft rule", comment),
             kind,
             _rule(table, chain, comment, expressions),
-            wire.NLM_F_CREATE | _NLM_F_APPEND,
+            wire.NLM_F_CREATE | wire.NLM_F_APPEND,
         )
         for table, chain, comment, expressions in rules
     ]
-    netlink.transaction(BEGIN, requests, END)
+    netlink.transaction(nfnetlink.BEGIN, requests, nfnetlink.END)
 
 
 def _rule(table: str, chain: str, comment: str, expressions: bytes) -> bytes:
-    text = comment.encode() + b"\0"
     return (
-        struct.pack("=BBH", _NFPROTO_INET, 0, 0)
+        nfnetlink.header(nfnetlink.NFPROTO_INET)
         + wire.text(_TABLE, table)
         + wire.text(_CHAIN, chain)
         + wire.nested(_EXPRESSIONS, expressions)
-        + wire.attribute(_USERDATA, bytes((0, len(text))) + text)
+        + wire.attribute(_USERDATA, nfnetlink.comment(comment))
     )
 
 
 @functools.cache
 def _family(version: int) -> bytes:
-    return _expression("meta", _be32(2, _META_NFPROTO), _be32(1, _R1)) + _compare(_EQUAL, bytes([_NFPROTO[version]]))
+    return expression("meta", be32(2, _META_NFPROTO), be32(1, _R1)) + _compare(_EQUAL, bytes([_NFPROTO[version]]))
 
 
 @functools.cache
 def _protocol(name: str) -> bytes:
-    return _expression("meta", _be32(2, _META_L4PROTO), _be32(1, _R1)) + _compare(_EQUAL, bytes([_IPPROTO[name]]))
+    return expression("meta", be32(2, _META_L4PROTO), be32(1, _R1)) + _compare(_EQUAL, bytes([_IPPROTO[name]]))
 
 
 def _ports(first: int, last: int) -> bytes:
@@ -133,47 +129,39 @@ def _in_network(network: IPNetwork) -> list[bytes]:
 @functools.cache
 def _is_dnat() -> tuple[bytes, ...]:
     none = bytes(4)
-    counter = _expression("counter", wire.attribute(1, bytes(8)), wire.attribute(2, bytes(8)))
+    counter = expression("counter", wire.attribute(1, bytes(8)), wire.attribute(2, bytes(8)))
     return _ct(_CT_STATUS), _masked(struct.pack("=I", _IPS_DST_NAT)), _compare(_NOT_EQUAL, none), counter
 
 
 @functools.cache
 def _payload(base: int, offset: int, length: int) -> bytes:
-    return _expression("payload", _be32(1, _R1), _be32(2, base), _be32(3, offset), _be32(4, length))
+    return expression("payload", be32(1, _R1), be32(2, base), be32(3, offset), be32(4, length))
 
 
 @functools.cache
 def _ct(key: int, direction: int | None = None) -> bytes:
     of = () if direction is None else (wire.attribute(3, bytes([direction])),)
-    return _expression("ct", _be32(2, key), _be32(1, _R1), *of)
+    return expression("ct", be32(2, key), be32(1, _R1), *of)
 
 
 def _masked(mask: bytes) -> bytes:
-    return _expression(
+    return expression(
         "bitwise",
-        _be32(1, _R1),
-        _be32(2, _R1),
-        _be32(3, len(mask)),
+        be32(1, _R1),
+        be32(2, _R1),
+        be32(3, len(mask)),
         wire.nested(4, _value(mask)),
         wire.nested(5, _value(bytes(len(mask)))),
     )
 
 
 def _compare(operation: int, value: bytes) -> bytes:
-    return _expression("cmp", _be32(1, _R1), _be32(2, operation), wire.nested(3, _value(value)))
+    return expression("cmp", be32(1, _R1), be32(2, operation), wire.nested(3, _value(value)))
 
 
 def _immediate(register: int, value: bytes) -> bytes:
-    return _expression("immediate", _be32(1, register), wire.nested(2, _value(value)))
+    return expression("immediate", be32(1, register), wire.nested(2, _value(value)))
 
 
 def _value(data: bytes) -> bytes:
     return wire.attribute(_DATA_VALUE, data)
-
-
-def _expression(name: str, *data: bytes) -> bytes:
-    return wire.nested(_LIST_ELEMENT, wire.text(_EXPRESSION_NAME, name), wire.nested(_EXPRESSION_DATA, *data))
-
-
-def _be32(kind: int, value: int) -> bytes:
-    return wire.attribute(kind, value.to_bytes(4, "big"))

@@ -11,16 +11,16 @@ import struct
 from collections.abc import Iterator
 
 from pytest_netns.errors import KernelError
-from pytest_netns.kernel.netlink import wire
+from pytest_netns.kernel.netlink import nfnetlink, wire
+from pytest_netns.kernel.netlink.nfnetlink import be32, expression
+from pytest_netns.kernel.netlink.request import Request
 from pytest_netns.kernel.netlink.socket import NETLINK_NETFILTER
-from pytest_netns.kernel.netlink.wire import NLM_F_ACK, NLM_F_CREATE, attribute, nested, text
+from pytest_netns.kernel.netlink.wire import NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, attribute, nested, text
 from pytest_netns.kernel.system import sockets
 
-_BATCH_BEGIN, _BATCH_END = 0x10, 0x11  # linux/netfilter/nfnetlink.h
-_SUBSYSTEM = 10 << 8  # NFNL_SUBSYS_NFTABLES
-_NEW_TABLE, _DELETE_TABLE, _NEW_CHAIN, _NEW_RULE = _SUBSYSTEM, _SUBSYSTEM | 2, _SUBSYSTEM | 3, _SUBSYSTEM | 6
-_FAMILY, _EGRESS, _ACCEPT, _OWNER = 5, 1, 1, 2  # NFPROTO_NETDEV, NF_NETDEV_EGRESS, NF_ACCEPT, NFT_TABLE_F_OWNER
-_APPEND = 0x800  # NLM_F_APPEND
+_NEW_TABLE, _DELETE_TABLE, _NEW_CHAIN, _NEW_RULE = map(nfnetlink.nf_tables, (0, 2, 3, 6))
+_EGRESS, _ACCEPT, _OWNER = 1, 1, 2  # NF_NETDEV_EGRESS, NF_ACCEPT, NFT_TABLE_F_OWNER
+_HEADER = nfnetlink.header(nfnetlink.NFPROTO_NETDEV)
 _REGISTER = 1
 _RECEIVE_SIZE = 1 << 15
 
@@ -48,8 +48,8 @@ def add_redirect(owner: socket.socket, table: str, interface: str, target: int, 
         KernelError: the kernel refused: EOPNOTSUPP or ENOENT if it lacks the egress hook or fwd.
     """
     parts = [
-        wire.message(kind, flags, number, body)
-        for number, (kind, flags, body) in enumerate(_batch(table, interface, target))
+        wire.message(each.type, each.flags, number, each.body)
+        for number, each in enumerate(_batch(table, interface, target))
     ]
     try:
         owner.send(b"".join(parts))
@@ -68,10 +68,9 @@ def add_redirect(owner: socket.socket, table: str, interface: str, target: int, 
 
 def removal_message(table: str) -> bytes:
     """The message by which the owner ends the redirection; the kernel acknowledges it."""
-    batch = struct.pack("!BBH", 0, 0, _SUBSYSTEM >> 8)
-    delete = struct.pack("!BBH", _FAMILY, 0, 0) + text(1, table)
-    parts = [(_BATCH_BEGIN, 0, batch), (_DELETE_TABLE, NLM_F_ACK, delete), (_BATCH_END, 0, batch)]
-    return b"".join(wire.message(kind, flags, 0, body) for kind, flags, body in parts)
+    delete = Request(("end a redirection",), _DELETE_TABLE, _HEADER + text(1, table), NLM_F_ACK)
+    parts = (nfnetlink.BEGIN, delete, nfnetlink.END)
+    return b"".join(wire.message(each.type, each.flags, 0, each.body) for each in parts)
 
 
 def open_owner() -> socket.socket:
@@ -79,41 +78,33 @@ def open_owner() -> socket.socket:
     return sockets.Socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
 
 
-def _batch(table: str, interface: str, target: int) -> Iterator[tuple[int, int, bytes]]:
-    """The messages of one transaction: type, flags, body."""
-    header = struct.pack("!BBH", _FAMILY, 0, 0)
-    batch = struct.pack("!BBH", 0, 0, _SUBSYSTEM >> 8)
+def _batch(table: str, interface: str, target: int) -> Iterator[Request]:
+    """The messages of one transaction."""
+    what = ("redirect", interface)
     flags = NLM_F_CREATE | NLM_F_ACK
-    hook = nested(4, _be32(1, _EGRESS), _be32(2, 0), text(3, interface))  # NFTA_CHAIN_HOOK: hook, priority, device
+    hook = nested(4, be32(1, _EGRESS), be32(2, 0), text(3, interface))  # NFTA_CHAIN_HOOK: hook, priority, device
     chain = text(1, table) + text(3, "egress") + hook + text(7, "filter")
-    yield _BATCH_BEGIN, 0, batch
-    yield _NEW_TABLE, flags, header + text(1, table) + _be32(2, _OWNER)
-    yield _NEW_CHAIN, flags, header + chain
+    yield nfnetlink.BEGIN
+    yield Request(what, _NEW_TABLE, _HEADER + text(1, table) + be32(2, _OWNER), flags)
+    yield Request(what, _NEW_CHAIN, _HEADER + chain, flags)
     for rule in (
         # meta priority PRIORITY accept
         [
-            _expression("meta", _be32(1, _REGISTER), _be32(2, 2)),
-            _expression(
+            expression("meta", be32(1, _REGISTER), be32(2, 2)),
+            expression(
                 "cmp",
-                _be32(1, _REGISTER),
-                _be32(2, 0),
+                be32(1, _REGISTER),
+                be32(2, 0),
                 nested(3, attribute(1, struct.pack("=I", bypass_priority(target)))),
             ),
-            _expression("immediate", _be32(1, 0), nested(2, nested(2, _be32(1, _ACCEPT)))),
+            expression("immediate", be32(1, 0), nested(2, nested(2, be32(1, _ACCEPT)))),
         ],
         # fwd to TARGET
         [
-            _expression("immediate", _be32(1, _REGISTER), nested(2, attribute(1, struct.pack("=I", target)))),
-            _expression("fwd", _be32(1, _REGISTER)),
+            expression("immediate", be32(1, _REGISTER), nested(2, attribute(1, struct.pack("=I", target)))),
+            expression("fwd", be32(1, _REGISTER)),
         ],
     ):
-        yield _NEW_RULE, flags | _APPEND, header + text(1, table) + text(2, "egress") + nested(4, *rule)
-    yield _BATCH_END, 0, batch
-
-
-def _expression(name: str, *attributes: bytes) -> bytes:
-    return nested(1, text(1, name), nested(2, *attributes))
-
-
-def _be32(kind: int, value: int) -> bytes:
-    return attribute(kind, struct.pack("!I", value))
+        body = _HEADER + text(1, table) + text(2, "egress") + nested(4, *rule)
+        yield Request(what, _NEW_RULE, body, flags | NLM_F_APPEND)
+    yield nfnetlink.END
