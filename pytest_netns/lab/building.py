@@ -34,7 +34,8 @@ def build(lab: Lab, topology: Topology) -> None:
     nat = {rule.namespace for rule in plan.masquerades} | {rule.namespace for rule in plan.port_forwards}
     for spec in plan.namespaces:
         namespace = lab[spec.name]
-        namespace.files.add(spec.private, spec.files)
+        if spec.private or spec.files:
+            namespace.files.add(spec.private, spec.files)
         if spec.hostname:
             lab.names.set_hostname(spec.name, spec.hostname)
         if spec.forwarding and spec.name not in nat:  # NAT enables forwarding anyway

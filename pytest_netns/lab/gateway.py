@@ -40,7 +40,7 @@ class Gateway:
         self._rules = rules
         self._links = links
         self._names = names
-        self._name = links.network.name
+        self._name = links.name
         self._masquerades: dict[Masquerading, Entry] = {}
         self._forwards: PortIndex[Entry] = PortIndex()
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pytest_netns import values
 from pytest_netns.errors import InvalidTopologyError
+from pytest_netns.kernel.system.lazy import created_on_use
 from pytest_netns.lab.firewalls import CaptivePortal, Firewall
 from pytest_netns.lab.gateway import Gateway
 from pytest_netns.lab.gateways import GatewayRule, Masquerade, Nat, PortForward, PrefixTranslation, Snat
@@ -17,6 +18,7 @@ from pytest_netns.parts.gateway.firewall import FirewallRuleSpec, FirewallSpec
 from pytest_netns.parts.gateway.forward import PortForwardSpec
 from pytest_netns.parts.gateway.masquerade import MasqueradeSpec
 from pytest_netns.parts.gateway.nat import NatSpec
+from pytest_netns.parts.gateway.nftext import Effect
 from pytest_netns.parts.gateway.policies import POLICIES
 from pytest_netns.parts.gateway.snat import OneToOneSpec, SnatSpec
 from pytest_netns.values import IPAddress, IPNetwork
@@ -30,17 +32,28 @@ Target: TypeAlias = "str | IPAddress | values.Target | Namespace"
 
 
 class GatewayMethods(Network):
-    """The part of `Namespace` that makes it a gateway.
+    """The part of `Namespace` that makes it a gateway."""
 
-    Attributes:
-        packet_rules: its rules for forwarded packets, as they are in the kernel.
-        gateway: creates them.
-    """
+    __slots__ = ("_gateway", "_packet_rules")
 
-    __slots__ = ("gateway", "packet_rules")
+    @created_on_use
+    def packet_rules(self) -> Rules:
+        """Its rules for forwarded packets, as they are in the kernel."""
+        return Rules(self.links, self._become_router)
 
-    packet_rules: Rules
-    gateway: Gateway
+    @created_on_use
+    def gateway(self) -> Gateway:
+        """Creates the rules."""
+        return Gateway(self.packet_rules, self.links, self.lab.names)
+
+    def let_go(self) -> None:
+        """Close what its rules have opened."""
+        if GatewayMethods.packet_rules.is_created(self):
+            self.packet_rules.close()
+
+    def _become_router(self, effects: Sequence[Effect]) -> None:
+        """Set up what rules need."""
+        raise NotImplementedError
 
     def enable_forwarding(self) -> None:
         """Make this namespace a router, for IPv4 and IPv6."""

@@ -134,7 +134,7 @@ class Lab(LinkMethods):
             if watched is not None:
                 watched.closed = waiting.now()
             resolving.unregister(namespace.programs)
-            namespace.packet_rules.close()
+            namespace.let_go()
             kernel.close()
 
         self._undo.append(undo)

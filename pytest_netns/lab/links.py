@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import threading
 from collections.abc import Callable, Generator, Iterable, Set
 from ipaddress import IPv6Address, IPv6Interface, ip_interface
@@ -20,6 +19,7 @@ from pytest_netns.kernel.netlink.rtlinks import LinkInfo
 from pytest_netns.kernel.netlink.socket import NetlinkSocket
 from pytest_netns.kernel.spaces import carrier
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
+from pytest_netns.kernel.system.lazy import created_on_use
 from pytest_netns.kernel.system.waiting import Deadline
 from pytest_netns.lab import hosts
 from pytest_netns.lab.switching import Switches
@@ -31,7 +31,6 @@ _DUMPS = (rtlinks.dump_links, rtaddresses.dump_addresses, rtroutes.dump_routes)
 _MAC_LENGTH = len("02:00:00:00:00:01")
 _LINK_SCOPE = 253  # RT_SCOPE_LINK
 _USABLE_DEADLINE = 1.0  # seconds; the kernel needs well under a millisecond unless the machine is overloaded
-_QUICK_POLLS = 10  # the number of polls without a pause
 
 Tables: TypeAlias = tuple[list[bytes], ...]
 
@@ -126,7 +125,6 @@ class Links:
     Attributes:
         name: the namespace's name.
         made: whether any interface was created here.
-        switches: the interfaces that are down.
         leaving: functions to call when the namespace is removed from the lab, or the lab is closed.
     """
 
@@ -142,8 +140,12 @@ class Links:
         self._used: frozenset[int] = frozenset()
         self._next_index = FIRST_INDEX
         self._nsids: dict[int, Links] = {}
-        self.switches = Switches(self)
         self.leaving: list[Callable[[], None]] = []
+
+    @created_on_use
+    def switches(self) -> Switches:
+        """The interfaces that are switched off."""
+        return Switches(self)
 
     def tables(self) -> Tables:
         """The kernel's messages about interfaces, addresses and routes, not decoded; takes about 0.1 ms."""
@@ -411,13 +413,9 @@ class Links:
             self._wait_local(route)
 
     def _wait_local(self, route: Request) -> None:
-        for _ in range(_QUICK_POLLS):
-            if self._is_local(route):
-                return
-            os.sched_yield()
-        deadline = Deadline(_USABLE_DEADLINE, first=0.0001, last=0.0005)
+        deadline = Deadline(_USABLE_DEADLINE, first=0.00001, last=0.0005)
         while not self._is_local(route) and not deadline.is_over():
-            deadline.pause()  # on a busy machine the kernel needs the CPU to add the route
+            deadline.pause()  # a sleep, since after sched_yield(2) other programs may keep the CPU for milliseconds
 
     def _is_local(self, route: Request) -> bool:
         try:

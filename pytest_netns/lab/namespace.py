@@ -15,13 +15,12 @@ from pytest_netns.kernel.netlink.socket import NetlinkSocket
 from pytest_netns.kernel.programs.view import View
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
 from pytest_netns.kernel.system import interrupts, ipv6
+from pytest_netns.kernel.system.lazy import created_on_use
 from pytest_netns.kernel.system.sockets import Socket
 from pytest_netns.lab import files, hosts, routes
 from pytest_netns.lab.files import Files
-from pytest_netns.lab.gateway import Gateway
 from pytest_netns.lab.gateway_methods import GatewayMethods
 from pytest_netns.lab.links import LabLinks
-from pytest_netns.lab.rules import Rules
 from pytest_netns.lab.settings import Settings
 from pytest_netns.parts.gateway.nftext import Effect
 from pytest_netns.running import calls, entering, process, readiness, resolving, service
@@ -59,20 +58,25 @@ class Namespace(GatewayMethods):
     """
 
     __slots__ = (
-        "__weakref__", "_is_router", "_lab", "_leads_from_loopback", "files", "programs",
-        "settings",
+        "__weakref__", "_files", "_is_router", "_lab", "_leads_from_loopback", "_settings", "programs",
     )  # fmt: skip
 
     def __init__(self, lab: Lab, kernel: NetworkNamespace, programs: LabPrograms, links: LabLinks) -> None:
         self._name = kernel.name
         self._lab = lab
-        self.files = Files(kernel.name)
         self.programs = programs.add(kernel, owner=self, write_files=self._write_files)
-        self.links = links.add(kernel, owner=self, changed=lambda: lab.names.changed(self.name))
-        self.packet_rules = Rules(self.links, self._become_router)
-        self.gateway = Gateway(self.packet_rules, self.links, lab.names)
+        self.links = links.add(kernel, owner=self, changed=functools.partial(lab.names.changed, kernel.name))
         self._is_router = self._leads_from_loopback = False
-        self.settings = Settings(kernel.name, lambda: self.programs.network)
+
+    @created_on_use
+    def files(self) -> Files:
+        """The directories and files that it has for itself."""
+        return Files(self.name)
+
+    @created_on_use
+    def settings(self) -> Settings:
+        """Its sysctls."""
+        return Settings(self.name, lambda: self.programs.network)
 
     @property
     def lab(self) -> Lab:

@@ -77,7 +77,7 @@ class Rules:
     def __init__(self, links: Links, prepare: Callable[[Sequence[Effect]], None]) -> None:
         self.has_user_text = False
         self._links = links
-        self._name = links.network.name
+        self._name = links.name
         self._prepare = prepare
         self._lock = threading.RLock()
         self._entries: list[Entry] = []
