@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
+from statistics import median
 
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what is measured must not be compiled anew each time
 from pytest_netns import UnavailableError
@@ -126,7 +127,7 @@ def growth(programs: Programs, scale: float) -> Iterator[Row]:
         )
         yield from _ratios(6, f"{picture} of {count}: set-up + teardown", times, failures, {"C": "<= 1.3"})
         if picture == "bridge" and times.get("ours"):
-            kilobytes = [race.median(times[name].memory) / (count + 1) for name in ("ours", "C")]
+            kilobytes = [median(times[name].memory) / (count + 1) for name in ("ours", "C")]
             yield Row(6, f"bridge of {count}: memory per namespace, {kilobytes[0]:.0f} KiB", "C",
                       kilobytes[0] / kilobytes[1] if kilobytes[1] > 0 else None)  # fmt: skip
 
@@ -139,7 +140,7 @@ def parallel(programs: Programs, scale: float) -> Iterator[Row]:
     for workers in (1, 2, 4):
         runs = {name: partial(suites.pytest_run, path, "-n", str(workers)) for name, path in where.items()}
         times = suites.measure(runs, 3)
-        in_c = race.median([suites.processes(programs.kernel("lan"), workers, count) for _ in range(3)])
+        in_c = median([suites.processes(programs.kernel("lan"), workers, count) for _ in range(3)])
         speeds[workers] = (suites.beyond(times["lan"], times["base"]).clock, in_c)
         if workers > 1:
             ours, theirs = (speeds[1][n] / speeds[workers][n] for n in (0, 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from statistics import median
 from pytest_netns.kernel.spaces.destruction import Hub
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
 
+ROOT = Path(__file__).parents[2]  # from where contenders in Python import their protocol
 PATIENCE = 60.0  # seconds the kernel gets to free what a round has made
 
 
@@ -44,6 +46,7 @@ class Contender:
             stderr=subprocess.PIPE,
             text=True,
             cwd="/",
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
         )
         self._read("ready")
 

@@ -9,9 +9,14 @@ receive, send = os.pipe()
 os.set_blocking(send, False)
 signal.set_wakeup_fd(send)
 signal.signal(signal.SIGCHLD, lambda *_: None)
-actions = [(os.POSIX_SPAWN_DUP2, 2, 1), (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0)]
-options = {"file_actions": actions, "setpgroup": 0, "setsigdef": [signal.SIGPIPE, signal.SIGINT]}
-victim = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ, **options)
+victim = os.posix_spawnp(
+    sys.argv[1],
+    sys.argv[1:],
+    os.environ,
+    file_actions=[(os.POSIX_SPAWN_DUP2, 2, 1), (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0)],
+    setpgroup=0,
+    setsigdef=[signal.SIGPIPE, signal.SIGINT],
+)
 while True:
     ready, _, _ = select.select([0, receive], [], [])
     if 0 in ready:

@@ -89,7 +89,7 @@ class Trial:
         while not self._has_ended():
             if time.monotonic() > deadline:
                 raise Hang(f"the victim has not ended: {self.text()}")
-            select.select([self._jail.stdout, self._listener], [], [], 1)
+            select.select([self._jail.stdout.fileno(), self._listener.fileno()], [], [], 1)
             self._drain()
         return int(self._jail.stdout.readline() or b"-1")
 

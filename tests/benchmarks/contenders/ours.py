@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from protocol import arguments, serve
-
 from pytest_netns import Lab
 from pytest_netns.topology import PICTURES, BridgeSpec, NamespaceSpec, PortSpec, RouteSpec, Topology, VethEnd, VethSpec
+from tests.benchmarks.contenders.protocol import arguments, serve
 
 
 def star(count: int) -> Topology:

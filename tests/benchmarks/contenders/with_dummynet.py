@@ -2,15 +2,16 @@
 
 import logging
 
-from protocol import serve
 from pytest_dummynet import DummyNet, HostShell
+
+from tests.benchmarks.contenders.protocol import serve
 
 log = logging.getLogger("benchmark")
 log.addHandler(logging.NullHandler())
-net = None
+net: DummyNet
 
 
-def up():
+def up() -> None:
     global net
     net = DummyNet(shell=HostShell(log=log, sudo=False))
     red, blue = net.netns_add("red"), net.netns_add("blue")
@@ -22,7 +23,7 @@ def up():
         inside.up("lo")
 
 
-def down():
+def down() -> None:
     for name in ("red", "blue"):
         net.netns_delete(name)
 

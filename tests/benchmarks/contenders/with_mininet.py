@@ -2,13 +2,14 @@
 
 from mininet.log import setLogLevel
 from mininet.net import Mininet
-from protocol import serve
+
+from tests.benchmarks.contenders.protocol import serve
 
 setLogLevel("error")
-net = None
+net: Mininet
 
 
-def up():
+def up() -> None:
     global net
     net = Mininet(controller=None)
     red = net.addHost("red", ip="192.168.15.1/24")

@@ -5,13 +5,14 @@ import logging
 import tempfile
 
 from munet.base import BaseMunet
-from protocol import serve
+
+from tests.benchmarks.contenders.protocol import serve
 
 logging.disable(logging.CRITICAL)
-net = None
+net: BaseMunet
 
 
-def up():
+def up() -> None:
     global net
     net = BaseMunet(isolated=False, rundir=tempfile.mkdtemp(prefix="munet-"))
     red, blue = net.add_host("red"), net.add_host("blue")

@@ -5,14 +5,15 @@ import logging
 from nest import config
 from nest.topology import Node, connect
 from nest.topology_map import TopologyMap
-from protocol import serve
+
+from tests.benchmarks.contenders.protocol import serve
 
 logging.disable(logging.CRITICAL)
 config.set_value("assign_random_names", False)
-nodes = []
+nodes: list[Node] = []
 
 
-def up():
+def up() -> None:
     red, blue = Node("red"), Node("blue")
     nodes.extend([red, blue])
     a, b = connect(red, blue)
@@ -20,7 +21,7 @@ def up():
     b.set_address("192.168.15.2/24")
 
 
-def down():
+def down() -> None:
     TopologyMap.delete_all_namespaces()
     nodes.clear()
 

@@ -1,10 +1,11 @@
 """The picture "pair" with pyroute2's IPRoute and its named namespaces."""
 
-from protocol import serve
 from pyroute2 import IPRoute, netns
 
+from tests.benchmarks.contenders.protocol import serve
 
-def up():
+
+def up() -> None:
     for name in ("red", "blue"):
         netns.create(name)
     red, blue = IPRoute(netns="red"), IPRoute(netns="blue")
@@ -23,7 +24,7 @@ def up():
         blue.close()
 
 
-def down():
+def down() -> None:
     for name in ("red", "blue"):
         netns.remove(name)
 
