@@ -37,9 +37,11 @@ if TYPE_CHECKING:
     from pytest_netns.machine.rootless import become_rootless
     from pytest_netns.machine.uplink import Uplink
     from pytest_netns.packets.capture import Capture
-    from pytest_netns.packets.dissect import Packet
+    from pytest_netns.packets.dissect import Headers, Packet
+    from pytest_netns.parts.gateway.nat import NatKind
     from pytest_netns.parts.impairment import DSL, INTERCONTINENTAL, LTE, SATELLITE, UMTS, WIFI, Impairment
     from pytest_netns.plugin import NamespaceLeakWarning, OutsideNamespaceWarning, ServiceDiedWarning
+    from pytest_netns.running.halting import Healable
     from pytest_netns.running.process import Process
     from pytest_netns.running.service import Service
     from pytest_netns.running.terminal import TerminalProcess
@@ -61,6 +63,8 @@ if TYPE_CHECKING:
         VethEnd,
         VethSpec,
     )
+    from pytest_netns.topology.plan import PlannedInterface
+    from pytest_netns.values import PortRange, Target
 
 _NAMES = {
     "faults.cuts": "Cut",
@@ -75,35 +79,29 @@ _NAMES = {
     "machine.uplink": "Uplink",
     "parts.impairment": "DSL INTERCONTINENTAL Impairment LTE SATELLITE UMTS WIFI",
     "packets.capture": "Capture",
-    "packets.dissect": "Packet",
+    "packets.dissect": "Headers Packet",
+    "parts.gateway.nat": "NatKind",
     "lab.routing": "Neighbour NextHop Route Rule",
     "lab.factory": "LabFactory",
     "machine.rootless": "become_rootless",
     "plugin": "NamespaceLeakWarning OutsideNamespaceWarning ServiceDiedWarning",
+    "running.halting": "Healable",
     "running.process": "Process",
     "running.service": "Service",
     "running.terminal": "TerminalProcess",
     "topology": "BridgeSpec FirewallRuleSpec FirewallSpec LinkSpec MasqueradeSpec NamespaceSpec NatSpec OneToOneSpec PICTURES PortForwardSpec PortSpec RouteSpec SnatSpec Topology VethEnd VethSpec",
+    "topology.plan": "PlannedInterface",
+    "values": "PortRange Target",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = [
-    "ServiceDiedWarning",
-    "NamespaceLeakWarning",
     "become_rootless",
-    "LabFactory",
-    "Neighbour",
-    "NextHop",
-    "Rule",
-    "Route",
-    "Packet",
-    "Capture",
-    "OpenVSwitch",
-    "PICTURES",
     "Bridge",
     "BridgeSpec",
     "CallTimeout",
     "CaptivePortal",
+    "Capture",
     "CommandError",
     "CommandTimeout",
     "Cut",
@@ -113,38 +111,55 @@ __all__ = [
     "FirewallRuleSpec",
     "FirewallSpec",
     "GatewayRule",
-    "INTERCONTINENTAL",
+    "Headers",
+    "Healable",
     "Impairment",
+    "INTERCONTINENTAL",
     "Interface",
     "InvalidTopologyError",
     "KernelError",
-    "LTE",
     "Lab",
     "LabClosedError",
-    "Masquerade",
+    "LabFactory",
     "LinkSpec",
+    "LTE",
+    "Masquerade",
     "MasqueradeSpec",
     "Namespace",
+    "NamespaceLeakWarning",
     "NamespaceSpec",
     "Nat",
+    "NatKind",
     "NatSpec",
+    "Neighbour",
     "Nemesis",
     "NemesisEvent",
     "NetnsError",
+    "NextHop",
     "NotReadyError",
     "OneToOneSpec",
+    "OpenVSwitch",
     "OutsideNamespaceWarning",
+    "Packet",
+    "partitions",
+    "PICTURES",
+    "PlannedInterface",
     "PortForward",
     "PortForwardSpec",
+    "PortRange",
     "PortSpec",
     "PrefixTranslation",
     "Process",
+    "Route",
     "RouteSpec",
+    "Rule",
     "RulesetError",
     "SATELLITE",
     "Service",
+    "ServiceDiedWarning",
     "Snat",
     "SnatSpec",
+    "Target",
     "TerminalProcess",
     "Topology",
     "UMTS",
@@ -154,7 +169,6 @@ __all__ = [
     "VethPair",
     "VethSpec",
     "WIFI",
-    "partitions",
 ]
 
 

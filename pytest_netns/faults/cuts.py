@@ -17,6 +17,7 @@ from pytest_netns.kernel.spaces.netns import NetworkNamespace
 from pytest_netns.values.notes import Note
 
 _COUNTER = re.compile(r"counter packets (\d+)")
+_ISOLATED = "isolated"
 
 
 class Cut(Healing):
@@ -104,7 +105,8 @@ class Cut(Healing):
             raise errors[0]
 
     def __repr__(self) -> str:
-        return f"<{self._words}{' (healed)' if self._ended else ''}>"
+        place = f"{self._shown[0]}: " if self._words == _ISOLATED else ""  # other words name the namespaces
+        return f"<{place}{self._words}{' (healed)' if self._ended else ''}>"
 
 
 def cut(faults: Faults, members: Sequence[Member], sources: Sequence[str], targets: Sequence[str]) -> Cut:
@@ -134,7 +136,7 @@ def isolate(faults: Faults, members: Sequence[Member], name: str) -> Cut:
     """Drop everything that enters or leaves a namespace, except on its loopback interface."""
     member = next(each for each in members if each.name == name)
     peers = [place for info in member.infos() if (place := member.peer_place(info)) is not None]
-    isolation = Cut(faults, members, "isolated", [name])
+    isolation = Cut(faults, members, _ISOLATED, [name])
     isolation.start(filters.isolate(look(member), peers))
     return isolation
 

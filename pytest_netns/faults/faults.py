@@ -64,7 +64,8 @@ class Undo(Healing):
         return [Note(self._namespace, self._words)]
 
     def __repr__(self) -> str:
-        return f"<{self._words}{'' if self._undo else ' (healed)'}>"
+        place = f"{self._namespace}: " if self._namespace else ""
+        return f"<{place}{self._words}{'' if self._undo else ' (healed)'}>"
 
 
 class Faults:

@@ -6,11 +6,11 @@ import errno
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import NamedTuple, Protocol
 
 from pytest_netns.errors import KernelError, UnavailableError, fails_as
+from pytest_netns.faults.faults import Healing
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
 from pytest_netns.parts.impairment import Impairment
 from pytest_netns.values.notes import Note
@@ -180,25 +180,30 @@ def _make_engine(name: str) -> Engine:
     return UserWire()
 
 
-class InForce(AbstractContextManager["InForce"]):
-    """A newly set impairment; as a context manager it restores the previous impairment at the end of the block."""
+class InForce(Healing):
+    """A newly set impairment: `heal`, or the end of its block, restores the previous one."""
+
+    __slots__ = ("_before", "_impairments", "_words")
 
     def __init__(self, impairments: Impairments, targets: tuple[Target, ...], impairment: Impairment) -> None:
         self._impairments = impairments
         self._before = [(target, impairments.of(target)) for target in targets]
+        self._words = f"{' and '.join(f'{each.network.name}/{each.name}' for each in targets)}: {impairment}"
         try:
             for target in targets:
                 impairments.set(target, impairment)
         except BaseException:
-            self._undo()
+            self.heal()
             raise
 
-    def __exit__(self, *exception: object) -> None:
-        self._undo()
-
-    def _undo(self) -> None:
-        for target, before in self._before:
+    def heal(self) -> None:
+        """Restore the previous impairment; idempotent."""
+        restored, self._before = self._before, []
+        for target, before in restored:
             self._impairments.set(target, before)
+
+    def __repr__(self) -> str:
+        return f"<{self._words}{'' if self._before else ' (healed)'}>"
 
 
 def values_of(impairment: Impairment) -> dict[str, float | int | None]:

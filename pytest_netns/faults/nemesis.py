@@ -149,7 +149,7 @@ def _started(fault: Any) -> Any:
 
 
 def _words(fault: object, starter: FaultStarter) -> str:
-    if fault is None:
+    if fault is None or type(fault).__repr__ is object.__repr__:
         return str(getattr(starter, "__qualname__", starter))
     return repr(fault).strip("<>")
 

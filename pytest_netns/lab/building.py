@@ -102,7 +102,7 @@ def _add_links(lab: Lab, plan: Topology) -> None:
 
 
 def _route(lab: Lab, plan: Topology) -> None:
-    """Add each namespace's routes in one batch, and its NAT rules in one transaction."""
+    """Add each namespace's routes in one batch, and its masquerades and port forwards together."""
     for name, routes in _by_namespace(plan.routes).items():
         namespace = lab[name]
         found: list[RouteInfo] = []

@@ -57,7 +57,9 @@ class Gateway:
         return handle
 
     def add(self, specs: Sequence[MasqueradeSpec | PortForwardSpec]) -> list[GatewayRule]:
-        """Apply specifications in one transaction; a masquerade that already exists is kept.
+        """Apply specifications, all or none; a masquerade that already exists is kept.
+
+        That takes one transaction for nft rules, and one for forwards of a single port, which are elements of maps.
 
         Raises:
             InvalidTopologyError: a value cannot be part of a rule, or two specifications contradict each other.

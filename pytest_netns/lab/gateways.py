@@ -31,6 +31,7 @@ class GatewayRule:
 
         Raises:
             NetnsError: it is no longer in force: removed, or deleted by something else.
+            UnavailableError: it is a forward of one port, and the kernel is older than Linux 5.7.
         """
         return self._rules.counts(self._entry)[0]
 

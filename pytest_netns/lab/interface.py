@@ -11,12 +11,12 @@ from pytest_netns.kernel.netlink import rtlinks
 from pytest_netns.lab import connecting, ports, switching
 from pytest_netns.lab.connecting import End
 from pytest_netns.lab.links import Link
-from pytest_netns.lab.switching import SwitchedOff, Together
 from pytest_netns.parts.impairment import Impairment, given_impairment, parse_impairment
+from pytest_netns.running.halting import Healable
 from pytest_netns.values import IPInterface
 
 if TYPE_CHECKING:
-    from pytest_netns.faults.impair import InForce, Target
+    from pytest_netns.faults.impair import Target
     from pytest_netns.lab.namespace import Namespace
 
 # The numbers of linux/rtnetlink.h.
@@ -116,11 +116,11 @@ class Interface:
         """Set it up; restores static routes and IPv6 addresses that were lost by `down`."""
         self._link.home.switches.up(self._link)
 
-    def down(self) -> SwitchedOff:
+    def down(self) -> Healable:
         """Set it down, like ``ip link set down``: it loses its routes and IPv6 addresses.
 
         Returns:
-            A context manager that sets it up again, like `up`, at the end of its block; so does ``lab.heal()``.
+            A handle that sets it up again, like `up`, by its ``heal()`` or at the end of a ``with`` block; so does ``lab.heal()``.
         """
         return switching.switch_off(self.namespace.lab.faults, self._link)
 
@@ -176,14 +176,17 @@ class Interface:
         """The impairment of packets that this interface sends; None for none."""
         return self.namespace.lab.impairments.of(_target(self._link))
 
-    def impair(self, impairment: Impairment | str | None = None, **values: Any) -> InForce:
+    def impair(self, impairment: Impairment | str | None = None, **values: Any) -> Healable:
         """Impair the packets that this interface sends; for those it receives, impair its peer.
 
-        Call it again to change the impairment. It ends by `heal`, or with the block of ``with interface.impair(...):``.
+        Call it again to change the impairment; `heal` ends it.
 
         Args:
             impairment: an `Impairment`, or the name of a ready-made one such as ``"LTE"``.
             values: instead, the values of an `Impairment`: ``delay="50ms"``, ``loss="1%"``, ``rate="10mbit"`` ...
+
+        Returns:
+            A handle that restores the previous impairment, by its ``heal()`` or at the end of a ``with`` block.
 
         Raises:
             InvalidTopologyError: an invalid value; lists the valid forms.
@@ -224,7 +227,7 @@ class VethPair(Sequence[Interface]):
         """Delete both ends."""
         self.a.delete()
 
-    def unplug(self) -> Together:
+    def unplug(self) -> Healable:
         """Unplug the link: both ends lose their carrier, until `plug`, the end of a ``with`` block, or ``lab.heal()``.
 
         One end is set down: the bridge's, or the second. Its static routes and IPv6 addresses are restored when it is
@@ -262,7 +265,7 @@ class VethPair(Sequence[Interface]):
             )
         return first
 
-    def impair(self, impairment: Impairment | str | None = None, **values: Any) -> InForce:
+    def impair(self, impairment: Impairment | str | None = None, **values: Any) -> Healable:
         """Impair the link in each direction; see `Interface.impair`.
 
         A delay of 50 ms makes a round trip take 100 ms.
@@ -408,7 +411,7 @@ def join(
     return pair
 
 
-def _impair(ends: tuple[Interface, ...], impairment: object, values: dict[str, Any]) -> InForce:
+def _impair(ends: tuple[Interface, ...], impairment: object, values: dict[str, Any]) -> Healable:
     from pytest_netns.faults.impair import InForce
 
     given = given_impairment(impairment, values)

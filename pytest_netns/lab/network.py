@@ -14,8 +14,8 @@ from pytest_netns.lab.interface import AddressArgument, Interface, handle, parse
 from pytest_netns.lab.links import Link, Links
 from pytest_netns.lab.routes import Via
 from pytest_netns.lab.routing import Neighbour, Route, Rule, of_table, rule_of
-from pytest_netns.lab.switching import Together
 from pytest_netns.parts.routes import parse_table
+from pytest_netns.running.halting import Healable
 from pytest_netns.values import IPAddress, IPInterface, IPNetwork
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class Network:
         )
         return handle(making.add_link(self.links, want), kind)
 
-    def unplug(self) -> Together:
+    def unplug(self) -> Healable:
         """Unplug all links: they lose their carrier, until `plug`, the end of a ``with`` block, or ``lab.heal()``.
 
         The far ends are set down, so that the interfaces here stay as they are, as on a machine whose cable is pulled.

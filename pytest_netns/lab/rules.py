@@ -6,12 +6,13 @@ that something else has deleted are not added again.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
-from pytest_netns.errors import KernelError, NetnsError
+from pytest_netns.errors import KernelError, NetnsError, UnavailableError
 from pytest_netns.kernel.netlink import conntrack, nfrules, nftranslations, nfwrite
 from pytest_netns.kernel.netlink.conntrack import TrackedConnection
 from pytest_netns.kernel.netlink.nfrules import KernelRule
@@ -132,14 +133,14 @@ class Rules:
     # -- changes --------------------------------------------------------------------------------------
 
     def add(self, *added: Entry, instead_of: Sequence[Entry] = ()) -> None:
-        """Add rules in one transaction.
+        """Add rules: nft rules in one transaction, then elements of maps of ports in another one.
 
         Args:
             added: the rules.
             instead_of: rules in force that they replace.
 
         Raises:
-            RulesetError: nft refused them; nothing has changed.
+            RulesetError: nft refused them; none of them is in force.
             UnavailableError: this machine has no nft.
         """
         with self._lock:
@@ -167,7 +168,8 @@ class Rules:
                 if entry not in present or translation == entry.effect:
                     continue
                 before = entry.effect
-                entry.counted_before = self.counts(entry)
+                with contextlib.suppress(UnavailableError):  # a kernel that counts no ports, before Linux 5.7
+                    entry.counted_before = self.counts(entry)
                 places, ports, gone = list(entry.found), entry.ports, self._delete(entry)
                 entry.change_effect(translation)
                 if ports or entry.ports:

@@ -150,6 +150,11 @@ class Unplugged(Healing):
             if end is not None:
                 yield Note(end.home.name, "unplugged", end.name)
 
+    def __repr__(self) -> str:
+        ends = [f"{end.home.name}/{end.name}" for end in (self._pulled, self._other) if end is not None]
+        is_plugged = self._pulled not in self._pulled.home.switches.unplugged
+        return f"<{' -- '.join(ends)} is unplugged{' (healed)' if is_plugged else ''}>"
+
 
 class Together(Healing):
     """Several faults that end together."""
@@ -163,6 +168,9 @@ class Together(Healing):
         """Undo them all; idempotent."""
         for fault in self._faults:
             fault.heal()
+
+    def __repr__(self) -> str:
+        return f"<{', '.join(repr(fault).strip('<>') for fault in self._faults) or 'nothing to undo'}>"
 
 
 def unplug(faults: Faults, ends: Iterable[Link]) -> Together:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 from pytest_netns.errors import NetnsError, show_argv
 from pytest_netns.running.family import Everything, Held
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from pytest_netns.running.service import Service
 
 
+@runtime_checkable
 class Healable(AbstractContextManager["Healable"], Protocol):
-    """An active fault: undone by `heal`, or at the end of its block."""
+    """Something done to a network on purpose: undone by `heal`, or at the end of its block; a `Cut`, for instance."""
 
     def heal(self) -> None:
         """Undo it; idempotent."""

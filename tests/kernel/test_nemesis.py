@@ -44,6 +44,7 @@ def test_a_seed_replays_the_schedule(lab: Lab) -> None:
     assert [action for action, _ in first] == ["start", "heal"] * 6
     assert events(lab, 7, 12) == first
     assert events(lab, 8, 12) != first
+    assert ("start", "n1: isolated") in first
 
 
 def test_faults_of_any_kind(lab: Lab) -> None:
@@ -63,6 +64,7 @@ def test_faults_of_any_kind(lab: Lab) -> None:
         assert running.wait(10)
     assert "ended" in done
     assert nemesis.history[-1].action == "heal"
+    assert nemesis.history[-1].fault.endswith("block")
     with lab.nemesis([lambda: done.append("called")], every=(0, 0)):
         lab.wait_until(lambda: "called" in done)
 

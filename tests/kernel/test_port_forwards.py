@@ -7,7 +7,17 @@ from collections import Counter
 
 import pytest
 
-from pytest_netns import InvalidTopologyError, Lab, NetnsError, PortForward, PortForwardSpec, RulesetError, Topology
+from pytest_netns import (
+    InvalidTopologyError,
+    Lab,
+    NetnsError,
+    PortForward,
+    PortForwardSpec,
+    RulesetError,
+    Topology,
+    UnavailableError,
+)
+from pytest_netns.parts.gateway import nftext
 from tests.support.traffic import connection, listen, peer_of_connection, peer_of_datagram
 
 OUTER = "192.168.1.2"
@@ -367,3 +377,21 @@ def test_written_without_nft_as_nft_writes_it(netns_nat: Lab, port: object, opti
     host.gateway.add([PortForwardSpec("host", "8-9", "red"), spec])
     assert alone == listed()
     assert len(alone) == 2 * len(spec.protocol)
+
+
+def test_a_kernel_that_does_not_count_by_sets(netns_nat: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before Linux 5.7 the kernel takes no notice of a set's counter: forwards work and follow names, their counts are an error."""
+    ports_map = nftext.ports_map
+    monkeypatch.setattr(nftext, "ports_map", lambda *of: ports_map(*of).replace(" counter;", ""))
+    host, blue, outside = (netns_nat[name] for name in ("host", "blue", "outside"))
+    web = host.forward_port(8080, to="blue:80")
+    assert outside.probe("192.168.1.2:8080") == "refused"
+    with pytest.raises(UnavailableError, match=r"this kernel has none\n  remedy: Linux 5\.7"):
+        _ = web.packets
+    blue.interfaces["veth-blue"].remove_address("192.168.15.2/24")
+    blue.interfaces["veth-blue"].add_address("192.168.15.22/24")
+    blue.add_default_route(via="192.168.15.5")
+    with blue.create_server(("", 80)):
+        assert outside.probe("192.168.1.2:8080") == "open"
+    web.remove()
+    assert "dnat" not in host.nft("list map inet netns tcp4")

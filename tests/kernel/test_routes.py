@@ -125,7 +125,7 @@ def test_routes_of_a_topology(netns: Lab) -> None:
         "blackhole fd07::/16 table 101",
     }
     assert [route.metric for route in red.routes() if str(route.destination) == "fd09::/16"] == [7]
-    with pytest.raises(KernelError, match="an unreachable route says so"):
+    with pytest.raises(KernelError, match="because of an unreachable route"):
         red.route_to("10.7.1.1")
 
 

@@ -9,12 +9,14 @@ import subprocess
 
 import pytest
 
+import pytest_netns
 from pytest_netns.errors import (
     CallTimeout,
     CommandError,
     CommandTimeout,
     InvalidTopologyError,
     KernelError,
+    LabClosedError,
     NetnsError,
     NotReadyError,
     RulesetError,
@@ -58,21 +60,28 @@ def test_long_output_keeps_both_ends() -> None:
     assert "of 5000002 lines" in long
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        KernelError("add x", errno.EPERM, namespace="red", kernel_message="no", remedy="yes"),
-        CommandError(1, ["x"], "out", "err", namespace="red"),
-        CommandTimeout(["x"], 0.5, "out", "err", namespace="red"),
-        InvalidTopologyError("m", problems=["a", "b"]),
-        UnavailableError("feature", "cause", "remedy"),
-        NotReadyError("m", output="o"),
-        CallTimeout("f", 1.0, "stack", namespace="red"),
-        RulesetError("rule", "message", namespace="red"),
-        NetnsError("m"),
-    ],
-    ids=lambda error: type(error).__name__,
-)
+ERRORS = [
+    KernelError("add x", errno.EPERM, namespace="red", kernel_message="no", remedy="yes"),
+    CommandError(1, ["x"], "out", "err", namespace="red"),
+    CommandTimeout(["x"], 0.5, "out", "err", namespace="red"),
+    InvalidTopologyError("m", problems=["a", "b"]),
+    UnavailableError("feature", "cause", "remedy"),
+    NotReadyError("m", output="o"),
+    CallTimeout("f", 1.0, "stack", namespace="red"),
+    RulesetError("rule", "message", namespace="red"),
+    LabClosedError("red"),
+    NetnsError("m"),
+]
+
+
+def test_all_errors_are_pickled_here() -> None:
+    """A new error is added to the list."""
+    public = (getattr(pytest_netns, name) for name in pytest_netns.__all__)
+    errors = {each for each in public if isinstance(each, type) and issubclass(each, NetnsError)}
+    assert {type(each) for each in ERRORS} == errors
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 def test_errors_pickle(error: NetnsError) -> None:
     """An error comes out of a process pool as it went in: text, data and notes."""
     error.add_note("a note")

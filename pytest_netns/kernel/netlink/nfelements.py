@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from pytest_netns.errors import KernelError
+from pytest_netns.errors import KernelError, UnavailableError
 from pytest_netns.kernel.netlink import nfnetlink, nfrules, wire
 from pytest_netns.kernel.netlink.request import Request
 from pytest_netns.kernel.netlink.socket import NetlinkSocket
@@ -77,6 +77,7 @@ def counts(netlink: NetlinkSocket, place: Place, key: bytes) -> tuple[int, int]:
 
     Raises:
         KernelError: ENOENT where it is not there.
+        UnavailableError: it does not count, since the kernel took no notice of its set's ``counter``.
     """
     body = _head(place) + wire.nested(_LIST_ELEMENTS, element(key))
     return netlink.get(Request(("read element of nft set", place.set), _GET, body), _parse_counts)
@@ -112,4 +113,6 @@ def _parse_comments(body: bytes) -> list[tuple[bytes, str]]:
 
 def _parse_counts(body: bytes) -> tuple[int, int]:
     (element,) = _elements(body)
-    return nfrules.counts_of(element.get(_EXPRESSION, b""))
+    if _EXPRESSION not in element:
+        raise UnavailableError("counters of nft sets", "this kernel has none", "Linux 5.7 or newer has them")
+    return nfrules.counts_of(element[_EXPRESSION])
