@@ -10,13 +10,12 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 
 from pytest_netns.errors import InvalidTopologyError, NetnsError, UnavailableError
 from pytest_netns.kernel.spaces import netns
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
-from pytest_netns.kernel.system import once, privileges
+from pytest_netns.kernel.system import once, own_programs, privileges
 from pytest_netns.machine import uplink_agent as program
 from pytest_netns.values import IPAddress, IPNetwork, parse_network
 
@@ -81,15 +80,8 @@ def start_agent() -> str:
     path = os.path.join(directory, "socket")
     owner = os.pidfd_open(os.getpid())
     try:
-        starter = subprocess.Popen(
-            ["/proc/self/exe", "-I", "-S", program.__file__, path, str(owner)],
-            executable=sys.executable,
-            pass_fds=[owner],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd="/",
-            env={name: value for name, value in os.environ.items() if name in ("LD_LIBRARY_PATH", "PATH")},
+        starter = own_programs.start(
+            program.__file__, path, owner, descriptors=[owner], stdout=subprocess.PIPE, environment=["PATH"]
         )
     finally:
         os.close(owner)

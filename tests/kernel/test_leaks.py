@@ -239,6 +239,19 @@ def test_no_end_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     hub.close()
 
 
+def test_a_frozen_clock_hides_no_leak(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A namespace closed while a test has stopped Python's clocks, as freezegun does, is overdue when its time is over."""
+    held = os.dup(lab.add_namespace("red")._kernel.fd)
+    monkeypatch.setattr(time, "monotonic", lambda: 0.0)
+    watched = closed(lab)
+    destruction.hub().wait(0.05)
+    assert watched in destruction.hub().overdue(0.05)
+    assert watched not in destruction.hub().overdue(60)
+    os.close(held)
+    destruction.hub().wait(destruction.BUSY_GRACE)
+    assert watched not in destruction.hub().alive()
+
+
 def test_one_that_could_not_be_added_is_not_kept_by_a_recording(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """The socket that records is there before the namespace is the lab's; if that fails, it goes with it, not with the lab."""
     lab.captures.record()

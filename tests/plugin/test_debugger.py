@@ -19,13 +19,14 @@ from tests.support.environments import NO_CACHE
 SUITE = """
 def test_it(netns_pair):
     red = netns_pair["red"]
+    red.interfaces["veth-red"].impair(delay="1ms")
     red.run("ping -c1 192.168.15.2")
     with red:
         place = "inside"  # the breakpoint
     assert red.call(int) == 0
     assert "red" in red.run("hostname").stdout
 """
-LINE = 6
+LINE = 7
 PATIENCE = 60  # seconds
 
 
@@ -88,7 +89,16 @@ def test_debugpy(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     argv = [sys.executable, "-m", "debugpy", "--listen", f"127.0.0.1:{port}", "--wait-for-client"]
-    argv += ["-m", "pytest", "-q", NO_CACHE, "--netns-mode=root", "--netns-unavailable=fail", str(tmp_path)]
+    argv += [
+        "-m",
+        "pytest",
+        "-q",
+        NO_CACHE,
+        "--netns-mode=root",
+        "--netns-unavailable=fail",
+        "--netns-impairments=userspace",
+        str(tmp_path),
+    ]
     output = tmp_path / "output"
     with output.open("w") as file, subprocess.Popen(argv, stdout=file, stderr=file, cwd=tmp_path) as process:
         try:

@@ -17,7 +17,7 @@ from pytest_netns.kernel.programs import supervisor as program
 from pytest_netns.kernel.programs.inits import Init, kill, pid_of, wait_ended
 from pytest_netns.kernel.spaces import destruction
 from pytest_netns.kernel.spaces.netns import NetworkNamespace, are_open, home
-from pytest_netns.kernel.system import interrupts, once, sockets
+from pytest_netns.kernel.system import interrupts, once, own_programs, sockets
 
 _START_TIMEOUT = 20.0  # seconds; it takes about 20 ms, much longer on a loaded machine
 _END_TIMEOUT = 5.0
@@ -221,26 +221,8 @@ def _start_program(control: int, watch: int, netlink: int, stderr: int) -> subpr
             pidfds.append(os.pidfd_open(pid))
             stack.callback(os.close, pidfds[-1])
         passed = [pidfds[0], control, watch, netlink, *pidfds[1:]]
-        return subprocess.Popen(
-            # Not by its own name: debuggers attach to every program called Python.
-            [
-                "/proc/self/exe",
-                "-I",
-                "-S",
-                program.__file__,
-                mounts.descriptors_directory(os.getpid()),
-                *map(str, (os.getpid(), *passed)),
-            ],
-            executable=sys.executable,
-            pass_fds=passed,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=stderr,
-            cwd="/",
-            # Only what the loader needs to find Python's libraries; nothing else that is meant for pytest's Python.
-            env={name: value for name, value in os.environ.items() if name == "LD_LIBRARY_PATH"},
-            start_new_session=True,
-        )
+        directory = mounts.descriptors_directory(os.getpid())
+        return own_programs.start(program.__file__, directory, os.getpid(), *passed, descriptors=passed, stderr=stderr)
 
 
 def end_with(pid: int) -> None:

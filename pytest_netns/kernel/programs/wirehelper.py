@@ -12,7 +12,6 @@ import os
 import select
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +20,7 @@ from pytest_netns.errors import NetnsError
 from pytest_netns.kernel.programs import supervision, userwire
 from pytest_netns.kernel.spaces import destruction
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
-from pytest_netns.kernel.system import once, sockets, waiting
+from pytest_netns.kernel.system import once, own_programs, sockets, waiting
 
 _TIMEOUT = 20.0  # seconds; it takes a millisecond, much longer on a loaded machine
 
@@ -46,7 +45,10 @@ class Helper:
                 self._control, helper_end = sockets.pair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
                 undo.callback(self._control.close)
                 with helper_end:
-                    self._process = _start(helper_end.fileno())
+                    control = helper_end.fileno()
+                    self._process = own_programs.start(
+                        userwire.__file__, control, descriptors=[control], stderr=subprocess.PIPE
+                    )
             self._control.settimeout(_TIMEOUT)
             undo.pop_all()
 
@@ -136,20 +138,6 @@ def helper() -> Helper:
 def close() -> None:
     """End the helper of this process, if there is one."""
     _helper.close()
-
-
-def _start(control: int) -> subprocess.Popen[bytes]:
-    """Start the program; the calling thread is in the helper's namespace."""
-    return subprocess.Popen(
-        [sys.executable, "-I", "-S", userwire.__file__, str(control)],
-        pass_fds=[control],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        cwd="/",
-        env={},
-        start_new_session=True,
-    )
 
 
 def _disable_ipv6(network: NetworkNamespace) -> None:
