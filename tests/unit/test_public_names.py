@@ -115,6 +115,7 @@ OWN_MEMBERS = {
     "keys",
     "lab_closes",
     "leave",
+    "let_go",
     "link",
     "link_of",
     "links",
