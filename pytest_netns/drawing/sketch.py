@@ -1,4 +1,4 @@
-"""What there is to draw of a network: a plain description that a topology or a live lab can give."""
+"""The contents of a drawing: a plain description of a network, from a topology or a live lab."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from pytest_netns.topology import Topology
     from pytest_netns.values.notes import Note
 
-USUAL_MTU = 1500  # Ethernet's, which a drawing does not name
-_TRIED = 20  # namespaces of an island as its first
-# Kinds that a drawing does not name: a cable's ends, and what every namespace has.
+USUAL_MTU = 1500  # Ethernet's, not shown in drawings
+_TRIED = 20  # the number of namespaces of an island to try as its first
+# Kinds that are not shown in drawings: veth ends, and interfaces of every namespace.
 _PLAIN_KINDS = ("", "veth", "loopback")
 
-# Namespace and name of an interface.
+# The namespace and name of an interface.
 Place: TypeAlias = tuple[str, str]
 
 
@@ -32,9 +32,9 @@ class SketchInterface:
         name: its name.
         addresses: its addresses with prefix length.
         kind: the kernel's name for its kind: ``"bridge"``, ``"vlan"`` ...
-        bridge: the bridge, bond or VRF in the same namespace that it is plugged into; None for none.
+        bridge: the bridge, bond or VRF in the same namespace that it is a member of; None for none.
         is_up: whether it is up.
-        notes: what its part, components and faults say of it.
+        notes: the notes of its part, of components and of faults.
     """
 
     name: str
@@ -63,37 +63,37 @@ class SketchNamespace:
     Attributes:
         name: its name.
         interfaces: its interfaces.
-        notes: what else is worth a line: forwarding, routes, masquerades, port forwards.
+        notes: further lines: forwarding, routes, masquerades, port forwards.
     """
 
     name: str
     interfaces: tuple[SketchInterface, ...] = ()
     notes: tuple[str, ...] = ()
 
-    # Cached properties write to __dict__, past the frozen __setattr__; none takes part in comparison.
+    # Cached properties write to __dict__, bypassing the frozen __setattr__; they are not compared.
     @cached_property
     def rows(self) -> list[SketchInterface]:
-        """The interfaces, each bridge (bond, VRF) followed by what is plugged into it."""
+        """The interfaces, each bridge (bond, VRF) followed by its members."""
         ports: dict[str | None, list[SketchInterface]] = {each.name: [] for each in self.interfaces}
         top: list[SketchInterface] = []
         for each in self.interfaces:
             ports.get(each.bridge, top).append(each)
         rows: list[SketchInterface] = []
         waiting = top[::-1]
-        while waiting:  # a bond may be in a bridge itself
+        while waiting:  # a bond may itself be a bridge port
             rows.append(waiting.pop())
             waiting += ports[rows[-1].name][::-1]
         return rows
 
     @cached_property
     def row_numbers(self) -> Mapping[str, int]:
-        """Where in the rows each interface is."""
+        """The row number of each interface."""
         return {each.name: number for number, each in enumerate(self.rows)}
 
 
 @dataclass(frozen=True)
 class Sketch:
-    """What there is to draw.
+    """The contents of a drawing.
 
     Attributes:
         namespaces: the namespaces.
@@ -105,7 +105,7 @@ class Sketch:
 
     @classmethod
     def from_topology(cls, topology: Topology) -> Sketch:
-        """What a topology will look like once it is built."""
+        """The sketch of a topology, as if built."""
         plan = topology.assigned()
         notes = _by_place(note for part in plan.parts() for note in part.notes())
         interfaces: dict[str, list[SketchInterface]] = {name: [] for name in topology.namespace_names}
@@ -128,7 +128,7 @@ class Sketch:
 
     @classmethod
     def from_states(cls, states: Iterable[NamespaceState]) -> Sketch:
-        """What a network looks like now; loopback interfaces are left out unless something is wrong with them."""
+        """The sketch of a live network; loopback interfaces are left out unless something is wrong with them."""
         namespaces: list[SketchNamespace] = []
         connections: dict[Place, Place] = {}
         for state in states:
@@ -136,7 +136,7 @@ class Sketch:
             for each in state.interfaces:
                 if each.kind == "loopback" and each.is_up:
                     continue
-                # Link-local addresses are on every interface, so they tell nothing.
+                # Every interface has a link-local address, so it is not shown.
                 addresses = tuple(str(address) for address in each.addresses if not address.is_link_local)
                 notes = (*_mtu_note(each.mtu), *each.notes)
                 interfaces.append(
@@ -159,7 +159,7 @@ class Sketch:
         return {**dict(self.connections), **{b: a for a, b in self.connections}}
 
     def named(self, name: str) -> SketchNamespace:
-        """The namespace of that name."""
+        """The namespace with a name."""
         return self._by_name[name]
 
     @cached_property
@@ -167,7 +167,7 @@ class Sketch:
         return {each.name: each for each in self.namespaces}
 
     def neighbours(self, name: str) -> list[str]:
-        """The namespaces connected to one, in the order of its interfaces."""
+        """The namespaces connected to a namespace, in the order of its interfaces."""
         return self._neighbours[name]
 
     @cached_property
@@ -179,9 +179,9 @@ class Sketch:
         return [end[0] for end in ends if end is not None]
 
     def islands(self) -> list[list[list[str]]]:
-        """The namespaces, by what hangs together, each island by the distance from the namespace to start from.
+        """The namespaces as connected islands, each as layers by the distance from its first namespace.
 
-        It starts as far out as possible, but never at a bridge's port: these come after their bridge.
+        The first namespace is as far out as possible, but never a bridge port: these come after their bridge.
         """
         islands: list[list[list[str]]] = []
         seen: set[str] = set()
@@ -191,7 +191,7 @@ class Sketch:
                 members = {name for layer in self._layers(namespace.name) for name in layer}
                 inside = [each.name for each in self.namespaces if each.name in members]
                 starts = [name for name in inside if name not in plugged] or inside
-                if len(starts) > _TRIED:  # instead of trying all: what is far from the farthest is far out
+                if len(starts) > _TRIED:  # try only those far from the farthest
                     starts = self._farthest(self._farthest(starts, set(starts))[:1], set(starts))[:_TRIED]
                 islands.append(max((self._layers(name) for name in starts), key=len))
                 seen.update(members)
@@ -207,7 +207,7 @@ class Sketch:
         return {other[0] for place, other in self.peers.items() if place in ports and other[0] != place[0]}
 
     def _farthest(self, starts: list[str], among: set[str]) -> list[str]:
-        """Of some namespaces those that are farthest from the first start, in the sketch's order."""
+        """Those of some namespaces that are farthest from the first start, in the sketch's order."""
         far = [[name for name in layer if name in among] for layer in self._layers(starts[0])]
         last = set(next(layer for layer in reversed(far) if layer))
         return [each.name for each in self.namespaces if each.name in last]

@@ -1,4 +1,4 @@
-"""What a network looks like at one moment, as plain values: for drawings and reports; pure."""
+"""The state of a network at one moment as plain values, for drawings and reports; pure."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pytest_netns.values import IPInterface
 
 @dataclass(frozen=True)
 class InterfaceState:
-    """An interface at one moment.
+    """The state of an interface.
 
     Attributes:
         kind: ``"veth"``, ``"bridge"``, ``"loopback"`` ...
-        addresses: with prefix length.
-        bridge: the bridge it is plugged into, in the same namespace; empty for none.
+        addresses: its addresses with prefix length.
+        bridge: the bridge it is a port of, in the same namespace; empty for none.
         has_carrier: whether it can carry packets: it is up, and so is its peer.
-        peer: namespace and name of the other end, where it is known.
-        notes: what components and faults say of it, such as ``"delay 20 ms"``, and what the kernel does to its packets.
+        peer: namespace and name of the other end, if known.
+        notes: the notes of components and faults, such as ``"delay 20 ms"``, and the kernel's own treatment of its packets.
     """
 
     name: str
@@ -40,12 +40,12 @@ class InterfaceState:
 
 
 class RouteState(NamedTuple):
-    """A route at one moment.
+    """The state of a route.
 
     Attributes:
-        text: as ip-route(8) shows it.
-        is_drawn: whether a drawing has to say it, since the interfaces' addresses do not: it leads to a gateway, or nowhere.
-        is_link_local: whether the kernel has made it by itself, for link-local addresses.
+        text: the route as ip-route(8) shows it.
+        is_drawn: whether drawings show it: it is not implied by the interfaces' addresses, but has a gateway or a type without one.
+        is_link_local: whether it is the kernel's own route for link-local addresses.
     """
 
     text: str
@@ -54,11 +54,11 @@ class RouteState(NamedTuple):
 
 
 class NeighbourState(NamedTuple):
-    """An entry of the neighbour table at one moment.
+    """The state of a neighbour entry.
 
     Attributes:
-        text: as ip-neighbour(8) shows it.
-        is_silent: whether it has been asked for and does not answer.
+        text: the entry as ip-neighbour(8) shows it.
+        is_silent: whether it does not answer address resolution.
     """
 
     text: str
@@ -67,16 +67,16 @@ class NeighbourState(NamedTuple):
 
 @dataclass(frozen=True)
 class NamespaceState:
-    """A namespace at one moment; what is text is shown as it is.
+    """The state of a namespace; texts are shown unchanged.
 
     Attributes:
-        policy: routing rules that not every namespace has.
+        policy: the policy routing rules that were added.
         forwarding: whether it is a router.
-        notes: what components and faults say of it: masquerades, port forwards, what is cut.
-        settings: the sysctls that have been written, with their values.
-        begun: what has begun since set-up: processes, neighbours that do not answer.
-        unknown: the kinds of facts that were not asked for.
-        problems: what could not be found out, and why.
+        notes: the notes of components and faults: masquerades, port forwards, cuts.
+        settings: the sysctls that have been set, with their values.
+        begun: what has started since set-up: processes, neighbours that do not answer.
+        unknown: the kinds of facts that were not read.
+        problems: the facts that could not be read, and why.
     """
 
     name: str

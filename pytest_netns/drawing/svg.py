@@ -15,22 +15,22 @@ GLYPH = 0.61 * FONT_SIZE
 ROW, PADDING, INDENT = 20, 12, 16
 GAP_X, GAP_Y, MARGIN = 90, 24, 16
 
-# Text is always on a box, so its contrast does not depend on the page; cables are of a grey seen on white and on black.
-# Each rule begins with the class of the image: inside an HTML page a style is the whole page's.
+# Text is always on a box, so its contrast does not depend on the page; links have a grey that is visible on white and on black.
+# Each rule begins with the image's class: in an HTML page a style applies to the whole page.
 STYLE = """
 .netns text { font: 13px ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace; fill: #1f2937; white-space: pre }
 .netns .name { font-weight: bold }
 .netns .note { fill: #5b6472 }
 .netns .box { fill: #f8fafc; stroke: #64748b; stroke-width: 1.5 }
 .netns .bridge { fill: #dbeafe }
-.netns .cable { fill: none; stroke: #7c8aa0; stroke-width: 2 }
+.netns .link { fill: none; stroke: #7c8aa0; stroke-width: 2 }
 .netns .plug { fill: #7c8aa0 }
 """
 
 
 @dataclass(frozen=True)
 class _Box:
-    """A namespace's place in the picture: left, top, width and height in pixels."""
+    """A namespace's box in the picture: left, top, width and height in pixels."""
 
     namespace: SketchNamespace
     x: float
@@ -59,7 +59,7 @@ def draw_svg(sketch: Sketch) -> str:
     for box in boxes.values():
         parts += _box(box)
     for ends in sketch.connections:
-        parts += _cable(ends, boxes, column_of)
+        parts += _link(ends, boxes, column_of)
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
@@ -80,7 +80,7 @@ def _place(sketch: Sketch) -> tuple[dict[str, _Box], dict[str, int], float, floa
                 column_of[namespace.name] = number
                 y += _height(namespace) + GAP_Y
             x += width + GAP_X
-        # The last gap is needed only by cables within the last column.
+        # The last gap is needed only for links within the last column.
         bends = any(column_of.get(a[0]) == column_of.get(b[0]) == len(columns) - 1 for a, b in sketch.connections)
         right = max(right, x - (0 if bends else GAP_X))
         top += max(heights) + 2 * GAP_Y
@@ -93,19 +93,19 @@ def _height(namespace: SketchNamespace) -> float:
 
 def _width(namespace: SketchNamespace) -> float:
     indented = [INDENT * (each.bridge is not None) + GLYPH * len(each.text) for each in namespace.interfaces]
-    # Bold may be wider where the font has no bold of its own.
+    # Bold may be wider if the font has no bold variant.
     plain = [GLYPH * len(note) for note in namespace.notes] + [1.1 * GLYPH * len(namespace.name)]
     return round(2 * PADDING + max(indented + plain))
 
 
-def _cable(ends: tuple[Place, Place], boxes: dict[str, _Box], column_of: dict[str, int]) -> Iterator[str]:
+def _link(ends: tuple[Place, Place], boxes: dict[str, _Box], column_of: dict[str, int]) -> Iterator[str]:
     a, b = sorted(ends, key=lambda place: column_of[place[0]])
     left, right = boxes[a[0]], boxes[b[0]]
     same = column_of[a[0]] == column_of[b[0]]
     x1, y1 = left.x + left.width, left.row_y(a[1])
     x2, y2 = right.x + (right.width if same else 0), right.row_y(b[1])
     bend1, bend2 = x1 + GAP_X / 2, x2 + (GAP_X / 2 if same else -GAP_X / 2)
-    yield f'<path class="cable" d="M{x1:g} {y1:g} C{bend1:g} {y1:g} {bend2:g} {y2:g} {x2:g} {y2:g}"/>'
+    yield f'<path class="link" d="M{x1:g} {y1:g} C{bend1:g} {y1:g} {bend2:g} {y2:g} {x2:g} {y2:g}"/>'
     yield from (f'<circle class="plug" cx="{x:g}" cy="{y:g}" r="4"/>' for x, y in ((x1, y1), (x2, y2)))
 
 
@@ -126,5 +126,5 @@ def _box(box: _Box) -> Iterator[str]:
 
 
 def _text(text: str) -> str:
-    # XML has no way to write control characters.
+    # XML cannot represent control characters.
     return escape(re.sub(r"[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]", "?", text))

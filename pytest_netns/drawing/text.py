@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 from pytest_netns.drawing.sketch import Place, Sketch, SketchInterface, SketchNamespace
 
-# A namespace with more to tell than this gets a block of its own.
+# A namespace with more notes than this gets its own block.
 NOTES_AT_END = 2
 
 
 def draw_text(sketch: Sketch) -> str:
-    """A block of lines for each namespace; one with a single link is shown at the other end of that."""
+    """A block of lines for each namespace; one with a single link is shown at its other end."""
     order = {name: n for n, name in enumerate(_in_order(sketch))}
     ends = {name for name in order if _is_end(sketch, name)}
     told = {name for name in ends if (peer := sketch.neighbours(name)[0]) not in ends or order[peer] < order[name]}
@@ -42,11 +42,11 @@ def _block(sketch: Sketch, namespace: SketchNamespace, told: set[str]) -> Iterat
 
 
 def _branches(rows: list[SketchInterface]) -> list[str]:
-    """What leads to each row: a branch of the tree that the namespace and its bridges make."""
+    """The prefix of each row: a branch of the tree of the namespace and its bridges."""
     branches: list[str] = []
     place = {row.name: n for n, row in enumerate(rows)}
     below: str | None = None
-    # From the last row up: a row is the last of its kind unless one of that kind came already.
+    # From the last row up: a row is the last of its kind unless one of that kind was already seen.
     trunk, twig = " ", " "
     for n in range(len(rows) - 1, -1, -1):
         plugged = place.get(rows[n].bridge or "", n) < n
@@ -67,7 +67,7 @@ def _far_end(sketch: Sketch, peer: Place, told: set[str]) -> str:
 
 
 def draw_mermaid(sketch: Sketch) -> str:
-    """A Mermaid flowchart: a subgraph for each namespace, a node for each interface, an edge for each cable."""
+    """A Mermaid flowchart: a subgraph for each namespace, a node for each interface, an edge for each link."""
     lines = ["flowchart LR"]
     ids: dict[Place, str] = {}
     for n, name in enumerate(_in_order(sketch)):

@@ -31,12 +31,22 @@ class Cut(Healing):
         dropped: the number of packets it has dropped so far.
     """
 
-    __slots__ = ("_dropped", "_ended", "_faults", "_filters", "_members", "_shown", "_started", "_table", "_words")
+    __slots__ = (
+        "_description",
+        "_dropped",
+        "_ended",
+        "_faults",
+        "_filters",
+        "_members",
+        "_shown",
+        "_started",
+        "_table",
+    )
 
-    def __init__(self, faults: Faults, members: Iterable[Member], words: str, shown: Sequence[str]) -> None:
+    def __init__(self, faults: Faults, members: Iterable[Member], description: str, shown: Sequence[str]) -> None:
         self._faults = faults
         self._members = {member.name: member for member in members}
-        self._words = words
+        self._description = description
         self._shown = shown
         self._table = faults.next_table()
         self._filters: dict[str, Filter] = {}
@@ -78,7 +88,7 @@ class Cut(Healing):
 
     def notes(self) -> Sequence[Note]:
         """Its notes for drawings and reports."""
-        return [Note(name, f"{self._words}, {self.dropped} packets dropped") for name in self._shown]
+        return [Note(name, f"{self._description}, {self.dropped} packets dropped") for name in self._shown]
 
     def _count(self) -> int:
         found = 0
@@ -105,8 +115,10 @@ class Cut(Healing):
             raise errors[0]
 
     def __repr__(self) -> str:
-        place = f"{self._shown[0]}: " if self._words == _ISOLATED else ""  # other words name the namespaces
-        return f"<{place}{self._words}{' (healed)' if self._ended else ''}>"
+        place = (
+            f"{self._shown[0]}: " if self._description == _ISOLATED else ""
+        )  # other descriptions name the namespaces
+        return f"<{place}{self._description}{' (healed)' if self._ended else ''}>"
 
 
 def cut(faults: Faults, members: Sequence[Member], sources: Sequence[str], targets: Sequence[str]) -> Cut:
@@ -114,9 +126,9 @@ def cut(faults: Faults, members: Sequence[Member], sources: Sequence[str], targe
     both = sorted(set(sources) & set(targets))
     if both:
         raise InvalidTopologyError(f"cannot cut namespace {both[0]!r} off from itself: name two different ones")
-    words = f"cut: {', '.join(sources)} does not reach {', '.join(targets)}"
+    description = f"cut: {', '.join(sources)} does not reach {', '.join(targets)}"
     pairs = [(source, target) for source in sources for target in targets]
-    return _start(faults, members, words, pairs, targets)
+    return _start(faults, members, description, pairs, targets)
 
 
 def partition(faults: Faults, members: Sequence[Member], groups: Sequence[Sequence[str]]) -> Cut:
@@ -128,8 +140,8 @@ def partition(faults: Faults, members: Sequence[Member], groups: Sequence[Sequen
     pairs = filters.pairs_of(groups)
     if not pairs:
         raise InvalidTopologyError("cannot partition: all namespaces share a group, so nothing would be cut")
-    words = f"partition: {' | '.join(', '.join(group) for group in groups)}"
-    return _start(faults, members, words, pairs, sorted({name for pair in pairs for name in pair}))
+    description = f"partition: {' | '.join(', '.join(group) for group in groups)}"
+    return _start(faults, members, description, pairs, sorted({name for pair in pairs for name in pair}))
 
 
 def isolate(faults: Faults, members: Sequence[Member], name: str) -> Cut:
@@ -142,8 +154,8 @@ def isolate(faults: Faults, members: Sequence[Member], name: str) -> Cut:
 
 
 def _start(
-    faults: Faults, members: Sequence[Member], words: str, pairs: Sequence[tuple[str, str]], shown: Sequence[str]
+    faults: Faults, members: Sequence[Member], description: str, pairs: Sequence[tuple[str, str]], shown: Sequence[str]
 ) -> Cut:
-    made = Cut(faults, members, words, shown)
+    made = Cut(faults, members, description, shown)
     made.start(filters.cut(look_at_all(members), pairs))
     return made

@@ -39,17 +39,17 @@ class Undo(Healing):
     """A fault carried out elsewhere, with the function that undoes it.
 
     Args:
-        words: its description, such as ``"n1 is frozen"``.
+        description: its description, such as ``"n1 is frozen"``.
         namespace: the namespace it is shown at; empty for the network as a whole.
         undo: undoes it; called once.
     """
 
-    __slots__ = ("_faults", "_namespace", "_undo", "_words")
+    __slots__ = ("_description", "_faults", "_namespace", "_undo")
 
-    def __init__(self, faults: Faults, namespace: str, words: str, undo: Callable[[], None]) -> None:
+    def __init__(self, faults: Faults, namespace: str, description: str, undo: Callable[[], None]) -> None:
         self._faults = faults
         self._namespace = namespace
-        self._words = words
+        self._description = description
         self._undo: Callable[[], None] | None = undo
 
     def heal(self) -> None:
@@ -61,11 +61,11 @@ class Undo(Healing):
 
     def notes(self) -> Sequence[Note]:
         """Its notes for drawings and reports."""
-        return [Note(self._namespace, self._words)]
+        return [Note(self._namespace, self._description)]
 
     def __repr__(self) -> str:
         place = f"{self._namespace}: " if self._namespace else ""
-        return f"<{place}{self._words}{'' if self._undo else ' (healed)'}>"
+        return f"<{place}{self._description}{'' if self._undo else ' (healed)'}>"
 
 
 class Faults:
@@ -88,9 +88,9 @@ class Faults:
         with self._lock:
             self._active.append(fault)
 
-    def begin(self, namespace: str, words: str, undo: Callable[[], None]) -> Undo:
+    def begin(self, namespace: str, description: str, undo: Callable[[], None]) -> Undo:
         """Register a fault carried out elsewhere; the arguments are those of `Undo`."""
-        fault = Undo(self, namespace, words, undo)
+        fault = Undo(self, namespace, description, undo)
         self.add(fault)
         return fault
 

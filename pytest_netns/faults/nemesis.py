@@ -102,19 +102,19 @@ class Nemesis:
             while not self._stop.wait(self._rng.uniform(self._least, self._most)):
                 starter = self._rng.choice(self._starters)
                 fault = _started(starter(self._rng) if _takes_rng(starter) else starter())
-                words = _words(fault, starter)
-                self._note("start", words)
+                description = _describe(fault, starter)
+                self._note("start", description)
                 try:
                     self._stop.wait(self._rng.uniform(self._least, self._most))
                 finally:
                     _heal(fault)
-                    self._note("heal", words)
+                    self._note("heal", description)
         except BaseException as error:
             self._error = error
             self._note("error", f"{type(error).__name__}: {error}")
 
-    def _note(self, action: str, words: str) -> None:
-        self.history.append(NemesisEvent(waiting.now() - self._began, action, words))
+    def _note(self, action: str, description: str) -> None:
+        self.history.append(NemesisEvent(waiting.now() - self._began, action, description))
 
     def __repr__(self) -> str:
         return f"<Nemesis with seed {self.seed}, {len(self.history)} events>"
@@ -148,7 +148,7 @@ def _started(fault: Any) -> Any:
     return fault
 
 
-def _words(fault: object, starter: FaultStarter) -> str:
+def _describe(fault: object, starter: FaultStarter) -> str:
     if fault is None or type(fault).__repr__ is object.__repr__:
         return str(getattr(starter, "__qualname__", starter))
     return repr(fault).strip("<>")

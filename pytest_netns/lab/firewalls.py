@@ -53,7 +53,7 @@ class FirewallRule(GatewayRule):
 
         if self._log is None:
             raise InvalidTopologyError(
-                f"cannot read the log of {self._entry.effect.words!r}: it keeps none; add it with log=True"
+                f"cannot read the log of {self._entry.effect.description!r}: it keeps none; add it with log=True"
             )
         names = self._links.index_names()
         return [

@@ -124,7 +124,7 @@ class Gateway:
         translation = PortForwarding(spec, addresses)
         if not translation.leads_somewhere:
             raise InvalidTopologyError(
-                f"cannot forward {translation.words!r} of namespace {self._name!r}: source, address and target have no "
+                f"cannot forward {translation.description!r} of namespace {self._name!r}: source, address and target have no "
                 "IP version in common"
             )
         if not has_names:

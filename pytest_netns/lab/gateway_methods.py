@@ -46,8 +46,8 @@ class GatewayMethods(Network):
         """Creates the rules."""
         return Gateway(self.packet_rules, self.links, self.lab.names)
 
-    def let_go(self) -> None:
-        """Close what its rules have opened."""
+    def close_rules(self) -> None:
+        """Close the sockets of its rules, if any."""
         if GatewayMethods.packet_rules.is_created(self):
             self.packet_rules.close()
 

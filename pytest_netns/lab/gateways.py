@@ -54,7 +54,7 @@ class GatewayRule:
 
     def __repr__(self) -> str:
         state = "" if self._entry.state == "in force" else f" ({self._entry.state})"
-        return f"<{type(self).__name__} {self._entry.effect.words}{state}>"
+        return f"<{type(self).__name__} {self._entry.effect.description}{state}>"
 
 
 class Masquerade(GatewayRule):
@@ -166,22 +166,22 @@ class PrefixTranslation:
             prefixes.remove(self._links.network, self._rule)
 
     def _counts(self) -> tuple[int, int]:
-        words = f"cannot use {self.words!r} of namespace {self._links.name!r}"
+        refused = f"cannot use {self.description!r} of namespace {self._links.name!r}"
         if self._removed:
-            raise NetnsError(f"{words}: it has been removed; add it again")
+            raise NetnsError(f"{refused}: it has been removed; add it again")
         found = prefixes.counts(self._links.network, self._rule)
         if len(found) < _RULES_OF_A_PREFIX:
-            raise NetnsError(f"{words}: something else has deleted its ip6tables rules; add it again")
+            raise NetnsError(f"{refused}: something else has deleted its ip6tables rules; add it again")
         return sum(packets for packets, _ in found), sum(octets for _, octets in found)
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """Its description in drawings."""
         return f"prefix {self.inner} ↔ {self.outer} out {self._rule.out} (RFC 6296)"
 
     def notes(self) -> Iterator[Note]:
         """Its description in drawings."""
-        yield Note(self._links.name, self.words)
+        yield Note(self._links.name, self.description)
 
     def __repr__(self) -> str:
-        return f"<PrefixTranslation {self.words}{' (removed)' if self._removed else ''}>"
+        return f"<PrefixTranslation {self.description}{' (removed)' if self._removed else ''}>"

@@ -134,7 +134,7 @@ class Lab(LinkMethods):
             if watched is not None:
                 watched.closed = waiting.now()
             resolving.unregister(namespace.programs)
-            namespace.let_go()
+            namespace.close_rules()
             kernel.close()
 
         self._undo.append(undo)

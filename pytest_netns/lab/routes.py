@@ -56,7 +56,7 @@ def additions(
     if options.type in WITHOUT_GATEWAY:
         if gateways or index:
             raise InvalidTopologyError(
-                f"cannot add {options.type} route to {destination}: it leads nowhere; leave out via and dev"
+                f"cannot add {options.type} route to {destination}: such a route has no gateway or interface; leave out via and dev"
             )
     elif not gateways and not index:
         raise InvalidTopologyError(f"cannot add route to {destination}: it needs via=GATEWAY or dev=INTERFACE")
@@ -121,8 +121,8 @@ def route_to(links: Links, target: Via, source: str | IPAddress | None, mark: in
         info = links.netlink.get(request, rtroutes.parse_looked_up)
     except KernelError as error:
         if error.errno in _ROUTE_OF_ERRNO and not error.kernel_message:
-            words = f"because of {_ROUTE_OF_ERRNO[error.errno]}"
-            raise KernelError(error.action, error.errno, namespace=links.name, kernel_message=words) from None
+            message = f"because of {_ROUTE_OF_ERRNO[error.errno]}"
+            raise KernelError(error.action, error.errno, namespace=links.name, kernel_message=message) from None
         raise
     return route_of(info, links.index_names())
 

@@ -128,7 +128,7 @@ class Rules:
     def notes(self) -> Iterator[Note]:
         """The notes of the rules in force."""
         if self._entries:
-            yield from (Note(self._name, each.effect.words) for each in self.entries)
+            yield from (Note(self._name, each.effect.description) for each in self.entries)
 
     # -- changes --------------------------------------------------------------------------------------
 
@@ -332,7 +332,7 @@ class Rules:
 
     def _change_ports(self, delete: Sequence[MappedPort], add: Sequence[Entry] = ()) -> None:
         """Change the elements of port maps in one transaction."""
-        commented = [(nftext.comment(each.identity, each.effect.words), each.ports) for each in add]
+        commented = [(nftext.comment(each.identity, each.effect.description), each.ports) for each in add]
         try:
             portmaps.change(self._netlink, delete, commented)
         except KernelError:  # nft has better error messages, and can do more in one transaction
@@ -390,18 +390,18 @@ class Rules:
         Raises:
             NetnsError: tells whether it was removed, or deleted by something else.
         """
-        words = f"cannot {action} {entry.effect.words!r} of namespace {self._name!r}"
+        refused = f"cannot {action} {entry.effect.description!r} of namespace {self._name!r}"
         if entry.state == "removed":
-            raise NetnsError(f"{words}: it has been removed; add it again")
+            raise NetnsError(f"{refused}: it has been removed; add it again")
         if entry.state == "deleted":
             raise NetnsError(
-                f"{words}: its nft rules are no longer in the kernel: something else has deleted them "
+                f"{refused}: its nft rules are no longer in the kernel: something else has deleted them "
                 "(such as 'nft flush ruleset'); add it again"
             )
 
     def _write(self, entry: Entry) -> Iterator[str]:
         """The text of an entry's rules, and of new chains for them."""
-        comment = f'comment "{nftext.comment(entry.identity, entry.effect.words)}"'
+        comment = f'comment "{nftext.comment(entry.identity, entry.effect.description)}"'
         if entry.table:
             yield cast(Table, entry.effect).table(entry.table, comment)
             return
@@ -417,7 +417,7 @@ class Rules:
         rules = [] if entry.ports else entry.effect.plain()
         if not rules or not self._chains.have_room(chain for chain, _ in rules):
             return False
-        comment = nftext.comment(entry.identity, entry.effect.words)
+        comment = nftext.comment(entry.identity, entry.effect.description)
         written: list[tuple[str, str, str, bytes]] = []
         before = self._chains.state()
         for kind, rule in rules:

@@ -70,8 +70,8 @@ def _kind_words(info: LinkInfo, body: bytes, names: Mapping[int, str]) -> Iterat
         return
     kind = kind_named(info.kind)
     data = messages.read("link", body).get("linkinfo", {}).get("data", {})
-    if is_mapping(data) and (words := kind.words(data)):
-        yield words
+    if is_mapping(data) and (description := kind.describe(data)):
+        yield description
     if "link" in kind.needs and info.peer_nsid is None and info.peer_index in names:
         yield f"on {names[info.peer_index]}"
 

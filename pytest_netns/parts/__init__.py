@@ -1,1 +1,1 @@
-"""The parts a network is described with: one file for each kind, with its keys and checks; pure."""
+"""The parts of a network's description: one file for each kind, with its keys and checks; pure."""

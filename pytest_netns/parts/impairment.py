@@ -1,4 +1,4 @@
-"""What a bad link does to packets: a plain value, its keys in TOML, and its words; pure."""
+"""The impairment of a link: a plain value, its TOML keys, and its description; pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pytest_netns.values.quantities import (
 from pytest_netns.values.shapes import is_mapping
 
 ENGINES = ("auto", "netem", "userspace")
-TABLE = "netns-impaired"  # beginning of the names of nft tables that lead to the user-space wire
+TABLE = "netns-impaired"  # prefix of the nft tables that pass packets to the user-space wire
 DEFAULT_LIMIT = 1000  # packets, as tc-netem(8)
 
 _PARSERS: Final[dict[str, Callable[[Any, str], Any]]] = {
@@ -41,21 +41,21 @@ _PARSERS: Final[dict[str, Callable[[Any, str], Any]]] = {
 
 @dataclass(frozen=True, init=False)
 class Impairment:
-    """What happens to the packets that one end of a link sends.
+    """The impairment of packets that one end of a link sends.
 
     Times are seconds or text (``0.05``, ``"50ms"``, ``"200us"``), shares are ``0.3`` or ``"30%"``, rates are bits per
-    second or text as tc(8) writes them (``"10mbit"``). The meaning of each is that of tc-netem(8).
+    second or text as in tc(8) (``"10mbit"``). All values mean the same as in tc-netem(8).
 
     Attributes:
-        delay: seconds that each packet takes.
-        jitter: seconds by which that varies, evenly, up and down; packets may overtake each other because of it.
-        loss: share of packets that never arrive.
-        duplicate: share of packets that arrive twice.
-        reorder: share of packets that are sent at once, ahead of those that wait out their delay.
-        corrupt: share of packets in which one bit is wrong.
-        rate: bits per second, counted with the Ethernet header; None for no limit.
-        limit: packets that wait at most; one that finds that many waiting is lost.
-        seed: of the random numbers; None for one drawn from the run's, see ``--netns-seed``.
+        delay: the delay of each packet, in seconds.
+        jitter: the variation of the delay, in seconds, uniformly distributed in both directions; it can reorder packets.
+        loss: the share of packets that are lost.
+        duplicate: the share of packets that are duplicated.
+        reorder: the share of packets that are sent without delay, ahead of others.
+        corrupt: the share of packets with a single bit error.
+        rate: bits per second, including the Ethernet header; None for no limit.
+        limit: the maximum number of packets in the queue; further ones are dropped.
+        seed: the seed of random numbers; None for one drawn from the run's, see ``--netns-seed``.
 
     Raises:
         InvalidTopologyError: with every mistake in its ``problems``.
@@ -109,13 +109,13 @@ class Impairment:
             )
         if self.reorder and not self.delay:
             found.append(
-                f"cannot use {show_share(self.reorder)!r} as reorder without delay: a packet is reordered by not waiting; "
-                "give a delay"
+                f"cannot use {show_share(self.reorder)!r} as reorder without delay: reordered packets are those that skip "
+                "the delay; give a delay"
             )
         return found
 
     def as_dict(self) -> dict[str, str | int]:
-        """What differs from a perfect link, as text that gives an equal one: ``{"delay": "50ms", "loss": "1%"}``."""
+        """The values that differ from a perfect link, as text that parses to the same: ``{"delay": "50ms", "loss": "1%"}``."""
         shown: dict[str, str | int] = {}
         for name in ("delay", "jitter"):
             if getattr(self, name):
@@ -135,7 +135,7 @@ class Impairment:
         return ", ".join(f"{name} {value}" for name, value in self.as_dict().items()) or "none"
 
 
-# What is sent by either end; half of a round trip where the source gives that.
+# Values for each direction; half the round-trip time if the source gives that.
 # WebPageTest's profile "LTE": 12 Mbit/s, 70 ms round trip (connectivity.ini of WPO-Foundation/webpagetest).
 LTE: Final = Impairment(delay="35ms", rate="12mbit")
 # WebPageTest's profile "3G": 1.6 Mbit/s down, 300 ms round trip.
@@ -145,7 +145,7 @@ DSL: Final = Impairment(delay="25ms", rate="1.5mbit")
 # Median delay of a WiFi hop 20 ms: C. Pei et al., "WiFi can be the weakest link of round trip network latency in the
 # wild", INFOCOM 2016. Rate: 40 Mbit/s, the profile "Wi-Fi" of Apple's Network Link Conditioner.
 WIFI: Final = Impairment(delay="10ms", rate="40mbit")
-# RFC 2488, section 2: 558 ms round trip over a geostationary satellite; one bit in 10 million wrong loses 0.12 % of
+# RFC 2488, section 2: 558 ms round trip over a geostationary satellite; a bit error rate of 10^-7 loses 0.12 % of
 # packets of 1500 bytes.
 SATELLITE: Final = Impairment(delay="279ms", loss="0.12%")
 # Verizon's guarantee across the Pacific: 160 ms round trip (IP Latency Statistics, service level agreements).
@@ -168,25 +168,25 @@ IMPAIRMENT_SCHEMA: Final[dict[str, Any]] = {
             "type": "object",
             "additionalProperties": False,
             "properties": {
-                "delay": {"description": "How long each packet takes: '50ms', or seconds.", **_TIME},
-                "jitter": {"description": "How much the delay varies, up and down.", **_TIME},
-                "loss": {"description": "Share of packets that never arrive: '1%' or 0.01.", **_SHARE},
-                "duplicate": {"description": "Share of packets that arrive twice.", **_SHARE},
-                "reorder": {"description": "Share of packets that do not wait out the delay.", **_SHARE},
-                "corrupt": {"description": "Share of packets with a wrong bit.", **_SHARE},
+                "delay": {"description": "The delay of each packet: '50ms', or seconds.", **_TIME},
+                "jitter": {"description": "The variation of the delay, in both directions.", **_TIME},
+                "loss": {"description": "The share of packets that are lost: '1%' or 0.01.", **_SHARE},
+                "duplicate": {"description": "The share of packets that are duplicated.", **_SHARE},
+                "reorder": {"description": "The share of packets that are sent without delay.", **_SHARE},
+                "corrupt": {"description": "The share of packets with a bit error.", **_SHARE},
                 "rate": {
                     "description": "Rate: '10mbit', or bits per second.",
                     "type": ["string", "number"],
                     "examples": ["10mbit"],
                 },
                 "limit": {
-                    "description": "How many packets wait at most.",
+                    "description": "The maximum number of packets in the queue.",
                     "type": "integer",
                     "minimum": 1,
                     "maximum": MAX_COUNT,
                     "default": DEFAULT_LIMIT,
                 },
-                "seed": {"description": "Seed of the random numbers.", "type": "integer", "minimum": 0},
+                "seed": {"description": "The seed of random numbers.", "type": "integer", "minimum": 0},
             },
         },
         {"enum": list(READY)},
@@ -196,7 +196,7 @@ IMPAIRMENT_SCHEMA: Final[dict[str, Any]] = {
 
 
 def parse_impairment(value: object) -> Impairment:
-    """An impairment, as itself, as a table of its values, or as the name of a ready one: ``"LTE"``.
+    """Parse an impairment: an `Impairment`, a table of its values, or the name of a ready-made one: ``"LTE"``.
 
     Raises:
         InvalidTopologyError: with every mistake in its ``problems``.
@@ -228,11 +228,11 @@ def _from_table(table: Mapping[Any, Any]) -> Impairment:
 
 
 def given_impairment(impairment: object, values: Mapping[str, Any]) -> Impairment:
-    """What was given to ``impair``: an `Impairment` (or what `parse_impairment` takes), or the keywords of one."""
+    """The impairment from the arguments of ``impair``: anything `parse_impairment` accepts, or the keywords of one."""
     if impairment is None:
         if not values:
             raise InvalidTopologyError(
-                f"cannot impair by nothing: give values ({', '.join(each.name for each in fields(Impairment))}) or an "
+                f"cannot impair without values: give some ({', '.join(each.name for each in fields(Impairment))}) or an "
                 "Impairment; heal() ends an impairment"
             )
         return parse_impairment(values)

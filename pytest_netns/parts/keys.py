@@ -1,4 +1,4 @@
-"""What a key of a topology may hold: how a value is parsed, what its JSON Schema is, and how a part is filled."""
+"""The keys of a topology: how their values are parsed, their JSON Schema, and how a part is filled from them."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Kind:
     """A kind of value.
 
     Attributes:
-        parse: turns what a user wrote into the value, and the value into itself; raises `InvalidTopologyError`.
-        schema: the JSON Schema of what a user may write; its first example shows in messages.
-        write: turns the value into what TOML can hold, where it is not text, a number, a flag or several of them.
+        parse: converts a user's value, and returns a converted one unchanged; raises `InvalidTopologyError`.
+        schema: the JSON Schema of users' values; its first example is shown in error messages.
+        write: converts the value for TOML, unless it is text, a number, a flag or a list of them.
     """
 
     parse: Callable[[Any], Any]
@@ -37,7 +37,7 @@ REQUIRED: Final = object()
 
 @dataclass(frozen=True)
 class Key:
-    """What a field of a part is called in TOML, and what it may hold.
+    """The TOML key of a part's field, and its kind of value.
 
     Attributes:
         name: the key in TOML.
@@ -45,7 +45,7 @@ class Key:
         part: the class of the parts; None for values.
         help: one sentence for the JSON Schema.
         many: whether the field is a tuple of such values or parts.
-        default: the value of a key that is not there; ``REQUIRED`` for none.
+        default: the value of a missing key; ``REQUIRED`` for none.
     """
 
     name: str
@@ -57,21 +57,21 @@ class Key:
 
 
 def one(name: str, kind: Kind, help: str, default: object = None) -> dict[str, Key]:
-    """Metadata of a field that holds one value."""
+    """Metadata for a field with one value."""
     return {"key": Key(name, kind, None, help, False, default)}
 
 
 def many(name: str, kind: Kind | type[Part], help: str, default: object = ()) -> dict[str, Key]:
-    """Metadata of a field that holds a tuple of values or parts."""
+    """Metadata for a field with a tuple of values or parts."""
     value, part = (kind, None) if isinstance(kind, Kind) else (None, kind)
     return {"key": Key(name, value, part, help, True, default)}
 
 
 class Part:
-    """Base of all parts: knows its keys, and fills itself with what could be parsed.
+    """Base class of all parts: knows its keys, and fills itself with parsed values.
 
     Attributes:
-        others: the field that takes keys of TOML that no other field has; empty for none.
+        others: the field for TOML keys that belong to no other field; empty for none.
     """
 
     others: ClassVar[str] = ""
@@ -83,11 +83,11 @@ class Part:
         return {each.name: each.metadata["key"] for each in fields(cls)}  # type: ignore[arg-type]
 
     def notes(self) -> Iterable[Note]:
-        """What drawings and reports say of it, once its topology is `assigned`; parts that say something override this."""
+        """Its notes for drawings and reports, once its topology is `assigned`; parts with notes override this."""
         return ()
 
     def parts(self) -> Iterator[Part]:
-        """All parts it holds, each followed by those that this one holds."""
+        """All nested parts, each followed by its own nested parts."""
         for name, key in self.keys().items():
             if key.part is not None:
                 for each in getattr(self, name) if key.many else as_many(getattr(self, name)):
@@ -95,10 +95,10 @@ class Part:
                     yield from each.parts()
 
     def check_values(self) -> None:
-        """Refuse it where a value could not be parsed.
+        """Raise an error if a value could not be parsed.
 
         Raises:
-            InvalidTopologyError: the first such value, with the valid ones.
+            InvalidTopologyError: names the first such value, and the valid ones.
         """
         if self.__dict__["_is_parsed"]:
             return
@@ -123,7 +123,7 @@ class Part:
 
 
 def _lenient(kind: Kind, values: Iterable[object]) -> tuple[tuple[object, ...], bool]:
-    """Values as far as they can be parsed, and whether all could."""
+    """The values, parsed where possible, and whether all could be parsed."""
     try:
         return tuple([kind.parse(value) for value in values]), True
     except InvalidTopologyError:
@@ -133,7 +133,7 @@ def _lenient(kind: Kind, values: Iterable[object]) -> tuple[tuple[object, ...], 
 
 
 def as_many(value: object) -> tuple[Any, ...]:
-    """One value or several, as a tuple; None is none."""
+    """One or several values as a tuple; None is an empty one."""
     if value is None:
         return ()
     if is_several(value):
@@ -167,7 +167,7 @@ def _parse_place(value: object) -> IPNetwork | str:
     try:
         return values.parse_network(value)
     except InvalidTopologyError as error:
-        # "10.0.0.1/24" is meant as a network, "10.0.0" as an address.
+        # "10.0.0.1/24" is a mistyped network, "10.0.0" a mistyped address.
         if (
             isinstance(value, str)
             and "/" not in value
@@ -187,7 +187,7 @@ def _parse_flag(value: object) -> bool:
 def _parse_metric(value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_METRIC:
         return value
-    raise InvalidTopologyError(f"cannot use {value!r} as metric: it is a whole number from 0 to {MAX_METRIC}")
+    raise InvalidTopologyError(f"cannot use {value!r} as metric: use a whole number from 0 to {MAX_METRIC}")
 
 
 def _parse_nft(value: object) -> str:
@@ -216,7 +216,7 @@ def _parse_sysctls(value: Any) -> tuple[tuple[str, str], ...]:
 
 
 def _flat(items: Iterable[tuple[object, object]], before: str = "") -> Iterator[tuple[object, object]]:
-    """TOML reads the key ``net.ipv4.ip_forward`` without quotes as nested tables: join them again."""
+    """Flatten nested tables: TOML parses the key ``net.ipv4.ip_forward`` without quotes as such."""
     for name, value in items:
         if is_mapping(value):
             yield from _flat(value.items(), f"{before}{name}.")

@@ -1,4 +1,4 @@
-"""A namespace with settings of its own; pure."""
+"""A namespace with its settings; pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pytest_netns.parts.keys import REQUIRED, Part, many, one
 from pytest_netns.values import IPAddress
 from pytest_netns.values.notes import Note
 
-FORWARDING = "forwarding"  # what drawings and reports say of a router
+FORWARDING = "forwarding"  # the note of a router in drawings and reports
 
 
 @dataclass(frozen=True, init=False)
@@ -21,12 +21,12 @@ class NamespaceSpec(Part):
         name: its name, and the host name inside.
         forwarding: whether it forwards packets between its interfaces (IPv4 and IPv6).
         sysctls: kernel settings as (name, value) pairs, in the order given.
-        hostnames: further names under which the other namespaces find it.
+        hostnames: additional names that resolve to it in the lab.
         nft: nft ruleset text, applied once the network is built.
         resolver: the name servers its commands use.
-        hostname: the host name its programs see; its name where left out.
-        private: directories that its programs have for themselves, empty.
-        files: files that only its programs see, as (path, text) pairs.
+        hostname: the host name its programs see; default: its name.
+        private: initially empty directories that are private to its programs.
+        files: files that only its programs see, as (path, content) pairs.
     """
 
     name: str = field(metadata=one("name", keys.NAMESPACE, "The namespace's name, and the host name inside.", REQUIRED))
@@ -36,19 +36,21 @@ class NamespaceSpec(Part):
     sysctls: tuple[tuple[str, str], ...] = field(
         metadata=one("sysctls", keys.SYSCTLS, "Kernel settings below 'net'.", ())
     )
-    hostnames: tuple[str, ...] = field(metadata=many("hostnames", keys.HOSTNAME, "Further names that lead here."))
+    hostnames: tuple[str, ...] = field(
+        metadata=many("hostnames", keys.HOSTNAME, "Additional names that resolve to it.")
+    )
     nft: str = field(metadata=one("nft", keys.NFT, "nft ruleset text, applied once the network is built.", ""))
     resolver: tuple[IPAddress, ...] = field(
         metadata=many("resolver", keys.ADDRESS, "The name servers its commands use.")
     )
     hostname: str | None = field(
-        metadata=one("hostname", keys.HOSTNAME, "The host name its programs see, if it is not its name.")
+        metadata=one("hostname", keys.HOSTNAME, "The host name its programs see; default its name.")
     )
     private: tuple[str, ...] = field(
-        metadata=many("private", keys.DIRECTORY, "Directories that its programs have for themselves, empty.")
+        metadata=many("private", keys.DIRECTORY, "Initially empty directories that are private to its programs.")
     )
     files: tuple[tuple[str, str], ...] = field(
-        metadata=one("files", keys.FILES, "Files that only its programs see: paths and texts.", ())
+        metadata=one("files", keys.FILES, "Files that only its programs see: paths and contents.", ())
     )
 
     def __init__(
@@ -77,6 +79,6 @@ class NamespaceSpec(Part):
         )
 
     def notes(self) -> Iterator[Note]:
-        """Whether it forwards."""
+        """A note if it forwards."""
         if self.forwarding:
             yield Note(self.name, FORWARDING)

@@ -14,10 +14,10 @@ from pytest_netns.values.notes import Note
 
 Gateway: TypeAlias = str | IPAddress
 
-#: The numbers of the routing tables that have names, linux/rtnetlink.h.
+#: The numbers of the named routing tables, linux/rtnetlink.h.
 TABLES: Final = {"local": 255, "main": 254, "default": 253}
 MAIN: Final = TABLES["main"]
-#: Types of routes that lead to no gateway and no interface.
+#: Types of routes that have neither gateway nor interface.
 WITHOUT_GATEWAY: Final = ("blackhole", "unreachable", "prohibit", "throw")
 ROUTE_TYPES: Final = (*WITHOUT_GATEWAY, "unicast", "local")
 _MAX_TABLE: Final = 2**32 - 1
@@ -31,7 +31,7 @@ def parse_table(value: object) -> int:
         return value
     names = ", ".join(map(repr, TABLES))
     raise InvalidTopologyError(
-        f"cannot use {value!r} as routing table: it is {names}, or a number from 1 to {_MAX_TABLE}"
+        f"cannot use {value!r} as routing table: use {names}, or a number from 1 to {_MAX_TABLE}"
     )
 
 
@@ -55,14 +55,14 @@ class RouteSpec(Part):
     """A route.
 
     Attributes:
-        namespace: where it is.
-        destination: a network, or ``"default"``, which is of the gateway's family.
-        gateways: addresses, or names of neighbouring namespaces; several for a multipath route, none for a network that
-            is directly connected, and for routes that lead nowhere. ``via`` takes one or several.
+        namespace: the namespace it is in.
+        destination: a network, or ``"default"``, in the gateway's family.
+        gateways: addresses, or names of neighbouring namespaces; several for a multipath route, none for a directly
+            connected network and for types without gateway. ``via`` takes one or several.
         dev: the name of the interface; None for the kernel's choice.
         metric: priority, 0 to 4294967295, lower is preferred; None for the kernel's choice.
         table: the number of the routing table; None for the main one. Names are ``"main"``, ``"local"``, ``"default"``.
-        type: ``"unicast"``; ``"blackhole"``, ``"unreachable"``, ``"prohibit"`` or ``"throw"``, which lead nowhere;
+        type: ``"unicast"``; ``"blackhole"``, ``"unreachable"``, ``"prohibit"`` or ``"throw"``, which have no gateway;
             ``"local"``.
     """
 
@@ -77,8 +77,10 @@ class RouteSpec(Part):
     )
     dev: str | None = field(metadata=one("dev", keys.DEVICE, "The name of the interface."))
     metric: int | None = field(metadata=one("metric", keys.METRIC, "Priority; the lower one is preferred."))
-    table: int | None = field(metadata=one("table", TABLE, "The routing table; the main one unless given."))
-    type: str = field(metadata=one("type", TYPE, "'unreachable' and the like lead nowhere.", "unicast"))
+    table: int | None = field(metadata=one("table", TABLE, "The routing table; default the main one."))
+    type: str = field(
+        metadata=one("type", TYPE, "'unicast', 'blackhole', 'unreachable', 'prohibit', 'throw' or 'local'.", "unicast")
+    )
 
     def __init__(
         self,
@@ -99,16 +101,16 @@ class RouteSpec(Part):
 
     @property
     def via(self) -> IPAddress | str | None:
-        """The gateway; None for none. Of a multipath route, the first one."""
+        """The gateway, the first one of a multipath route; None for none."""
         return self.gateways[0] if self.gateways else None
 
     @property
     def leads_nowhere(self) -> bool:
-        """Whether it is of a type that has neither gateway nor interface."""
+        """Whether its type has neither gateway nor interface."""
         return self.type in WITHOUT_GATEWAY
 
     def notes(self) -> Iterator[Note]:
-        """Where it leads, as ip-route(8) writes it."""
+        """The route as ip-route(8) shows it."""
         words = [self.type] if self.type != "unicast" else []
         words.append(str(self.destination))
         dev = [f"dev {self.dev}"] if self.dev else []

@@ -1,4 +1,4 @@
-"""Topology: a network as a plain value, written in Python or TOML, validated as a whole before the kernel is touched."""
+"""Topology: a network as a plain value in Python or TOML, validated as a whole before the kernel is touched."""
 
 from __future__ import annotations
 
@@ -52,21 +52,21 @@ DEFAULT_SUBNET = "192.168.15.0/24"
 
 @dataclass(frozen=True, init=False)
 class Topology(Tables):
-    """A network: namespaces, what joins them, and how packets find their way.
+    """A network: namespaces, links, routes, NAT and firewalls.
 
     Namespaces that bridges and veth pairs mention need no declaration.
 
     Attributes:
-        namespaces: namespaces with settings of their own.
+        namespaces: namespaces with settings.
         bridges: bridges, each with its ports.
         veths: veth pairs.
         links: interfaces of other kinds, ``[[interfaces]]`` in TOML.
         routes: routes.
-        masquerades: networks hidden behind a router.
-        port_forwards: ports that lead elsewhere.
-        nats: NAT as devices have it.
-        snats: sources that become other addresses.
-        one_to_one: outer addresses or networks that stand for inner ones.
+        masquerades: networks behind a router's own address.
+        port_forwards: forwarded ports.
+        nats: NAT of devices.
+        snats: source NAT.
+        one_to_one: one-to-one NAT of addresses or networks.
         firewalls: firewalls, each with its rules.
         allow_overlap: whether two segments may have the same network.
 
@@ -143,7 +143,7 @@ class Topology(Tables):
         return topology
 
     def dumps(self) -> str:
-        """This topology as TOML text, from which `loads` makes an equal one."""
+        """This topology as TOML text, which `loads` parses to an equal one."""
         return toml.write(self)
 
     @staticmethod
@@ -161,15 +161,15 @@ class Topology(Tables):
         masquerade: bool = False,
         forward: Mapping[int | str | range | Ports, str | Target | Iterable[str | Target]] | None = None,
     ) -> Topology:
-        """The picture in one line: namespaces on a bridge ``v-net-0`` in ``host``, which is their gateway.
+        """A simple topology: namespaces on a bridge ``v-net-0`` in ``host``, which is their gateway.
 
         Args:
             namespaces: names of the namespaces; they get .1, .2 ... in order.
             subnet: their IPv4 network, in which the host is .254; None for none.
             subnet6: their IPv6 network; None for none.
-            masquerade: whether their packets leave the host under the host's address.
-            forward: the host's ports, such as ``8080``, ``"udp/53"`` or ``"5000-5010"``, and where they lead, such as
-                ``"blue:80"``.
+            masquerade: whether the host masquerades their packets.
+            forward: the host's forwarded ports, such as ``8080``, ``"udp/53"`` or ``"5000-5010"``, with their targets, such
+                as ``"blue:80"``.
         """
         problems: list[str] = []
         forwards: list[PortForwardSpec] = []
@@ -197,7 +197,7 @@ class Topology(Tables):
 
     @functools.cached_property
     def namespace_names(self) -> tuple[str, ...]:
-        """All namespaces: those declared, then those only mentioned, in order of first mention."""
+        """All namespaces: the declared ones, then those that are only mentioned, in order of mention."""
         referring: list[Any] = [
             *self.routes,
             *self.masquerades,
@@ -211,22 +211,22 @@ class Topology(Tables):
 
     @property
     def interfaces(self) -> tuple[PlannedInterface, ...]:
-        """Every interface there will be, the bridges' sides too, with its final name and addresses."""
+        """All planned interfaces, including the bridges' ends of ports, with their final names and addresses."""
         return tuple(self._plan().interfaces)
 
     def resolve_gateway(self, route: RouteSpec) -> tuple[RouteSpec, ...]:
-        """A route with its gateway as an address.
+        """Resolve a route's gateway to an address.
 
         Returns:
-            The route; two, IPv4 and IPv6, for a default route via a namespace that is a neighbour in both.
+            The route; two (IPv4 and IPv6) for a default route via a namespace that is a neighbour in both.
 
         Raises:
-            InvalidTopologyError: the namespace is no neighbour, or has several addresses there.
+            InvalidTopologyError: the namespace is not a neighbour, or has several addresses there.
         """
         return tuple(resolve(route, self._plan()))
 
     def assigned(self) -> Topology:
-        """The same network with nothing left open: names, addresses, MTUs and default routes all written out."""
+        """The same network with all defaults filled in: names, addresses, MTUs and default routes."""
         return self._assigned
 
     @functools.cached_property
@@ -262,7 +262,7 @@ class Topology(Tables):
         return replace(self, bridges=bridges, veths=veths, routes=tuple(routes))
 
     def draw(self, format: str = "text") -> str:
-        """A drawing of this network.
+        """Draw this network.
 
         Args:
             format: ``"text"``, ``"mermaid"`` or ``"svg"``.
@@ -327,5 +327,5 @@ _NAT = replace(
     masquerades=(MasqueradeSpec("host", "192.168.15.0/24", out="eth0"),),
 )
 
-# The ready-made pictures, by the name that the marker takes.
+# The ready-made pictures, by their names in the marker.
 PICTURES: Final[dict[str, Topology]] = {"pair": _PAIR, "lan": _LAN, "nat": _NAT}

@@ -1,4 +1,4 @@
-"""What is wrong with a topology: every mistake at once, each with its key path and what would be valid."""
+"""Validate a topology: collect all mistakes, each with its key path and the valid values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from pytest_netns.errors import InvalidTopologyError
 from pytest_netns.parts.keys import Key, Part
 from pytest_netns.parts.links.veth import VethSpec
-from pytest_netns.topology.gateways import check_exchanges, check_firewalls, check_nats
+from pytest_netns.topology.gateways import check_firewalls, check_nats, check_translated_addresses
 from pytest_netns.topology.plan import make_plan
 from pytest_netns.topology.routing import check_gateways, check_masquerades, check_port_forwards, check_routes
 from pytest_netns.topology.rules import (
@@ -28,7 +28,7 @@ from pytest_netns.values import NAME_PATTERN
 
 
 def find_problems(tables: Tables) -> list[str]:
-    """Every mistake, as ``KEY PATH: MISTAKE``; empty for a valid topology."""
+    """All mistakes, as ``KEY PATH: MISTAKE``; empty for a valid topology."""
     faults = list(_wrong_values(tables, ""))
     broken = {owner for owner, _ in faults}
     for number, veth in enumerate(tables.veths):
@@ -53,7 +53,7 @@ def find_problems(tables: Tables) -> list[str]:
         check_masquerades,
         check_port_forwards,
         check_nats,
-        check_exchanges,
+        check_translated_addresses,
         check_firewalls,
     ):
         problems += check(checked)
@@ -77,7 +77,7 @@ def _checked(tables: Tables, broken: frozenset[str]) -> Checked:
     for number, link in enumerate(tables.links):
         if f"interfaces[{number}]" in at_fault:
             doubtful.add(_valid_name(getattr(link, "namespace", None)))
-    # A wrong name of a namespace may have meant any.
+    # An invalid namespace name may have meant any namespace.
     return Checked(tables, broken, segments, plan, known, frozenset(known if None in doubtful else doubtful))
 
 
@@ -86,7 +86,7 @@ def _valid_name(value: object) -> str | None:
 
 
 def _wrong_values(part: Part, path: str) -> Iterator[tuple[str, Problem]]:
-    """Each value that is no such value, with the key path of the part that it breaks."""
+    """Each invalid value, with the key path of the part that it makes invalid."""
     for name, key in part.keys().items():
         where = f"{path}.{key.name}" if path else key.name
         held = getattr(part, name)

@@ -1,4 +1,4 @@
-"""Rules for what gateways of a topology do: NAT of all kinds, and firewalls."""
+"""Checks of a topology's NAT and firewalls."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pytest_netns.values import parse_choice
 
 
 def check_nats(checked: Checked) -> Iterator[Problem]:
-    """Who translates has the interface; no network is translated twice on its way out."""
+    """The translating namespace has the interface; no network is translated twice on output."""
     seen: dict[tuple[str, str], list[tuple[str, NatSpec]]] = {}
     for path, spec in checked.sound("nats"):
         yield from ((f"{path}.{key}", mistake) for key, mistake in nat.mistakes(spec))
@@ -26,8 +26,8 @@ def check_nats(checked: Checked) -> Iterator[Problem]:
         others.append((path, spec))
 
 
-def check_exchanges(checked: Checked) -> Iterator[Problem]:
-    """Addresses that are exchanged for others fit each other, and their interfaces are there."""
+def check_translated_addresses(checked: Checked) -> Iterator[Problem]:
+    """The addresses of SNAT and one-to-one NAT match, and their interfaces exist."""
     for table in ("snats", "one_to_one"):
         for path, spec in checked.sound(table):
             yield from ((f"{path}.{key}", mistake) for key, mistake in snat.mistakes(spec))
@@ -37,7 +37,7 @@ def check_exchanges(checked: Checked) -> Iterator[Problem]:
 
 
 def check_firewalls(checked: Checked) -> Iterator[Problem]:
-    """The rules of firewalls fit their hooks; interfaces and namespaces are there."""
+    """The rules of firewalls match their hooks; interfaces and namespaces exist."""
     for path, spec in checked.sound("firewalls"):
         for number, rule in enumerate(spec.rules):
             at = f"{path}.rules[{number}]"

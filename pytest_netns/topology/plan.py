@@ -1,4 +1,4 @@
-"""What a topology leaves open - names, addresses, default routes, gateways given by name - decided, in one pure place."""
+"""Decide what a topology leaves open: names, addresses, default routes, gateways given by name; pure."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ GATEWAY_NUMBER = 254
 
 @dataclass(frozen=True)
 class PlannedInterface:
-    """An interface as it will be, with its final name and addresses.
+    """A planned interface, with its final name and addresses.
 
     Attributes:
-        path: the key path of the part that asks for it, such as ``"bridges[0].ports[1]"``.
+        path: the key path of its part, such as ``"bridges[0].ports[1]"``.
         segment: the key path of the bridge or veth pair; namespaces that share it can communicate without a gateway.
         namespace: the name of the namespace it is in.
         name: its name.
         addresses: its addresses.
         mtu: in bytes; None for 1500.
-        bridge: the bridge in the same namespace that it is plugged into; None for none.
+        bridge: the bridge in the same namespace that it is a port of; None for none.
         peer: namespace and name of the interface at the other end; None for a bridge.
-        kind: of an interface that is neither of a veth pair nor a bridge; empty for those.
+        kind: its kind; empty for a veth end or bridge.
     """
 
     path: str
@@ -58,7 +58,7 @@ class Plan:
 
     Attributes:
         interfaces: all of them.
-        problems: key path of what is at fault, and the mistake.
+        problems: the mistakes, with their key paths.
     """
 
     interfaces: list[PlannedInterface] = field(default_factory=list)
@@ -75,7 +75,7 @@ class Plan:
         return self._by_namespace.get(namespace, [])
 
     def networks_of(self, namespace: str) -> str:
-        """What a namespace reaches without a gateway, as a sentence."""
+        """The networks a namespace reaches without a gateway, as a sentence."""
         networks = [f"'{address.network}' ({each.name})" for each in self.of(namespace) for address in each.addresses]
         return f"{namespace!r} is on " + (", ".join(networks) or "no network")
 
@@ -83,7 +83,7 @@ class Plan:
 def make_plan(segments: Sequence[Segment], links: Sequence[tuple[str, LinkSpec]] = ()) -> Plan:
     """Decide all names and addresses."""
     plan = Plan()
-    # Automatic names make way for all given ones, wherever these come in the topology.
+    # Automatic names avoid all given ones, wherever these are in the topology.
     taken: dict[str, set[str]] = defaultdict(set)
     for segment in segments:
         if isinstance(segment.spec, BridgeSpec):
@@ -98,7 +98,7 @@ def make_plan(segments: Sequence[Segment], links: Sequence[tuple[str, LinkSpec]]
         else:
             _plan_veth(plan, segment.path, segment.spec, segment.ends, taken)
     for path, link in links:
-        # Who is at the other end of a tunnel or VLAN its addresses tell: all of one kind may share a network.
+        # The other end of a tunnel or VLAN is found by its addresses: all of one kind may share a network.
         plan.add(
             PlannedInterface(
                 path, f"interfaces of kind {link.kind}", link.namespace, link.name, link.addresses, link.mtu, link.master,
@@ -158,7 +158,7 @@ def _fill(
     *,
     gateway: bool = False,
 ) -> list[tuple[IPInterface, ...]]:
-    """The holders' addresses, with one of each subnet added where a holder has none of that family."""
+    """The holders' addresses, with one from each subnet for holders without an address of that family."""
     filled = list(holders)
     for key, subnet in zip(("subnet", "subnet6"), subnets, strict=True):
         if subnet is not None:
@@ -172,7 +172,7 @@ def _fill(
 def _fill_subnet(
     subnet: IPNetwork, holders: Sequence[tuple[IPInterface, ...]], *, gateway: bool
 ) -> list[tuple[IPInterface, ...]]:
-    # What parse_interface_address refuses is not handed out: the network's own address, IPv4 broadcast.
+    # The addresses that parse_interface_address refuses are not assigned: the network's own address, IPv4 broadcast.
     first = 1 if subnet.num_addresses > 2 else 0
     last = subnet.num_addresses - (2 if subnet.num_addresses > 2 and subnet.version == 4 else 1)
     used = {address.ip for held in holders for address in held}
@@ -201,7 +201,7 @@ def default_routes(
     Args:
         segments: the bridges and veth pairs.
         plan: their interfaces.
-        given: the routes written out, gateways as addresses; a namespace keeps its own default route.
+        given: the topology's routes with gateways as addresses; a namespace keeps its own default route.
 
     Yields:
         The key path of the bridge, and the route.
@@ -221,7 +221,7 @@ def default_routes(
 
 
 def is_default(route: RouteSpec) -> bool:
-    """Whether the route leads everywhere."""
+    """Whether it is a default route."""
     return isinstance(route.destination, str) or route.destination.prefixlen == 0
 
 
@@ -231,7 +231,7 @@ def is_main(route: RouteSpec) -> bool:
 
 
 def version_of(route: RouteSpec) -> int | None:
-    """4 or 6: the family of a route; None where neither its destination nor its gateway tells."""
+    """The family of a route, 4 or 6; None if neither its destination nor its gateway determines it."""
     for each in (route.destination, *route.gateways):
         if not isinstance(each, str):
             return each.version
@@ -239,11 +239,11 @@ def version_of(route: RouteSpec) -> int | None:
 
 
 def resolve(route: RouteSpec, plan: Plan) -> list[RouteSpec]:
-    """The route with its gateways as addresses; a default route via names becomes one for each family that all have.
+    """Resolve a route's gateways to addresses; a default route by name becomes one for each family that all have.
 
     Raises:
         InvalidTopologyError: the namespace named is no neighbour, or has several addresses there; or the gateways have
-            no family in common.
+            no common family.
     """
     if len(route.gateways) < 2 and not isinstance(route.via, str):
         return [route]
@@ -252,7 +252,7 @@ def resolve(route: RouteSpec, plan: Plan) -> list[RouteSpec]:
     if isinstance(route.destination, str):
         versions = [version for version in (4, 6) if all(version in way for way in ways)]
         found = [tuple(way[version] for way in ways) for version in versions]
-    else:  # an IPv4 network may have an IPv6 gateway, where that is given as an address
+    else:  # an IPv4 route may have an IPv6 gateway, if given as an address
         wanted = route.destination.version
         found = [tuple(way[wanted] if wanted in way else next(iter(way.values())) for way in ways)]
     if not found:
@@ -262,7 +262,7 @@ def resolve(route: RouteSpec, plan: Plan) -> list[RouteSpec]:
 
 
 def _ways(route: RouteSpec, gateway: IPAddress | str, wanted: int | None, plan: Plan) -> dict[int, IPAddress]:
-    """The address of a gateway, by family: of both where it is a neighbour in both."""
+    """The addresses of a gateway by family: both, if it is a neighbour in both."""
     if not isinstance(gateway, str):
         return {gateway.version: gateway}
     found: dict[int, set[IPAddress]] = defaultdict(set)

@@ -1,4 +1,4 @@
-"""Rules for what finds its way in a topology: gateways, routes, masquerades and port forwards."""
+"""Checks of a topology's gateways, routes, masquerades and port forwards."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def check_gateways(checked: Checked) -> Iterator[Problem]:
 
 
 def check_routes(checked: Checked) -> Iterator[Problem]:
-    """Every route has a gateway or interface that is there."""
+    """Every route has an existing gateway or interface."""
     seen: dict[object, str] = {}
     concrete: list[RouteSpec] = []
     for path, route in checked.sound("routes"):
@@ -73,7 +73,10 @@ def _route(checked: Checked, path: str, route: RouteSpec) -> Iterator[Problem]:
     if route.leads_nowhere:
         for key, value in (("via", route.via), ("dev", route.dev)):
             if value is not None:
-                yield f"{path}.{key}", f"cannot use '{value}' here: a route of type {route.type!r} leads nowhere"
+                yield (
+                    f"{path}.{key}",
+                    f"cannot use '{value}' here: a route of type {route.type!r} has no gateway or interface",
+                )
     elif route.via is None and route.dev is None:
         yield f"{path}.via", "is missing; a route needs via (a gateway) or dev (an interface)"
     if version_of(route) is None and not route.gateways and (route.leads_nowhere or route.dev is not None):
@@ -125,7 +128,7 @@ def _device(checked: Checked, path: str, namespace: str, name: str) -> Iterator[
 
 
 def check_masquerades(checked: Checked) -> Iterator[Problem]:
-    """Who masquerades has the interface and an address of the family."""
+    """The masquerading namespace has the interface and an address of the family."""
     for path, each in checked.sound("masquerades"):
         if not checked.certain(each.namespace):
             continue
@@ -139,7 +142,7 @@ def check_masquerades(checked: Checked) -> Iterator[Problem]:
 
 
 def check_port_forwards(checked: Checked) -> Iterator[Problem]:
-    """No port is forwarded twice, and what it leads to has an address of a family in common."""
+    """No port is forwarded twice, and its targets have an address of a common family."""
     seen: dict[str, forward.PortIndex[str]] = {}
     for path, each in checked.sound("port_forwards"):
         index = seen.setdefault(each.namespace, forward.PortIndex())

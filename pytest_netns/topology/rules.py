@@ -1,4 +1,4 @@
-"""Rules for a topology as a whole: names, references, addresses and networks that must not collide."""
+"""Checks of a topology as a whole: names, references, addresses and networks that must not conflict."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pytest_netns.topology.segments import Segment, links_of, sound
 from pytest_netns.topology.tables import Tables
 from pytest_netns.values import IPAddress, IPInterface, IPNetwork, Target, parse_choice
 
-# Key path of the value, and what is wrong with it.
+# The key path of a value, and its mistake.
 Problem: TypeAlias = tuple[str, str]
 
 MIN_IPV6_MTU = 1280
@@ -23,15 +23,15 @@ MIN_IPV6_MTU = 1280
 
 @dataclass(frozen=True)
 class Checked:
-    """A topology whose values have been checked one by one, now to be checked as a whole.
+    """A topology whose single values have been checked, for the checks as a whole.
 
     Attributes:
         tables: the topology's parts.
-        broken: key paths of parts with a wrong value; they are left out from here on.
-        segments: the bridges and veth pairs that are sound.
+        broken: key paths of parts with an invalid value; they are left out.
+        segments: the valid bridges and veth pairs.
         plan: their interfaces.
-        known: the names of all namespaces there are.
-        doubtful: those with an interface left out: what they lack may be a consequence of that.
+        known: the names of all namespaces.
+        doubtful: the namespaces with an interface left out, which may cause further mistakes.
     """
 
     tables: Tables
@@ -42,7 +42,7 @@ class Checked:
     doubtful: frozenset[str]
 
     def sound(self, table: str) -> list[tuple[str, Any]]:
-        """The sound parts of one list, with their key paths."""
+        """The valid parts of one list, with their key paths."""
         return sound(getattr(self.tables, table), table, self.broken)
 
     def certain(self, namespace: str) -> bool:
@@ -51,7 +51,7 @@ class Checked:
 
 
 def check_namespaces(checked: Checked) -> Iterator[Problem]:
-    """No name of a namespace and no host name is used twice."""
+    """No namespace name or host name is used twice."""
     names: dict[str, str] = {}
     hostnames = dict.fromkeys(checked.known, "a namespace")
     for path, namespace in checked.sound("namespaces"):
@@ -62,7 +62,7 @@ def check_namespaces(checked: Checked) -> Iterator[Problem]:
             if hostname in hostnames:
                 yield (
                     f"{path}.hostnames",
-                    f"cannot use {hostname!r} as host name: it already leads to {hostnames[hostname]}",
+                    f"cannot use {hostname!r} as host name: it already resolves to {hostnames[hostname]}",
                 )
             hostnames[hostname] = path
 
@@ -103,7 +103,7 @@ def check_names(checked: Checked) -> Iterator[Problem]:
 
 
 def check_links(checked: Checked) -> Iterator[Problem]:
-    """An interface of another kind has the options it needs, and what it is put on or a member of is there."""
+    """An interface of another kind has its required options, and its lower interface and master exist."""
     for path, link in links_of(checked.tables, checked.broken):
         try:
             link.check()
@@ -119,7 +119,7 @@ def check_links(checked: Checked) -> Iterator[Problem]:
 
 
 def _given(segment: Segment) -> Iterator[tuple[str, IPInterface]]:
-    """Key path and value of every address written out on a segment."""
+    """The key path and value of every given address on a segment."""
     holders: list[tuple[str, BridgeSpec | InterfaceSpec]] = list(segment.ends)
     if isinstance(segment.spec, BridgeSpec):
         holders.insert(0, (segment.path, segment.spec))
@@ -139,7 +139,7 @@ def check_addresses(checked: Checked) -> Iterator[Problem]:
 
 
 def check_overlaps(checked: Checked) -> Iterator[Problem]:
-    """No two networks overlap, unless that is asked for."""
+    """No two networks overlap, unless that is allowed."""
     if checked.tables.allow_overlap is True:
         return
     networks: dict[tuple[IPNetwork, str], str] = {}
@@ -148,12 +148,12 @@ def check_overlaps(checked: Checked) -> Iterator[Problem]:
             if subnet is not None:
                 networks.setdefault((subnet, segment.path), f"{segment.path}.{key}")
         for path, address in _given(segment):
-            # Neither a single address nor the link-local network, which every segment has, is a subnet to keep apart.
+            # Single addresses, and the link-local network that every segment has, may overlap.
             if address.network.num_addresses > 1 and not address.ip.is_link_local:
                 networks.setdefault((address.network, segment.path), path)
     written = {key: number for number, key in enumerate(networks)}
     outer: tuple[IPNetwork, str] | None = None
-    # Networks nest or are apart, so in this order each overlaps the last one that was apart, or none.
+    # Networks are nested or disjoint, so in this order each overlaps the last disjoint one, or none.
     for each in sorted(networks, key=lambda key: (key[0].version, int(key[0].network_address), key[0].prefixlen)):
         if outer is None or not each[0].overlaps(outer[0]):
             outer = each
@@ -169,4 +169,4 @@ def check_mtus(checked: Checked) -> Iterator[Problem]:
     """IPv6 fits through every interface that has an IPv6 address."""
     for each in checked.plan.interfaces:
         if each.mtu is not None and each.mtu < MIN_IPV6_MTU and any(own.version == 6 for own in each.addresses):
-            yield f"{each.path}.mtu", f"cannot use {each.mtu} as MTU: IPv6 needs {MIN_IPV6_MTU} bytes at least"
+            yield f"{each.path}.mtu", f"cannot use {each.mtu} as MTU: IPv6 needs at least {MIN_IPV6_MTU} bytes"

@@ -19,12 +19,12 @@ P = TypeVar("P")
 
 @dataclass(frozen=True)
 class Segment:
-    """A bridge or veth pair without the parts that are broken.
+    """A bridge or veth pair without its invalid parts.
 
     Attributes:
         path: its key path.
         spec: the bridge or pair.
-        ends: key path and value of its ports or ends.
+        ends: the key path and value of its ports or ends.
     """
 
     path: str
@@ -37,7 +37,7 @@ def segments_of(tables: Tables, broken: frozenset[str] = frozenset()) -> list[Se
 
     Args:
         tables: the topology's parts.
-        broken: key paths of parts with mistakes, to be left out.
+        broken: key paths of parts with mistakes, which are left out.
     """
     bridges = [
         Segment(path, each, sound(each.ports, f"{path}.ports", broken))
@@ -53,18 +53,18 @@ def segments_of(tables: Tables, broken: frozenset[str] = frozenset()) -> list[Se
 
 
 def links_of(tables: Tables, broken: frozenset[str] = frozenset()) -> list[tuple[str, LinkSpec]]:
-    """The interfaces of other kinds, with their key paths; without those that are broken."""
+    """The valid interfaces of other kinds, with their key paths."""
     return [(path, each) for path, each in sound(tables.links, "interfaces", broken) if isinstance(each, LinkSpec)]
 
 
 def sound(parts: Sequence[P], path: str, broken: frozenset[str]) -> list[tuple[str, P]]:
-    """The parts of one list that are not broken, with their key paths."""
+    """The valid parts of one list, with their key paths."""
     numbered = [(f"{path}[{number}]", part) for number, part in enumerate(parts)]
     return [(each, part) for each, part in numbered if each not in broken]
 
 
 def names_of(tables: Tables) -> list[str]:
-    """The namespaces a topology makes: those declared, then those mentioned by bridges and veth pairs."""
+    """The namespaces of a topology: the declared ones, then those mentioned by bridges and veth pairs."""
     names = [each.name for each in tables.namespaces if isinstance(each, NamespaceSpec)]
     for segment in segments_of(tables):
         if isinstance(segment.spec, BridgeSpec):

@@ -1,8 +1,8 @@
 """All parts of a topology, one tuple for each kind: the list to add a new kind to.
 
-Each field says in its metadata (`Key`) what it is called in TOML, what it may hold, and what it is for; reading, writing,
-checking and the JSON Schema all follow from that. A part takes what it is given and parses what it can: a mistake is
-left as it is, for `Topology` to report together with all the others.
+The metadata of each field (`Key`) gives its TOML key, its kind of value and its purpose; reading, writing, checking and
+the JSON Schema all use that. A part parses the values it can: invalid values are kept, for `Topology` to report them all
+together.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Tables(Part):
         metadata=one("allow_overlap", keys.FLAG, "Whether subnets of different segments may overlap.", False)
     )
     namespaces: tuple[NamespaceSpec, ...] = field(
-        metadata=many("namespaces", NamespaceSpec, "Namespaces; others are made on mention.")
+        metadata=many("namespaces", NamespaceSpec, "Namespaces; others are created when they are mentioned.")
     )
     bridges: tuple[BridgeSpec, ...] = field(metadata=many("bridges", BridgeSpec, "Bridges, each with its ports."))
     veths: tuple[VethSpec, ...] = field(metadata=many("veths", VethSpec, "Veth pairs."))
@@ -40,14 +40,14 @@ class Tables(Part):
     )
     routes: tuple[RouteSpec, ...] = field(metadata=many("routes", RouteSpec, "Routes."))
     masquerades: tuple[MasqueradeSpec, ...] = field(
-        metadata=many("masquerades", MasqueradeSpec, "Networks hidden behind a router.")
+        metadata=many("masquerades", MasqueradeSpec, "Networks behind a router's own address.")
     )
     port_forwards: tuple[PortForwardSpec, ...] = field(
-        metadata=many("port_forwards", PortForwardSpec, "Ports that lead elsewhere.")
+        metadata=many("port_forwards", PortForwardSpec, "Forwarded ports.")
     )
-    nats: tuple[NatSpec, ...] = field(metadata=many("nats", NatSpec, "NAT as devices have it."))
-    snats: tuple[SnatSpec, ...] = field(metadata=many("snats", SnatSpec, "Sources that become other addresses."))
+    nats: tuple[NatSpec, ...] = field(metadata=many("nats", NatSpec, "NAT of devices."))
+    snats: tuple[SnatSpec, ...] = field(metadata=many("snats", SnatSpec, "Source NAT."))
     one_to_one: tuple[OneToOneSpec, ...] = field(
-        metadata=many("one_to_one", OneToOneSpec, "Outer addresses or networks that stand for inner ones.")
+        metadata=many("one_to_one", OneToOneSpec, "One-to-one NAT of addresses or networks.")
     )
     firewalls: tuple[FirewallSpec, ...] = field(metadata=many("firewalls", FirewallSpec, "Firewalls, each with rules."))

@@ -1,4 +1,4 @@
-"""A topology as text: TOML in, TOML out, and the JSON Schema that tells editors what may be written."""
+"""A topology as TOML, read and written, and its JSON Schema for editors."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from pytest_netns.topology.tables import Tables
 from pytest_netns.values import suggest
 from pytest_netns.values.shapes import is_list, is_mapping
 
-_DEEPEST = 50  # tables and arrays in each other
+_DEEPEST = 50  # the maximum nesting of tables and arrays
 _DEEP_KEY = re.compile(rf"(?<![\w-])(?:[\w-]+[ \t]*\.[ \t]*){{{_DEEPEST + 1}}}", re.ASCII)
 SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def read(text: str) -> tuple[dict[str, Any], list[str]]:
-    """The parts that TOML text describes.
+    """Read the parts of a topology from TOML text.
 
     Returns:
-        Arguments for a `Topology`, and the mistakes in the keys; the values are not checked.
+        The arguments for a `Topology`, and the mistakes in the keys; values are not checked.
     """
     document: dict[str, Any] = {}
     problem = ""
-    if _DEEP_KEY.search(text):  # tomllib takes a time that grows with the square of a key's length
+    if _DEEP_KEY.search(text):  # tomllib takes quadratic time in a key's length
         problem = f"cannot use a key with more than {_DEEPEST} dots: a topology has none"
     else:
         try:
@@ -35,7 +35,7 @@ def read(text: str) -> tuple[dict[str, Any], list[str]]:
         except ValueError as error:
             problem = f"not valid TOML: {error}"
         except RecursionError:
-            problem = f"cannot use tables or arrays in each other more than {_DEEPEST} times: a topology has none"
+            problem = f"cannot use tables or arrays nested more than {_DEEPEST} times: a topology has none"
     if problem:
         return {}, [problem]
     problems: list[str] = []
@@ -43,14 +43,14 @@ def read(text: str) -> tuple[dict[str, Any], list[str]]:
 
 
 def _too_large(document: dict[str, Any]) -> str:
-    """What no key of a topology can hold and what would be in the way of a message; empty where nothing is."""
+    """The mistake about a value that is too large or deep for any key, and for error messages; empty for none."""
     waiting: list[tuple[object, int]] = [(document, 0)]
     while waiting:
         value, depth = waiting.pop()
         if depth > _DEEPEST:
-            return f"cannot use tables or arrays in each other more than {_DEEPEST} times: a topology has none"
+            return f"cannot use tables or arrays nested more than {_DEEPEST} times: a topology has none"
         if isinstance(value, int) and value.bit_length() > 63:
-            return f"not valid TOML: an integer of {value.bit_length()} bits, of 64 at most"
+            return f"not valid TOML: an integer of {value.bit_length()} bits; at most 64 are allowed"
         if is_mapping(value) or is_list(value):
             waiting += [(each, depth + 1) for each in (value.values() if is_mapping(value) else value)]
     return ""
@@ -78,7 +78,7 @@ def _read_table(part: type[Part], table: Mapping[str, Any], path: str, problems:
 
 def _read_parts(part: type[Part], value: object, path: str, problems: list[str]) -> object:
     if isinstance(value, dict):
-        problems.append(f"{path}: cannot use one table here: it is a list; write [[{path}]], or [{{ ... }}]")
+        problems.append(f"{path}: cannot use a single table here: this key is a list; write [[{path}]], or [{{ ... }}]")
         return ()
     if not is_list(value):
         return value
@@ -89,7 +89,7 @@ def _read_parts(part: type[Part], value: object, path: str, problems: list[str])
 
 
 def write(tables: Tables) -> str:
-    """TOML text from which `read` makes the same parts; what is as by default is left out."""
+    """TOML text that `read` parses to the same parts; default values are left out."""
     lines: list[str] = []
     for name, key in tables.keys().items():
         value = getattr(tables, name)
@@ -141,7 +141,7 @@ def _quote_key(name: str) -> str:
 
 
 def _quote(text: str) -> str:
-    # TOML's basic strings are JSON's, but for DEL.
+    # TOML's basic strings are those of JSON, except for DEL.
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 

@@ -1,7 +1,7 @@
-"""What users write - names, addresses, ports, targets - checked once and turned into values.
+"""Parsers for users' values: names, addresses, ports, targets.
 
 Pure: nothing here talks to the kernel. Every function raises `InvalidTopologyError` with a message
-that names the value and what would be valid.
+that names the value and valid ones.
 """
 
 from __future__ import annotations

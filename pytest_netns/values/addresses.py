@@ -1,4 +1,4 @@
-"""Addresses, networks, MAC addresses and MTUs, checked; pure."""
+"""Parsers for addresses, networks, MAC addresses and MTUs; pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAC_PATTERN = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 
 class _WithPeer:
-    """An interface's address and that of its peer, as ``"10.0.0.1 peer 10.0.0.2/32"``: its network is the peer's."""
+    """An interface's address with that of its peer, ``"10.0.0.1 peer 10.0.0.2/32"``; its network is the peer's."""
 
     def __init__(self, text: str) -> None:
         own, _, far = text.partition(" peer ")
@@ -34,11 +34,11 @@ class _WithPeer:
 
 
 class IPv4PeerInterface(_WithPeer, ipaddress.IPv4Interface):
-    """An IPv4 address of an interface with the address of its peer."""
+    """An interface's IPv4 address with the address of its peer."""
 
 
 class IPv6PeerInterface(_WithPeer, ipaddress.IPv6Interface):
-    """An IPv6 address of an interface with the address of its peer."""
+    """An interface's IPv6 address with the address of its peer."""
 
 
 def _parse_with_peer(text: str) -> IPInterface:
@@ -55,10 +55,10 @@ def _parse_with_peer(text: str) -> IPInterface:
 
 
 def parse_interface_address(value: object) -> IPInterface:
-    """An address with its prefix length, for an interface: ``"192.168.15.1/24"``.
+    """Parse an interface's address with prefix length: ``"192.168.15.1/24"``.
 
-    With a peer it is ``"10.0.0.1 peer 10.0.0.2/32"``. A prefix length is required, since an address without one reaches nobody; the network's own address and, for IPv4,
-    its broadcast address are refused (RFC 4291 section 2.6.1 and RFC 919).
+    With a peer it is ``"10.0.0.1 peer 10.0.0.2/32"``. A prefix length is required, since an address without one reaches no
+    peer; the network's own address and, for IPv4, its broadcast address are refused (RFC 4291 section 2.6.1 and RFC 919).
     """
     if isinstance(value, IPInterface):
         address = value
@@ -97,7 +97,7 @@ def parse_interface_address(value: object) -> IPInterface:
 
 
 def parse_address(value: object, what: str = "address") -> IPAddress:
-    """An address without prefix length: ``"192.168.15.5"``."""
+    """Parse an address without prefix length: ``"192.168.15.5"``."""
     if isinstance(value, IPInterface):
         return value.ip
     if isinstance(value, IPAddress):
@@ -111,7 +111,7 @@ def parse_address(value: object, what: str = "address") -> IPAddress:
 
 
 def parse_network(value: object, what: str = "network") -> IPNetwork:
-    """A network, or a single address as the network of that one: ``"192.168.15.0/24"``."""
+    """Parse a network, or a single address as a network: ``"192.168.15.0/24"``."""
     if isinstance(value, IPNetwork):
         return value
     try:
@@ -128,23 +128,21 @@ def parse_network(value: object, what: str = "network") -> IPNetwork:
 
 
 def parse_destination(value: object) -> IPNetwork | None:
-    """The destination of a route; None stands for ``"default"``, whose family its gateway decides."""
+    """Parse the destination of a route; None stands for ``"default"``, whose family is that of the gateway."""
     if value == "default":
         return None
     return parse_network(value, "route destination")
 
 
 def parse_mtu(value: object) -> int:
-    """An MTU in bytes, 68 (RFC 791) to 65535."""
+    """Parse an MTU in bytes, 68 (RFC 791) to 65535."""
     if isinstance(value, int) and not isinstance(value, bool) and MIN_MTU <= value <= MAX_MTU:
         return value
-    raise InvalidTopologyError(
-        f"cannot use {value!r} as MTU: it is a whole number of bytes from {MIN_MTU} to {MAX_MTU}"
-    )
+    raise InvalidTopologyError(f"cannot use {value!r} as MTU: use a whole number of bytes from {MIN_MTU} to {MAX_MTU}")
 
 
 def parse_mac(value: object) -> str:
-    """A MAC address that an interface can have, in lower case: ``"02:00:00:00:00:01"``."""
+    """Parse a unicast MAC address; returns it in lower case: ``"02:00:00:00:00:01"``."""
     valid = "write six bytes such as '02:00:00:00:00:01'"
     if not isinstance(value, str) or not MAC_PATTERN.fullmatch(value.lower()):
         raise InvalidTopologyError(f"cannot use {value!r} as MAC address: {valid}")

@@ -1,4 +1,4 @@
-"""One of several words, and what to say of another one; pure."""
+"""Parsers for keywords, with suggestions for unknown ones; pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PROTOCOLS = ("tcp", "udp")
 
 
 def parse_choice(value: object, choices: Iterable[str], what: str) -> str:
-    """One of the choices, unchanged."""
+    """Check that a value is one of the choices, and return it."""
     valid = list(choices)
     if isinstance(value, str) and value in valid:
         return value
@@ -21,12 +21,12 @@ def parse_choice(value: object, choices: Iterable[str], what: str) -> str:
 
 
 def parse_protocol(value: object) -> str:
-    """``"tcp"`` or ``"udp"``."""
+    """Parse ``"tcp"`` or ``"udp"``."""
     return parse_choice(value, PROTOCOLS, "protocol")
 
 
 def suggest(value: Any, valid: Iterable[object]) -> str:
-    """``valid are: a, b (did you mean 'a'?)``."""
+    """The end of an error message: ``valid are a, b (did you mean 'a'?)``."""
     names = [str(name) for name in valid]
     close = difflib.get_close_matches(str(value), names, n=1)
     listing = ", ".join(repr(name) for name in names[:SUGGESTED]) or "none"

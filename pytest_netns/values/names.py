@@ -1,4 +1,4 @@
-"""Names of namespaces, interfaces, hosts and kernel settings, checked; pure."""
+"""Parsers for names of namespaces, interfaces, hosts and kernel settings; pure."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ MAX_NAME = 15
 INTERFACE_NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")
 # A namespace's name is its programs' host name: at most 63 characters, as a label of a domain name, RFC 1035.
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
-# "lo" is there already; the other two are directories of /proc/sys/net/*/conf, so the kernel refuses them.
+# "lo" always exists; the other two are directories of /proc/sys/net/*/conf, so the kernel refuses them.
 RESERVED_INTERFACE_NAMES = ("lo", "all", "default")
 HOSTNAME_PATTERN = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}))*")
-# Only a setting below "net" is the namespace's own; any other would change the real machine.
+# Only settings below "net" belong to a namespace; any other would change the real machine.
 SYSCTL_PATTERN = re.compile(r"net([./][A-Za-z0-9_:-][A-Za-z0-9_.:-]*)+")
 
 
 def parse_name(value: object) -> str:
-    """A valid name of a namespace, unchanged."""
+    """Check the name of a namespace and return it."""
     if isinstance(value, str) and NAME_PATTERN.fullmatch(value):
         return value
     raise _invalid_name(value, "namespace", 63)
 
 
 def parse_device_name(value: object) -> str:
-    """A valid name of an interface, unchanged; it may be one that every namespace has."""
+    """Check the name of an interface and return it; names of interfaces of every namespace are allowed."""
     if isinstance(value, str) and INTERFACE_NAME_PATTERN.fullmatch(value):
         return value
     raise _invalid_name(value, "interface", MAX_NAME)
@@ -41,15 +41,15 @@ def _invalid_name(value: object, what: str, longest: int) -> InvalidTopologyErro
 
 
 def parse_interface_name(value: object) -> str:
-    """A valid name of an interface yet to be made, unchanged."""
+    """Check the name of a new interface and return it."""
     name = parse_device_name(value)
     if name in RESERVED_INTERFACE_NAMES:
-        raise InvalidTopologyError(f"cannot use {value!r} as interface name: the kernel keeps that name for itself")
+        raise InvalidTopologyError(f"cannot use {value!r} as interface name: the kernel reserves that name")
     return name
 
 
 def parse_hostname(value: object) -> str:
-    """A valid host name for /etc/hosts (RFC 1123, and underscores), unchanged."""
+    """Check a host name for /etc/hosts (RFC 1123, and underscores) and return it."""
     if isinstance(value, str) and HOSTNAME_PATTERN.fullmatch(value):
         return value
     raise InvalidTopologyError(
@@ -58,7 +58,7 @@ def parse_hostname(value: object) -> str:
 
 
 def parse_sysctl_name(value: object) -> str:
-    """The name of a kernel setting that a network namespace has of its own, unchanged: ``"net.ipv4.ip_forward"``."""
+    """Check the name of a kernel setting of a network namespace and return it: ``"net.ipv4.ip_forward"``."""
     if isinstance(value, str) and SYSCTL_PATTERN.fullmatch(value):
         return value
     raise InvalidTopologyError(
@@ -67,7 +67,7 @@ def parse_sysctl_name(value: object) -> str:
 
 
 def parse_sysctl_value(value: object) -> str:
-    """The value of a kernel setting, as the text to be written: ``1`` and ``True`` become ``"1"``."""
+    """Convert the value of a kernel setting to text: ``1`` and ``True`` become ``"1"``."""
     if isinstance(value, int):
         return str(int(value))
     if isinstance(value, str) and re.fullmatch(r"[ -~\t]+", value):

@@ -1,4 +1,4 @@
-"""The names of interfaces that nobody has named; pure."""
+"""Default names and addresses of interfaces; pure."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from pytest_netns.values.names import MAX_NAME
 
 
 def default_interface_name(namespace: str, taken: Container[str]) -> str:
-    """The name of an interface nobody named: ``veth-red``, then ``veth-red-2``; shortened where too long.
+    """The default name of an interface: ``veth-red``, then ``veth-red-2``; shortened if too long.
 
     Args:
-        namespace: the name of the namespace the interface is in.
-        taken: the names of the interfaces that namespace has already.
+        namespace: the name of the interface's namespace.
+        taken: the names of the existing interfaces of that namespace.
     """
     return _free_name(namespace, "", taken)
 
 
 def bridge_side_name(namespace: str, taken: Container[str]) -> str:
-    """The name of the bridge's side of a port: ``veth-red-br``, then ``veth-red-br-2``; shortened where too long.
+    """The default name of the bridge's end of a port: ``veth-red-br``, then ``veth-red-br-2``; shortened if too long.
 
     Args:
-        namespace: the name of the namespace at the other side.
-        taken: the names of the interfaces that the bridge's namespace has already.
+        namespace: the name of the namespace at the other end.
+        taken: the names of the existing interfaces of the bridge's namespace.
     """
     return _free_name(namespace, "-br", taken)
 
 
 @functools.lru_cache(maxsize=1024)
 def derived_mac(namespace: str, interface: str) -> str:
-    """The MAC address of an interface nobody gave one: the same in every test, so that no cache of the test's process is stale.
+    """The default MAC address of an interface: the same in every test, so that caches in the test process stay valid.
 
     Locally administered and unicast, IEEE 802 section 8.4.
     """
@@ -40,7 +40,7 @@ def derived_mac(namespace: str, interface: str) -> str:
 
 
 def link_local_address(mac: str) -> IPv6Address:
-    """The link-local address the kernel gives an interface with a MAC address, RFC 4291 appendix A."""
+    """The link-local address that the kernel derives from a MAC address, RFC 4291 appendix A."""
     raw = bytes.fromhex(mac.replace(":", ""))
     return IPv6Address(b"\xfe\x80" + bytes(6) + bytes((raw[0] ^ 2,)) + raw[1:3] + b"\xff\xfe" + raw[3:])
 

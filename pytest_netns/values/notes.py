@@ -1,4 +1,4 @@
-"""What a drawing and a report say of a network beyond its interfaces, addresses and routes; pure."""
+"""Notes: lines in drawings and reports besides interfaces, addresses and routes; pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 
 class Note(NamedTuple):
-    """One thing worth a line.
+    """A line about a namespace or interface.
 
     Attributes:
         namespace: the name of the namespace it is about.
@@ -21,8 +21,8 @@ class Note(NamedTuple):
 
 
 class HasNotes(Protocol):
-    """What gives its own words: a part of a topology, a component, a fault that is in force."""
+    """A source of notes: a part of a topology, a component, a fault in force."""
 
     def notes(self) -> Iterable[Note]:
-        """What to say of it now; nothing where it changes nothing at the moment."""
+        """Its present notes; empty if it changes nothing at the moment."""
         ...

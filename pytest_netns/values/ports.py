@@ -1,4 +1,4 @@
-"""Port numbers, and ranges of them: ``80``, ``"5000-5010"``, ``range(5000, 5011)``; pure."""
+"""Parsers for ports and port ranges: ``80``, ``"5000-5010"``, ``range(5000, 5011)``; pure."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from pytest_netns.errors import InvalidTopologyError
 from pytest_netns.values.shapes import is_list
 
 MIN_PORT, MAX_PORT = 1, 65535
-_DIGITS = 20  # far more than a port has, and few enough for int()
+_DIGITS = 20  # far more than a port has, but within the limit of int()
 
 
 @dataclass(frozen=True, order=True)
 class PortRange:
-    """Ports from the first to the last, both included; as text ``"5000-5010"``."""
+    """The ports from the first to the last, inclusive; as text ``"5000-5010"``."""
 
     first: int
     last: int
 
     @property
     def size(self) -> int:
-        """How many ports it has."""
+        """The number of ports."""
         return self.last - self.first + 1
 
     def overlaps(self, other: PortRange) -> bool:
@@ -37,7 +37,7 @@ Ports: TypeAlias = int | PortRange
 
 
 def parse_port(value: object, what: str = "port") -> int:
-    """A port number, 1 to 65535."""
+    """Parse a port number, 1 to 65535."""
     if isinstance(value, int) and not isinstance(value, bool) and MIN_PORT <= value <= MAX_PORT:
         return value
     raise InvalidTopologyError(
@@ -46,7 +46,7 @@ def parse_port(value: object, what: str = "port") -> int:
 
 
 def parse_ports(value: object, what: str = "port") -> Ports:
-    """A port, or several in a row: ``80``, ``"80"``, ``"5000-5010"``, ``range(5000, 5011)`` or a pair (first, last)."""
+    """Parse a port or a range: ``80``, ``"80"``, ``"5000-5010"``, ``range(5000, 5011)`` or a pair (first, last)."""
     if isinstance(value, PortRange):
         first, last = value.first, value.last
     elif isinstance(value, range) and value.step == 1 and len(value):
@@ -74,5 +74,5 @@ def parse_ports(value: object, what: str = "port") -> Ports:
 
 @functools.cache
 def as_range(ports: Ports) -> PortRange:
-    """A port as the range of that one."""
+    """A single port as a range."""
     return PortRange(ports, ports) if isinstance(ports, int) else ports

@@ -1,4 +1,4 @@
-"""Times, shares, rates and counts as users write them: ``"50ms"``, ``"1%"``, ``"10mbit"``; pure."""
+"""Parsers for times, shares, rates and counts: ``"50ms"``, ``"1%"``, ``"10mbit"``; pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 
 from pytest_netns.errors import InvalidTopologyError
 
-# The units of tc(8). Its "bps" is bytes a second, which most people read as bits: that one is refused.
+# The units of tc(8). Its "bps" means bytes per second, which most people read as bits, so it is refused.
 _TIMES = {"s": 1.0, "sec": 1.0, "ms": 1e-3, "msec": 1e-3, "us": 1e-6, "usec": 1e-6, "ns": 1e-9, "nsec": 1e-9}
 _RATES = {
     "bit": 1,
@@ -27,7 +27,7 @@ MAX_COUNT = 10**6
 
 
 def parse_time(value: object, what: str = "time") -> float:
-    """A time in seconds, up to a minute: ``0.05``, ``"50ms"``, ``"200us"``, ``"1.5s"``."""
+    """Parse a time up to a minute, in seconds: ``0.05``, ``"50ms"``, ``"200us"``, ``"1.5s"``."""
     found = _number(value)
     if found is None:
         found = _with_unit(value, _TIMES)
@@ -40,7 +40,7 @@ def parse_time(value: object, what: str = "time") -> float:
 
 
 def parse_share(value: object, what: str = "share") -> float:
-    """A share from 0 to 1: ``0.3`` or ``"30%"``."""
+    """Parse a share from 0 to 1: ``0.3`` or ``"30%"``."""
     found = _number(value)
     if found is None:
         percent = _with_unit(value, {"%": 1.0})
@@ -53,7 +53,7 @@ def parse_share(value: object, what: str = "share") -> float:
 
 
 def parse_rate(value: object, what: str = "rate") -> int:
-    """A rate in bits per second: ``1_000_000``, ``"1mbit"``, ``"512kbit"``, ``"1.5gbit"``; units as in tc(8)."""
+    """Parse a rate in bits per second: ``1_000_000``, ``"1mbit"``, ``"512kbit"``, ``"1.5gbit"``; units as in tc(8)."""
     valid = "write bits per second such as 1000000, or text such as '1mbit', '512kbit', '10gbit'"
     found = _number(value)
     if found is None:
@@ -66,21 +66,21 @@ def parse_rate(value: object, what: str = "rate") -> int:
 
 
 def parse_count(value: object, what: str = "count") -> int:
-    """A whole number from 1 to a million."""
+    """Parse a whole number from 1 to a million."""
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_COUNT:
         return value
-    raise InvalidTopologyError(f"cannot use {value!r} as {what}: it is a whole number from 1 to {MAX_COUNT}")
+    raise InvalidTopologyError(f"cannot use {value!r} as {what}: use a whole number from 1 to {MAX_COUNT}")
 
 
 def parse_seed(value: object, what: str = "seed") -> int:
-    """A seed of random numbers: a whole number of 64 bits."""
+    """Parse a seed for random numbers: a whole number of 64 bits."""
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**64:
         return value
-    raise InvalidTopologyError(f"cannot use {value!r} as {what}: it is a whole number from 0 to 2**64 - 1")
+    raise InvalidTopologyError(f"cannot use {value!r} as {what}: use a whole number from 0 to 2**64 - 1")
 
 
 def show_time(seconds: float) -> str:
-    """A time as `parse_time` reads it, in the largest unit that needs no leading zero: ``"50ms"``."""
+    """A time as text for `parse_time`, in the largest unit without a leading zero: ``"50ms"``."""
     for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
         if seconds >= size:
             return f"{_trim(seconds / size)}{unit}"
@@ -88,12 +88,12 @@ def show_time(seconds: float) -> str:
 
 
 def show_share(share: float) -> str:
-    """A share as `parse_share` reads it: ``"30%"``."""
+    """A share as text for `parse_share`: ``"30%"``."""
     return f"{_trim(share * 100)}%"
 
 
 def show_rate(rate: int) -> str:
-    """A rate as `parse_rate` reads it: ``"10mbit"``."""
+    """A rate as text for `parse_rate`: ``"10mbit"``."""
     for unit, size in (("gbit", 10**9), ("mbit", 10**6), ("kbit", 10**3)):
         if rate >= size:
             shown = f"{_trim(rate / size)}{unit}"

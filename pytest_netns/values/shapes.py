@@ -1,4 +1,4 @@
-"""Whether a value that a user passed is a mapping or holds several values: `isinstance` says nothing of what is in it."""
+"""Type checks of users' values for the type checker: mappings, sequences, sets, and iterables."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Any, TypeGuard
 
 
 def is_mapping(value: object) -> TypeGuard[Mapping[Any, Any]]:
-    """A dict or the like."""
+    """Whether it is a mapping."""
     return isinstance(value, Mapping)
 
 
 def is_list(value: object) -> TypeGuard[Sequence[Any]]:
-    """A list or tuple."""
+    """Whether it is a list or tuple."""
     return isinstance(value, list | tuple)
 
 
 def is_set(value: object) -> TypeGuard[Set[Any]]:
-    """A set."""
+    """Whether it is a set."""
     return isinstance(value, set)
 
 
 def is_several(value: object) -> TypeGuard[Iterable[Any]]:
-    """Several values: what can be iterated over, but text and mappings."""
+    """Whether it is an iterable other than text and mappings."""
     return isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)

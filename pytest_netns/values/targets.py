@@ -1,4 +1,4 @@
-"""Ports and what they lead to: ``80``, ``"udp/53"``, ``"blue:80"``, ``"[fd00::2]:80"``; pure."""
+"""Parsers for ports with protocol, gateways and targets: ``"udp/53"``, ``"blue:80"``, ``"[fd00::2]:80"``; pure."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pytest_netns.values.ports import Ports, parse_port, parse_ports
 
 @dataclass(frozen=True)
 class Target:
-    """Where a port forward leads: an address or the name of a namespace, and a port.
+    """The target of a port forward: an address or the name of a namespace, and a port.
 
     Attributes:
         host: an IP address, or the name of a namespace.
-        port: 1 to 65535, or a range; None where the text named none.
+        port: 1 to 65535, or a range; None for none.
     """
 
     host: IPAddress | str
@@ -31,10 +31,10 @@ class Target:
 
 
 def parse_service_port(value: object) -> tuple[str, int]:
-    """A port and its protocol, tcp where none is named: ``8080``, ``"udp/53"``.
+    """Parse a port with protocol, default tcp: ``8080``, ``"udp/53"``.
 
     Returns:
-        Protocol and port, such as ``("udp", 53)``.
+        The protocol and port, such as ``("udp", 53)``.
     """
     if not isinstance(value, str):
         return "tcp", parse_port(value)
@@ -45,10 +45,10 @@ def parse_service_port(value: object) -> tuple[str, int]:
 
 
 def parse_service_ports(value: object) -> tuple[tuple[str, ...], Ports]:
-    """Ports and their protocols, tcp where none is named: ``8080``, ``"udp/53"``, ``"tcp+udp/5000-5010"``.
+    """Parse ports with protocols, default tcp: ``8080``, ``"udp/53"``, ``"tcp+udp/5000-5010"``.
 
     Returns:
-        Protocols and ports, such as ``(("tcp", "udp"), PortRange(5000, 5010))``.
+        The protocols and ports, such as ``(("tcp", "udp"), PortRange(5000, 5010))``.
     """
     protocols, slash, ports = value.rpartition("/") if isinstance(value, str) else ("", "", value)
     named = tuple(protocols.split("+")) if slash else ("tcp",)
@@ -60,7 +60,7 @@ def parse_service_ports(value: object) -> tuple[tuple[str, ...], Ports]:
 
 
 def parse_gateway(value: object) -> IPAddress | str:
-    """A gateway: an address such as ``"192.168.15.5"``, or the name of a namespace."""
+    """Parse a gateway: an address such as ``"192.168.15.5"``, or the name of a namespace."""
     try:
         target = parse_target(value)
     except InvalidTopologyError:
@@ -73,7 +73,7 @@ def parse_gateway(value: object) -> IPAddress | str:
 
 
 def parse_target(value: object) -> Target:
-    """Where to forward to: ``"192.168.15.2:80"``, ``"[fd00::2]:80"``, ``"blue:80"``, ``"blue:6000-6010"``, ``"blue"``."""
+    """Parse a target: ``"192.168.15.2:80"``, ``"[fd00::2]:80"``, ``"blue:80"``, ``"blue:6000-6010"``, ``"blue"``."""
     if isinstance(value, Target):
         return parse_target(str(value))
     if isinstance(value, IPAddress):
@@ -100,7 +100,7 @@ def parse_target(value: object) -> Target:
 
 
 def _is_number(text: str) -> bool:
-    """Whether these are digits, and not more than Python reads as a number."""
+    """Whether it consists of digits, and no more than int() accepts."""
     return text.isascii() and text.isdigit() and len(text) < 100
 
 

@@ -79,8 +79,8 @@ def test_bad_names(netns_pair: Lab, what: str, name: Any) -> None:
 
 @pytest.mark.parametrize("name", ["lo", "all", "default"])
 def test_reserved_interface_names(netns_pair: Lab, name: str) -> None:
-    """Names that the kernel keeps for itself are refused for interfaces."""
-    with pytest.raises(InvalidTopologyError, match=f"{name!r} as interface name: the kernel keeps"):
+    """Names that the kernel reserves are refused for interfaces."""
+    with pytest.raises(InvalidTopologyError, match=f"{name!r} as interface name: the kernel reserves"):
         netns_pair.add_bridge(name)
     assert "host" not in netns_pair
 
@@ -138,7 +138,10 @@ def test_addresses_twice(netns_pair: Lab) -> None:
         (("10.0.0.0/8", {}), "via=GATEWAY or dev=INTERFACE"),
         (("10.0.0.1/8", {"via": "192.168.15.2"}), "'10.0.0.0/8' would be valid"),
         (("default", {"via": ["192.168.15.2", "fd00::1"]}), "they are of different families"),
-        (("10.0.0.0/8", {"type": "blackhole", "via": "192.168.15.2"}), "it leads nowhere; leave out via and dev"),
+        (
+            ("10.0.0.0/8", {"type": "blackhole", "via": "192.168.15.2"}),
+            "such a route has no gateway or interface; leave out via and dev",
+        ),
         (("10.0.0.0/8", {"type": "blackhol"}), "did you mean 'blackhole'"),
         (("10.0.0.0/8", {"via": "192.168.15.2", "table": "mane"}), "cannot use 'mane' as routing table"),
         (("10.0.0.0/8", {"via": "192.168.15.2", "source": "192.168.15.1/24"}), "as source of a route"),

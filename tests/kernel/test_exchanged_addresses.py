@@ -138,7 +138,7 @@ out = "wan"
         (lambda host: host.nat_1to1("192.168.1.0/25", "blue"), "'blue' as inner side of a network"),
         (lambda host: host.nat_1to1("fd00::1", "blue"), "it has no IPv6 address yet"),
         (lambda host: host.nat_1to1("192.168.1.20", "bleu"), "'bleu' in this lab.*did you mean 'blue'"),
-        (lambda host: host.nptv6("fd00:1::/48", "2001:db8::/64", out="eth0"), "of different lengths"),
+        (lambda host: host.nptv6("fd00:1::/48", "2001:db8::/64", out="eth0"), "have different lengths"),
         (lambda host: host.nptv6("192.168.0.0/16", "10.7.0.0/16", out="eth0"), "IPv6 prefixes"),
         (lambda host: host.nptv6("fd00:1::/65", "2001:db8::/65", out="eth0"), "at most 64 bits"),
     ],

@@ -118,7 +118,7 @@ def test_options_that_are_checked_are_the_kernels(kind: str) -> None:
         (
             "vlan",
             {"link": "veth-red", "id": 5000},
-            r"cannot use 5000: it is a whole number from 0 to 4094 \(option 'id'",
+            r"cannot use 5000: use a whole number from 0 to 4094 \(option 'id'",
         ),
         (
             "vlan",
@@ -136,7 +136,7 @@ def test_options_that_are_checked_are_the_kernels(kind: str) -> None:
         (
             "gre",
             {"local": "fd00::1"},
-            r"cannot use 'fd00::1': it takes an IPv4 address \(option 'local' of a gre interface",
+            r"cannot use 'fd00::1': use an IPv4 address \(option 'local' of a gre interface",
         ),
         ("dummy", {"id": 1}, "cannot use option 'id' of a dummy interface: valid are none"),
         ("veth", {}, r"a veth pair has two ends; use lab.add_veth or bridge.attach"),
@@ -146,7 +146,7 @@ def test_options_that_are_checked_are_the_kernels(kind: str) -> None:
             {"peers": [{"public_key": base64.b64encode(bytes(32)).decode(), "allowed": 1}]},
             "did you mean 'allowed_ips'",
         ),
-        ("tun", {"user": "root"}, "cannot use 'root': it is a whole number"),
+        ("tun", {"user": "root"}, "cannot use 'root': use a whole number"),
         ("dummy", {"addresses": "10.0.0.1"}, "it needs a prefix length"),
         ("dummy", {"mac": "x"}, "cannot use 'x' as MAC address"),
     ],

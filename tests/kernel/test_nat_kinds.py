@@ -301,7 +301,7 @@ def test_a_port_forward_goes_first(lab: Lab) -> None:
         ({"filtering": "none"}, "'none' as filtering: valid are 'endpoint-independent'"),
         ({"ports": (70, 60)}, r"\(70, 60\) as port"),
         ({"ports": 80000}, "80000 as port"),
-        ({"timeout": 0}, "0 as timeout: it is a whole number of seconds from 1"),
+        ({"timeout": 0}, "0 as timeout: use a whole number of seconds from 1"),
         ({"hairpin": "yes"}, "'yes' here: valid are true and false"),
     ],
 )
@@ -315,7 +315,9 @@ def test_mistakes(lab: Lab, options: dict[str, object], said: str) -> None:
 def test_networks_that_overlap(lab: Lab) -> None:
     """Two NATs of one interface are of networks that are apart, or the same; the error names both."""
     lab["gw"].nat(LAN[4], out="wan")
-    with pytest.raises(InvalidTopologyError, match=r"192.168.0.0/16 out wan .* 192.168.15.0/24 out wan is translated"):
+    with pytest.raises(
+        InvalidTopologyError, match=r"192.168.0.0/16 out wan .* 192.168.15.0/24 out wan is already translated"
+    ):
         lab["gw"].nat("192.168.0.0/16", out="wan")
     with pytest.raises(InvalidTopologyError, match=r"'wam'.*did you mean 'wan'"):
         lab["gw"].nat(LAN[4], out="wam")

@@ -249,6 +249,8 @@ def test_a_port_can_be_forwarded_once(picture: Lab) -> None:
     """The same port and protocol again is refused; another protocol is not."""
     host: Namespace = picture.host
     host.forward_port(53, to="blue:53")
-    with pytest.raises(InvalidTopologyError, match="tcp port 53 of namespace 'host' to red:53: it is forwarded to"):
+    with pytest.raises(
+        InvalidTopologyError, match="tcp port 53 of namespace 'host' to red:53: it is already forwarded to"
+    ):
         host.forward_port(53, to="red:53")
     host.forward_port(53, to="blue:53", protocol="udp")

@@ -99,7 +99,7 @@ def test_limits_of_a_port_forward() -> None:
 def test_words() -> None:
     """A drawing says all there is to a port forward."""
     limited = spec("5000-5010", "blue:80-90", protocol=("tcp", "udp"), source="203.0.113.0/24", address="192.168.1.20")
-    assert forward.words(limited) == "tcp+udp 5000-5010 at 192.168.1.20 from 203.0.113.0/24 → blue:80-90"
+    assert forward.describe(limited) == "tcp+udp 5000-5010 at 192.168.1.20 from 203.0.113.0/24 → blue:80-90"
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_contradictions(other: PortForwardSpec, contradict: bool) -> None:
         (spec("5000-5010", "blue:6000"), "11 ports to 1 port"),
         (spec(80, "blue:80-81"), "1 port to 2 ports"),
         (spec(80, "blue:80", "blue:80"), "'blue:80' twice"),
-        (spec("80-81", "blue:90-91", "red:80-81"), "'blue:90-91' and 'red:80-81' in turn: their ranges differ"),
+        (spec("80-81", "blue:90-91", "red:80-81"), "'blue:90-91' and 'red:80-81' in turn: their port ranges differ"),
         (spec(80, "blue", source="fd00::/64", address="192.168.1.2"), "different families"),
         (spec(80), "is missing"),
     ],

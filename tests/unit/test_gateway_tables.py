@@ -125,8 +125,8 @@ def test_words() -> None:
     spec = FirewallRuleSpec(
         "accept", source="red", destination="10.0.0.1", protocol="tcp", port=(443, "8000-8010"), log=True
     )
-    assert spec.words == "accept tcp 443, 8000-8010 from red to 10.0.0.1, logged"
-    assert [each.words for each in policies.POLICIES["web-only"]("wan")] == [
+    assert spec.description == "accept tcp 443, 8000-8010 from red to 10.0.0.1, logged"
+    assert [each.description for each in policies.POLICIES["web-only"]("wan")] == [
         "accept tcp 80, 443 out by wan",
         "accept udp 53 out by wan",
     ]

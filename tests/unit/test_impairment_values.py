@@ -144,7 +144,7 @@ def test_ready_values() -> None:
 def test_an_impairment_or_its_values() -> None:
     """impair() takes either; both, neither and unknown values are refused."""
     assert given_impairment(None, {"delay": "1s"}) == given_impairment(Impairment(delay=1), {}) == Impairment(delay=1)
-    with pytest.raises(InvalidTopologyError, match="cannot impair by nothing"):
+    with pytest.raises(InvalidTopologyError, match="cannot impair without values"):
         given_impairment(None, {})
     with pytest.raises(InvalidTopologyError, match="cannot use both"):
         given_impairment(LTE, {"loss": 0.1})

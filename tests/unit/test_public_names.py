@@ -105,7 +105,9 @@ OWN_MEMBERS = {
     "check_member",
     "check_open",
     "check_values",
+    "close_rules",
     "close_streams",
+    "description",
     "drops",
     "faults",
     "files",
@@ -115,7 +117,6 @@ OWN_MEMBERS = {
     "keys",
     "lab_closes",
     "leave",
-    "let_go",
     "link",
     "link_of",
     "links",
@@ -130,7 +131,6 @@ OWN_MEMBERS = {
     "settings",
     "start",
     "wait_for_output",
-    "words",
 }
 
 

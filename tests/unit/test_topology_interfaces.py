@@ -65,7 +65,7 @@ def test_interfaces_are_drawn() -> None:
         (LinkSpec("red", "x", kind="vlan", vlan_id=1), r"interfaces\[0\]\.link: is missing: a vlan interface needs link"),
         (LinkSpec("red", "x", kind="vlan", id=1, link="eth1"), r"interfaces\[0\]\.link: cannot use 'eth1' as interface of 'red'"),
         (LinkSpec("red", "x", kind="dummy", master="br0"), r"interfaces\[0\]\.master: cannot use 'br0' as interface of 'red'"),
-        (LinkSpec("red", "x", kind="vlan", id="ten", link="eth0"), r"interfaces\[0\]: cannot use 'ten': it is a whole number"),
+        (LinkSpec("red", "x", kind="vlan", id="ten", link="eth0"), r"interfaces\[0\]: cannot use 'ten': use a whole number"),
         (LinkSpec("red", "eth0", kind="dummy"), "cannot use 'eth0' twice in namespace 'red'"),
         (LinkSpec("red", "x", kind="dummy", address="10.0.0.1"), r"interfaces\[0\]\.address: .*it needs a prefix length"),
     ],

@@ -1,1 +1,1 @@
-"""What a gateway does to packets: masquerade, port forwards, NAT, firewalls; pure."""
+"""The functions of a gateway: masquerade, port forwards, NAT, firewalls; pure."""

@@ -1,4 +1,4 @@
-"""Firewalls: which packets may pass a namespace, or get into it or out of it; pure."""
+"""Firewalls: filters for forwarded, incoming and outgoing packets of a namespace; pure."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ VERDICTS = ("accept", "drop", "reject")
 HOOKS = ("forward", "input", "output")
 PROTOCOLS = ("tcp", "udp", "icmp", "sctp", "dccp", "udplite", "esp", "ah", "gre")
 _WITH_PORTS = ("tcp", "udp", "sctp", "dccp", "udplite")
-_NOWHERE = {4: "240.0.0.0", 6: "100::"}  # nobody has these: RFC 1112 section 4, RFC 6666
-RULES = "rules"  # the chain that a user's rules are in
-# Without these no address of IPv6 is found: RFC 4890 section 4.4.1.
+_NOWHERE = {4: "240.0.0.0", 6: "100::"}  # unused addresses: RFC 1112 section 4, RFC 6666
+RULES = "rules"  # the chain of the user's rules
+# Required for IPv6 address resolution: RFC 4890 section 4.4.1.
 _NEIGHBOUR_DISCOVERY = (
     "icmpv6 type { nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert } accept"
 )
@@ -29,25 +29,25 @@ def _choice(choices: Sequence[str], what: str) -> Kind:
 
 @dataclass(frozen=True, init=False)
 class FirewallRuleSpec(Part):
-    """What happens to packets that match all that is given.
+    """A firewall rule: a verdict for packets that match all criteria.
 
     Attributes:
-        verdict: ``"accept"``, ``"drop"``, or ``"reject"``: refused with an answer.
-        source, destination: addresses, networks or names of namespaces; any where none are given.
-        protocol: such as ``"tcp"``; any where none are given, with ``port`` tcp and udp.
-        port: ports or ranges of the destination.
-        incoming, outgoing: the interfaces they come and leave by.
-        log: whether to keep what it matched.
+        verdict: ``"accept"``, ``"drop"`` (silently) or ``"reject"`` (with an error to the sender).
+        source, destination: addresses, networks or names of namespaces; default: any.
+        protocol: protocols such as ``"tcp"``; default: any, or tcp and udp with ``port``.
+        port: destination ports or ranges.
+        incoming, outgoing: the interfaces by which packets arrive and leave.
+        log: whether to record the packets it matches.
     """
 
-    verdict: str = field(metadata=one("verdict", _choice(VERDICTS, "verdict"), "What happens to it.", REQUIRED))
-    source: tuple[IPNetwork | str, ...] = field(metadata=many("source", keys.PLACE, "Where it comes from."))
-    destination: tuple[IPNetwork | str, ...] = field(metadata=many("destination", keys.PLACE, "Where it goes to."))
+    verdict: str = field(metadata=one("verdict", _choice(VERDICTS, "verdict"), "The verdict on a packet.", REQUIRED))
+    source: tuple[IPNetwork | str, ...] = field(metadata=many("source", keys.PLACE, "Its source."))
+    destination: tuple[IPNetwork | str, ...] = field(metadata=many("destination", keys.PLACE, "Its destination."))
     protocol: tuple[str, ...] = field(metadata=many("protocol", _choice(PROTOCOLS, "protocol"), "Its protocol."))
-    port: tuple[Ports, ...] = field(metadata=many("port", keys.PORTS, "The destination's port, or a range."))
-    incoming: tuple[str, ...] = field(metadata=many("incoming", keys.DEVICE, "The interface it comes by."))
-    outgoing: tuple[str, ...] = field(metadata=many("outgoing", keys.DEVICE, "The interface it leaves by."))
-    log: bool = field(metadata=one("log", keys.FLAG, "Whether to keep what it matched.", False))
+    port: tuple[Ports, ...] = field(metadata=many("port", keys.PORTS, "The destination port, or a range."))
+    incoming: tuple[str, ...] = field(metadata=many("incoming", keys.DEVICE, "The interface by which it arrives."))
+    outgoing: tuple[str, ...] = field(metadata=many("outgoing", keys.DEVICE, "The interface by which it leaves."))
+    log: bool = field(metadata=one("log", keys.FLAG, "Whether to record the packets it matches.", False))
 
     def __init__(
         self,
@@ -73,8 +73,8 @@ class FirewallRuleSpec(Part):
         )
 
     @property
-    def words(self) -> str:
-        """What a drawing says of it: ``accept tcp 443 from red to blue``."""
+    def description(self) -> str:
+        """Its description in drawings: ``accept tcp 443 from red to blue``."""
         parts = [self.verdict, "+".join(self.protocol), ", ".join(map(str, self.port))]
         for word, given in (("from", self.source), ("to", self.destination)):
             shown = ", ".join(each if isinstance(each, str) else network(each) for each in given)
@@ -86,22 +86,26 @@ class FirewallRuleSpec(Part):
 
 @dataclass(frozen=True, init=False)
 class FirewallSpec(Part):
-    """A firewall: what its rules do not decide is up to its policy.
+    """A firewall: the policy applies to packets that no rule matches.
 
     Attributes:
-        namespace: where it is.
+        namespace: the namespace it is in.
         policy: ``"accept"``, ``"drop"`` or ``"reject"``.
-        hook: ``"forward"`` for what passes, ``"input"`` and ``"output"`` for the namespace's own.
-        stateful: whether answers to what was accepted, and errors about it, are accepted by themselves.
-        rules: in order; the first that matches decides.
+        hook: ``"forward"`` for forwarded packets, ``"input"`` and ``"output"`` for packets to and from the namespace.
+        stateful: whether replies to accepted packets, and ICMP errors about them, are accepted.
+        rules: the rules in order; the first match decides.
     """
 
     namespace: str = field(metadata=one("namespace", keys.NAMESPACE, "The namespace it is in.", REQUIRED))
-    policy: str = field(metadata=one("policy", _choice(VERDICTS, "policy"), "What no rule decides.", "drop"))
-    hook: str = field(metadata=one("hook", _choice(HOOKS, "hook"), "Which packets it is for.", "forward"))
-    stateful: bool = field(metadata=one("stateful", keys.FLAG, "Whether answers are accepted by themselves.", True))
+    policy: str = field(
+        metadata=one("policy", _choice(VERDICTS, "policy"), "The verdict on packets that no rule matches.", "drop")
+    )
+    hook: str = field(metadata=one("hook", _choice(HOOKS, "hook"), "The packets it applies to.", "forward"))
+    stateful: bool = field(
+        metadata=one("stateful", keys.FLAG, "Whether replies to accepted packets are accepted.", True)
+    )
     rules: tuple[FirewallRuleSpec, ...] = field(
-        metadata=many("rules", FirewallRuleSpec, "In order; the first that matches decides.")
+        metadata=many("rules", FirewallRuleSpec, "The rules in order; the first match decides.")
     )
 
     def __init__(
@@ -116,43 +120,43 @@ class FirewallSpec(Part):
         self._fill(namespace=namespace, policy=policy, hook=hook, stateful=stateful, rules=rules)
 
     @property
-    def words(self) -> str:
-        """What a drawing says of it."""
+    def description(self) -> str:
+        """Its description in drawings."""
         return f"firewall, {self.hook}: {self.policy} by default" + ("" if self.stateful else ", stateless")
 
     def notes(self) -> Iterator[Note]:
         """Its policy, and its rules."""
-        yield Note(self.namespace, self.words)
-        yield from (Note(self.namespace, f"firewall, {self.hook}: {rule.words}") for rule in self.rules)
+        yield Note(self.namespace, self.description)
+        yield from (Note(self.namespace, f"firewall, {self.hook}: {rule.description}") for rule in self.rules)
 
 
 def mistakes(rule: FirewallRuleSpec, hook: str) -> Iterator[tuple[str, str]]:
-    """What is wrong with a rule by itself: each with the key it is about."""
+    """The mistakes in a single rule, each with its key."""
     without = [each for each in rule.protocol if each not in _WITH_PORTS]
     if rule.port and without:
         yield "port", f"cannot use a port with protocol {without[0]!r}: {', '.join(map(repr, _WITH_PORTS))} have ports"
     for key, hook_without in (("incoming", "output"), ("outgoing", "input")):
         if getattr(rule, key) and hook == hook_without:
-            yield key, f"cannot use {key} with hook {hook!r}: it is this namespace itself; leave it out"
+            yield key, f"cannot use {key} with hook {hook!r}: that is this namespace itself; leave it out"
 
 
 @dataclass(frozen=True)
 class FirewallTable(Table):
-    """A firewall's own table.
+    """The nft table of a firewall.
 
     Attributes:
-        spec: what the user wrote.
+        spec: the user's specification.
     """
 
     spec: FirewallSpec
 
     @property
-    def words(self) -> str:
-        """What a drawing says of it."""
-        return self.spec.words
+    def description(self) -> str:
+        """Its description in drawings."""
+        return self.spec.description
 
     def table(self, name: str, comment: str) -> str:
-        """The nft text: what is always accepted, the user's rules, what happens to the rest."""
+        """The nft text: packets that are always accepted, the user's rules, the policy."""
         hook = self.spec.hook
         lines: list[str] = []
         if self.spec.stateful:
@@ -170,7 +174,7 @@ class FirewallTable(Table):
 
 
 def example() -> str:
-    """What the doctor tries: the nft text of a firewall that rejects, with a rule that logs."""
+    """The doctor's test: the nft text of a firewall that rejects, with a rule that logs."""
     rule = FirewallRuleSpec("accept", protocol="tcp", port=443, log=True)
     table = FirewallTable(FirewallSpec("gw", policy="reject"))
     rules = FirewallFilter(rule, "probe", table.spec.hook, None, None, group=1).rules()
@@ -180,7 +184,7 @@ def example() -> str:
 
 
 def rejections() -> list[str]:
-    """What a firewall says that refuses: a reset to TCP, and that it is prohibited to others (RFC 7126, RFC 4890)."""
+    """The nft statements for reject: a TCP reset, or ICMP "administratively prohibited" (RFC 7126, RFC 4890)."""
     return ["meta l4proto tcp reject with tcp reset", "reject with icmpx admin-prohibited"]
 
 
@@ -189,10 +193,10 @@ class FirewallFilter(Translation):
     """A rule of a firewall.
 
     Attributes:
-        spec: what the user wrote.
+        spec: the user's specification.
         table: the firewall's table.
-        sources, destinations: the addresses that its names lead to; None for any.
-        group: of the log that keeps what it matched; None for none.
+        sources, destinations: its addresses, with names resolved; None for any.
+        group: the log group for the packets it matches; None for none.
     """
 
     spec: FirewallRuleSpec
@@ -203,12 +207,12 @@ class FirewallFilter(Translation):
     group: int | None
 
     @property
-    def words(self) -> str:
-        """What a drawing says of it."""
-        return f"firewall, {self.hook}: {self.spec.words}"
+    def description(self) -> str:
+        """Its description in drawings."""
+        return f"firewall, {self.hook}: {self.spec.description}"
 
     def rules(self) -> Iterator[RuleText]:
-        """One for both families where no addresses are given, else one for each."""
+        """One rule for both families if there are no addresses, else one for each."""
         log = f"log group {self.group} snaplen 65535 queue-threshold 1 " if self.group is not None else ""
         for match in self._matches():
             if self.spec.verdict != "reject":
@@ -241,7 +245,7 @@ class FirewallFilter(Translation):
                     continue
                 own = [network(each) for each in given if each.version == version]
                 if not own and self._has_names:
-                    own = [_NOWHERE[version]]  # so that the rule keeps its place until there is an address
+                    own = [_NOWHERE[version]]  # so that the rule keeps its position until the name has an address
                 if not own:
                     break
                 text += _set(f"{family(version)} {side}", own)

@@ -1,4 +1,4 @@
-"""Ports that lead elsewhere (DNAT); pure."""
+"""Port forwards (DNAT); pure."""
 
 from __future__ import annotations
 
@@ -29,31 +29,36 @@ from pytest_netns.values import IPAddress, IPNetwork, PortRange, Ports, Target, 
 from pytest_netns.values.notes import Note
 
 T = TypeVar("T")
-_BUCKET_BITS = 4  # ports that are looked at together
+_BUCKET_BITS = 4  # the low bits of a port that share a bucket
 
 
 @dataclass(frozen=True, init=False)
 class PortForwardSpec(Part):
-    """A port of a namespace, or several in a row, that lead elsewhere.
+    """A forwarded port of a namespace, or a range of ports.
 
     Attributes:
-        namespace: whose port it is.
+        namespace: the namespace whose port is forwarded.
         port: its number, or a range.
-        to: where it leads: addresses or namespaces, and their ports (None for the same ones). Several take turns.
+        to: the targets: addresses or namespaces, and their ports (None for the same). Connections alternate between several.
         protocol: ``"tcp"``, ``"udp"``, or both.
         source: only for clients in this network; None for all.
         address: only at this address of the namespace; None for all.
     """
 
-    namespace: str = field(metadata=one("namespace", keys.NAMESPACE, "The namespace whose port it is.", REQUIRED))
+    namespace: str = field(
+        metadata=one("namespace", keys.NAMESPACE, "The namespace whose port is forwarded.", REQUIRED)
+    )
     port: Ports = field(metadata=one("port", keys.PORTS, "The port's number, or a range: '5000-5010'.", REQUIRED))
     to: tuple[Target, ...] = field(
         metadata=many(
-            "to", keys.TARGET, "Where it leads: 'ADDRESS:PORT' or 'NAMESPACE:PORT'; several take turns.", REQUIRED
+            "to",
+            keys.TARGET,
+            "The target: 'ADDRESS:PORT' or 'NAMESPACE:PORT'; connections alternate between several.",
+            REQUIRED,
         )
     )
     protocol: tuple[str, ...] = field(
-        metadata=many("protocol", keys.PROTOCOL, "'tcp' unless given; may be both.", ("tcp",))
+        metadata=many("protocol", keys.PROTOCOL, "'tcp' (the default), 'udp' or both.", ("tcp",))
     )
     source: IPNetwork | None = field(metadata=one("source", keys.NETWORK, "Only for clients in this network."))
     address: IPAddress | None = field(metadata=one("address", keys.ADDRESS, "Only at this address of the namespace."))
@@ -71,12 +76,12 @@ class PortForwardSpec(Part):
         self._fill(namespace=namespace, port=port, to=to, protocol=protocol, source=source, address=address)
 
     def notes(self) -> Iterator[Note]:
-        """Where the port leads."""
-        yield Note(self.namespace, words(self))
+        """The note of the forwarded port."""
+        yield Note(self.namespace, describe(self))
 
 
-def words(spec: PortForwardSpec) -> str:
-    """What a drawing says of a port forward: ``tcp 8080 → blue:80``."""
+def describe(spec: PortForwardSpec) -> str:
+    """The description of a port forward in drawings: ``tcp 8080 → blue:80``."""
     text = f"{'+'.join(spec.protocol)} {spec.port}"
     text += f" at {spec.address}" if spec.address is not None else ""
     text += f" from {network(spec.source)}" if spec.source is not None else ""
@@ -84,9 +89,9 @@ def words(spec: PortForwardSpec) -> str:
 
 
 def mistakes(spec: PortForwardSpec) -> Iterator[tuple[str, str]]:
-    """What is wrong with a port forward by itself: each with the key it is about."""
+    """The mistakes in a single port forward, each with its key."""
     if spec.protocol and _plain(spec) is not None:
-        return  # of a thousand forwards nearly all
+        return  # the usual case, checked first since there may be thousands
     ports = as_range(spec.port)
     if not spec.to:
         yield "to", "is missing; write 'ADDRESS:PORT' or 'NAMESPACE:PORT'"
@@ -94,26 +99,32 @@ def mistakes(spec: PortForwardSpec) -> Iterator[tuple[str, str]]:
         yield "protocol", "is missing; write 'tcp', 'udp' or both"
     for target in spec.to:
         if spec.to.count(target) > 1:
-            yield "to", f"cannot forward port {spec.port} to {str(target)!r} twice: each target gets its turn anyway"
+            yield (
+                "to",
+                f"cannot forward port {spec.port} to {str(target)!r} twice: connections alternate between targets anyway",
+            )
             return
         size = ports.size if target.port is None else as_range(target.port).size
         if size != ports.size:
             yield (
                 "to",
-                f"cannot forward ports {ports} to {str(target)!r}: {_count(ports.size)} to {_count(size)}; write a range as long as {ports}",
+                f"cannot forward ports {ports} to {str(target)!r}: {_count(ports.size)} to {_count(size)}; give a range as long as {ports}",
             )
             return
     firsts = {_first(target, ports) for target in spec.to}
     if ports.size > 1 and len(firsts) > 1:
         listing = " and ".join(repr(str(target)) for target in spec.to)
-        yield "to", f"cannot forward ports {ports} to {listing} in turn: their ranges differ; give all the same one"
+        yield (
+            "to",
+            f"cannot forward ports {ports} to {listing} in turn: their port ranges differ; give all the same one",
+        )
     versions = {value.version for value in (spec.source, spec.address) if value is not None}
     if len(versions) > 1:
         yield "source", f"cannot use '{spec.source}' with address '{spec.address}': they are of different families"
 
 
 def _plain(spec: PortForwardSpec) -> tuple[int, int] | None:
-    """The port and the target's, where it is one that leads to one, for everybody."""
+    """The port and its target's port, if a single port is forwarded to a single target without restrictions."""
     if len(spec.to) != 1 or spec.source is not None or spec.address is not None:
         return None
     port = spec.port
@@ -122,7 +133,7 @@ def _plain(spec: PortForwardSpec) -> tuple[int, int] | None:
 
 
 def conflicts(a: PortForwardSpec, b: PortForwardSpec) -> bool:
-    """Whether a connection could be meant by both port forwards."""
+    """Whether both port forwards match the same connection."""
     return (
         not set(a.protocol).isdisjoint(b.protocol)
         and as_range(a.port).overlaps(as_range(b.port))
@@ -132,28 +143,28 @@ def conflicts(a: PortForwardSpec, b: PortForwardSpec) -> bool:
 
 
 def contradiction(spec: PortForwardSpec, other: PortForwardSpec) -> str:
-    """What to say of two port forwards of which a connection could mean either; names both."""
+    """The message about two conflicting port forwards; names both."""
     plural = "s" if as_range(spec.port).size > 1 else ""
     return (
         f"cannot forward {'+'.join(spec.protocol)} port{plural} {spec.port} of namespace {spec.namespace!r} to "
-        f"{', '.join(map(str, spec.to))}: it is forwarded to {', '.join(map(str, other.to))} already ({words(other)})"
+        f"{', '.join(map(str, spec.to))}: it is already forwarded to {', '.join(map(str, other.to))} ({describe(other)})"
     )
 
 
 class PortIndex(Generic[T]):
-    """Port forwards of a namespace by their ports, so that finding one costs the same with 1 and with 1,000."""
+    """The port forwards of a namespace, indexed by port, so that a lookup takes the same time with 1 and with 1,000."""
 
     def __init__(self) -> None:
         self._found: dict[int, list[tuple[int, int, PortForwardSpec, T]]] = {}
 
     def add(self, spec: PortForwardSpec, value: T) -> None:
-        """Remember a port forward, and what belongs to it."""
+        """Add a port forward with a value."""
         ports = as_range(spec.port)
         for bucket in _buckets(ports):
             self._found.setdefault(bucket, []).append((ports.first, ports.last, spec, value))
 
     def conflicting(self, spec: PortForwardSpec) -> Iterator[tuple[PortForwardSpec, T]]:
-        """Those that could mean the same connection."""
+        """The port forwards that match some of the same connections."""
         ports = as_range(spec.port)
         first, last = ports.first, ports.last
         for bucket in _buckets(ports):
@@ -168,24 +179,24 @@ def _buckets(ports: PortRange) -> range:
 
 @dataclass(frozen=True)
 class PortForwarding(Translation):
-    """Connections to ports of this namespace lead to other addresses.
+    """A port forward with resolved addresses.
 
     Attributes:
         spec: what the user wrote.
-        addresses: those of each of its targets, at most one of each family.
+        addresses: the addresses of each target, at most one of each family.
     """
 
     spec: PortForwardSpec
     addresses: tuple[tuple[IPAddress, ...], ...]
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """What a drawing says of it."""
-        return words(self.spec)
+        return describe(self.spec)
 
     @property
     def from_loopback(self) -> bool:
-        """The gateway's own port."""
+        """Connections from the gateway itself are forwarded too."""
         return True
 
     @property
@@ -195,7 +206,7 @@ class PortForwarding(Translation):
 
     @functools.cached_property
     def mapped(self) -> list[MappedPort]:
-        """One port that leads to one target for everybody: an element of a map for each family and protocol."""
+        """Map elements, one for each family and protocol, if a single port is forwarded to a single target without restrictions."""
         if (ports := _plain(self.spec)) is None:
             return []
         port, target = ports
@@ -206,7 +217,7 @@ class PortForwarding(Translation):
         ]
 
     def rules(self) -> Iterator[RuleText]:
-        """For each family and protocol one that translates, and one that counts; none where it is `mapped`."""
+        """A translating and a counting rule for each family and protocol; none if it is `mapped`."""
         if self.mapped:
             return
         ports = as_range(self.spec.port)
@@ -217,7 +228,7 @@ class PortForwarding(Translation):
             yield RuleText(COUNTED, f"{of_family(version)} {counted} ct status dnat counter")
 
     def plain(self) -> list[tuple[str, Forwarded]]:
-        """The same rules as values, each with its chain; none where it is not as plain as that."""
+        """The same rules as values, each with its chain; none if they are too complex for that."""
         ports = as_range(self.spec.port)
         limits: list[tuple[str, IPNetwork]] = []
         if self.spec.source is not None:
@@ -234,7 +245,7 @@ class PortForwarding(Translation):
         return found
 
     def _targets(self, ports: PortRange) -> Iterator[tuple[int, str, list[tuple[IPAddress, int]]]]:
-        """IP version, protocol, and where to."""
+        """IP version, protocol and targets."""
         wanted = {value.version for value in (self.spec.source, self.spec.address) if value is not None}
         for version in (4, 6):
             if not wanted <= {version}:
@@ -251,7 +262,7 @@ class PortForwarding(Translation):
 
     @property
     def leads_somewhere(self) -> bool:
-        """Whether source, address and targets have an IP version in common."""
+        """Whether source, address and targets have a common IP version."""
         return bool(self.mapped) or any(True for _ in self._targets(as_range(self.spec.port)))
 
     def _limits(self, version: int, of: str) -> str:
@@ -260,7 +271,7 @@ class PortForwarding(Translation):
         return text + (f" {of}{ip} daddr {self.spec.address}" if self.spec.address is not None else "")
 
     def concerns(self, flow: Flow) -> bool:
-        """Whether a tracked connection leads to one of the ports."""
+        """Whether a tracked connection is to one of the ports."""
         ports = as_range(self.spec.port)
         return (
             flow.to_gateway
@@ -272,7 +283,7 @@ class PortForwarding(Translation):
 
 
 def example() -> str:
-    """What the doctor tries: the nft text of a port forward, with the tables it needs."""
+    """The doctor's test: the nft text of a port forward, with the tables it needs."""
     addresses = (ipaddress.ip_address("192.168.15.2"), ipaddress.ip_address("fd00::2"))
     ports = PortForwarding(PortForwardSpec("gw", 8080, "blue:80"), (addresses,)).mapped
     maps = "".join(nftext.ports_map(each.protocol, each.version) for each in ports)
@@ -282,7 +293,7 @@ def example() -> str:
 def _dnat(version: int, protocol: str, ports: PortRange, targets: Sequence[tuple[IPAddress, int]]) -> str:
     ip = family(version)
     firsts = {first for _, first in targets}
-    if len(firsts) > 1:  # of a single port, to several addresses
+    if len(firsts) > 1:  # a single port, to different ports of several addresses
         pairs = numbered_map(f"{address} . {first}" for address, first in targets)
         return f"dnat {ip} addr . port to numgen inc mod {len(targets)} map {pairs}"
     address = _bracketed(targets[0][0])

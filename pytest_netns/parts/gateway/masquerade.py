@@ -1,4 +1,4 @@
-"""A network hidden behind a router; pure."""
+"""Masquerade: a network behind a router's own address; pure."""
 
 from __future__ import annotations
 
@@ -14,31 +14,29 @@ from pytest_netns.values.notes import Note
 
 @dataclass(frozen=True, init=False)
 class MasqueradeSpec(Part):
-    """Packets from ``source`` leave a namespace under that namespace's own address.
+    """A masquerade: packets from ``source`` leave a namespace with that namespace's own address.
 
     Attributes:
-        namespace: the router that hides them.
-        source: the network that is hidden.
+        namespace: the router.
+        source: the network behind it.
         out: the interface they leave by; None for any.
     """
 
-    namespace: str = field(metadata=one("namespace", keys.NAMESPACE, "The router that hides them.", REQUIRED))
-    source: IPNetwork = field(metadata=one("source", keys.NETWORK, "The network that is hidden.", REQUIRED))
-    out: str | None = field(
-        metadata=one("out", keys.DEVICE, "The name of the interface they leave by; any unless given.")
-    )
+    namespace: str = field(metadata=one("namespace", keys.NAMESPACE, "The router.", REQUIRED))
+    source: IPNetwork = field(metadata=one("source", keys.NETWORK, "The network behind it.", REQUIRED))
+    out: str | None = field(metadata=one("out", keys.DEVICE, "The name of the interface they leave by; default any."))
 
     def __init__(self, namespace: str, source: str | IPNetwork | IPAddress, *, out: str | None = None) -> None:
         self._fill(namespace=namespace, source=source, out=out)
 
     def notes(self) -> Iterator[Note]:
-        """Whom it hides."""
-        yield Note(self.namespace, Masquerading(self.source, self.out).words)
+        """The note of the masquerade."""
+        yield Note(self.namespace, Masquerading(self.source, self.out).description)
 
 
 @dataclass(frozen=True)
 class Masquerading(Translation):
-    """Packets from a source network leave with the address of the interface they leave by.
+    """A masquerade: packets from a source network get the address of their outgoing interface.
 
     Attributes:
         source: the network behind the gateway.
@@ -54,12 +52,12 @@ class Masquerading(Translation):
         return True
 
     @property
-    def words(self) -> str:
-        """What a drawing says of it."""
+    def description(self) -> str:
+        """Its description in drawings."""
         return f"masquerade {self.source}" + (f" out {self.out}" if self.out else "")
 
     def rules(self) -> Iterator[RuleText]:
-        """One that translates, and one that counts."""
+        """A translating and a counting rule."""
         ip, source = family(self.source.version), network(self.source)
         yield RuleText(MASQUERADES, f"{out_by(self.out)}{ip} saddr {source} {ip} daddr != {source} masquerade")
         yield RuleText(

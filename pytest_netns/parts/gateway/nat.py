@@ -1,6 +1,6 @@
-"""Network address and port translation as devices have it, in the words of RFC 4787 (UDP) and RFC 5382 (TCP); pure.
+"""Network address and port translation of devices, in the terms of RFC 4787 (UDP) and RFC 5382 (TCP); pure.
 
-A kind of NAT is data: how it maps inner endpoints to outer ports, whom it lets in through them, and for how long.
+A kind of NAT is data: how it maps inner endpoints to outer ports, which packets it lets in, and for how long.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class NatKind:
     """How a kind of device translates.
 
     Attributes:
-        mapping: which packets of an inner endpoint leave from one outer port: those to anywhere, to one address, or to one
-            address and port (RFC 4787 section 4.1).
-        filtering: from whom packets to that port come in: from anyone, from addresses that it has sent to, or from
+        mapping: which packets of an inner endpoint share an outer port: those to any destination, to one address, or to
+            one address and port (RFC 4787 section 4.1).
+        filtering: the sources whose packets to that port are let in: any, addresses that the endpoint has sent to, or
             addresses and ports that it has sent to (RFC 4787 section 5).
-        hairpin: whether inner hosts reach each other by their outer addresses (RFC 4787 section 6).
+        hairpin: whether inner hosts reach each other at their outer addresses (RFC 4787 section 6).
         ports: the outer ports.
-        timeout: seconds after which an unused UDP mapping ends (RFC 4787 section 4.3).
+        timeout: seconds after which an unused UDP mapping expires (RFC 4787 section 4.3).
     """
 
     mapping: str
@@ -45,14 +45,14 @@ class NatKind:
 
 
 KINDS: dict[str, NatKind] = {
-    # Linux-based home routers: port-restricted, with loopback to the outer address.
+    # Linux-based home routers: port-restricted, with hairpin.
     "home": NatKind(ENDPOINT_INDEPENDENT, ADDRESS_AND_PORT_DEPENDENT, hairpin=True),
     # The names of RFC 3489 section 5.
     "full-cone": NatKind(ENDPOINT_INDEPENDENT, ENDPOINT_INDEPENDENT),
     "address-restricted": NatKind(ENDPOINT_INDEPENDENT, ADDRESS_DEPENDENT),
     "port-restricted": NatKind(ENDPOINT_INDEPENDENT, ADDRESS_AND_PORT_DEPENDENT),
     "symmetric": NatKind(ADDRESS_AND_PORT_DEPENDENT, ADDRESS_AND_PORT_DEPENDENT),
-    # What RFC 6888 asks of carriers.
+    # The requirements of RFC 6888 for carriers.
     "carrier": NatKind(ENDPOINT_INDEPENDENT, ENDPOINT_INDEPENDENT, hairpin=True, timeout=300),
 }
 
@@ -67,7 +67,7 @@ def _parse_timeout(value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MAX_TIMEOUT:
         return value
     raise InvalidTopologyError(
-        f"cannot use {value!r} as timeout: it is a whole number of seconds from 1 to {_MAX_TIMEOUT}"
+        f"cannot use {value!r} as timeout: use a whole number of seconds from 1 to {_MAX_TIMEOUT}"
     )
 
 
@@ -77,35 +77,35 @@ _TIMEOUT = Kind(_parse_timeout, {"type": "integer", "minimum": 1, "maximum": _MA
 
 @dataclass(frozen=True, init=False)
 class NatSpec(Part):
-    """NAT as devices have it: a network behind a router's outer address.
+    """The NAT of a device: a network behind a router's outer address.
 
     Attributes:
         namespace: the router.
         source: the network behind it.
         out: the interface of its outer side.
-        like: a usual device; what else is given goes before what that device does.
+        like: a common kind of device; other values given override its own.
         mapping: ``"endpoint-independent"``, ``"address-dependent"`` or ``"address-and-port-dependent"``.
-        filtering: one of the same words.
-        hairpin: whether inner hosts reach each other by their outer addresses.
+        filtering: one of the same values.
+        hairpin: whether inner hosts reach each other at their outer addresses.
         ports: the outer ports, a range.
-        timeout: seconds after which an unused UDP mapping ends.
+        timeout: seconds after which an unused UDP mapping expires.
     """
 
     namespace: str = field(metadata=one("namespace", keys.NAMESPACE, "The router.", REQUIRED))
     source: IPNetwork = field(metadata=one("source", keys.NETWORK, "The network behind it.", REQUIRED))
     out: str = field(metadata=one("out", keys.DEVICE, "The interface of its outer side.", REQUIRED))
-    like: str | None = field(metadata=one("like", _LIKE, "A usual device."))
+    like: str | None = field(metadata=one("like", _LIKE, "A common kind of device."))
     mapping: str | None = field(
-        metadata=one("mapping", _behaviour("mapping"), "Which packets leave from one outer port (RFC 4787).")
+        metadata=one("mapping", _behaviour("mapping"), "Which packets share an outer port (RFC 4787).")
     )
     filtering: str | None = field(
-        metadata=one("filtering", _behaviour("filtering"), "From whom packets to it come in (RFC 4787).")
+        metadata=one("filtering", _behaviour("filtering"), "The sources whose packets to it are let in (RFC 4787).")
     )
     hairpin: bool | None = field(
-        metadata=one("hairpin", keys.FLAG, "Whether inner hosts reach each other by outer addresses.")
+        metadata=one("hairpin", keys.FLAG, "Whether inner hosts reach each other at outer addresses.")
     )
-    ports: Ports | None = field(metadata=one("ports", keys.PORTS, "The outer ports: '1024-65535' unless given."))
-    timeout: int | None = field(metadata=one("timeout", _TIMEOUT, "Seconds after which an unused UDP mapping ends."))
+    ports: Ports | None = field(metadata=one("ports", keys.PORTS, "The outer ports; default '1024-65535'."))
+    timeout: int | None = field(metadata=one("timeout", _TIMEOUT, "Seconds after which an unused UDP mapping expires."))
 
     def __init__(
         self,
@@ -133,12 +133,12 @@ class NatSpec(Part):
         )
 
     def notes(self) -> Iterator[Note]:
-        """Whom it hides, and how."""
-        yield Note(self.namespace, words(self.source, self.out, kind_of(self)))
+        """The note of the NAT."""
+        yield Note(self.namespace, describe(self.source, self.out, kind_of(self)))
 
 
 def kind_of(spec: NatSpec) -> NatKind:
-    """The kind of NAT that a spec asks for: the device's, or a home router's, with what else is given."""
+    """The kind of NAT of a spec: that of its device (default: a home router), with the given values."""
     base = KINDS[spec.like or "home"]
     return NatKind(
         spec.mapping or base.mapping,
@@ -150,7 +150,7 @@ def kind_of(spec: NatSpec) -> NatKind:
 
 
 def mistakes(spec: NatSpec) -> Iterator[tuple[str, str]]:
-    """What is wrong with a NAT by itself: each with the key it is about."""
+    """The mistakes in a single NAT, each with its key."""
     if spec.like is not None:
         base = KINDS[spec.like]
         for key in ("mapping", "filtering"):
@@ -163,20 +163,20 @@ def mistakes(spec: NatSpec) -> Iterator[tuple[str, str]]:
 
 
 def contradiction(spec: NatSpec, other: NatSpec) -> str:
-    """What to say of two NATs whose networks overlap without being the same."""
+    """The message about two NATs whose networks overlap without being equal."""
     return (
         f"cannot translate {spec.source} out {spec.out} of namespace {spec.namespace!r}: {other.source} out {other.out} "
-        "is translated already, and they overlap; give one of them"
+        "is already translated, and they overlap; give only one of them"
     )
 
 
 def conflicts(a: NatSpec, b: NatSpec) -> bool:
-    """Whether packets could be meant by both, and neither replaces the other."""
+    """Whether both match the same packets, and neither replaces the other."""
     return a.out == b.out and a.source != b.source and a.source.overlaps(b.source)
 
 
-def words(source: IPNetwork, out: str, kind: NatKind) -> str:
-    """What a drawing says of a NAT."""
+def describe(source: IPNetwork, out: str, kind: NatKind) -> str:
+    """The description of a NAT in drawings."""
     return (
         f"NAT {source} out {out}: {kind.mapping} mapping, {kind.filtering} filtering"
         + (", hairpin" if kind.hairpin else "")

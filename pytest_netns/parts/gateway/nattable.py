@@ -1,4 +1,4 @@
-"""The nft table of a NAT that behaves as a device does: what it learns of each endpoint, and what it does with it; pure."""
+"""The nft table of a device's NAT: the mappings it learns for each endpoint, and the rules that use them; pure."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pytest_netns.parts.gateway.nat import (
     ENDPOINT_INDEPENDENT,
     KINDS,
     NatKind,
-    words,
+    describe,
 )
 from pytest_netns.parts.gateway.nftext import Flow, Table, family, network, numbered_map, of_family
 from pytest_netns.values import IPNetwork
 
-_TCP_TIMEOUT = 240  # seconds, for connections that are being opened or closed: RFC 5382 section 5
+_TCP_TIMEOUT = 240  # seconds, for TCP connections that are not established: RFC 5382 section 5
 _PRIORITY_IN, _PRIORITY_OUT = -99, 99  # after port forwards, before masquerades
 _SIZE = 65535
 _SHORT = 1024  # ports
@@ -25,12 +25,12 @@ _SHORT = 1024  # ports
 
 @dataclass(frozen=True)
 class Natting(Table):
-    """A network behind an outer address, as a kind of device does it.
+    """A network behind an outer address, by a kind of NAT.
 
     Attributes:
         source: the network behind it.
         out: the interface of its outer side.
-        kind: how.
+        kind: the kind of NAT.
     """
 
     source: IPNetwork
@@ -43,24 +43,24 @@ class Natting(Table):
         return True
 
     @property
-    def words(self) -> str:
-        """What a drawing says of it."""
-        return words(self.source, self.out, self.kind)
+    def description(self) -> str:
+        """Its description in drawings."""
+        return describe(self.source, self.out, self.kind)
 
     def concerns(self, flow: Flow) -> bool:
-        """Whether a tracked connection comes from the network, or is translated on its way in."""
+        """Whether a tracked connection comes from the network, or is translated on input."""
         return flow.source in self.source or flow.has_other_destination
 
     def sets(self) -> list[str]:
-        """Its maps and sets that hold what it has learnt, each with the word for what it is."""
+        """The maps and sets with its learned mappings, each with its nft keyword."""
         return ["map outer", *(f"{'map' if ':' in kind else 'set'} {name}" for name, kind, _ in self._learnt())]
 
     def table(self, name: str, comment: str) -> str:
         """The nft text of its table.
 
         Args:
-            name: the table's.
-            comment: what every rule has.
+            name: the table's name.
+            comment: the comment of every rule.
         """
         marking: list[str] = []
         if self._marked:
@@ -107,7 +107,7 @@ class Natting(Table):
             yield f"peers_{protocol}", f"inet_service . {self._address}", protocol
 
     def _declare(self) -> Iterator[str]:
-        """inside: outer ports by inner endpoints; outside: the other way; pairs: both; peers: who may come in."""
+        """inside: outer ports by inner endpoint; outside: the reverse; pairs: both; peers: the permitted sources."""
         yield f"  map outer {{ type nf_proto : {self._address}; flags dynamic; size 1; }}\n"
         for name, kind, protocol in self._learnt():
             what = "map" if ":" in kind else "set"
@@ -118,12 +118,12 @@ class Natting(Table):
         return self.kind.timeout if protocol == "udp" else max(self.kind.timeout, _TCP_TIMEOUT)
 
     def _learning(self) -> Iterator[str]:
-        """After translation: which outer port an inner endpoint has got."""
+        """After translation: record the outer port of an inner endpoint."""
         ip, kind = self._ip, self.kind
         shared = kind.mapping == kind.filtering == ADDRESS_AND_PORT_DEPENDENT
         leaving = f'{of_family(self.source.version)} oifname "{self.out}"'
         yield f"{leaving} ct direction original ct original {ip} saddr {network(self.source)} ct status snat counter"
-        # Of a connection that this NAT has let in, answers keep the mapping alive; the inner end is their source.
+        # For a connection that this NAT has let in, replies keep the mapping alive; their source is the inner endpoint.
         for direction in ("original",) if kind.filtering == ADDRESS_AND_PORT_DEPENDENT else ("original", "reply"):
             address, port = f"ct {direction} {ip} saddr", f"ct {direction} proto-src"
             mine = f"{leaving} ct direction {direction} {address} {network(self.source)}"
@@ -150,7 +150,7 @@ class Natting(Table):
     # -- what it does ---------------------------------------------------------------------------------
 
     def _outgoing(self) -> Iterator[str]:
-        """The port an endpoint has already, or its own where that is free, else another one."""
+        """The outer port that an endpoint already has, else its own port if free, else another one."""
         ip, kind = self._ip, self.kind
         leaving = f'oifname "{self.out}" {ip} saddr {network(self.source)}'
         for protocol in ("udp", "tcp"):
@@ -181,14 +181,14 @@ class Natting(Table):
         )
 
     def _another_port(self) -> str:
-        """A port for an endpoint that has none: of a short range, which may be nearly used up, in turn."""
+        """A port for an endpoint that has none; from a short range, which may be nearly used up, in turn."""
         ports = self.kind.ports
         if self.kind.mapping == ADDRESS_AND_PORT_DEPENDENT or ports.size > _SHORT:
             return f"{ports} fully-random"
         return f"numgen inc mod {ports.size} map {numbered_map(range(ports.first, ports.last + 1))}"
 
     def _marking(self) -> Iterator[str]:
-        """A number for each inner endpoint, or for it and where it sends to: in one of 16 bytes at most, see `_learnt`."""
+        """A mark for each inner endpoint, or for endpoint and destination, since map keys are limited to 16 bytes, see `_learnt`."""
         ip = self._ip
         to = f" . {ip} daddr" if self.kind.mapping == ADDRESS_DEPENDENT else ""
         for protocol in ("udp", "tcp"):
@@ -199,7 +199,7 @@ class Natting(Table):
             )
 
     def _incoming(self) -> Iterator[str]:
-        """Packets to a port that is mapped, from those who may."""
+        """Let in packets to mapped ports from permitted sources."""
         ip = self._ip
         for protocol in ("udp", "tcp"):
             port = f"{protocol} dport"
@@ -213,13 +213,13 @@ class Natting(Table):
                 yield f'iifname != "{self.out}" {ip} saddr {network(self.source)} {match} {lead}'
 
     def _unasked(self) -> Iterator[str]:
-        """What nobody has asked for is dropped before it takes the port in the table of connections."""
+        """Drop unsolicited packets before connection tracking assigns their port to them."""
         ip = self._ip
         new = f'{of_family(self.source.version)} iifname "{self.out}" ct state new'
         yield f"{new} ct status dnat accept"
         for protocol in ("udp", "tcp"):
             yield f"{new} {protocol} dport @outside_{protocol} drop"
-        # Nor does it take a port that may be mapped later on, unless the gateway itself waits for it.
+        # The same for ports that may be mapped later, unless the gateway itself has a socket there.
         yield f"{new} fib daddr type local udp dport {self.kind.ports} socket wildcard {{ 0, 1 }} accept"
         yield f"{new} fib daddr type local udp dport {self.kind.ports} drop"
         yield f"{new} {ip} daddr {network(self.source)} drop"
@@ -239,5 +239,5 @@ class Natting(Table):
 
 
 def example() -> str:
-    """What the doctor tries: the nft text of a home router."""
+    """The doctor's test: the nft text of a home router."""
     return Natting(ipaddress.ip_network("192.168.15.0/24"), "wan", KINDS["home"]).table("probe", "")

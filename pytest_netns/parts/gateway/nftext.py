@@ -1,7 +1,7 @@
-"""What all rules of a gateway have in common: where they are in nft's tables, and how they are written; pure.
+"""The common base of all gateway rules: their nft tables and chains, and their nft text; pure.
 
-Address translation is in the table ``inet netns``, what it counts in ``inet netns_counters``: rules of type nat see only
-the first packet of a connection, and the kernel checks a whole table with each rule that is added to it.
+Address translation is in the table ``inet netns``, its counters are in ``inet netns_counters``: nat chains see only the
+first packet of a connection, and the kernel checks a whole table for each rule that is added to it.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from pytest_netns.values import IPAddress, IPNetwork, PortRange
 
 TABLE, COUNTERS = "netns", "netns_counters"
 TABLES = (TABLE, COUNTERS)
-# The chains that rules are added to, and their tables; the first that translates a connection decides.
+# The chains that rules are added to, and their tables; the first chain that translates a connection decides.
 FORWARDS, MAPPINGS, SNATS, MASQUERADES, COUNTED = "forwards", "mappings", "snats", "masquerades", "counted"
 TABLE_OF = {FORWARDS: TABLE, MAPPINGS: TABLE, SNATS: TABLE, MASQUERADES: TABLE, COUNTED: COUNTERS}
-FRAME_COMMENT = "netns"  # of the rules that lead to those chains
+FRAME_COMMENT = "netns"  # the comment of the rules that jump to those chains
 FRAME_RULES = 9
 PORTS_MAP_RULES = 2
 _MAX_COMMENT = 127  # bytes, NFTNL_UDATA_COMMENT_MAXLEN
 
 
 class Forwarded(NamedTuple):
-    """What a plain port forward matches, and where it leads, for who need not have nft read it.
+    """The match and the target of a simple port forward, which can be added without nft.
 
     Attributes:
-        ports: the first and the last.
-        limits: ``"saddr"`` and ``"daddr"``, with the network they must be in.
+        ports: the first and the last port.
+        limits: ``"saddr"`` and ``"daddr"``, with their networks.
         target: the address, and the port there (None for the same); None for a rule that counts.
     """
 
@@ -39,7 +39,7 @@ class Forwarded(NamedTuple):
 
 
 class MappedPort(NamedTuple):
-    """A port that leads to another, for all clients and at all addresses: an element of the map `ports_map` makes."""
+    """A port forwarded to another, for all clients and at all addresses: an element of the map from `ports_map`."""
 
     protocol: str
     version: int
@@ -49,11 +49,11 @@ class MappedPort(NamedTuple):
 
     @property
     def map(self) -> str:
-        """The map that translates it, and the set that counts it: both are called so, each in its table."""
+        """The name of the map that translates it, and of the set that counts it, each in its table."""
         return f"{self.protocol}{self.version}"
 
     def text(self, comment: str) -> str:
-        """What adds its elements, in nft's language."""
+        """The nft text that adds its elements."""
         element = f'{self.port} comment "{comment}" : {self.address} . {self.target}'
         return (
             f"create element inet {TABLE} {self.map} {{ {element} }}\n"
@@ -61,12 +61,12 @@ class MappedPort(NamedTuple):
         )
 
     def text_of_deletion(self) -> str:
-        """What deletes its elements."""
+        """The nft text that deletes its elements."""
         return "".join(f"delete element inet {table} {self.map} {{ {self.port} }}\n" for table in TABLES)
 
 
 class RuleText(NamedTuple):
-    """A rule in nft's language, the chain it belongs to, and that chain's table where it is not one of `TABLES`."""
+    """A rule as nft text, its chain, and that chain's table unless it is in `TABLES`."""
 
     chain: str
     text: str
@@ -74,12 +74,12 @@ class RuleText(NamedTuple):
 
 
 class Flow(NamedTuple):
-    """A tracked connection, as far as rules for new connections go.
+    """A tracked connection, with the properties that rules for new connections match.
 
     Attributes:
-        port: of the destination; 0 where the protocol has none.
+        port: the destination port; 0 if the protocol has none.
         to_gateway: whether its destination is an address of the gateway itself.
-        has_other_source, has_other_destination: what is translated already.
+        has_other_source, has_other_destination: whether its source or destination is already translated.
     """
 
     protocol: str
@@ -92,58 +92,58 @@ class Flow(NamedTuple):
 
 
 class Effect:
-    """What a rule does to packets that pass."""
+    """The effect of a rule on forwarded packets."""
 
     @property
-    def words(self) -> str:
-        """What a drawing says of it."""
+    def description(self) -> str:
+        """Its description in drawings."""
         raise NotImplementedError
 
     @property
     def for_datagrams(self) -> bool:
-        """Whether it translates more than TCP, whose established connections stay as they are."""
+        """Whether it translates more than TCP, whose established connections keep their translation."""
         return False
 
     @property
     def from_loopback(self) -> bool:
-        """Whether it is for connections to 127.0.0.1 too."""
+        """Whether it also applies to connections to 127.0.0.1."""
         return False
 
     def concerns(self, flow: Flow) -> bool:
-        """Whether a connection that is tracked already would be translated in another way with this rule, or without."""
+        """Whether this rule changes the translation of an already tracked connection."""
         return False
 
 
 class Translation(Effect):
-    """A rule that has its place in a table beside others."""
+    """A rule in a table that it shares with others."""
 
     def rules(self) -> Iterable[RuleText]:
-        """The nft rules it is made of."""
+        """The nft rules it consists of."""
         raise NotImplementedError
 
 
 class Table(Effect):
-    """A rule that has a table of its own."""
+    """A rule with its own table."""
 
     def table(self, name: str, comment: str) -> str:
         """The nft text of its table.
 
         Args:
-            name: the table's.
-            comment: what every rule of its own has.
+            name: the table's name.
+            comment: the comment of every rule in it.
         """
         raise NotImplementedError
 
     def sets(self) -> Sequence[str]:
-        """Its maps and sets that hold what it has learnt, each with the word for what it is."""
+        """The maps and sets with its learned mappings, each with its nft keyword."""
         return ()
 
 
 def frame() -> str:
-    """The nft text of the two tables with their base chains, and no rules of users' in them."""
+    """The nft text of the two tables with their base chains, without users' rules."""
     comment = f'comment "{FRAME_COMMENT}"'
-    # A client in the target's own network would get the answer straight from the target, and refuse it. Which clients
-    # those are is seen by the packet leaving where it came from, so the interface is noted on the way in.
+    # A client in the target's own network would get the reply directly from the target, and refuse it. For such clients
+    # the packet leaves by the interface it arrived on, so that interface is recorded on input.
     return f"""table inet {TABLE} {{
   set hairpin {{ type ifname . ifname; size 4096; flags dynamic; }}
   chain {FORWARDS} {{ }}
@@ -179,7 +179,7 @@ table inet {COUNTERS} {{
 
 
 def ports_map(protocol: str, version: int) -> str:
-    """The nft text of the map of ports that lead elsewhere and the set that counts them, with the rules that use them."""
+    """The nft text of the map of forwarded ports and the set that counts them, with the rules that use them."""
     name, comment = f"{protocol}{version}", f'comment "{FRAME_COMMENT}"'
     of = of_family(version)
     return f"""add map inet {TABLE} {name} {{ type inet_service : ipv{version}_addr . inet_service; }}
@@ -189,9 +189,9 @@ add rule inet {COUNTERS} {COUNTED} {of} meta l4proto {protocol} ct status dnat c
 """
 
 
-def comment(identity: str, words: str) -> str:
-    """A rule's comment: the identity by which it is found again, and words for who reads the ruleset."""
-    return f"{identity}: {words}".replace('"', "'").encode()[:_MAX_COMMENT].decode(errors="ignore")
+def comment(identity: str, description: str) -> str:
+    """A rule's comment: the identity by which it is found again, and a description for readers of the ruleset."""
+    return f"{identity}: {description}".replace('"', "'").encode()[:_MAX_COMMENT].decode(errors="ignore")
 
 
 def identity_of(comment: str) -> str:

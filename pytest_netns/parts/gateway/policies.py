@@ -1,4 +1,4 @@
-"""Ready firewalls: what home routers, hotels and broken paths do; pure."""
+"""Ready-made firewalls: those of home routers, hotels and broken paths; pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pytest_netns.values import IPAddress, IPNetwork
 
 
 def _home(outside: str) -> list[FirewallRuleSpec]:
-    """Everything out, answers in, and IPsec in, which has its own security: RFC 6092 sections 3.2.4 and 3.2.5."""
+    """Everything out; replies in, and IPsec in, which has its own security: RFC 6092 sections 3.2.4 and 3.2.5."""
     return [
         FirewallRuleSpec("accept", outgoing=outside),
         FirewallRuleSpec("accept", protocol=("esp", "ah"), incoming=outside),
@@ -20,28 +20,28 @@ def _home(outside: str) -> list[FirewallRuleSpec]:
 
 
 def _web_only(outside: str) -> list[FirewallRuleSpec]:
-    """Web and names, as in hotels and offices."""
+    """Only web and DNS, as in hotels and offices."""
     return [
         FirewallRuleSpec("accept", protocol="tcp", port=(80, 443), outgoing=outside),
         FirewallRuleSpec("accept", protocol="udp", port=53, outgoing=outside),
     ]
 
 
-# Rules by the name that `Namespace.firewall` takes as ``like``; each is given the interface of the outer side.
+# Rules by the name that `Namespace.firewall` takes as ``like``; each takes the interface of the outer side.
 POLICIES: dict[str, Callable[[str], list[FirewallRuleSpec]]] = {"home": _home, "web-only": _web_only}
 
 
 @dataclass(frozen=True)
 class TooBigBlock(Table):
-    """No "packet too big" gets through, nor is one sent: paths of a smaller MTU become black holes (RFC 2923 section 2.1)."""
+    """Drop and do not send "packet too big": paths with a smaller MTU become black holes (RFC 2923 section 2.1)."""
 
     @property
-    def words(self) -> str:
-        """What a drawing says of it."""
+    def description(self) -> str:
+        """Its description in drawings."""
         return "blocks ICMP packet too big"
 
     def table(self, name: str, comment: str) -> str:
-        """The nft text: what passes, and what the namespace itself sends."""
+        """The nft text for forwarded packets and for those the namespace itself sends."""
         rules = "".join(
             f"    {match} counter drop {comment}\n"
             for match in ("icmp type destination-unreachable icmp code frag-needed", "icmpv6 type packet-too-big")
@@ -55,12 +55,12 @@ class TooBigBlock(Table):
 
 @dataclass(frozen=True)
 class Portal(Table):
-    """Clients get nowhere but to a portal, whatever web page they ask for, until they are admitted.
+    """A captive portal: until they are admitted, clients reach only the portal, whichever web page they request.
 
     Attributes:
         source: the network of the clients.
-        addresses: of the portal's server.
-        port: its port.
+        addresses: the addresses of the portal's server.
+        port: the server's port.
         shown: the portal as the user wrote it.
     """
 
@@ -75,8 +75,8 @@ class Portal(Table):
         return True
 
     @property
-    def words(self) -> str:
-        """What a drawing says of it."""
+    def description(self) -> str:
+        """Its description in drawings."""
         return f"captive portal for {self.source} → {self.shown}"
 
     def concerns(self, flow: Flow) -> bool:
@@ -84,7 +84,7 @@ class Portal(Table):
         return flow.source in self.source
 
     def table(self, name: str, comment: str) -> str:
-        """The nft text: web requests to the portal, names, and nothing else."""
+        """The nft text: only web requests, redirected to the portal, and DNS pass."""
         lines = {
             "portal": ("nat hook prerouting priority -102", list(self._portal())),
             "wait": ("filter hook forward priority -1", list(self._wait())),

@@ -1,4 +1,4 @@
-"""Addresses exchanged for others: source NAT, one-to-one NAT, networks and prefixes; pure."""
+"""Address translation: source NAT, one-to-one NAT of addresses and networks, IPv6 prefixes; pure."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from pytest_netns.parts.keys import REQUIRED, Part, one
 from pytest_netns.values import IPAddress, IPNetwork
 from pytest_netns.values.notes import Note
 
-_MAX_PREFIX = 64  # of what the kernel exchanges
+_MAX_PREFIX = 64  # the longest prefix that the kernel translates
 
 
 @dataclass(frozen=True, init=False)
 class SnatSpec(Part):
-    """Packets from ``source`` leave a namespace under the address ``to``.
+    """Source NAT: packets from ``source`` leave a namespace with the address ``to``.
 
     Attributes:
         namespace: the router.
         source: an address or network behind it.
-        to: the address they leave under.
+        to: their new source address.
         out: the interface they leave by; None for any.
     """
 
     namespace: str = field(metadata=one("namespace", keys.NAMESPACE, "The router.", REQUIRED))
     source: IPNetwork = field(metadata=one("source", keys.NETWORK, "An address or network behind it.", REQUIRED))
-    to: IPAddress = field(metadata=one("to", keys.ADDRESS, "The address they leave under.", REQUIRED))
-    out: str | None = field(metadata=one("out", keys.DEVICE, "The interface they leave by; any unless given."))
+    to: IPAddress = field(metadata=one("to", keys.ADDRESS, "Their new source address.", REQUIRED))
+    out: str | None = field(metadata=one("out", keys.DEVICE, "The interface they leave by; default any."))
 
     def __init__(
         self,
@@ -51,27 +51,25 @@ class SnatSpec(Part):
         self._fill(namespace=namespace, source=source, to=to, out=out)
 
     def notes(self) -> Iterator[Note]:
-        """Whose address becomes which."""
-        yield Note(self.namespace, SourceTranslation(self.source, self.to, self.out).words)
+        """The note of the translation."""
+        yield Note(self.namespace, SourceTranslation(self.source, self.to, self.out).description)
 
 
 @dataclass(frozen=True, init=False)
 class OneToOneSpec(Part):
-    """An outer address, or network, stands for an inner one, in both directions.
+    """One-to-one NAT: an outer address or network is mapped to an inner one, in both directions.
 
     Attributes:
         namespace: the router between them.
-        outer: the address or network that the outside knows.
-        inner: the address or network it stands for, or the name of a namespace.
-        out: the interface of the outer side; None for the one whose network has the outer address.
+        outer: the address or network used outside.
+        inner: the address or network inside, or the name of a namespace.
+        out: the interface of the outer side; None for the one whose network contains the outer address.
     """
 
     namespace: str = field(metadata=one("namespace", keys.NAMESPACE, "The router between them.", REQUIRED))
-    outer: IPNetwork = field(
-        metadata=one("outer", keys.NETWORK, "The address or network that the outside knows.", REQUIRED)
-    )
+    outer: IPNetwork = field(metadata=one("outer", keys.NETWORK, "The address or network used outside.", REQUIRED))
     inner: IPNetwork | str = field(
-        metadata=one("inner", keys.PLACE, "The address, network or namespace it stands for.", REQUIRED)
+        metadata=one("inner", keys.PLACE, "The address, network or namespace inside.", REQUIRED)
     )
     out: str | None = field(metadata=one("out", keys.DEVICE, "The interface of the outer side."))
 
@@ -86,18 +84,18 @@ class OneToOneSpec(Part):
         self._fill(namespace=namespace, outer=outer, inner=inner, out=out)
 
     def notes(self) -> Iterator[Note]:
-        """Which stands for which."""
-        yield Note(self.namespace, words(self))
+        """The note of the mapping."""
+        yield Note(self.namespace, describe(self))
 
 
-def words(spec: OneToOneSpec) -> str:
-    """What a drawing says of a one-to-one NAT."""
+def describe(spec: OneToOneSpec) -> str:
+    """The description of a one-to-one NAT in drawings."""
     inner = spec.inner if isinstance(spec.inner, str) else network(spec.inner)
     return f"{network(spec.outer)} ↔ {inner}"
 
 
 def mistakes(spec: SnatSpec | OneToOneSpec) -> Iterator[tuple[str, str]]:
-    """What is wrong with one by itself: each with the key it is about."""
+    """The mistakes in a single SNAT or one-to-one NAT, each with its key."""
     if isinstance(spec, SnatSpec):
         if spec.source.version != spec.to.version:
             yield "to", f"cannot use '{spec.to}' as address of '{spec.source}': they are of different families"
@@ -114,22 +112,22 @@ def mistakes(spec: SnatSpec | OneToOneSpec) -> Iterator[tuple[str, str]]:
 
 
 def prefix_mistakes(inner: IPNetwork, outer: IPNetwork) -> Iterator[tuple[str, str]]:
-    """What is wrong with two prefixes that are to be exchanged (RFC 6296): each with the argument it is about."""
+    """The mistakes in a prefix translation (RFC 6296), each with its argument."""
     if inner.version != 6 or outer.version != 6:
-        yield "inner", f"cannot exchange '{inner}' for '{outer}': write IPv6 prefixes, such as 'fd00:1::/48'"
+        yield "inner", f"cannot translate '{inner}' to '{outer}': write IPv6 prefixes, such as 'fd00:1::/48'"
     elif inner.prefixlen != outer.prefixlen:
-        yield "outer", f"cannot exchange '{inner}' for '{outer}': they are of different lengths"
+        yield "outer", f"cannot translate '{inner}' to '{outer}': they have different lengths"
     elif inner.prefixlen > _MAX_PREFIX:
-        yield "inner", f"cannot exchange '{inner}' for '{outer}': a prefix has at most {_MAX_PREFIX} bits"
+        yield "inner", f"cannot translate '{inner}' to '{outer}': a prefix has at most {_MAX_PREFIX} bits"
 
 
 @dataclass(frozen=True)
 class SourceTranslation(Translation):
-    """Packets from a source leave under another address.
+    """Source NAT: packets from a source leave with another address.
 
     Attributes:
-        source: where they come from.
-        to: the address they leave under.
+        source: their source.
+        to: their new source address.
         out: the interface they leave by; None for any.
     """
 
@@ -143,27 +141,27 @@ class SourceTranslation(Translation):
         return True
 
     @property
-    def words(self) -> str:
-        """What a drawing says of it."""
+    def description(self) -> str:
+        """Its description in drawings."""
         return f"SNAT {network(self.source)} → {self.to}" + (f" out {self.out}" if self.out else "")
 
     def rules(self) -> Iterator[RuleText]:
-        """One that translates, and one that counts."""
+        """A translating and a counting rule."""
         ip, source = family(self.source.version), network(self.source)
         yield RuleText(SNATS, f"{out_by(self.out)}{ip} saddr {source} {ip} daddr != {source} snat {ip} to {self.to}")
         yield RuleText(COUNTED, f"{out_by(self.out)}ct original {ip} saddr {source} {ip} saddr {self.to} counter")
 
     def concerns(self, flow: Flow) -> bool:
-        """Whether a tracked connection comes from there and leaves."""
+        """Whether a tracked connection comes from the source and leaves it."""
         return flow.source in self.source and flow.destination not in self.source and not flow.to_gateway
 
 
 @dataclass(frozen=True)
 class OneToOne(Translation):
-    """An outer address or network stands for an inner one.
+    """One-to-one NAT with the inner side resolved.
 
     Attributes:
-        spec: what the user wrote.
+        spec: the user's specification.
         inner: the inner address or network.
         out: the interface of the outer side; None for any.
     """
@@ -178,12 +176,12 @@ class OneToOne(Translation):
         return True
 
     @property
-    def words(self) -> str:
-        """What a drawing says of it."""
-        return words(self.spec)
+    def description(self) -> str:
+        """Its description in drawings."""
+        return describe(self.spec)
 
     def rules(self) -> Iterator[RuleText]:
-        """For each direction one that translates, and one that counts."""
+        """A translating and a counting rule for each direction."""
         ip = family(self.inner.version)
         inner, outer = network(self.inner), network(self.spec.outer)
         if self.inner.num_addresses == 1:

@@ -1,1 +1,1 @@
-"""Kinds of interfaces, and what joins namespaces; pure."""
+"""Bridges, veth pairs, and the other kinds of interfaces; pure."""

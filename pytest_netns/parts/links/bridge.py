@@ -13,9 +13,9 @@ from pytest_netns.values.notes import Note
 
 
 class PortSpec(InterfaceSpec):
-    """A bridge's port: a namespace, and the interface inside it that leads to the bridge.
+    """A bridge port: a namespace, and its interface on the bridge.
 
-    Its ``impairment`` is that of its cable, in each direction. See `InterfaceSpec`.
+    Its ``impairment`` is that of its link, in each direction. See `InterfaceSpec`.
     """
 
     def notes(self) -> Iterator[Note]:
@@ -25,40 +25,41 @@ class PortSpec(InterfaceSpec):
 
 @dataclass(frozen=True, init=False)
 class BridgeSpec(Part):
-    """A bridge, and the namespaces plugged into it.
+    """A bridge, and the namespaces attached to it.
 
-    With ``subnet`` (``subnet6`` for IPv6) whoever has no address of that family gets one: the ports .1, .2 ... in
-    order, the bridge .254 (the 254th address: ``fd00::fe``) or the last one of a smaller subnet; addresses given are skipped.
+    With ``subnet`` (``subnet6`` for IPv6) every interface without an address of that family gets one: the ports .1, .2 ...
+    in order, the bridge .254 (the 254th address: ``fd00::fe``) or the last one of a smaller subnet, except for addresses
+    already in use.
 
     Attributes:
         name: the bridge's name.
-        namespace: where it is.
-        addresses: of the bridge itself; ``address`` and ``addresses`` both take one or several.
-        ports: the namespaces plugged in.
-        subnet: IPv4 network to take addresses from; None for none.
-        subnet6: IPv6 network to take addresses from; None for none.
-        gateway: whether the namespaces plugged in get a default route via the bridge.
-        mtu: in bytes, of the bridge and of the ports without one; None for 1500.
+        namespace: the namespace it is in.
+        addresses: the bridge's own addresses; ``address`` and ``addresses`` both take one or several.
+        ports: the namespaces attached to it.
+        subnet: the IPv4 network from which addresses are assigned; None for none.
+        subnet6: the IPv6 network from which addresses are assigned; None for none.
+        gateway: whether the attached namespaces get a default route via the bridge.
+        mtu: in bytes, of the bridge and of ports without their own; None for 1500.
     """
 
     name: str = field(metadata=one("name", keys.INTERFACE_NAME, "The bridge's name.", REQUIRED))
-    namespace: str = field(
-        metadata=one("namespace", keys.NAMESPACE, "The namespace it is in; 'host' unless given.", "host")
-    )
+    namespace: str = field(metadata=one("namespace", keys.NAMESPACE, "The namespace it is in; default 'host'.", "host"))
     addresses: tuple[IPInterface, ...] = field(
         metadata=many("address", keys.INTERFACE_ADDRESS, "The bridge's own address.")
     )
     subnet: IPNetwork | None = field(
-        metadata=one("subnet", keys.SUBNET4, "IPv4 network whose addresses go to those without one.")
+        metadata=one("subnet", keys.SUBNET4, "The IPv4 network from which interfaces without an address get one.")
     )
     subnet6: IPNetwork | None = field(
-        metadata=one("subnet6", keys.SUBNET6, "IPv6 network whose addresses go to those without one.")
+        metadata=one("subnet6", keys.SUBNET6, "The IPv6 network from which interfaces without an address get one.")
     )
     gateway: bool = field(
         metadata=one("gateway", keys.FLAG, "Whether the ports get a default route via the bridge.", False)
     )
-    mtu: int | None = field(metadata=one("mtu", keys.MTU, "MTU in bytes, of the bridge and of ports without one."))
-    ports: tuple[PortSpec, ...] = field(metadata=many("ports", PortSpec, "The namespaces plugged in."))
+    mtu: int | None = field(
+        metadata=one("mtu", keys.MTU, "MTU in bytes, of the bridge and of ports without their own.")
+    )
+    ports: tuple[PortSpec, ...] = field(metadata=many("ports", PortSpec, "The namespaces attached to it."))
 
     def __init__(
         self,

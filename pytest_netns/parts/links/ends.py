@@ -1,4 +1,4 @@
-"""What every interface of a topology has: a namespace, addresses, a name; pure."""
+"""The common properties of bridge ports and veth ends; pure."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class InterfaceSpec(Part):
 
     Attributes:
         namespace: the name of the namespace.
-        addresses: of the interface, IPv4 and IPv6; ``address`` and ``addresses`` both take one or several.
+        addresses: its IPv4 and IPv6 addresses; ``address`` and ``addresses`` both take one or several.
         name: the interface's name; None for ``veth-NAMESPACE``.
-        mtu: in bytes; None for that of the bridge or pair.
+        mtu: in bytes; None for that of the bridge or veth pair.
         mac: MAC address; None for the kernel's choice.
-        impairment: what happens to packets on its cable; None for nothing.
+        impairment: the impairment of its link; None for none.
     """
 
     namespace: str = field(metadata=one("namespace", keys.NAMESPACE, "The namespace the interface is in.", REQUIRED))
@@ -32,10 +32,10 @@ class InterfaceSpec(Part):
         metadata=many("address", keys.INTERFACE_ADDRESS, "Its address or addresses.")
     )
     name: str | None = field(
-        metadata=one("name", keys.INTERFACE_NAME, "The interface's name; 'veth-NAMESPACE' unless given.")
+        metadata=one("name", keys.INTERFACE_NAME, "The interface's name; default 'veth-NAMESPACE'.")
     )
-    mtu: int | None = field(metadata=one("mtu", keys.MTU, "MTU in bytes; that of the bridge or pair unless given."))
-    mac: str | None = field(metadata=one("mac", keys.MAC, "MAC address; the kernel's choice unless given."))
+    mtu: int | None = field(metadata=one("mtu", keys.MTU, "MTU in bytes; default that of the bridge or veth pair."))
+    mac: str | None = field(metadata=one("mac", keys.MAC, "MAC address; default the kernel's choice."))
     impairment: Impairment | None = field(
         metadata=one(
             "impairment", keys.IMPAIRMENT, "The impairment of what a veth end sends, or of a bridge port's link."

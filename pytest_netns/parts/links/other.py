@@ -1,4 +1,4 @@
-"""An interface of any other kind than bridges and veth pairs; pure."""
+"""An interface of another kind than bridge or veth; pure."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ class LinkSpec(Part):
         kind: ``"vlan"``, ``"vxlan"``, ``"dummy"`` ...
         link: the name of its lower interface; None for none.
         master: the name of the bridge, bond or VRF it is a member of; None for none.
-        addresses: of it; ``address`` and ``addresses`` both take one or several.
-        mtu: in bytes; None for the kernel's.
-        mac: MAC address; None for one that follows from the names.
-        options: of the kind, as (name, value) pairs; in TOML keys like the others.
+        addresses: its addresses; ``address`` and ``addresses`` both take one or several.
+        mtu: in bytes; None for the kernel's default.
+        mac: MAC address; None for one derived from the names.
+        options: the kind's options as (name, value) pairs; in TOML, keys like the others.
     """
 
     others: ClassVar[str] = "options"
@@ -83,10 +83,10 @@ class LinkSpec(Part):
         )  # fmt: skip
 
     def check(self) -> None:
-        """Refuse options that cannot be, as far as the kind checks them by itself.
+        """Check the options, as far as the kind itself can.
 
         Raises:
-            InvalidTopologyError: a value cannot be, or something is missing.
+            InvalidTopologyError: a value is invalid, or an option is missing.
         """
         kind = kind_named(self.kind)
         kind.attributes(dict(self.options))
@@ -94,9 +94,9 @@ class LinkSpec(Part):
             raise InvalidTopologyError(f"is missing: a {self.kind} interface needs link, its lower interface")
 
     def notes(self) -> Iterator[Note]:
-        """What matters of it: VLAN 10, VNI 7, what it is on."""
+        """Its important properties: VLAN 10, VNI 7, its lower interface."""
         kind = kind_named(self.kind)
-        words = kind.words(kind.attributes(dict(self.options)))
-        for text in (words, f"on {self.link}" if self.link else ""):
+        description = kind.describe(kind.attributes(dict(self.options)))
+        for text in (description, f"on {self.link}" if self.link else ""):
             if text:
                 yield Note(self.namespace, text, self.name)

@@ -15,7 +15,7 @@ from pytest_netns.values.notes import Note
 
 
 class VethEnd(InterfaceSpec):
-    """One end of a veth pair; its ``impairment`` is that of what this end sends. See `InterfaceSpec`."""
+    """One end of a veth pair; its ``impairment`` is that of packets this end sends. See `InterfaceSpec`."""
 
     def notes(self) -> Iterator[Note]:
         if self.impairment is not None:
@@ -28,21 +28,21 @@ class VethSpec(Part):
 
     Attributes:
         ends: its two ends.
-        subnet: IPv4 network whose first addresses go to the ends without one; None for none.
+        subnet: the IPv4 network whose first addresses go to ends without an address; None for none.
         subnet6: the same for IPv6.
-        mtu: in bytes, of the ends without one; None for 1500.
-        impairment: what happens to packets in each direction, of the ends without one; None for nothing.
+        mtu: in bytes, of ends without their own; None for 1500.
+        impairment: the impairment in each direction, of ends without their own; None for none.
     """
 
     subnet: IPNetwork | None = field(
-        metadata=one("subnet", keys.SUBNET4, "IPv4 network whose first addresses go to ends without one.")
+        metadata=one("subnet", keys.SUBNET4, "The IPv4 network whose first addresses go to ends without an address.")
     )
     subnet6: IPNetwork | None = field(
-        metadata=one("subnet6", keys.SUBNET6, "IPv6 network whose first addresses go to ends without one.")
+        metadata=one("subnet6", keys.SUBNET6, "The IPv6 network whose first addresses go to ends without an address.")
     )
-    mtu: int | None = field(metadata=one("mtu", keys.MTU, "MTU in bytes, of ends without one."))
+    mtu: int | None = field(metadata=one("mtu", keys.MTU, "MTU in bytes, of ends without their own."))
     impairment: Impairment | None = field(
-        metadata=one("impairment", keys.IMPAIRMENT, "What happens to packets in each direction, of ends without one.")
+        metadata=one("impairment", keys.IMPAIRMENT, "The impairment in each direction, of ends without their own.")
     )
     ends: tuple[VethEnd, VethEnd] = field(metadata=many("ends", VethEnd, "The two ends.", REQUIRED))
 

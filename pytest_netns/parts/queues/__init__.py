@@ -1,1 +1,1 @@
-"""Queueing disciplines of the kernel's traffic control, as the values the kernel takes; pure."""
+"""Queueing disciplines of the kernel's traffic control, as values for the kernel; pure."""

@@ -1,4 +1,4 @@
-"""netem: delay, loss, duplicates, reordering, wrong bits; tc-netem(8), linux/pkt_sched.h; pure."""
+"""netem: delay, loss, duplication, reordering, bit errors; tc-netem(8), linux/pkt_sched.h; pure."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def options(impairment: Impairment, seed: int) -> dict[str, Any]:
     """The fields and attributes of its options, by the kernel's names in lower case.
 
     Args:
-        impairment: its ``rate`` is not this discipline's, see tbf.
-        seed: of the random numbers, for Linux 6.6 and newer; older ones ignore it.
+        impairment: the impairment; its ``rate`` is left to tbf.
+        seed: the seed of random numbers, for Linux 6.6 and newer; older kernels ignore it.
     """
     delay, jitter = (round(seconds * 1e9) for seconds in (impairment.delay, impairment.jitter))
     reorder = _share(impairment.reorder)
@@ -27,7 +27,7 @@ def options(impairment: Impairment, seed: int) -> dict[str, Any]:
         "gap": 1 if reorder else 0,  # each packet may be reordered
         "duplicate": _share(impairment.duplicate),
         "jitter": min(jitter // _TICK, _ALL),
-        # All of them each time, since what is left out stays as it was.
+        # Always all of them, since the kernel keeps the old value of those left out.
         "reorder": {"prob_reorder": reorder, "corr_reorder": 0},
         "corrupt": {"prob_corrupt": _share(impairment.corrupt), "corr_corrupt": 0},
         "latency64": delay,

@@ -1,4 +1,4 @@
-"""The kinds of interfaces that `Namespace.add_interface` makes: one file for each, and its line here; pure."""
+"""The kinds of interfaces for `Namespace.add_interface`: one file for each, and its entry here; pure."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ NAMES = (
 
 @functools.cache
 def kind_named(name: str) -> LinkKind:
-    """The kind of that name, loaded at its first use.
+    """The kind with a name, loaded on first use.
 
     Raises:
-        InvalidTopologyError: there is none; names the valid ones.
+        InvalidTopologyError: there is none; lists the valid ones.
     """
     module = importlib.import_module(f"{__name__}.{parse_kind(name)}")
     kind: LinkKind = module.KIND
@@ -50,5 +50,5 @@ def kind_named(name: str) -> LinkKind:
 
 
 def parse_kind(name: object) -> str:
-    """The name of a kind, unchanged."""
+    """Check the name of a kind and return it."""
     return parse_choice(name, NAMES, "kind of interface")

@@ -11,7 +11,7 @@ _MODES = ("balance-rr", "active-backup", "balance-xor", "broadcast", "802.3ad", 
 _MILLISECONDS = number(0, 2**31 - 1)
 
 
-def _words(options: Mapping[str, Any]) -> str:
+def _describe(options: Mapping[str, Any]) -> str:
     mode = options.get("bond_mode", 0)
     return _MODES[mode] if isinstance(mode, int) and mode < len(_MODES) else ""
 
@@ -39,6 +39,6 @@ KIND = LinkKind(
         "min_links": Option("bond_min_links", BYTE),
     },
     example={"mode": "active-backup", "miimon": 100},
-    words=_words,
+    describe=_describe,
     has_own_mac=False,
 )

@@ -15,5 +15,5 @@ KIND = LinkKind(
     },
     needs=("id", "remote"),
     example={"id": 42, "remote": "192.0.2.2"},
-    words=lambda options: f"VNI {options.get('id')}",
+    describe=lambda options: f"VNI {options.get('id')}",
 )

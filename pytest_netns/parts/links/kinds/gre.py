@@ -9,6 +9,6 @@ KIND = LinkKind(
     options=keyed("gre"),
     complete=with_key_flags("gre", 0x2000),
     example={"local": "192.0.2.1", "remote": "192.0.2.2"},
-    words=to_remote("gre"),
+    describe=to_remote("gre"),
     has_own_mac=False,
 )

@@ -1,4 +1,4 @@
-"""ifb: packets that come in by another interface are led here, so that they can be queued; pure."""
+"""ifb: an interface to which incoming packets are redirected, so that they can be queued; pure."""
 
 from __future__ import annotations
 

@@ -7,8 +7,8 @@ from pytest_netns.parts.links.kinds.kind import LinkKind, keyed, to_remote, with
 KIND = LinkKind(
     "ip6gretap",
     options=keyed("ip6gre", 6),
-    complete=with_key_flags("ip6gre", 0x0020),  # in network order, pyroute2 has it in that of the host
+    complete=with_key_flags("ip6gre", 0x0020),  # in network byte order; pyroute2 has it in host order
     example={"local": "2001:db8::1", "remote": "2001:db8::2"},
-    words=to_remote("ip6gre"),
+    describe=to_remote("ip6gre"),
     has_own_mac=True,
 )

@@ -8,6 +8,6 @@ KIND = LinkKind(
     "ip6tnl",
     options=tunnel("ip6tnl", 6) | {"mode": Option("ip6tnl_proto", one_of(any=0, ipip6=4, ip6ip6=41))},
     example={"local": "2001:db8::1", "remote": "2001:db8::2"},
-    words=to_remote("ip6tnl"),
+    describe=to_remote("ip6tnl"),
     has_own_mac=False,
 )

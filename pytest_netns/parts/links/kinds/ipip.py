@@ -8,6 +8,6 @@ KIND = LinkKind(
     "ipip",
     options=tunnel("ipip"),
     example={"local": "192.0.2.1", "remote": "192.0.2.2"},
-    words=to_remote("ipip"),
+    describe=to_remote("ipip"),
     has_own_mac=False,
 )

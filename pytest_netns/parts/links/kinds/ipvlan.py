@@ -1,4 +1,4 @@
-"""ipvlan: an interface with addresses of its own, and the MAC address of the one it is on; pure."""
+"""ipvlan: an interface with its own IP addresses and the MAC address of its lower interface; pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pytest_netns.parts.links.kinds.kind import LinkKind, Option, one_of
 _MODES = ("l2", "l3", "l3s")
 
 
-def _words(options: Mapping[str, Any]) -> str:
+def _describe(options: Mapping[str, Any]) -> str:
     mode: int = options.get("ipvlan_mode", 0)
     return _MODES[mode]
 
@@ -20,6 +20,6 @@ KIND = LinkKind(
     options={"mode": Option("ipvlan_mode", one_of(l2=0, l3=1, l3s=2))},
     needs=("link",),
     example={"mode": "l2"},
-    words=_words,
+    describe=_describe,
     has_own_mac=False,
 )

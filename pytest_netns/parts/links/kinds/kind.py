@@ -1,4 +1,4 @@
-"""What a kind of interface is: its options as iproute2 names them, what it needs, its words in drawings; pure."""
+"""A kind of interface: its options by iproute2's names, what it needs, its description in drawings; pure."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Option:
     """An option of a kind.
 
     Attributes:
-        attribute: the kernel's name for it, in lower case and without prefix, as pyroute2 has it: ``"vlan_id"``.
-        parse: turns what a user wrote into what the kernel gets; raises `InvalidTopologyError`.
-        for_ipv6: the attribute for an IPv6 address, where that is another one.
+        attribute: the kernel's name for it, in lower case and without prefix, as in pyroute2: ``"vlan_id"``.
+        parse: converts the user's value to the kernel's; raises `InvalidTopologyError`.
+        for_ipv6: the attribute for an IPv6 address, if it is a different one.
     """
 
     attribute: str
@@ -27,11 +27,11 @@ class Option:
 
 
 def _merged(before: Any, value: Any) -> Any:
-    """Of several options that are bits of one attribute, all bits."""
+    """Combine options that are bits of the same attribute."""
     return {name: before[name] | bits for name, bits in value.items()} if is_mapping(before) else value
 
 
-def _no_words(options: Mapping[str, Any]) -> str:
+def _no_description(options: Mapping[str, Any]) -> str:
     return ""
 
 
@@ -41,35 +41,35 @@ class LinkKind:
 
     Attributes:
         name: the kernel's name for it.
-        options: those that are checked before the kernel sees them, by iproute2's names; others go by the kernel's names.
-        needs: the options without which there is none; ``"link"`` for an interface it is put on.
-        example: options with which one is made, for the doctor and for messages.
-        words: what a drawing says beside the kind, from the kernel's attributes.
-        maker: how it is made: ``"netlink"``, or what `lab/making.py` knows by that name.
-        without: what does not work where the kernel lacks it; empty where nothing else needs it.
-        has_own_mac: whether it has a MAC address, and not that of the interface it is put on or of a member.
-        complete: adds attributes that follow from others.
+        options: the options that are checked before they reach the kernel, by iproute2's names; others have the kernel's names.
+        needs: the required options; ``"link"`` for a lower interface.
+        example: valid options, for the doctor and for error messages.
+        describe: its description in drawings, from the kernel's attributes.
+        maker: how it is created: ``"netlink"``, or the name of a function in `lab/making.py`.
+        without: what does not work if the kernel lacks it; empty if nothing else needs it.
+        has_own_mac: whether it has its own MAC address, not that of its lower interface or of a member.
+        complete: adds attributes that are derived from others.
     """
 
     name: str
     options: Mapping[str, Option] = field(default_factory=dict[str, Option])
     needs: tuple[str, ...] = ()
     example: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    words: Callable[[Mapping[str, Any]], str] = _no_words
+    describe: Callable[[Mapping[str, Any]], str] = _no_description
     maker: str = "netlink"
     without: str = ""
     has_own_mac: bool = True
     complete: Callable[[dict[str, Any]], dict[str, Any]] = field(default=lambda attributes: attributes)
 
     def knows(self, attribute: str) -> bool:
-        """Whether an attribute is one of an option that this kind checks."""
+        """Whether an attribute belongs to an option that this kind checks."""
         return any(attribute in (option.attribute, option.for_ipv6) for option in self.options.values())
 
     def attributes(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The kernel's attributes of the options that were given; those that this kind does not check are left as they are.
+        """The kernel's attributes for options; options that this kind does not check stay unchanged.
 
         Raises:
-            InvalidTopologyError: a value cannot be, or an option is missing.
+            InvalidTopologyError: a value is invalid, or an option is missing.
         """
         found: dict[str, Any] = {}
         for name, value in given.items():
@@ -100,7 +100,7 @@ class LinkKind:
         return None
 
     def unknown(self, name: str, attributes: tuple[str, ...]) -> InvalidTopologyError:
-        """The error for an option that neither this kind nor the kernel's table of attributes has."""
+        """The error for an option that is neither in this kind nor in the kernel's attributes."""
         valid = sorted({*self.options, *attributes})
         return InvalidTopologyError(f"cannot use option {name!r} of a {self.name} interface: {suggest(name, valid)}")
 
@@ -109,18 +109,18 @@ class LinkKind:
 
 
 def number(low: int, high: int) -> Callable[[Any], int]:
-    """A whole number."""
+    """A parser of whole numbers."""
 
     def parse(value: Any) -> int:
         if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
             return value
-        raise InvalidTopologyError(f"cannot use {value!r}: it is a whole number from {low} to {high}")
+        raise InvalidTopologyError(f"cannot use {value!r}: use a whole number from {low} to {high}")
 
     return parse
 
 
 def one_of(**numbers: int) -> Callable[[Any], int]:
-    """One of several words, or its number; ``_`` in a word stands for ``-``, and one before a digit for nothing."""
+    """A parser of keywords or their numbers; ``_`` in a keyword stands for ``-``, and is dropped before a digit."""
     words = {name.lstrip("_").replace("_", "-"): number for name, number in numbers.items()}
 
     def parse(value: Any) -> int:
@@ -132,31 +132,31 @@ def one_of(**numbers: int) -> Callable[[Any], int]:
 
 
 def flag(value: Any) -> int:
-    """Yes or no."""
+    """Parse a boolean: True, False, "on" or "off"."""
     if value in (True, False, "on", "off"):
         return int(value in (True, "on"))
     raise InvalidTopologyError(f"cannot use {value!r}: valid are true and false")
 
 
 def address(value: Any) -> str:
-    """An IPv4 or IPv6 address."""
+    """Parse an IPv4 or IPv6 address."""
     return str(parse_address(value))
 
 
 def address_of(version: int) -> Callable[[Any], str]:
-    """An address of one family."""
+    """A parser of addresses of one family."""
 
     def parse(value: Any) -> str:
         parsed = parse_address(value)
         if parsed.version != version:
-            raise InvalidTopologyError(f"cannot use '{parsed}': it takes an IPv{version} address")
+            raise InvalidTopologyError(f"cannot use '{parsed}': use an IPv{version} address")
         return str(parsed)
 
     return parse
 
 
 def mac(value: Any) -> str:
-    """A MAC address."""
+    """Parse a MAC address."""
     return parse_mac(value)
 
 
@@ -164,7 +164,7 @@ BYTE, PORT, KEY = number(0, 255), number(1, 65535), number(0, 2**32 - 1)
 
 
 def tunnel(prefix: str, version: int = 4) -> dict[str, Option]:
-    """The options that all IP tunnels have."""
+    """The options of all IP tunnels."""
     end = address_of(version)
     return {
         "local": Option(f"{prefix}_local", end),
@@ -180,7 +180,7 @@ def keyed(prefix: str, version: int = 4) -> dict[str, Option]:
 
 
 def with_key_flags(prefix: str, bit: int) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    """A key counts only where a flag says that there is one (GRE_KEY of linux/if_tunnel.h)."""
+    """Set the flags without which the kernel ignores a key (GRE_KEY of linux/if_tunnel.h)."""
 
     def complete(attributes: dict[str, Any]) -> dict[str, Any]:
         flags = {f"{prefix}_{way}flags": bit for way in "io" if f"{prefix}_{way}key" in attributes}
@@ -190,10 +190,10 @@ def with_key_flags(prefix: str, bit: int) -> Callable[[dict[str, Any]], dict[str
 
 
 def to_remote(prefix: str) -> Callable[[Mapping[str, Any]], str]:
-    """The words of a tunnel: where it leads."""
+    """The description of a tunnel: its remote address."""
 
-    def words(options: Mapping[str, Any]) -> str:
+    def describe(options: Mapping[str, Any]) -> str:
         remote = options.get(f"{prefix}_remote")
         return "" if remote in (None, "0.0.0.0", "::") else f"to {remote}"
 
-    return words
+    return describe

@@ -1,4 +1,4 @@
-"""macvlan: an interface with a MAC address of its own on another; pure."""
+"""macvlan: an interface with its own MAC address on a lower interface; pure."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ KIND = LinkKind(
     options={"mode": Option("macvlan_mode", lambda value: _MODE(value) and value)},
     needs=("link",),
     example={"mode": "bridge"},
-    words=lambda options: str(options.get("macvlan_mode", "")),
+    describe=lambda options: str(options.get("macvlan_mode", "")),
 )

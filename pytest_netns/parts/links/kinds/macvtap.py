@@ -1,4 +1,4 @@
-"""macvtap: as macvlan, for a program that reads frames from a device; pure."""
+"""macvtap: like macvlan, for a program that reads frames from a device; pure."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ KIND = LinkKind(
     options={"mode": Option("macvtap_mode", lambda value: _MODE(value) and value)},
     needs=("link",),
     example={"mode": "bridge"},
-    words=lambda options: str(options.get("macvtap_mode", "")),
+    describe=lambda options: str(options.get("macvtap_mode", "")),
 )

@@ -1,4 +1,4 @@
-"""nlmon: netlink messages, to be captured; pure."""
+"""nlmon: an interface on which netlink messages can be captured; pure."""
 
 from __future__ import annotations
 

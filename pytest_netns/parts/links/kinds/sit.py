@@ -8,6 +8,6 @@ KIND = LinkKind(
     "sit",
     options=tunnel("sit"),
     example={"local": "192.0.2.1", "remote": "192.0.2.2"},
-    words=to_remote("sit"),
+    describe=to_remote("sit"),
     has_own_mac=False,
 )

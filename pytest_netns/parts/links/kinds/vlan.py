@@ -1,4 +1,4 @@
-"""vlan: the frames of an interface that have one IEEE 802.1Q tag; pure."""
+"""vlan: an IEEE 802.1Q VLAN of an interface; pure."""
 
 from __future__ import annotations
 
@@ -21,6 +21,6 @@ KIND = LinkKind(
     },
     needs=("link", "id"),
     example={"vlan_id": 10},
-    words=lambda options: f"VLAN {options.get('vlan_id')}",
+    describe=lambda options: f"VLAN {options.get('vlan_id')}",
     has_own_mac=False,
 )

@@ -1,4 +1,4 @@
-"""vrf: a router within a router: its members use a routing table of their own; pure."""
+"""vrf: virtual routing and forwarding: its members use a separate routing table; pure."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ KIND = LinkKind(
     options={"table": Option("vrf_table", number(1, 2**32 - 1))},
     needs=("table",),
     example={"vrf_table": 101},
-    words=lambda options: f"table {options.get('vrf_table')}",
+    describe=lambda options: f"table {options.get('vrf_table')}",
 )

@@ -1,4 +1,4 @@
-"""vti: an interface for what IPsec protects, IPv4; pure."""
+"""vti: an interface for IPsec over IPv4; pure."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ KIND = LinkKind(
     "vti",
     options=_OPTIONS,
     example={"local": "192.0.2.1", "remote": "192.0.2.2"},
-    words=to_remote("vti"),
+    describe=to_remote("vti"),
     has_own_mac=False,
 )

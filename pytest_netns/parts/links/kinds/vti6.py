@@ -1,4 +1,4 @@
-"""vti6: an interface for what IPsec protects, IPv6; pure."""
+"""vti6: an interface for IPsec over IPv6; pure."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ KIND = LinkKind(
     "vti6",
     options=_OPTIONS,
     example={"local": "2001:db8::1", "remote": "2001:db8::2"},
-    words=to_remote("vti"),
+    describe=to_remote("vti"),
     has_own_mac=False,
 )

@@ -19,5 +19,5 @@ KIND = LinkKind(
     },
     needs=("id",),
     example={"vxlan_id": 42, "dstport": 4789},
-    words=lambda options: f"VNI {options.get('vxlan_id')}",
+    describe=lambda options: f"VNI {options.get('vxlan_id')}",
 )

@@ -16,7 +16,7 @@ _PEER = ("public_key", "preshared_key", "endpoint", "allowed_ips", "persistent_k
 
 
 def key(value: Any) -> str:
-    """A key as wg(8) writes it: 32 bytes in base64."""
+    """Parse a key as in wg(8): 32 bytes in base64."""
     try:
         if isinstance(value, str) and len(base64.b64decode(value, validate=True)) == _KEY_BYTES:
             return value
@@ -26,10 +26,10 @@ def key(value: Any) -> str:
 
 
 def peer(given: Any) -> dict[str, Any]:
-    """A peer, with its keys as wg(8) names them."""
+    """Parse a peer, with the key names of wg(8)."""
     if not is_mapping(given) or "public_key" not in given:
         raise InvalidTopologyError(
-            f"cannot use {given!r} as peer: it is a mapping with public_key and {', '.join(_PEER[1:])}"
+            f"cannot use {given!r} as peer: use a mapping with public_key and {', '.join(_PEER[1:])}"
         )
     for name in given:
         if name not in _PEER:

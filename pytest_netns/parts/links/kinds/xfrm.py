@@ -1,4 +1,4 @@
-"""xfrm: an interface for what IPsec protects, by number; pure."""
+"""xfrm: an interface for IPsec, selected by its number; pure."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ KIND = LinkKind(
     options={"if_id": Option("xfrm_if_id", KEY)},
     needs=("if_id",),
     example={"if_id": 42},
-    words=lambda options: f"id {options.get('xfrm_if_id')}",
+    describe=lambda options: f"id {options.get('xfrm_if_id')}",
     has_own_mac=False,
 )
