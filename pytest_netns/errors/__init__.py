@@ -1,7 +1,7 @@
 """Every error the plugin raises.
 
 Messages read ``cannot ACTION: CAUSE``, followed by the remedy if one is known.
-Each error is also the built-in exception a caller would expect (`OSError`, `ValueError`,
+Where there is one, an error is also the built-in exception a caller would expect (`OSError`, `ValueError`,
 `subprocess.CalledProcessError` ...), so code that does not know this plugin can catch it.
 """
 
