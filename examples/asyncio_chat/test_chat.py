@@ -1,17 +1,20 @@
 """A chat server and its clients, all in this process: each socket lives in a namespace of its own."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
+from pytest_netns import Lab, Namespace
+
 
 @asynccontextmanager
-async def server_in(namespace):
+async def server_in(namespace: Namespace) -> AsyncIterator[None]:
     """A server: what one client says, all others hear."""
     writers = set()
 
-    async def talk(reader, writer):
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers.add(writer)
         address, _ = writer.get_extra_info("peername")
         while line := await reader.readline():
@@ -26,7 +29,7 @@ async def server_in(namespace):
 
 
 @asynccontextmanager
-async def client_in(namespace):
+async def client_in(namespace: Namespace) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """A client: what it hears, what it says."""
     reader, writer = await asyncio.open_connection(sock=namespace.create_connection(("host", 7777)))
     yield reader, writer
@@ -34,14 +37,14 @@ async def client_in(namespace):
     await writer.wait_closed()
 
 
-async def hear(reader, timeout=5):
+async def hear(reader: asyncio.StreamReader, timeout: float = 5) -> str:
     return (await asyncio.wait_for(reader.readline(), timeout)).decode()
 
 
-def test_everyone_hears_the_others_even_if_a_cable_was_cut(netns_lan):
+def test_everyone_hears_the_others_even_if_a_cable_was_cut(netns_lan: Lab) -> None:
     host, red, blue = netns_lan.host, netns_lan["red"], netns_lan["blue"]
 
-    async def conversation():
+    async def conversation() -> None:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(server_in(host))
             red_hears, red_says = await stack.enter_async_context(client_in(red))

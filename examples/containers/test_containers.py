@@ -3,9 +3,12 @@
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from pytest_netns import Lab
 
 # Podman's own files are in memory, and the machine's control groups are not touched: the container has none.
 PODMAN = (
@@ -27,7 +30,7 @@ def image(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_container_in_a_namespace_of_the_lab(netns_nat, image):
+def test_a_container_in_a_namespace_of_the_lab(netns_nat: Lab, image: Path) -> None:
     """The container has blue's network: it is what the router forwards to."""
     blue, outside = netns_nat["blue"], netns_nat["outside"]
     script = PODMAN.format(home=image, options=f"--network ns:{blue.path}")
@@ -37,7 +40,7 @@ def test_a_container_in_a_namespace_of_the_lab(netns_nat, image):
 
 
 @pytest.fixture
-def container(image):
+def container(image: Path) -> Iterator[int]:
     """A container that has been started by something else, with no network: returns the PID of its server."""
     pid_file = image / "pid"
     script = PODMAN.format(home=image, options=f"--network none --pidfile {pid_file}")
@@ -51,7 +54,7 @@ def container(image):
     podman.wait()
 
 
-def test_a_container_that_is_there_already(netns, container):
+def test_a_container_that_is_there_already(netns: Lab, container: int) -> None:
     """It is given a cable to the lab, used as any other namespace, and cut off."""
     web, client = netns.adopt("web", pid=container), netns.add_namespace("client")
     netns.add_veth(web, client, addresses=("192.168.15.1/24", "192.168.15.2/24"))

@@ -1,14 +1,17 @@
 """dnsmasq as DHCP and DNS server of a small office: red and blue get their addresses and names from it."""
 
 import re
+from pathlib import Path
 
 import pytest
+
+from pytest_netns import Lab, Namespace, Service
 
 NETWORK = "192.168.15"
 
 
 @pytest.fixture
-def office(netns):
+def office(netns: Lab) -> Lab:
     """A bridge that host is on, and two machines without addresses."""
     lan = netns.add_bridge("v-net-0", f"{NETWORK}.5/24")
     for name in ("red", "blue"):
@@ -17,7 +20,7 @@ def office(netns):
 
 
 @pytest.fixture
-def dnsmasq(office, tmp_path):
+def dnsmasq(office: Lab, tmp_path: Path) -> Service:
     return office.host.start(
         ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--log-facility=-", "--log-dhcp", "--user=", "--group=",
          f"--pid-file={tmp_path}/pid", f"--dhcp-leasefile={tmp_path}/leases", "--no-resolv", "--no-hosts", "--no-ping",
@@ -28,7 +31,7 @@ def dnsmasq(office, tmp_path):
     )  # fmt: skip
 
 
-def ask_for_address(machine, tmp_path):
+def ask_for_address(machine: Namespace, tmp_path: Path) -> str:
     """What a DHCP client does: asks, and sets up what it is told."""
     script = tmp_path / f"{machine.name}.sh"
     script.write_text(
@@ -39,7 +42,7 @@ def ask_for_address(machine, tmp_path):
     return str(machine.interfaces["eth0"].addresses[0].ip)
 
 
-def test_red_gets_an_address_of_the_range_and_blue_its_own(office, dnsmasq, tmp_path):
+def test_red_gets_an_address_of_the_range_and_blue_its_own(office: Lab, dnsmasq: Service, tmp_path: Path) -> None:
     red = ask_for_address(office["red"], tmp_path)
     assert 50 <= int(red.rpartition(".")[2]) <= 90
     assert ask_for_address(office["blue"], tmp_path) == f"{NETWORK}.60"
@@ -47,7 +50,7 @@ def test_red_gets_an_address_of_the_range_and_blue_its_own(office, dnsmasq, tmp_
     office["red"].run(f"ping -c1 -W2 {NETWORK}.60")
 
 
-def test_names_of_those_who_have_leases(office, dnsmasq, tmp_path):
+def test_names_of_those_who_have_leases(office: Lab, dnsmasq: Service, tmp_path: Path) -> None:
     ask_for_address(office["red"], tmp_path)
     ask_for_address(office["blue"], tmp_path)
     for name, address in (("blue.office.test", f"{NETWORK}.60"), ("www.example.com", f"{NETWORK}.5")):

@@ -1,15 +1,19 @@
 """Three etcd nodes: the leader is cut off, one way and both ways, and no write that was acknowledged is lost."""
 
 import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
+
+from pytest_netns import Cut, Lab
 
 NODES = ("n1", "n2", "n3")
 EVERY = ",".join(f"http://{name}:2379" for name in NODES)
 
 
 @pytest.fixture
-def cluster(netns, tmp_path):
+def cluster(netns: Lab, tmp_path: Path) -> Lab:
     """Three nodes on a switch, and the host, where the client is."""
     switch = netns.add_bridge("switch", "10.0.0.254/24")
     for number, name in enumerate(NODES, 1):
@@ -33,12 +37,12 @@ def cluster(netns, tmp_path):
     return netns
 
 
-def etcdctl(lab, *arguments, endpoints=EVERY):
+def etcdctl(lab: Lab, *arguments: str, endpoints: str = EVERY) -> str:
     command = ["etcdctl", "--command-timeout=3s", "--dial-timeout=1s", f"--endpoints={endpoints}", *arguments]
     return lab.host.run(command).stdout
 
 
-def leader(lab, among):
+def leader(lab: Lab, among: Sequence[str]) -> str | None:
     """Which of these nodes is a leader; None while none is."""
     for name in among:
         status = lab.host.run(
@@ -53,7 +57,7 @@ def leader(lab, among):
     return None
 
 
-def check_that_nothing_is_lost(lab, fault):
+def check_that_nothing_is_lost(lab: Lab, fault: Callable[[str, list[str]], Cut]) -> None:
     """Write before, during and after a fault that takes the leader away; every node must know all that was acknowledged."""
     old = lab.wait_until(lambda: leader(lab, NODES), timeout=60)
     others = [name for name in NODES if name != old]
@@ -70,21 +74,21 @@ def check_that_nothing_is_lost(lab, fault):
             assert etcdctl(lab, "get", key, "--print-value-only", endpoints=f"http://{name}:2379").strip() == value
 
 
-def test_the_leader_is_partitioned(cluster):
-    def fault(old, others):
+def test_the_leader_is_partitioned(cluster: Lab) -> None:
+    def fault(old: str, others: list[str]) -> Cut:
         return cluster.partition([old], others)
 
     check_that_nothing_is_lost(cluster, fault)
 
 
-def test_nobody_hears_the_leader(cluster):
-    def fault(old, others):
+def test_nobody_hears_the_leader(cluster: Lab) -> None:
+    def fault(old: str, others: list[str]) -> Cut:
         return cluster.cut(old, to=others)
 
     check_that_nothing_is_lost(cluster, fault)
 
 
-def test_a_minority_takes_no_writes(cluster):
+def test_a_minority_takes_no_writes(cluster: Lab) -> None:
     old = cluster.wait_until(lambda: leader(cluster, NODES), timeout=60)
     with cluster[old].isolate():
         refused = cluster[old].run(

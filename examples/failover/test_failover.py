@@ -1,6 +1,11 @@
 """keepalived on two gateways: when the master is cut off, the address moves, and gratuitous ARP tells the client."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
+
+from pytest_netns import Lab, Packet
 
 CONFIG = """
 vrrp_instance gateway {{
@@ -18,7 +23,7 @@ ADDRESS = "192.168.15.100"
 
 
 @pytest.fixture
-def gateways(netns, tmp_path):
+def gateways(netns: Lab, tmp_path: Path) -> Lab:
     """Two gateways that share an address, and a client, on one switch."""
     switch = netns.add_bridge("switch")
     for number, name in enumerate(("first", "second", "client"), 1):
@@ -27,29 +32,36 @@ def gateways(netns, tmp_path):
         home = tmp_path / name
         home.mkdir()
         (home / "keepalived.conf").write_text(CONFIG.format(priority=priority))
-        files = ["--use-file", home / "keepalived.conf", "--pid", home / "pid", "--vrrp_pid", home / "vrrp"]
+        files: list[str | Path] = [
+            "--use-file",
+            home / "keepalived.conf",
+            "--pid",
+            home / "pid",
+            "--vrrp_pid",
+            home / "vrrp",
+        ]
         netns[name].start(["keepalived", "--vrrp", "--dont-fork", "--log-console", *files])
     netns.wait_until(lambda: holds(netns, "first"))
     return netns
 
 
-def holds(lab, name):
+def holds(lab: Lab, name: str) -> bool:
     """Whether a gateway has the shared address."""
     return any(str(address.ip) == ADDRESS for address in lab[name].interfaces["eth0"].addresses)
 
 
-def announcement(lab, name):
+def announcement(lab: Lab, name: str) -> Callable[[Packet], bool]:
     """What is true of a packet by which the client learns that a gateway has the address."""
     mac = lab[name].interfaces["eth0"].mac
 
-    def is_it(packet):
+    def is_it(packet: Packet) -> bool:
         here = packet.namespace == "client" and not packet.sent
         return here and packet.protocol == "arp" and packet.source == ADDRESS and packet.data[6:12].hex(":") == mac
 
     return is_it
 
 
-def test_the_address_moves_and_comes_back(gateways):
+def test_the_address_moves_and_comes_back(gateways: Lab) -> None:
     client = gateways["client"]
     client.run(["ping", "-c1", "-W1", ADDRESS])
 

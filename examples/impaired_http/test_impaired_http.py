@@ -2,9 +2,12 @@
 
 import asyncio
 import contextlib
+from pathlib import Path
 
 import httpx
 import pytest
+
+from pytest_netns import Lab, VethPair
 
 NGINX = """
 daemon off; pid nginx.pid; worker_processes 1;
@@ -20,7 +23,7 @@ SIZE = 500_000
 
 
 @pytest.fixture
-def cable(netns, tmp_path):
+def cable(netns: Lab, tmp_path: Path) -> VethPair:
     """A cable between a client, red, and a web server, blue."""
     red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
     made = netns.add_veth(red, blue, addresses=("192.168.15.1/24", "192.168.15.2/24"))
@@ -30,12 +33,12 @@ def cable(netns, tmp_path):
     return made
 
 
-def get(path, timeout):
+def get(path: str, timeout: float) -> httpx.Response:
     """The client under test: one request, with a time-out for each step."""
     return httpx.get(f"http://blue/{path}", timeout=timeout, trust_env=False)
 
 
-def get_with_retries(path, timeout, attempts):
+def get_with_retries(path: str, timeout: float, attempts: int) -> httpx.Response:
     """As `get`, again after each time-out."""
     for _ in range(attempts - 1):
         with contextlib.suppress(httpx.TransportError):
@@ -43,17 +46,17 @@ def get_with_retries(path, timeout, attempts):
     return get(path, timeout)
 
 
-def download(path, deadline):
+def download(path: str, deadline: float) -> bytes:
     """The whole of a file within so many seconds."""
 
-    async def fetch():
+    async def fetch() -> bytes:
         async with httpx.AsyncClient(trust_env=False, timeout=None) as client:
             return (await client.get(f"http://blue/{path}")).content
 
     return asyncio.run(asyncio.wait_for(fetch(), deadline))
 
 
-def test_a_time_out_shorter_than_the_way(netns, cable):
+def test_a_time_out_shorter_than_the_way(netns: Lab, cable: VethPair) -> None:
     """200 ms each way: a connection takes 400 ms at least."""
     with cable.impair(delay="200ms"):
         with pytest.raises(httpx.ConnectTimeout):
@@ -62,14 +65,14 @@ def test_a_time_out_shorter_than_the_way(netns, cable):
     assert netns["red"].call(get, "hello", 10).text == "hello"
 
 
-def test_retries_over_loss(netns, cable):
+def test_retries_over_loss(netns: Lab, cable: VethPair) -> None:
     """Three packets in ten are lost each way: TCP and retries get every request through in the end."""
     with cable.impair(delay="20ms", loss="30%", seed=7):
         for _ in range(2):
             assert netns["red"].call(get_with_retries, "hello", 2, 20).text == "hello"
 
 
-def test_a_slow_line_that_gets_faster(netns, cable):
+def test_a_slow_line_that_gets_faster(netns: Lab, cable: VethPair) -> None:
     """500 kB take 4 s at 1 Mbit/s; the line is changed while the test runs."""
     cable.impair(rate="1mbit")
     with pytest.raises(TimeoutError):

@@ -2,9 +2,11 @@
 
 import pytest
 
+from pytest_netns import Lab, OpenVSwitch
+
 
 @pytest.fixture
-def floors(netns):
+def floors(netns: Lab) -> Lab:
     """A switch on each of two floors, joined by a trunk; sales in VLAN 10, lab in VLAN 20."""
     for floor in ("ground", "first"):
         netns.add_bridge("ovs0", kind="openvswitch", namespace=netns.add_namespace(floor))
@@ -18,23 +20,25 @@ def floors(netns):
     return netns
 
 
-def switch(lab, floor):
-    return lab[floor].interfaces["ovs0"]
+def switch(lab: Lab, floor: str) -> OpenVSwitch:
+    found = lab[floor].interfaces["ovs0"]
+    assert isinstance(found, OpenVSwitch)
+    return found
 
 
-def test_a_department_sees_itself_on_both_floors(floors):
+def test_a_department_sees_itself_on_both_floors(floors: Lab) -> None:
     assert floors["sales-1"].probe("sales-2:80") == "refused"
     assert floors["lab-1"].probe("lab-2:80") == "refused"
     assert floors["sales-1"].probe("lab-1:80") == "timeout"
 
 
-def test_the_trunk_carries_tags(floors):
+def test_the_trunk_carries_tags(floors: Lab) -> None:
     with floors.capture() as packets:
         floors["lab-1"].run("ping -c1 -W1 lab-2")
     assert {packet.vlan for packet in packets if packet.interface == "trunk" and packet.protocol == "icmp"} == {20}
 
 
-def test_a_host_is_blocked_by_openflow(floors):
+def test_a_host_is_blocked_by_openflow(floors: Lab) -> None:
     ground = switch(floors, "ground")
     ground.add_flow("priority=10,ip,nw_src=10.0.0.1,actions=drop")
     assert floors["sales-1"].probe("sales-2:80") == "timeout"

@@ -14,6 +14,7 @@ from pytest_netns import Lab, Topology
 aioice = pytest.importorskip("aioice")
 STUN = "203.0.113.10"
 USER, PASSWORD = "peer", "secret"
+Description = tuple[list[str], str, str]  # of an agent: its candidates, user name and password
 
 
 @pytest.fixture
@@ -73,15 +74,17 @@ def test_behind_a_carrier(internet: Lab) -> None:
 
 def connect(lab: Lab, *, relay: bool = False) -> bool:
     """Whether both agents reach each other; what they would tell each other by a signalling server goes by queues."""
-    to_bob: queue.SimpleQueue[object] = queue.SimpleQueue()
-    to_alice: queue.SimpleQueue[object] = queue.SimpleQueue()
+    to_bob: queue.SimpleQueue[Description] = queue.SimpleQueue()
+    to_alice: queue.SimpleQueue[Description] = queue.SimpleQueue()
     with ThreadPoolExecutor(2) as pool:
         alice = pool.submit(lab["alice"].call, agent, True, to_bob, to_alice, relay)
         bob = pool.submit(lab["bob"].call, agent, False, to_alice, to_bob, relay)
         return alice.result(60) and bob.result(60)
 
 
-async def agent(controlling: bool, outgoing: queue.SimpleQueue, incoming: queue.SimpleQueue, relay: bool) -> bool:
+async def agent(
+    controlling: bool, outgoing: queue.SimpleQueue[Description], incoming: queue.SimpleQueue[Description], relay: bool
+) -> bool:
     """One peer: runs in its namespace, on an event loop of its own."""
     turn = {"turn_server": (STUN, 3478), "turn_username": USER, "turn_password": PASSWORD} if relay else {}
     connection = aioice.Connection(ice_controlling=controlling, stun_server=(STUN, 3478), use_ipv6=False, **turn)
@@ -98,6 +101,7 @@ async def agent(controlling: bool, outgoing: queue.SimpleQueue, incoming: queue.
         except ConnectionError:
             return False
         await connection.send(b"hello")
-        return await asyncio.wait_for(connection.recv(), 5) == b"hello"
+        heard: bytes = await asyncio.wait_for(connection.recv(), 5)
+        return heard == b"hello"
     finally:
         await connection.close()

@@ -14,10 +14,10 @@ import socket
 
 import pytest
 
-from pytest_netns import CommandError
+from pytest_netns import CommandError, Lab
 
 
-def test_a_cable_joins_two_namespaces(netns):
+def test_a_cable_joins_two_namespaces(netns: Lab) -> None:
     red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
     near, far = netns.add_veth(red, blue, addresses=("192.168.15.1/24", "192.168.15.2/24"))
     red.run("ping -c1 192.168.15.2")
@@ -26,7 +26,7 @@ def test_a_cable_joins_two_namespaces(netns):
     assert list(blue.interfaces) == ["lo"]
 
 
-def test_a_bridge_joins_many(netns):
+def test_a_bridge_joins_many(netns: Lab) -> None:
     bridge = netns.add_bridge("v-net-0")
     for number, name in enumerate(["red", "blue", "green"], start=1):
         bridge.attach(netns.add_namespace(name), f"192.168.15.{number}/24")
@@ -37,7 +37,7 @@ def test_a_bridge_joins_many(netns):
     netns.host.run("ping -c1 192.168.15.1")
 
 
-def test_masquerade_brings_replies_back(netns_lan):
+def test_masquerade_brings_replies_back(netns_lan: Lab) -> None:
     host, outside = netns_lan.host, netns_lan.add_namespace("outside")
     netns_lan.add_veth(host, outside, addresses=("192.168.1.2/24", "192.168.1.3/24"), names=("eth0", "eth0"))
     with pytest.raises(CommandError, match="100% packet loss"):
@@ -46,7 +46,7 @@ def test_masquerade_brings_replies_back(netns_lan):
     netns_lan["red"].run("ping -c1 192.168.1.3")
 
 
-def test_a_port_forward_leads_in(netns_nat):
+def test_a_port_forward_leads_in(netns_nat: Lab) -> None:
     netns_nat["blue"].start(["python3", "-m", "http.server", "80"], ready=80)
     with pytest.raises(CommandError, match=r"curl: \(7\)"):
         netns_nat["outside"].run("curl -sS http://192.168.1.2:8080/")
@@ -55,7 +55,7 @@ def test_a_port_forward_leads_in(netns_nat):
 
 
 @pytest.mark.netns("nat", enter="red")
-def test_python_runs_inside_too(netns):
+def test_python_runs_inside_too(netns: Lab) -> None:
     with netns["outside"].create_server(("192.168.1.3", 80)) as server:
         with socket.create_connection(("192.168.1.3", 80), timeout=5):
             connection, peer = server.accept()

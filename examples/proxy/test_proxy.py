@@ -1,6 +1,10 @@
 """HAProxy in front of two nginx: requests are shared out, and one server's end is nobody's trouble."""
 
+from pathlib import Path
+
 import pytest
+
+from pytest_netns import Lab, Service
 
 NGINX = """
 daemon off; pid nginx.pid; worker_processes 1;
@@ -30,7 +34,7 @@ backend servers
 
 
 @pytest.fixture
-def nginx(netns_nat, tmp_path):
+def nginx(netns_nat: Lab, tmp_path: Path) -> dict[str, Service]:
     """An nginx in red and one in blue, by name."""
     services = {}
     for name in ("red", "blue"):
@@ -42,21 +46,21 @@ def nginx(netns_nat, tmp_path):
 
 
 @pytest.fixture
-def haproxy(netns_nat, nginx, tmp_path):
+def haproxy(netns_nat: Lab, nginx: dict[str, Service], tmp_path: Path) -> Service:
     (tmp_path / "haproxy.cfg").write_text(HAPROXY)
     return netns_nat.host.start(["haproxy", "-db", "-f", tmp_path / "haproxy.cfg"], ready=80)
 
 
-def who_answers(lab, requests=4):
+def who_answers(lab: Lab, requests: int = 4) -> list[str]:
     """Which servers somebody on the internet gets an answer from."""
     return sorted(lab["outside"].run("curl -sf --max-time 5 http://192.168.1.2/").stdout for _ in range(requests))
 
 
-def test_requests_are_shared_out(netns_nat, haproxy):
+def test_requests_are_shared_out(netns_nat: Lab, haproxy: Service) -> None:
     assert who_answers(netns_nat) == ["blue", "blue", "red", "red"]
 
 
-def test_a_server_stops_and_comes_back(netns_nat, haproxy, nginx):
+def test_a_server_stops_and_comes_back(netns_nat: Lab, haproxy: Service, nginx: dict[str, Service]) -> None:
     nginx["red"].stop()
     assert who_answers(netns_nat) == ["blue"] * 4
     nginx["red"].restart()

@@ -1,6 +1,11 @@
 """Four BIRD routers in a ring speak OSPF: a cable is pulled, and traffic goes the other way round."""
 
+from collections.abc import Iterator
+from subprocess import CompletedProcess
+
 import pytest
+
+from pytest_netns import Lab, LabFactory, Namespace, VethPair
 
 CONFIG = """
 router id 10.255.0.{number};
@@ -15,21 +20,22 @@ protocol ospf {{
 }}
 """
 COUNT = 4
+Ring = dict[tuple[int, int], VethPair]  # the cables by the numbers of the routers they join
 
 
-def address(number):
+def address(number: int) -> str:
     """The address a router is known by, wherever its packets come in."""
     return f"10.255.0.{number}"
 
 
 @pytest.fixture(scope="module")
-def lab(netns_factory):
+def lab(netns_factory: LabFactory) -> Iterator[Lab]:
     with netns_factory.lab() as lab:
         yield lab
 
 
 @pytest.fixture(scope="module")
-def ring(lab, tmp_path_factory):
+def ring(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Ring:
     """r1 - r2 - r3 - r4 - r1, once everybody knows the way to everybody; returns the cables by their two ends."""
     routers = [lab.add_namespace(f"r{number}") for number in range(1, COUNT + 1)]
     cables = {}
@@ -51,28 +57,28 @@ def ring(lab, tmp_path_factory):
     return cables
 
 
-def knows_all(router):
+def knows_all(router: Namespace) -> bool:
     known = {str(route.destination) for route in router.routes()}
     return all(f"{address(number)}/32" in known for number in range(1, COUNT + 1) if router.name != f"r{number}")
 
 
-def way(router, number):
+def way(router: Namespace, number: int) -> str:
     """The interface by which a router sends to another one."""
     return router.route_to(address(number)).interface
 
 
-def ping(router, source, target):
+def ping(router: Namespace, source: int, target: int) -> CompletedProcess[str]:
     """Whether a packet goes there and the answer comes back, both by routes that OSPF has found."""
     return router.run(["ping", "-c1", "-W1", "-I", address(source), address(target)])
 
 
-def test_the_short_way(lab, ring):
+def test_the_short_way(lab: Lab, ring: Ring) -> None:
     assert way(lab["r1"], 2) == "to-r2"
     assert way(lab["r1"], 4) == "to-r4"
     lab.wait_until(lambda: ping(lab["r1"], 1, 3), timeout=30)
 
 
-def test_a_cable_is_pulled_and_plugged_in_again(lab, ring):
+def test_a_cable_is_pulled_and_plugged_in_again(lab: Lab, ring: Ring) -> None:
     r1 = lab["r1"]
     with lab.capture() as packets:
         ring[1, 2].unplug()
@@ -83,7 +89,7 @@ def test_a_cable_is_pulled_and_plugged_in_again(lab, ring):
     lab.wait_until(lambda: way(r1, 2) == "to-r2", timeout=30)
 
 
-def test_a_router_is_cut_off_although_its_cables_are_fine(lab, ring):
+def test_a_router_is_cut_off_although_its_cables_are_fine(lab: Lab, ring: Ring) -> None:
     """Without a carrier lost only missing hellos tell the neighbours."""
     with lab["r2"].isolate():
         lab.wait_until(lambda: way(lab["r1"], 3) == "to-r4", timeout=30)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_netns import Topology
+from pytest_netns import Lab, Topology
 
 CONFIG = """
 [Interface]
@@ -21,7 +21,7 @@ NETWORKS = {"a": "192.168.1.0/24", "b": "192.168.2.0/24"}
 
 
 @pytest.fixture
-def offices(netns, request, tmp_path):
+def offices(netns: Lab, request: pytest.FixtureRequest, tmp_path: Path) -> Lab:
     """The two offices, joined."""
     netns.build(Topology.from_toml(request.path.parent / "offices.toml"))
     hosts = {site: netns[f"vpn-{site}"] for site in OTHER}
@@ -45,7 +45,7 @@ def offices(netns, request, tmp_path):
     return netns
 
 
-def test_the_internet_sees_the_gateways_only(offices):
+def test_the_internet_sees_the_gateways_only(offices: Lab) -> None:
     with offices.capture() as packets:
         page = offices["client"].run("curl -sS http://192.168.2.10/").stdout
     assert "Directory listing" in page
@@ -55,7 +55,7 @@ def test_the_internet_sees_the_gateways_only(offices):
     assert {packet.source for packet in seen} == {"203.0.113.1", "203.0.113.2"}
 
 
-def test_an_office_gets_another_address(offices):
+def test_an_office_gets_another_address(offices: Lab) -> None:
     wan = offices["gw-a"].interfaces["wan"]
     wan.add_address("203.0.113.77/24")
     wan.remove_address("203.0.113.1/24")
@@ -65,7 +65,7 @@ def test_an_office_gets_another_address(offices):
     assert any(packet.namespace == "internet" and packet.source == "203.0.113.77" for packet in packets)
 
 
-def test_the_internet_is_gone_for_a_while(offices):
+def test_the_internet_is_gone_for_a_while(offices: Lab) -> None:
     with offices.cut("gw-b", to="gw-a"):
         assert offices["client"].probe("192.168.2.10:80") == "timeout"
     offices.wait_until(lambda: offices["client"].probe("192.168.2.10:80") == "open", timeout=20)

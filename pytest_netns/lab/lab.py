@@ -283,7 +283,7 @@ class Lab(LinkMethods):
         started = service.start_all(pairs, ready=ready, timeout=timeout, options=options)
         return dict(zip(commands, started, strict=True))
 
-    def wait_until(self, condition: Callable[[], T], timeout: float = 5, *, retry_on: RetryOn = NOT_YET) -> T:
+    def wait_until(self, condition: Callable[[], T | None], timeout: float = 5, *, retry_on: RetryOn = NOT_YET) -> T:
         """Poll a condition until it is true; returns its result::
 
             lab.wait_until(lambda: "lease" in server.output)
@@ -305,16 +305,20 @@ class Lab(LinkMethods):
 
     @overload
     async def wait_until_async(
-        self, condition: Callable[[], Awaitable[T]], timeout: float = 5, *, retry_on: RetryOn = NOT_YET
+        self, condition: Callable[[], Awaitable[T | None]], timeout: float = 5, *, retry_on: RetryOn = NOT_YET
     ) -> T: ...
 
     @overload
     async def wait_until_async(
-        self, condition: Callable[[], T], timeout: float = 5, *, retry_on: RetryOn = NOT_YET
+        self, condition: Callable[[], T | None], timeout: float = 5, *, retry_on: RetryOn = NOT_YET
     ) -> T: ...
 
     async def wait_until_async(
-        self, condition: Callable[[], T | Awaitable[T]], timeout: float = 5, *, retry_on: RetryOn = NOT_YET
+        self,
+        condition: Callable[[], T | Awaitable[T | None] | None],
+        timeout: float = 5,
+        *,
+        retry_on: RetryOn = NOT_YET,
     ) -> T:
         """Like `wait_until`, for asyncio: the event loop keeps running between polls.
 

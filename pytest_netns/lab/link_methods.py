@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from pytest_netns import values
 from pytest_netns.errors import InvalidTopologyError, NetnsError
@@ -79,6 +79,29 @@ class LinkMethods(FaultMethods):
             for namespace, name, own, mac, index in zip((red, blue), names, parsed, macs, indexes, strict=True)
         )
         return join(a, b, (impairment, impairment), offload=offload, queues=queues)
+
+    @overload
+    def add_bridge(
+        self,
+        name: str,
+        address: AddressArgument = None,
+        *,
+        namespace: Namespace | None = None,
+        mtu: int | None = None,
+        kind: Literal["openvswitch"],
+    ) -> OpenVSwitch: ...
+
+    @overload
+    def add_bridge(
+        self,
+        name: str,
+        address: AddressArgument = None,
+        *,
+        namespace: Namespace | None = None,
+        mtu: int | None = None,
+        kind: str = "bridge",
+        **options: Any,
+    ) -> Bridge: ...
 
     def add_bridge(
         self,

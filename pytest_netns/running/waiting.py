@@ -52,14 +52,15 @@ def _show(failure: BaseException) -> str:
     return str(failure) if isinstance(failure, NetnsError) else f"it raised {failure!r}"
 
 
-def until(records: Records, condition: Callable[[], T], timeout: float, retry_on: RetryOn = NOT_YET) -> T:
+def until(records: Records, condition: Callable[[], T | None], timeout: float, retry_on: RetryOn = NOT_YET) -> T:
     """Wait until a condition is true and return its result; see `Lab.wait_until`."""
     check_is_function(condition, _INSTEAD)
     if _loop_is_running():
         raise NetnsError(f"cannot wait in a running event loop, which would be blocked: {_INSTEAD}")
     polling = _Polling(records, timeout, retry_on)
     while True:
-        found, failure = None, None
+        found: T | None = None
+        failure = None
         try:
             found = condition()
         except polling.retry_on as error:
@@ -72,7 +73,7 @@ def until(records: Records, condition: Callable[[], T], timeout: float, retry_on
 
 async def until_async(
     records: Records,
-    condition: Callable[[], T | Awaitable[T]],
+    condition: Callable[[], T | Awaitable[T | None] | None],
     timeout: float,
     retry_on: RetryOn = NOT_YET,
 ) -> T:

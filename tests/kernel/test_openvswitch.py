@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from typing import Any
 
 import pytest
 
@@ -16,8 +17,8 @@ needs_tun = pytest.mark.skipif(
 )
 
 
-def switch_of(lab: Lab, name: str = "ovs0", **options: object) -> OpenVSwitch:
-    made = lab.add_bridge(name, kind="openvswitch", **options)  # type: ignore[arg-type]
+def switch_of(lab: Lab, name: str = "ovs0", **options: Any) -> OpenVSwitch:
+    made = lab.add_bridge(name, kind="openvswitch", **options)
     assert isinstance(made, OpenVSwitch)
     return made
 

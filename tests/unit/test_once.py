@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import ClassVar
 
 import pytest
@@ -106,7 +106,7 @@ def test_a_dead_one_is_closed_if_there_is_no_other_way(made: list[Thing]) -> Non
 
 def test_a_refusal_is_not_kept() -> None:
     """If it cannot be made, the error reaches the caller, and the next use tries again."""
-    answers = iter([OSError("refused"), Thing()])
+    answers: Iterator[OSError | Thing] = iter([OSError("refused"), Thing()])
 
     def make() -> Thing:
         answer = next(answers)
