@@ -1,4 +1,4 @@
-"""How fast: ratios, each from medians of interleaved runs. ``python -m tests.benchmarks [NUMBER ...]``; needs root.
+"""Benchmarks: ratios of medians of interleaved runs. ``python -m tests.benchmarks [NUMBER ...]``; needs root.
 
 Numbers: 1 pair, 2 NAT, 3 marked empty test, 4 running a program, 5 start-up, 6 growth, 7 parallel runs, 8 traffic, 9 impaired links, 10 port forwards.
 """
@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from statistics import median
 
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # what is measured must not be compiled anew each time
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # measured code must not be compiled each time
 from pytest_netns import UnavailableError
 from tests.benchmarks import forwards, impairment, race, running, suites
 from tests.benchmarks.programs import Programs
@@ -26,9 +26,9 @@ TOGETHER = 5  # networks in a row
 
 @dataclass
 class Row:
-    """One line of the table: what was measured, against what, and what was wanted.
+    """One row of the table: the measurement, what it is compared with, and the goal.
 
-    ``value`` is None where the other could not run; ``note`` then says why.
+    ``value`` is None if the other could not run; ``note`` then gives the reason.
     """
 
     benchmark: int
@@ -56,9 +56,9 @@ def nat(programs: Programs, scale: float) -> Iterator[Row]:
 
 
 def empty_test(programs: Programs, scale: float) -> Iterator[Row]:
-    """3: a marked test that does nothing, and what its time goes into.
+    """3: a marked test that does nothing, and the parts of its time.
 
-    The bare kernel is measured in the body of a test: between two tests of pytest's the processor has forgotten it.
+    The bare kernel is measured in the body of a test: between two tests, pytest's code has evicted it from the CPU caches.
     """
     count = max(50, int(EMPTY_TESTS * scale))
     where = suites.write(
@@ -97,9 +97,9 @@ def program(_: Programs, scale: float) -> Iterator[Row]:
 
 
 def start_up(programs: Programs, scale: float) -> Iterator[Row]:
-    """5: what the plugin adds to the start of pytest, beyond a plugin that is empty.
+    """5: the plugin's share of pytest's start, compared with an empty plugin.
 
-    The option -p, by which either is loaded, alone has pytest read what all installed packages offer.
+    Loading either with -p makes pytest read the entry points of all installed packages.
     """
     where = suites.write(programs.directory, never=suites.PLAIN.format(count=1), once=suites.MARKED.format(count=1))
     (where["never"] / "nothing.py").write_text("")
@@ -133,7 +133,7 @@ def growth(programs: Programs, scale: float) -> Iterator[Row]:
 
 
 def parallel(programs: Programs, scale: float) -> Iterator[Row]:
-    """7: many tests with netns_lan in several processes, beyond the same tests without it."""
+    """7: many tests with netns_lan in several processes, compared with the same tests without it."""
     count = max(40, int(LAN_TESTS * scale))
     where = suites.write(programs.directory, base=suites.PLAIN.format(count=count), lan=suites.LAN.format(count=count))
     speeds = {}
@@ -155,7 +155,7 @@ def traffic(programs: Programs, scale: float) -> Iterator[Row]:
 
 
 def impaired(programs: Programs, scale: float) -> Iterator[Row]:
-    """9: what impaired links do, and what they cost, by each engine that this machine has."""
+    """9: accuracy and cost of impaired links, for each available engine."""
     del programs, scale
     for engine in impairment.ENGINES:
         try:
@@ -166,7 +166,7 @@ def impaired(programs: Programs, scale: float) -> Iterator[Row]:
 
 
 def port_forwards(_: Programs, scale: float) -> Iterator[Row]:
-    """10: a thousand port forwards, against as many plain rules of nft."""
+    """10: a thousand port forwards, compared with as many simple nft rules."""
     seconds = forwards.race(max(3, int(10 * scale)))
     for ours, other, goal in (
         ("ours, one by one", "nft, one by one", "<= 1.5"),
@@ -200,7 +200,7 @@ def _show(row: Row) -> str:
 
 
 def main() -> None:
-    """Run what is asked for, and print as it goes; the JSON at the end."""
+    """Run the selected benchmarks, print results as they come, and the JSON at the end."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("numbers", nargs="*", type=int, help="which benchmarks; default: all")
     parser.add_argument("--scale", type=float, default=1.0, help="fewer (0.2) or more (2) rounds")

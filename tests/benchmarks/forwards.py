@@ -1,4 +1,4 @@
-"""A thousand port forwards, one by one and in one topology, against libnftables with as many plain rules."""
+"""A thousand port forwards, one by one and in one topology, compared with libnftables and as many simple rules."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PORTS = range(5000, 5000 + COUNT)
 
 
 def race(rounds: int) -> dict[str, float]:
-    """Median seconds of each, in turns."""
+    """The median seconds of each, run alternately."""
     contenders: dict[str, Callable[[], float]] = {
         "ours, one by one": _ours_one_by_one,
         "nft, one by one": lambda: _nft([_rule(port) for port in PORTS]),
@@ -35,7 +35,7 @@ def _rule(port: int) -> str:
 
 
 def _nft(texts: list[str]) -> float:
-    """Seconds for texts by libnftables in this process, in a namespace of its own."""
+    """Seconds for texts with libnftables in this process, in a separate namespace."""
     with Lab() as lab, lab.add_namespace("gw").programs.network.entered():
         nft = load().Nftables()
         assert nft.cmd(CHAIN)[0] == 0
@@ -65,5 +65,5 @@ def _ours_together() -> float:
         _gateway(lab)
         specs = [PortForwardSpec("gw", port, TARGET) for port in PORTS]
         started = time.perf_counter()
-        lab["gw"].gateway.add(specs)  # what a topology does with them, once it has been checked
+        lab["gw"].gateway.add(specs)  # the same as for a validated topology
         return time.perf_counter() - started

@@ -1,6 +1,6 @@
-"""Whether impaired links do what was asked for, and what they cost. ``python -m tests.benchmarks.impairment [ENGINE ...]``.
+"""The accuracy and the cost of impaired links. ``python -m tests.benchmarks.impairment [ENGINE ...]``.
 
-Packets are numbered datagrams; when one has arrived is what the kernel says of it (SO_TIMESTAMPNS).
+Packets are numbered datagrams; their arrival time is the kernel's (SO_TIMESTAMPNS).
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from pytest_netns import Impairment, Lab, UnavailableError, VethPair
 ENGINES = ("userspace", "netem")
 ADDRESSES = ("10.0.0.1/24", "10.0.0.2/24")
 PORT = 5000
-HEADERS = 14 + 20 + 8  # bytes of Ethernet, IPv4 and UDP, which a rate counts
+HEADERS = 14 + 20 + 8  # bytes of Ethernet, IPv4 and UDP, which count for a rate
 SO_RCVBUFFORCE, SO_TIMESTAMPNS = 33, 35
-Z_99 = 2.576  # of the normal distribution: a 99 % interval
-QUIET = 0.3  # seconds without a packet: all have arrived
+Z_99 = 2.576  # of the normal distribution, for a 99 % interval
+QUIET = 0.3  # seconds without a packet, after which all have arrived
 
 
 class Figure(NamedTuple):
-    """One measurement; ``goal`` says what was wanted."""
+    """One measurement, with its ``goal``."""
 
     measured: str
     asked: str
@@ -38,7 +38,7 @@ class Figure(NamedTuple):
 
 
 class Arrival(NamedTuple):
-    """A packet that has arrived: its number, and how many seconds after it was sent; when, since 1970."""
+    """A received packet: its number, its delay in seconds, and its arrival time since 1970."""
 
     number: int
     took: float
@@ -47,16 +47,16 @@ class Arrival(NamedTuple):
 
 @contextlib.contextmanager
 def cable(engine: str) -> Iterator[VethPair]:
-    """A cable that the engine impairs."""
+    """A link impaired by the engine."""
     with Lab("benchmark", engine=engine) as lab:
         a, b = lab.add_namespace("a"), lab.add_namespace("b")
         pair = lab.add_veth(a, b, addresses=ADDRESSES)
-        a.run(["ping", "-c1", "10.0.0.2"])  # ARP is done
+        a.run(["ping", "-c1", "10.0.0.2"])  # completes ARP
         yield pair
 
 
 def send(pair: VethPair, count: int, *, size: int = 100, pause: float = 0.0) -> list[Arrival]:
-    """Send so many packets of so many bytes from a to b; those that arrive."""
+    """Send a number of packets of a size from a to b; returns those that arrive."""
     receiver = pair.b.namespace.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sender = pair.a.namespace.socket(socket.AF_INET, socket.SOCK_DGRAM)
     with receiver, sender:
@@ -66,7 +66,7 @@ def send(pair: VethPair, count: int, *, size: int = 100, pause: float = 0.0) -> 
         receiver.bind(("", PORT))
         sender.connect((ADDRESSES[1].split("/")[0], PORT))
         sent = []
-        run = os.urandom(8)  # what is late from the run before is not counted
+        run = os.urandom(8)  # late packets of the previous run are not counted
         padding = run + bytes(size - 12)
         for number in range(count):
             if pause:
@@ -89,7 +89,7 @@ def _arrivals(receiver: socket.socket, sent: list[float], run: bytes) -> Iterato
 
 
 def delays(pair: VethPair) -> Iterator[Figure]:
-    """How far the median delay, and the slowest of 100, are from what was asked for."""
+    """The deviation of the median delay, and of the slowest of 100, from the requested delay."""
     for asked in ("1ms", "10ms", "50ms", "200ms"):
         impairment = Impairment(delay=asked)
         pair.impair(impairment)
@@ -107,7 +107,7 @@ def delays(pair: VethPair) -> Iterator[Figure]:
 
 
 def losses(pair: VethPair) -> Iterator[Figure]:
-    """Which share of 10,000 packets is lost, and comes twice."""
+    """The shares of 10,000 packets that are lost and duplicated."""
     for asked in ("0.1%", "1%", "10%", "30%", "50%"):
         impairment = Impairment(loss=asked, limit=20_000)
         pair.impair(impairment)
@@ -129,7 +129,7 @@ def _interval(share: float, count: int = 10_000) -> str:
 
 
 def rates(pair: VethPair) -> Iterator[Figure]:
-    """At which rate packets arrive that were sent at once."""
+    """The rate at which packets arrive that were sent at once."""
     for asked, count in (("1mbit", 200), ("10mbit", 1500), ("100mbit", 8000)):
         impairment = Impairment(rate=asked, limit=20_000)
         assert impairment.rate is not None
@@ -140,7 +140,7 @@ def rates(pair: VethPair) -> Iterator[Figure]:
 
 
 def throughput(pair: VethPair) -> Iterator[Figure]:
-    """How much passes, and what a packet costs the helper."""
+    """The throughput, and the helper's cost for a packet."""
     pair.impair(delay="100us", limit=100_000)
     before, count = _helper_time(), 100_000
     arrived = len(send(pair, count, size=64, pause=1e-6))
@@ -157,7 +157,7 @@ def throughput(pair: VethPair) -> Iterator[Figure]:
 
 
 def _helper_time() -> float:
-    """Seconds of the processor that the user-space wires of this process have used."""
+    """The CPU seconds used by this process's user-space wires."""
     total = 0
     for name in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):
@@ -172,7 +172,7 @@ def _helper_time() -> float:
 
 
 def costs(engine: str) -> Iterator[Figure]:
-    """What impairing takes, in the life of a lab."""
+    """The time that impairing takes in the life of a lab."""
     found: dict[str, list[float]] = {}
 
     def timed(what: str, began: float) -> float:
@@ -202,7 +202,7 @@ def measure(engine: str) -> Iterator[Figure]:
     """All figures of an engine.
 
     Raises:
-        UnavailableError: this machine does not have it.
+        UnavailableError: this machine lacks the engine.
     """
     with cable(engine) as pair:
         for figures in (delays, losses, rates, throughput):
@@ -211,7 +211,7 @@ def measure(engine: str) -> Iterator[Figure]:
 
 
 def main() -> None:
-    """Print the figures of the engines that are named, or of both."""
+    """Print the figures of the named engines, or of both."""
     for engine in sys.argv[1:] or ENGINES:
         try:
             for each in measure(engine):

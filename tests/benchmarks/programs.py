@@ -1,4 +1,4 @@
-"""The programs that are compared: ours, the C program, and the peers, each made ready to run."""
+"""The compared programs: ours, the C program and the peers, each ready to run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent / "contenders"
 PEERS = ("pyroute2", "munet", "pytest-dummynet", "nest")
-# Peers make named namespaces and mounts: in a place of their own, where all of it is gone with them.
+# Peers create named namespaces and mounts: in separate namespaces, which remove them all.
 SANDBOX = (
     "unshare", "--mount", "--net", "--propagation", "private", "sh", "-c",
     'mkdir -p /run/netns && mount -t tmpfs none /run/netns && ip link set lo up && exec "$@"', "-",
@@ -21,7 +21,7 @@ Argv = list[str]
 
 
 class Programs:
-    """Compiles and installs at the first need, into a directory that goes with the block."""
+    """Compiles and installs on first use, into a directory that is removed at the end of the block."""
 
     def __init__(self) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="netns-benchmarks-")
@@ -36,7 +36,7 @@ class Programs:
 
     @property
     def directory(self) -> Path:
-        """Where programs may put files."""
+        """The directory for programs."""
         return Path(self._directory.name)
 
     def ours(self, *arguments: object) -> Argv:
@@ -44,7 +44,7 @@ class Programs:
         return [sys.executable, str(HERE / "ours.py"), *map(str, arguments)]
 
     def kernel(self, *arguments: object) -> Argv:
-        """The C program, with libnftables where that can be compiled."""
+        """The C program, with libnftables if that can be compiled."""
         if self._kernel is None:
             self._kernel = self.directory / "kernel"
             compile_ = ["cc", "-O2", "-o", str(self._kernel), str(HERE / "kernel.c")]
@@ -54,7 +54,7 @@ class Programs:
         return [str(self._kernel), *map(str, arguments)]
 
     def bare(self) -> str:
-        """A library with the function ``bare``: what the kernel itself takes for a namespace with nothing in it."""
+        """A library with the function ``bare``: the kernel's own time for an empty namespace."""
         library = self.directory / "bare.so"
         subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", str(library), str(HERE / "bare.c")], check=True)
         return str(library)
@@ -64,12 +64,12 @@ class Programs:
         return [*SANDBOX, "sh", str(HERE / "iproute2.sh"), picture]
 
     def peers(self) -> dict[str, Argv]:
-        """The picture "pair" made by others."""
+        """The picture "pair" by other tools."""
         if self._python is None:
             where = self.directory / "peers"
             venv.create(where, with_pip=True)
             self._python = where / "bin" / "python"
-            for name in PEERS:  # one by one: what cannot be installed says so when it is run
+            for name in PEERS:  # one by one: a failed installation is reported when the program is run
                 install = [str(self._python), "-m", "pip", "install", "-q", "--disable-pip-version-check", name]
                 subprocess.run(install, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         found = {"pyroute2 IPRoute": "pyroute2", "munet": "munet", "pytest-dummynet": "dummynet", "NeST": "nest"}
@@ -80,5 +80,5 @@ class Programs:
 
 
 def clean_environment() -> dict[str, str]:
-    """The environment without what changes how Python starts."""
+    """The environment without variables that change Python's start."""
     return {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST"))}

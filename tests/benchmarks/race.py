@@ -1,4 +1,4 @@
-"""Contenders run against each other: in turns, each round after the kernel has cleaned up behind the one before."""
+"""Run contenders in turns; each round starts after the kernel has cleaned up the previous one."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from statistics import median
 from pytest_netns.kernel.spaces.destruction import Hub
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
 
-ROOT = Path(__file__).parents[2]  # from where contenders in Python import their protocol
-PATIENCE = 60.0  # seconds the kernel gets to free what a round has made
+ROOT = Path(__file__).parents[2]  # where contenders in Python import their protocol from
+PATIENCE = 60.0  # seconds for the kernel to free the namespaces of a round
 
 
 class CannotRun(Exception):
-    """A contender that does not work on this machine; the message says why."""
+    """A contender does not work on this machine; the message gives the reason."""
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Times:
 
 
 class Contender:
-    """A program that makes a network on "up" and unmakes it on "down", and tells how long it took."""
+    """A program that builds a network on "up" and removes it on "down", and reports the time."""
 
     def __init__(self, argv: Sequence[str | Path]) -> None:
         self._program = subprocess.Popen(
@@ -56,7 +56,7 @@ class Contender:
         return float(self._read(""))
 
     def send(self, steps: str) -> None:
-        """Ask for steps, a line each."""
+        """Request steps, one line each."""
         assert self._program.stdin is not None
         try:
             self._program.stdin.write(steps)
@@ -65,12 +65,12 @@ class Contender:
             self._give_up()
 
     def wait_for(self, count: int) -> None:
-        """Wait until so many steps are done."""
+        """Wait until a number of steps are done."""
         for _ in range(count):
             self._read("")
 
     def close(self) -> None:
-        """End it."""
+        """End the program."""
         self._program.communicate(timeout=PATIENCE)
 
     def _read(self, expected: str) -> str:
@@ -93,11 +93,11 @@ def run(
 
     Args:
         programs: their commands.
-        rounds: how many turns each has.
-        together: how many networks it makes and unmakes in a turn, one after the other as tests do; each counts.
+        rounds: the number of rounds.
+        together: the number of networks built and removed in a round, one after the other as in tests; each counts.
 
     Returns:
-        The times of each, and for those that cannot run, why.
+        The times of each, and the reasons for those that cannot run.
     """
     running: dict[str, Contender] = {}
     failures: dict[str, str] = {}
@@ -131,10 +131,10 @@ def _round(contender: Contender, times: Times, together: int) -> None:
 
 
 def settle() -> None:
-    """Wait until the kernel has freed all namespaces nobody holds any more.
+    """Wait until the kernel has freed all unused namespaces.
 
-    It works them off in batches, one after the other, and tells of an end at the beginning of its batch: once it has
-    told of a second one, made after it had told of the first, all that came before has been done.
+    The kernel frees them in batches, and reports the end of a namespace at the start of its batch: once it has
+    reported a second one, created after the report of the first, all earlier ones have been freed.
     """
     for _ in range(2):
         hub = Hub()

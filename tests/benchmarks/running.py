@@ -1,4 +1,4 @@
-"""Programs in a namespace: what starting one costs, and what its packets cost."""
+"""Programs in a namespace: the cost of starting one, and of its packets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TRUE = ["/bin/true"]
 
 
 def start_program(rounds: int, held: int = 0) -> dict[str, float]:
-    """Seconds to run `true`, in turns, with so many bytes held by this process; the medians."""
+    """Seconds to run `true`, alternately, while this process holds a number of bytes; the medians."""
     ballast = bytearray(held)
     ballast[::4096] = b"x" * len(ballast[::4096])
     with Lab("benchmark") as lab:
@@ -49,13 +49,13 @@ def _race(red: Namespace, rounds: int) -> dict[str, list[float]]:
                 ways[way]()
                 if number:
                     times[way].append(time.perf_counter() - start)
-            order.shuffle(names)  # whoever comes after the largest program finds the caches cold
+            order.shuffle(names)  # the one after the largest program finds cold caches
     return times
 
 
 @contextmanager
 def _named_namespace() -> Iterator[str]:
-    """A namespace of ip's, whose mounts nobody but this thread sees from now on."""
+    """A namespace created by ip, whose mounts are visible only to this thread."""
     name = f"netns-benchmark-{uuid.uuid4().hex[:8]}"
     os.makedirs("/run/netns", exist_ok=True)
     syscalls.unshare(syscalls.CLONE_NEWNS)
@@ -69,11 +69,11 @@ def _named_namespace() -> Iterator[str]:
 
 
 def traffic(by_hand: Sequence[str], rounds: int) -> dict[str, float]:
-    """Bits per second of TCP from red to outside through host's NAT, in turns; the medians.
+    """Bits per second of TCP from red to outside through host's NAT, alternately; the medians.
 
     Args:
-        by_hand: the program that makes the same network with ip and nft commands.
-        rounds: of one second each.
+        by_hand: the program that builds the same network with ip and nft commands.
+        rounds: the number of rounds, of one second each.
     """
     rates: dict[str, list[float]] = {"ours": [], "by hand": []}
     other = race.Contender(by_hand)

@@ -1,7 +1,7 @@
-"""Whole runs of pytest, timed: an empty test, start-up, and parallel runs.
+"""Timed runs of pytest: an empty test, start-up, and parallel runs.
 
-Start-up is measured in processor time: it is work and no waiting, and a few milliseconds of it are less than what the
-clock of a busy machine adds by chance.
+Start-up is measured in CPU time: it does not wait, and the noise of wall-clock time on a busy machine exceeds a few
+milliseconds.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ def write(directory: Path, **suites: str) -> dict[str, Path]:
 
 @dataclass
 class Run:
-    """How long a run of pytest took, in seconds: by the clock, and of the processor."""
+    """The duration of a pytest run in seconds: wall-clock and CPU time."""
 
     clock: float
     processor: float
 
 
 def measure(contenders: Mapping[str, Callable[[], Run]], rounds: int) -> dict[str, list[Run]]:
-    """What each has taken in each round; they take turns, so that what slows the machine down for a while hits all."""
+    """The times of each in each round; they alternate, so that slow periods of the machine affect all."""
     times: dict[str, list[Run]] = {name: [] for name in contenders}
     for number in range(rounds + 1):  # the first one compiles
         for name, contender in contenders.items():
@@ -63,7 +63,7 @@ def measure(contenders: Mapping[str, Callable[[], Run]], rounds: int) -> dict[st
 
 
 def beyond(runs: Sequence[Run], others: Sequence[Run]) -> Run:
-    """How much more one took than the other: the medians of the differences within each round."""
+    """The difference between two: the median of the differences within each round."""
     pairs = list(zip(runs, others, strict=True))
     return Run(
         median([one.clock - other.clock for one, other in pairs]),
@@ -72,12 +72,12 @@ def beyond(runs: Sequence[Run], others: Sequence[Run]) -> Run:
 
 
 def pytest_run(directory: Path, *options: str, plugins: bool = True) -> Run:
-    """A run of pytest over what is in a directory.
+    """A run of pytest on the files in a directory.
 
     Args:
-        directory: where the tests are.
-        options: of pytest.
-        plugins: whether all that are installed are loaded; without, a run varies less.
+        directory: the directory with the tests.
+        options: options of pytest.
+        plugins: whether to load all installed plugins; without them, runs vary less.
     """
     argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, "."]
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -90,7 +90,7 @@ def pytest_run(directory: Path, *options: str, plugins: bool = True) -> Run:
 
 
 def processes(argv: Sequence[str], count: int, rounds: int) -> float:
-    """Seconds for so many rounds of up and down of a contender, shared among processes."""
+    """Seconds for a number of rounds of up and down of a contender, distributed over processes."""
     contenders = [race.Contender(argv) for _ in range(count)]
     try:
         race.settle()

@@ -1,4 +1,4 @@
-"""In a victim (a pytest plugin, or imported): hands each new namespace to the trial, and tells it when things are set up."""
+"""Part of a victim (a pytest plugin, or imported): passes each new namespace to the trial, and reports when set-up is done."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _create = NetworkNamespace.create.__func__  # type: ignore[attr-defined]
 
 
 def tell(word: str, descriptors: tuple[int, ...] = ()) -> socket.socket:
-    """Send the trial a word."""
+    """Send a word to the trial."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     connection.connect(os.environ["FAULTS_SOCKET"])
     socket.send_fds(connection, [word.encode()], descriptors)
@@ -21,7 +21,7 @@ def tell(word: str, descriptors: tuple[int, ...] = ()) -> socket.socket:
 
 def create(cls: type[NetworkNamespace], *arguments: object) -> NetworkNamespace:
     namespace: NetworkNamespace = _create(cls, *arguments)
-    with contextlib.suppress(OSError):  # refused on purpose, but this is not what is tried
+    with contextlib.suppress(OSError):  # refused on purpose, but not the subject of this trial
         tell("namespace", (namespace.fd,)).close()
     return namespace
 

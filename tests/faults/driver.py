@@ -1,7 +1,7 @@
-"""The victim of the system-call trials: sets up and tears down a lab once, and says how that went, on standard error.
+"""The victim of the system-call trials: sets up and tears down a lab once, and reports the result on standard error.
 
-Usage: driver.py MODE TARGET   (TARGET: ``owner``, this process, which has done nothing before; ``supervisor``, which runs
-already; or ``start of supervisor``, which is started by the program FAULTS_PYTHON)
+Usage: driver.py MODE TARGET   (TARGET: ``owner``, this process, which has not done anything before; ``supervisor``, which
+already runs; or ``start of supervisor``, which is started by the program FAULTS_PYTHON)
 """
 
 import codecs
@@ -30,7 +30,7 @@ _PR_SET_PTRACER = 0x59616D61
 
 
 def work() -> str:
-    """Everything a test does: build, run, stay inside, end; what went wrong."""
+    """Do everything a test does: build, run, stay inside, end; returns what went wrong."""
     lab = Lab("trial", engine="userspace")
     outcome = "fine"
     try:
@@ -52,7 +52,7 @@ def work() -> str:
 
 
 def describe(error: BaseException) -> str:
-    """An error; one that does not name its step is shown with where it comes from."""
+    """Format an error; one that does not name its step is shown with its traceback."""
     text = f"{type(error).__name__}: {str(error)[:300]}"
     if isinstance(error, NetnsError) or (isinstance(error, OSError) and error.filename is not None):
         return f"named: {text}"
@@ -66,20 +66,20 @@ def main() -> None:
     python = sys.executable
     if sys.argv[2] == "start of supervisor":
         sys.executable = os.environ["FAULTS_PYTHON"]
-    codecs.lookup("ascii")  # the one module that is otherwise imported on the way
+    codecs.lookup("ascii")  # the only module that would otherwise be imported later
     ctypes.CDLL(None).prctl(_PR_SET_PTRACER, -1, 0, 0, 0)
     connection = tell("ready")
     with contextlib.suppress(OSError):
         connection.recv(1)
     connection.close()
     outcome = work()
-    for _ in range(2):  # the refusal may fall on this
+    for _ in range(2):  # the refusal may hit this
         with contextlib.suppress(OSError):
-            tell("over").recv(1)  # the injection has been taken away
+            tell("over").recv(1)  # the injection has been removed
             break
     if sys.executable != python:
         sys.executable = python
-        supervision.close()  # the next one starts without it
+        supervision.close()  # the next one starts without the injection
     left = settle()
     later = work()
     left += settle()
@@ -89,7 +89,7 @@ def main() -> None:
 
 
 def settle() -> list[str]:
-    """Wait until the lab is gone; what is left of it after all."""
+    """Wait until the lab is gone; returns what remains."""
     deadline = time.monotonic() + 5
     hub = destruction.hub()
     hub.wait(deadline)

@@ -1,7 +1,7 @@
 """The victim of the interruption trials: a SIGALRM whose handler raises, at the n-th function call of an action.
 
-Usage: interrupting.py MODE ACTION FIRST STEP   (the points tried are FIRST, FIRST + STEP ... up to the last there is)
-Writes a line of JSON: how many points were tried, and what was wrong at each.
+Usage: interrupting.py MODE ACTION FIRST STEP   (the points tried are FIRST, FIRST + STEP ... up to the last one)
+Writes a line of JSON: the number of points tried, and the problems at each.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from pytest_netns import Lab, Namespace
 from pytest_netns.kernel.programs import supervision
 from pytest_netns.kernel.spaces import destruction, moving, netns
 
-PATIENCE = 60.0  # seconds until a trial is said to hang
-PUT_OFF = 0.05  # seconds within which a signal that was put off has come again
+PATIENCE = 60.0  # seconds after which a trial counts as hung
+PUT_OFF = 0.05  # seconds within which a postponed signal arrives again
 TRACED = ("pytest_netns", "contextlib.py", "threading.py", "subprocess.py")
 
 
 class Hit(BaseException):
-    """What the handler raises."""
+    """The exception that the handler raises."""
 
 
 def handler(number: int, frame: FrameType | None) -> None:
@@ -85,17 +85,17 @@ ACTIONS: dict[str, Callable[[Lab, Namespace, Namespace], object]] = {
 
 
 def descriptors() -> int:
-    """How many this process has open."""
+    """The number of open descriptors of this process."""
     return len(os.listdir("/proc/self/fd"))
 
 
 def threads() -> list[str]:
-    """The names of the plugin's threads that are for a lab."""
+    """The names of the plugin's threads that belong to a lab."""
     return [each.name for each in threading.enumerate() if each.name.startswith(("netns-spawn", "netns-call"))]
 
 
 def act(lab: Lab, action: Callable[..., object], injector: Injector) -> list[str]:
-    """Carry an action out, interrupted; what is wrong."""
+    """Run an action, interrupted; returns the problems."""
     wrong = []
     red, blue = lab.add_namespace("red"), lab.add_namespace("blue")
     lab.add_veth(red, blue, addresses=("10.0.0.1/24", "10.0.0.2/24"))
@@ -127,7 +127,7 @@ def act(lab: Lab, action: Callable[..., object], injector: Injector) -> list[str
 
 
 def trial(action: Callable[..., object], injector: Injector) -> list[str]:
-    """One point; what is wrong at it or after it."""
+    """Try one point; returns the problems at it and after it."""
     before = descriptors()
     lab = Lab("trial")
     wrong = act(lab, action, injector)
@@ -147,7 +147,7 @@ def trial(action: Callable[..., object], injector: Injector) -> list[str]:
 
 
 def next_lab() -> list[str]:
-    """Whether programs of a later lab run where they should."""
+    """Whether programs of a later lab run in the right namespace."""
     with Lab("next") as lab:
         for name in ("red", "blue"):
             namespace: Any = lab.add_namespace(name)
@@ -160,7 +160,7 @@ def next_lab() -> list[str]:
 def main() -> None:
     action = ACTIONS[sys.argv[2]]
     point, step = int(sys.argv[3]), int(sys.argv[4])
-    for _ in range(3):  # what is made once per process
+    for _ in range(3):  # what is created once per process
         trial(action, Injector(0))
     found: dict[str, list[str]] = {}
     tried = 0

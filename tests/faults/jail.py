@@ -1,4 +1,4 @@
-"""PID 1 of a trial: starts a program, says how it ended, reaps, and stays until its standard input ends."""
+"""PID 1 of a trial: starts a program, reports its exit, reaps, and stays until its standard input ends."""
 
 import os
 import select
@@ -20,7 +20,7 @@ victim = os.posix_spawnp(
 while True:
     ready, _, _ = select.select([0, receive], [], [])
     if 0 in ready:
-        os._exit(0)  # the kernel kills what is left
+        os._exit(0)  # the kernel kills the remaining processes
     os.read(receive, 4096)
     while True:
         try:

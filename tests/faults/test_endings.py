@@ -1,4 +1,4 @@
-"""However pytest ends: a second later there is no process and no namespace of it, and where it can, finalizers have run."""
+"""However pytest ends: a second later none of its processes and namespaces remain, and if possible, finalizers have run."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ MODES = ["root", "rootless"]
 ALONE, XDIST = (), ("-n", "1")
 ALL_SIGNALS = [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT]
 TESTS = ["test_marked", "test_quiet"]
-# pytest-xdist itself takes 10 s to end a worker after Ctrl-C, and seconds to start one: most such rows are for `full`.
+# pytest-xdist itself takes 10 s to end a worker after Ctrl-C, and seconds to start one: most such rows are only in `full`.
 SIGNALS = [
     (number, test, workers)
     for workers in (ALONE, XDIST)
@@ -137,7 +137,7 @@ def start(tmp_path: Path, mode: str) -> Starter:
 
 
 def check_clean(trial: Trial, tmp_path: Path, finalized: bool | None = None) -> None:
-    """The victim has ended; nothing of it is left."""
+    """The victim has ended, and nothing of it remains."""
     left = trial.left_over()
     assert not left, f"{left}\n{trial.text()}"
     if finalized is not None:
@@ -146,18 +146,18 @@ def check_clean(trial: Trial, tmp_path: Path, finalized: bool | None = None) -> 
 
 @pytest.mark.parametrize(("number", "test", "workers"), SIGNALS, ids=str)
 def test_signal(start: Starter, tmp_path: Path, number: int, test: str, workers: tuple[str, ...]) -> None:
-    """A signal to pytest, or to the xdist controller, while a test runs; all but SIGKILL run the finalizers."""
+    """A signal to pytest, or to the xdist controller, during a test; all except SIGKILL run the finalizers."""
     with start(test, "wait", *workers) as trial:
         trial.wait_for("ready").close()
         os.kill(trial.victim, number)
         trial.wait_end()
-        # A worker whose controller has died is asked to end too, and runs its finalizers.
+        # A worker whose controller has died is also asked to end, and runs its finalizers.
         check_clean(trial, tmp_path, finalized=number != signal.SIGKILL if not workers else None)
 
 
 @pytest.mark.parametrize("number", ALL_SIGNALS if FULL else [signal.SIGTERM], ids=lambda n: n.name)
 def test_signal_to_the_group(start: Starter, tmp_path: Path, number: int) -> None:
-    """What a terminal or a CI system does: the whole process group gets it."""
+    """The whole process group gets the signal, as from a terminal or a CI system."""
     with start("test_marked", "wait", *XDIST) as trial:
         trial.wait_for("ready").close()
         os.killpg(trial.victim, number)
@@ -168,7 +168,7 @@ def test_signal_to_the_group(start: Starter, tmp_path: Path, number: int) -> Non
 @pytest.mark.parametrize("round_", range(20 if FULL else 1))
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda n: n.name)
 def test_signal_during_set_up(start: Starter, tmp_path: Path, number: int, round_: int) -> None:
-    """A signal at an arbitrary moment of building and closing labs; every round hits another one."""
+    """A signal at an arbitrary moment of building and closing labs; a different one in every round."""
     with start("test_set_up", "wait") as trial:
         for _ in range(round_ + 1):
             trial.wait_for("namespace").close()
@@ -180,7 +180,7 @@ def test_signal_during_set_up(start: Starter, tmp_path: Path, number: int, round
 @pytest.mark.parametrize("test", TESTS)
 @pytest.mark.parametrize("way", ["os._exit", "crash", "fork"])
 def test_ends_itself(start: Starter, tmp_path: Path, way: str, test: str) -> None:
-    """pytest ends without finalizers: os._exit, a crash, SIGKILL while a forked child of it goes on."""
+    """pytest ends without finalizers: os._exit, a crash, SIGKILL while a forked child keeps running."""
     with start(test, way, "-p", "no:faulthandler") as trial:
         trial.wait_for("ready").close()
         trial.wait_end()
@@ -190,7 +190,7 @@ def test_ends_itself(start: Starter, tmp_path: Path, way: str, test: str) -> Non
 @pytest.mark.parametrize("workers", [ALONE, XDIST] if FULL else [ALONE], ids=str)
 @pytest.mark.parametrize("method", ["signal", "thread"])
 def test_pytest_timeout(start: Starter, tmp_path: Path, method: str, workers: tuple[str, ...]) -> None:
-    """pytest-timeout ends the test, or the whole process, in which finalizers do not run."""
+    """pytest-timeout ends the test, or the whole process, without finalizers."""
     arguments = ["-p", "timeout", "--timeout=3", f"--timeout-method={method}", "-o", "timeout_func_only=true", *workers]
     with start("test_marked", "wait", *arguments, "--max-worker-restart=0") as trial:
         trial.wait_for("ready").close()
@@ -200,7 +200,7 @@ def test_pytest_timeout(start: Starter, tmp_path: Path, method: str, workers: tu
 
 @pytest.mark.parametrize(("way", "test"), XDIST_WAYS)
 def test_xdist(start: Starter, tmp_path: Path, way: str, test: str) -> None:
-    """A worker is killed, or loses its controller: of neither anything is left."""
+    """A worker is killed, or loses its controller: nothing of either remains."""
     with start(test, way, "-n", "1", "--max-worker-restart=0") as trial:
         trial.wait_for("ready").close()
         trial.wait_end()
@@ -208,7 +208,7 @@ def test_xdist(start: Starter, tmp_path: Path, way: str, test: str) -> None:
 
 
 def test_killed_worker_at_once(start: Starter, tmp_path: Path) -> None:
-    """What a killed worker leaves is gone while the controller still runs."""
+    """What a killed worker leaves is removed while the controller still runs."""
     with start("test_marked", "wait", "-n", "1", "--max-worker-restart=0") as trial:
         trial.wait_for("ready").close()
         (worker,) = (

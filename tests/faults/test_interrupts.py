@@ -1,6 +1,6 @@
-"""An exception raised by a signal handler at every call of what a test does, one after the other.
+"""An exception from a signal handler at every call of a test's actions, one after the other.
 
-Bounded by default: a sample of the points. All of them with ``NETNS_FAULTS=full``. Each test prints its line of the table.
+By default a sample of the points; all of them with ``NETNS_FAULTS=full``. Each test prints its row of the table.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ LIMIT = 3600 if FULL else 120  # seconds
 
 @pytest.mark.parametrize("action", ACTIONS)
 def test_signal_handler_raises(action: str, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> None:
-    """The thread is in its own network, nothing is left, nothing hangs, and programs of the next lab run in their namespaces."""
+    """The thread is in its own network, nothing remains or hangs, and programs of the next lab run in their namespaces."""
     mode = "rootless" if request.config.getoption("netns_mode") == "rootless" else "root"
     if mode == "root" and os.geteuid() != 0:
         mode = "rootless"
-    first = 1 + ACTIONS.index(action) % STEP  # not the same points of what all actions do
+    first = 1 + ACTIONS.index(action) % STEP  # not the same points in the common part of all actions
     argv = [sys.executable, str(HERE / "interrupting.py"), mode, action, str(first), str(STEP)]
     environment = os.environ | {"PYTHONPATH": str(HERE.parents[1])}
     done = subprocess.run(argv, capture_output=True, text=True, timeout=LIMIT, env=environment)

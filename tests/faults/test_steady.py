@@ -1,6 +1,6 @@
-"""Lab after lab in one process: everything that could leak stays as it was.
+"""Many labs in one process: nothing leaks.
 
-Bounded by default; 5,000 labs with ``NETNS_FAULTS=full``. Prints what it has seen.
+By default a limited number; 5,000 labs with ``NETNS_FAULTS=full``. Prints the measurements.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from tests.faults.trial import below
 from tests.support import captures
 
 LABS = 5000 if os.environ.get("NETNS_FAULTS") == "full" else 200
-WARM = LABS // 10  # labs until memory, which Python takes in pieces, and caches are what they are going to be
-MEMORY = 2048  # KiB that may come to it afterwards: half a KiB a lab, were it a leak of the whole run
+WARM = LABS // 10  # labs until caches and Python's memory, which grows in steps, have reached their size
+MEMORY = 2048  # KiB of permitted growth afterwards: half a KiB for each lab of a full run
 
 
 def usage() -> dict[str, int]:
-    """What this process uses, once what closed labs had is gone: their namespaces freed, their inits reaped."""
+    """The resources of this process, after those of closed labs are gone: namespaces freed, inits reaped."""
     captures.wait_ended()
     hub = destruction.hub()
     hub.wait(destruction.BUSY_GRACE)

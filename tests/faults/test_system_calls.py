@@ -1,6 +1,6 @@
-"""Death and refusal at the system calls of set-up and teardown, one after the other, injected by strace(1).
+"""SIGKILL and errors at the system calls of set-up and teardown, one after the other, injected by strace(1).
 
-Bounded by default: a sample of the points. All of them with ``NETNS_FAULTS=full``. Each test prints its line of the table.
+By default a sample of the points; all of them with ``NETNS_FAULTS=full``. Each test prints its row of the table.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from tests.faults.trial import Hang, Trial, is_root
 
 FULL = os.environ.get("NETNS_FAULTS") == "full"
 SAMPLE = 2
-SIDE_BY_SIDE = 2 * (os.cpu_count() or 1)  # a trial waits as long as it works
+SIDE_BY_SIDE = 2 * (os.cpu_count() or 1)  # a trial waits about as long as it works
 ERRORS = ["EPERM", "ENOSPC", "EMFILE", "ENOMEM", "EINTR"]
 DRIVER = Path(__file__).parent / "driver.py"
-# Refused, they do not say anything about the plugin: Python's own start and end, memory, what reports the outcome, and
-# what the kernel never refuses.
+# Errors of these show nothing about the plugin: Python's own start and end, memory, the report of the result, and calls
+# that the kernel never refuses.
 NOT_REFUSED = {"exit", "exit_group", "rt_sigreturn", "futex", "munmap", "close", "restart_syscall", "brk"}
 NOT_REFUSED |= {"getpid", "getppid", "gettid", "getuid", "geteuid", "getgid", "getegid"}
 NOT_REFUSED |= {"clock_nanosleep", "rt_sigprocmask", "rseq"}
-# A thread that gets no memory never tells Python that it has started, which waits for that for ever.
+# A thread that gets no memory never tells Python that it has started, and Python waits for it forever.
 NOT_REFUSED_TO_THREADS = {"mmap"}
-# Python 3.11's subprocess forgets the pipes it has made when it cannot make another one.
+# Python 3.11's subprocess leaks its pipes if it cannot create another one.
 FORGOTTEN = {"pipe2": 2} if sys.version_info < (3, 12) else {}
 START = "start of supervisor"
 Point = tuple[str, int]
@@ -54,8 +54,8 @@ Strace = subprocess.Popen[bytes] | None
 
 
 def end(strace: Strace) -> None:
-    """End strace; it may be waiting for an init that waits for it to reap a child, so not always politely."""
-    if strace is None:  # it is the supervisor's own, which the driver ends
+    """End strace; it may wait for an init that waits to be reaped, so SIGTERM does not always suffice."""
+    if strace is None:  # it belongs to the supervisor, which the driver ends
         return
     strace.terminate()
     try:
@@ -67,10 +67,10 @@ def end(strace: Strace) -> None:
 
 @contextlib.contextmanager
 def traced(mode: str, target: str, log: Path, *options: str) -> Iterator[tuple[Trial, Strace]]:
-    """A driver that is about to work, with strace on its target.
+    """A driver that is ready to start, with strace on its target.
 
-    That is the owner with its threads; supervisor and inits, from when the supervisor is ready; or all that the owner
-    starts a supervisor for, from the first system call on.
+    The target is the owner with its threads; supervisor and inits, once the supervisor is ready; or everything that the
+    owner starts for a supervisor, from the first system call on.
     """
     strace_path = shutil.which("strace") or "strace"
     python = log.with_suffix(".sh")
@@ -83,7 +83,7 @@ def traced(mode: str, target: str, log: Path, *options: str) -> Iterator[tuple[T
                 yield trial, None
                 return
             pids = [trial.supervisor if target == "supervisor" else trial.victim]
-            # What the owner starts is its own until it is another program.
+            # A child of the owner belongs to the owner until it executes another program.
             follow = ["-f"] if target == "supervisor" else ["-f", "-b", "execve"]
             attach = [word for pid in pids for word in ("-p", str(pid))]
             argv = ["strace", *follow, "-o", str(log), *options, *attach]
@@ -101,11 +101,11 @@ def traced(mode: str, target: str, log: Path, *options: str) -> Iterator[tuple[T
 
 @dataclass(frozen=True)
 class Known:
-    """What one undisturbed run does.
+    """The record of an undisturbed run.
 
     Attributes:
-        points: every system call: its name, and the how-manieth of that name in its thread.
-        descriptors: how many the driver has open in the end.
+        points: every system call: its name, and its ordinal among those of that name in its thread.
+        descriptors: the number of open descriptors of the driver at the end.
     """
 
     points: list[Point]
@@ -113,7 +113,7 @@ class Known:
 
 
 def undisturbed(mode: str, target: str, log: Path) -> Known:
-    """Have the driver work in peace, and see what it does."""
+    """Run the driver undisturbed, and record it."""
     with traced(mode, target, log) as (trial, strace):
         with trial.wait_for("over"):
             end(strace)
@@ -134,7 +134,7 @@ def undisturbed(mode: str, target: str, log: Path) -> Known:
 
 
 def sample(found: list[Point], seed: int) -> list[Point]:
-    """All points, or a few that are spread over them."""
+    """All points, or a sample spread over them."""
     if FULL:
         return found
     step = max(len(found) // SAMPLE, 1)
@@ -143,11 +143,11 @@ def sample(found: list[Point], seed: int) -> list[Point]:
 
 @dataclass
 class Row:
-    """A line of the table, and how its points are tried.
+    """A row of the table, and how its points are tried.
 
     Attributes:
-        what: what strace does at a point, such as ``error=EPERM``.
-        title: how the table calls it.
+        what: strace's action at a point, such as ``error=EPERM``.
+        title: the row's title.
     """
 
     mode: str
@@ -160,7 +160,7 @@ class Row:
         return f"{name} {'of' if kind == 'signal' else 'for'} {self.target}, {self.mode}"
 
     def run(self, known: Known, chosen: list[Point], directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        """Try points, side by side; print what is wrong as it is found, and the line; fail if anything is wrong."""
+        """Try points in parallel; print problems as they are found, and the row; fail if there are any."""
         bad = []
         reached = 0
         with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
@@ -176,7 +176,7 @@ class Row:
         assert not bad, "\n".join(bad)
 
     def _try(self, point: Point, known: Known, directory: Path) -> tuple[Point, str, bool]:
-        """Try one point; what is wrong, and whether the call was made at all: not every run is the same."""
+        """Try one point; returns the problems, and whether the call was reached: runs differ."""
         name, number = point
         log = directory / f"{name}-{number}"
         try:
@@ -188,8 +188,8 @@ class Row:
         return point, complaint, bool(re.search(r"\(INJECTED\)|killed by SIGKILL", log.read_text()))
 
     def _judge(self, trial: Trial, strace: Strace, descriptors: int) -> str:
-        """What is wrong with a trial's end, if anything."""
-        with contextlib.suppress(Hang):  # the driver has died, or hangs still, which is told below
+        """The problems at the end of a trial, if any."""
+        with contextlib.suppress(Hang):  # the driver has died or still hangs, which is reported below
             with trial.wait_for("over"):
                 end(strace)
         status = trial.wait_end()
@@ -202,20 +202,20 @@ class Row:
             return str(result) if wrong or result["descriptors"] > descriptors else ""
         if (self.what, self.target) == ("signal=SIGKILL", "owner") and status == -signal.SIGKILL:
             return ""
-        # A thread that cannot leave a namespace must not run on in it: the process says so and ends.
+        # A thread that cannot leave a namespace must not keep running in it: the process reports that and ends.
         said_and_ended = status == 70 and "ending the process" in trial.text()
         return "" if said_and_ended else f"status {status}: {trial.text()[-600:]}"
 
 
 def outcome(trial: Trial) -> dict[str, Any]:
-    """What a driver that lived says."""
+    """The report of a driver that survived."""
     match = re.search(r"^RESULT (.*)$", trial.text(), re.MULTILINE)
     return dict(json.loads(match[1])) if match else {}
 
 
 @pytest.mark.parametrize("target", ["owner", "supervisor", START])
 def test_killed(mode: str, target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """SIGKILL at a system call of the owner, or of watchdog, supervisor and inits: nothing is left, nothing hangs."""
+    """SIGKILL at a system call of the owner, or of watchdog, supervisor and inits: nothing remains, nothing hangs."""
     known = undisturbed(mode, target, tmp_path / "log")
     Row(mode, target, "signal=SIGKILL").run(known, sample(known.points, 3), tmp_path, capsys)
 
@@ -223,7 +223,7 @@ def test_killed(mode: str, target: str, tmp_path: Path, capsys: pytest.CaptureFi
 @pytest.mark.parametrize("target", ["owner", "supervisor"])
 @pytest.mark.parametrize("error", ERRORS)
 def test_refused(mode: str, target: str, error: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A system call fails: an error that names the step, or none; nothing is left, nothing hangs, the next lab works."""
+    """A system call fails: the error names the step, or there is none; nothing remains or hangs, and the next lab works."""
     known = undisturbed(mode, target, tmp_path / "log")
     spared = NOT_REFUSED | (NOT_REFUSED_TO_THREADS if target == "owner" else set())
     known = Known([point for point in known.points if point[0] not in spared], known.descriptors)

@@ -1,4 +1,4 @@
-"""A trial: a program in a PID namespace of its own, so that whatever it leaves behind is seen, and nothing else is."""
+"""A trial: a program in its own PID namespace, so that exactly its remains are found."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from pytest_netns.kernel.spaces.destruction import Hub
 
 HERE = Path(__file__).parent
 UNSHARE = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
-WITHIN = 1.0  # seconds after its end within which nothing of a victim may be left
-PATIENCE = 60.0  # seconds until a victim is said to hang
+WITHIN = 1.0  # seconds after its end within which everything of a victim must be gone
+PATIENCE = 60.0  # seconds after which a victim counts as hung
 
 
 class Hang(Exception):
-    """A victim did not end, or did not get where it should."""
+    """A victim did not end, or did not reach its state."""
 
 
 class Trial:
-    """A victim that is running, and what it has announced.
+    """A running victim, and what it has announced.
 
     Args:
-        argv: the victim's.
-        environment: added to the environment.
+        argv: the victim's command.
+        environment: variables added to the environment.
     """
 
     def __init__(self, argv: list[str], **environment: str) -> None:
@@ -69,10 +69,10 @@ class Trial:
     # -- the victim -----------------------------------------------------------------------------------
 
     def wait_for(self, word: str) -> socket.socket:
-        """Wait until the victim says a word; the connection it said it on."""
+        """Wait until the victim sends a word; returns the connection."""
         deadline = time.monotonic() + PATIENCE
         while (left := deadline - time.monotonic()) > 0:
-            ended = self._has_ended()  # before the look at what it has said last
+            ended = self._has_ended()  # checked before its last words are read
             if select.select([self._listener], [], [], 0 if ended else min(left, 0.2))[0]:
                 said, connection = self._take()
                 if said == word:
@@ -83,7 +83,7 @@ class Trial:
         raise Hang(f"the victim has not said {word!r}: {self.text()}")
 
     def wait_end(self) -> int:
-        """Wait for the victim's end; its exit status."""
+        """Wait for the victim's end; returns its exit status."""
         assert self._jail.stdout is not None
         deadline = time.monotonic() + PATIENCE
         while not self._has_ended():
@@ -94,33 +94,33 @@ class Trial:
         return int(self._jail.stdout.readline() or b"-1")
 
     def _drain(self) -> None:
-        """Take what has been announced: a descriptor that waits to be taken keeps its namespace alive."""
+        """Receive announced descriptors: one that waits in the socket keeps its namespace alive."""
         while select.select([self._listener], [], [], 0)[0]:
             _, connection = self._take()
             connection.close()
 
     @property
     def victim(self) -> int:
-        """Its PID as seen from here."""
+        """Its PID, as seen from here."""
         (init,) = children(self._jail.pid)
         return min(children(init), key=number_inside)
 
     @property
     def supervisor(self) -> int:
-        """The PID of its supervisor, whose watchdog is nobody's child."""
+        """The PID of its supervisor, whose watchdog has no living parent."""
         (init,) = children(self._jail.pid)
         (watchdog,) = (pid for pid in children(init) if pid != self.victim)
         (supervisor,) = children(watchdog)
         return supervisor
 
     def text(self) -> str:
-        """What it has written."""
+        """Its output."""
         return self.output.read_text(errors="replace")
 
-    # -- what it left ---------------------------------------------------------------------------------
+    # -- what it leaves -------------------------------------------------------------------------------
 
     def left_over(self, within: float = WITHIN) -> list[str]:
-        """What of it is still there after so many seconds: processes, namespaces; empty as soon as there is nothing."""
+        """What remains of it after a number of seconds: processes, namespaces; returns as soon as nothing remains."""
         deadline = time.monotonic() + within
         pause = threading.Event()
         while True:
@@ -162,10 +162,10 @@ def children(pid: int) -> list[int]:
 
 
 def number_inside(pid: int) -> int:
-    """A process's PID in the namespace of its trial, where they are given out in order: outside they start over at some time."""
+    """A process's PID in the namespace of its trial, where PIDs are ascending; outside they wrap around."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:  # it has ended meanwhile
+    except OSError:  # it has ended
         return sys.maxsize
     return int(next(line for line in status.splitlines() if line.startswith("NSpid:")).split()[2])
 
@@ -185,7 +185,7 @@ def is_zombie(pid: int) -> bool:
 
 
 def program(pid: int) -> str:
-    """What a process runs."""
+    """The command of a process."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()[:80]
     except OSError:
@@ -193,5 +193,5 @@ def program(pid: int) -> str:
 
 
 def is_root() -> bool:
-    """Whether this process is the machine's root, not only its own user namespace's."""
+    """Whether this process is root on the machine, not only in its user namespace."""
     return os.geteuid() == 0 and Path("/proc/self/uid_map").read_text().split()[2] == "4294967295"

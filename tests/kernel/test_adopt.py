@@ -1,4 +1,4 @@
-"""Network namespaces of somebody else's: members of a lab for a while, and left as they were found."""
+"""Existing network namespaces: members of a lab for a while, then restored."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ STATE = [
 
 
 class Container:
-    """A process in a network namespace of its own, which no lab knows."""
+    """A process in a network namespace that no lab knows."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(["unshare", "--net", "sh", "-c", HOLD], stdout=subprocess.PIPE, text=True)
@@ -76,7 +76,7 @@ def container() -> Iterator[Container]:
 
 
 def test_a_member_like_any_other(container: Container) -> None:
-    """Cables, addresses, routes, NAT, names, programs and faults work on it, and its own process shares in them."""
+    """Links, addresses, routes, NAT, names, programs and faults work in it, and its own process shares in them."""
     with Lab("adopting") as lab:
         web, red, out = lab.adopt("web", pid=container.pid), lab.add_namespace("red"), lab.add_namespace("out")
         lab.add_veth(web, red, addresses=("192.168.15.1/24", "192.168.15.2/24"), names=("lan", "eth0"))
@@ -95,7 +95,7 @@ def test_a_member_like_any_other(container: Container) -> None:
 
 
 def test_left_as_it_was_found(container: Container) -> None:
-    """What the lab has added is gone, what it has changed is put back, and its process goes on."""
+    """What the lab has added is removed, what it has changed is restored, and its process keeps running."""
     before = container.state()
     with Lab("adopting") as lab:
         web, red = lab.adopt("web", path=f"/proc/{container.pid}/ns/net"), lab.add_namespace("red")
@@ -119,7 +119,7 @@ def test_left_as_it_was_found(container: Container) -> None:
     with (
         Lab() as lab,
         contextlib.suppress(NotReadyError),
-    ):  # the kernel says a moment later that an interface has its carrier
+    ):  # the kernel reports an interface's carrier a moment later
         lab.wait_until(lambda: container.state() == before)
     after = container.state()
     assert {command: lines for command, lines in after.items() if lines != before[command]} == {}
@@ -127,7 +127,7 @@ def test_left_as_it_was_found(container: Container) -> None:
 
 
 def test_what_its_own_processes_add_stays(container: Container) -> None:
-    """Only what was asked for through the lab is taken away."""
+    """Only what was added through the lab is removed."""
     with Lab("adopting") as lab:
         lab.adopt("web", pid=container.pid)
         container.run("ip link add mine type bridge && ip address add 10.7.0.1/24 dev v0")
@@ -136,7 +136,7 @@ def test_what_its_own_processes_add_stays(container: Container) -> None:
 
 
 def test_what_cannot_be_adopted(container: Container, tmp_path: Path) -> None:
-    """Each mistake is named, and the lab goes on."""
+    """Each mistake is named, and the lab keeps working."""
     (tmp_path / "file").write_text("")
     with Lab("adopting") as lab:
         lab.adopt("web", pid=container.pid)
@@ -158,7 +158,7 @@ def test_what_cannot_be_adopted(container: Container, tmp_path: Path) -> None:
 
 
 def test_one_of_another_user_namespace(container: Container, pytester: pytest.Pytester) -> None:
-    """In rootless mode what was made outside is out of reach, and the error says what to do."""
+    """In rootless mode namespaces created outside are out of reach, and the error names the remedy."""
     pytester.makepyfile(f"def test_adopt(netns):\n    netns.adopt('theirs', pid={container.pid})\n")
     result = pytester.runpytest_subprocess(
         "-p", "no:cacheprovider", "--netns-mode=rootless", "--netns-unavailable=fail"

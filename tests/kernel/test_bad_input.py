@@ -1,4 +1,4 @@
-"""What cannot be part of a network is refused with the value and what would be valid, and nothing is left behind."""
+"""Invalid values are refused with the value and the valid ones, and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ real_kernel = settings(
 
 
 def contents(lab: Lab) -> dict[str, list[str]]:
-    """Every namespace of a lab with its interfaces and their addresses, without those the kernel gives by itself."""
+    """Every namespace of a lab with its interfaces and their addresses, without those assigned by the kernel."""
     return {
         namespace.name: [
             " ".join([interface.name, *(str(each) for each in interface.addresses if not each.ip.is_link_local)])
@@ -56,12 +56,12 @@ def contents(lab: Lab) -> dict[str, list[str]]:
         (what, name)
         for what in ("namespace", "bridge", "veth", "port")
         for name in BAD_NAMES
-        if not (name is None and what in ("veth", "port"))  # there it means the automatic name
+        if not (name is None and what in ("veth", "port"))  # where it means the automatic name
         and not (name == "sixteen-letters-" and what == "namespace")  # whose names may be longer
     ],
 )
 def test_bad_names(netns_pair: Lab, what: str, name: Any) -> None:
-    """No bad name of anything reaches the kernel."""
+    """No invalid name reaches the kernel."""
     red, blue = netns_pair["red"], netns_pair["blue"]
     bridge = netns_pair.add_bridge("br0", namespace=red)
     before = contents(netns_pair)
@@ -103,7 +103,7 @@ def test_reserved_interface_names(netns_pair: Lab, name: str) -> None:
     ],
 )
 def test_bad_interface_addresses(netns_pair: Lab, address: Any, hint: str) -> None:
-    """An address no interface can have is refused by everything that takes one, before anything is made."""
+    """An address that no interface can have is refused by all calls that take one, before anything is created."""
     red, blue = netns_pair["red"], netns_pair["blue"]
     bridge = netns_pair.add_bridge("br0", namespace=red)
     before = contents(netns_pair)
@@ -122,7 +122,7 @@ def test_bad_interface_addresses(netns_pair: Lab, address: Any, hint: str) -> No
 
 
 def test_addresses_twice(netns_pair: Lab) -> None:
-    """The same address twice in one call is refused by us, one the interface has already by the kernel."""
+    """The same address twice in one call is refused by the plugin, one that the interface already has by the kernel."""
     red, blue = netns_pair["red"], netns_pair["blue"]
     before = contents(netns_pair)
     with pytest.raises(InvalidTopologyError, match=r"'10\.0\.0\.1/8' twice"):
@@ -154,7 +154,7 @@ def test_addresses_twice(netns_pair: Lab) -> None:
     ],
 )
 def test_bad_routes(netns_pair: Lab, arguments: tuple[str, dict[str, str]], hint: str) -> None:
-    """A route that cannot be names the value and what would be valid; the table stays as it is."""
+    """An invalid route is refused with the value and the valid ones; the table stays unchanged."""
     netns_pair.add_namespace("lonely")
     red = netns_pair["red"]
     before = red.routes()
@@ -164,7 +164,7 @@ def test_bad_routes(netns_pair: Lab, arguments: tuple[str, dict[str, str]], hint
 
 
 def test_duplicates(netns_pair: Lab) -> None:
-    """A namespace's or an interface's name can be used once; the error says whose it is."""
+    """A namespace's or an interface's name can be used once; the error names its owner."""
     red, blue = netns_pair["red"], netns_pair["blue"]
     before = contents(netns_pair)
     with pytest.raises(InvalidTopologyError, match="'red': this lab already has one of that name"):
@@ -182,7 +182,7 @@ def test_duplicates(netns_pair: Lab) -> None:
 
 
 def test_a_name_that_a_program_took(netns_pair: Lab) -> None:
-    """An interface made by a program inside is seen too: by us or by the kernel, and nothing is left of ours."""
+    """An interface created by a program inside is detected by the plugin or the kernel, and nothing is left behind."""
     red, blue = netns_pair["red"], netns_pair["blue"]
     red.run("ip link add taken type bridge")
     before = contents(netns_pair)
@@ -193,7 +193,7 @@ def test_a_name_that_a_program_took(netns_pair: Lab) -> None:
 
 
 def test_namespaces_that_are_not_of_this_lab(netns_pair: Lab) -> None:
-    """An unknown name suggests the known ones; another lab's or a closed lab's namespace is refused by name."""
+    """The error for an unknown name suggests the known ones; namespaces of another or a closed lab are refused by name."""
     red = netns_pair["red"]
     with pytest.raises(InvalidTopologyError, match="'bleu' in this lab: .*did you mean 'blue'"):  # noqa: RUF043
         netns_pair["bleu"]
@@ -235,7 +235,7 @@ def test_bad_mtus(netns_pair: Lab, mtu: Any) -> None:
     "name", ["kernel.panic", "net/../kernel/panic", "../x", "net", "", "net.ipv4.no_such", "net.ipv4"]
 )
 def test_bad_sysctls(netns_pair: Lab, name: str) -> None:
-    """Only settings of a network namespace can be read or written; no path leads out of them."""
+    """Only settings of a network namespace can be read or written; no path leads to others."""
     with pytest.raises(NetnsError, match=re.escape(name or "''")):
         netns_pair["red"].sysctl(name)
     with pytest.raises(NetnsError, match=re.escape(name or "''")):
@@ -245,7 +245,7 @@ def test_bad_sysctls(netns_pair: Lab, name: str) -> None:
 @real_kernel
 @given(name=st.one_of(st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}", fullmatch=True), st.text(max_size=17)))
 def test_any_name_is_made_as_it_is_or_refused(name: str) -> None:
-    """Whatever text is given as a name: an interface of exactly that name is there, or an error and nothing else."""
+    """For any text as a name: an interface of exactly that name exists, or there is an error and nothing else."""
     with Lab() as lab:
         red = lab.add_namespace("red")
         try:
@@ -266,7 +266,7 @@ def test_any_name_is_made_as_it_is_or_refused(name: str) -> None:
 @real_kernel
 @given(address=st.ip_addresses(), prefix=st.integers(0, 130))
 def test_any_address_is_there_or_refused(address: ipaddress.IPv4Address | ipaddress.IPv6Address, prefix: int) -> None:
-    """Whatever address is given: the interface has exactly that one, or an error of ours says why and it has none."""
+    """For any address: the interface has exactly that one, or an error of the plugin gives the reason and it has none."""
     text = f"{address}/{prefix}"
     with Lab() as lab:
         bridge = lab.add_bridge("br0")

@@ -1,4 +1,4 @@
-"""Everything that a topology can say is so in the kernel once it is built."""
+"""Everything in a topology is in force in the kernel once it is built."""
 
 from __future__ import annotations
 
@@ -67,12 +67,12 @@ def test_everything_in_a_topology(netns: Lab) -> None:
     far.run("ping -c1 -6 fd00:3::2")
     netns["beyond"].run("ping -c1 -W2 10.3.0.3")
     with pytest.raises(CommandError, match="100% packet loss"):
-        red.run("ping -c1 -W1 10.3.0.2")  # its time to live is what blue's rule is about
+        red.run("ping -c1 -W1 10.3.0.2")  # blue's rule matches its time to live
     assert "counter packets 1 " in blue.ruleset()
 
 
 def test_built_together_with_what_is_there(netns: Lab) -> None:
-    """A topology may be added to a lab; a namespace that is there is used, an interface that is there is an error."""
+    """A topology can be added to a lab; an existing namespace is used, an existing interface is an error."""
     red = netns.add_namespace("red")
     netns.build(Topology.loads(OFFICE))
     assert netns["red"] is red

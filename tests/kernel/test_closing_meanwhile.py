@@ -1,4 +1,4 @@
-"""A lab that one thread closes while another uses it: the user is told, nobody waits for ever, nothing is left."""
+"""A lab that one thread closes while another uses it: the user gets an error, nothing hangs, nothing remains."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ import pytest
 from pytest_netns import Lab, LabClosedError, Namespace
 from pytest_netns.kernel.spaces import destruction
 
-TRIALS = 6  # the instant at which the lab is closed is another one in each
-LONGEST = 30  # seconds; nothing here waits for that long unless it waits for ever
+TRIALS = 6  # the lab is closed at a different moment in each
+LONGEST = 30  # seconds; nothing here takes that long unless it hangs
 
 
 def _socket_name(red: Namespace) -> None:
     with (
         red,
         contextlib.suppress(socket.gaierror),
-    ):  # once it is closed, in the midst of the block, nobody knows the name
+    ):  # once it is closed during the block, nothing resolves the name
         socket.gethostbyname("red")
 
 
@@ -39,7 +39,7 @@ USES: dict[str, Callable[[Lab, Namespace, int], object]] = {
 
 
 def _use_until_closed(lab: Lab, use: Callable[[Lab, Namespace, int], object], begun: threading.Event) -> BaseException:
-    """Use it again and again; what ended that."""
+    """Use it repeatedly; returns what ended that."""
     red = lab["red"]
     for number in range(100_000):
         begun.set()
@@ -67,9 +67,9 @@ def _close_meanwhile(use: Callable[[Lab, Namespace, int], object]) -> BaseExcept
 
 @pytest.mark.parametrize("name", USES)
 def test_the_thread_that_uses_it_is_told(name: str) -> None:
-    """Whatever another thread is at when a lab is closed ends with "its lab is closed"; no thread, no descriptor, no namespace is left."""
+    """Any use by another thread of a lab that is closed ends with "its lab is closed"; no thread, descriptor or namespace remains."""
     with Lab() as lab:
-        first = lab.add_namespace("first")  # what is there once for all labs is there from now on
+        first = lab.add_namespace("first")  # creates what all labs share
         first.run(["true"])
         first.call(int)
     threads, descriptors = threading.active_count(), len(os.listdir("/proc/self/fd"))
@@ -80,12 +80,12 @@ def test_the_thread_that_uses_it_is_told(name: str) -> None:
         del outcome
     destruction.hub().wait(LONGEST)
     assert not destruction.hub().alive()
-    assert threading.active_count() <= threads  # one that others have started may have ended
+    assert threading.active_count() <= threads  # a thread of something else may have ended
     assert len(os.listdir("/proc/self/fd")) <= descriptors
 
 
 def test_a_second_close_waits_for_the_first() -> None:
-    """Whoever closes a lab that another thread is closing comes back only once it is closed."""
+    """A thread that closes a lab which another thread is closing returns only once it is closed."""
     lab = Lab("twice")
     stubborn = lab.add_namespace("red").popen(
         ["sh", "-c", "trap '' TERM; echo up; while :; do sleep 1; done"], stdout=-1
@@ -102,7 +102,7 @@ def test_a_second_close_waits_for_the_first() -> None:
 
 
 def test_a_program_under_way_ends_with_its_lab() -> None:
-    """`run` in another thread, of a program that goes on for ever, is over as soon as the lab is, and says why."""
+    """`run` of an endless program in another thread ends together with the lab, and gives the reason."""
     lab = Lab("under way")
     red = lab.add_namespace("red")
     outcome: list[BaseException] = []

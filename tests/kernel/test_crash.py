@@ -1,4 +1,4 @@
-"""Machines that stand still, and machines that lose power, as their peers see them."""
+"""Machines that hang and machines that lose power, as seen by their peers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
 Server(("0.0.0.0", 7000), Handler).serve_forever()
 """
-SOON = 0.3  # seconds within which a silent peer would have answered long since
+SOON = 0.3  # seconds within which a peer would have answered
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def server(netns_lan: Lab) -> Service:
 
 
 def connect(lab: Lab) -> socket.socket:
-    """A connection from red to the server, on which it has answered."""
+    """A connection from red to the server, with a first answer."""
     client = lab["red"].create_connection(("192.168.15.2", 7000), 10)
     client.sendall(b"hello\n")
     assert client.recv(100) == b"HELLO\n"
@@ -48,7 +48,7 @@ def state(pid: int) -> str:
 
 
 def test_freeze_and_thaw(netns_lan: Lab, server: Service) -> None:
-    """All processes stand still, those of Python code inside too; connections stay, and go on after `thaw`."""
+    """All processes stop, including those of Python code inside; connections stay, and continue after `thaw`."""
     blue = netns_lan["blue"]
     with blue:
         by_python = subprocess.Popen(["sleep", "1000"])
@@ -71,7 +71,7 @@ def test_freeze_and_thaw(netns_lan: Lab, server: Service) -> None:
 
 
 def test_freeze_is_a_context_manager_and_is_healed(netns_lan: Lab, server: Service) -> None:
-    """The end of the block and `lab.heal` have all go on; drawings say which namespace is frozen; the plugin works on."""
+    """The end of the block and `lab.heal` resume all; drawings name the frozen namespace; the plugin keeps working."""
     blue = netns_lan["blue"]
     with blue.freeze():
         assert state(server.pid) == "T"
@@ -87,7 +87,7 @@ def test_freeze_is_a_context_manager_and_is_healed(netns_lan: Lab, server: Servi
 
 
 def test_a_frozen_lab_closes() -> None:
-    """What stands still ends with its lab, in no more than the time it gets to end."""
+    """Stopped processes end with their lab, within the usual time."""
     with Lab() as lab:
         program = lab.add_namespace("red").popen(["sleep", "1000"])
         lab["red"].freeze()
@@ -95,7 +95,7 @@ def test_a_frozen_lab_closes() -> None:
 
 
 def test_crash_is_silent(netns_lan: Lab, server: Service) -> None:
-    """Everything is killed, and the peer of an open connection is told nothing: neither its end nor a reset, now or later."""
+    """All processes are killed, and the peer of an open connection gets neither FIN nor reset, now or later."""
     blue, red = netns_lan["blue"], netns_lan["red"]
     with connect(netns_lan) as client, netns_lan.capture() as packets:
         with blue.crash():
@@ -108,7 +108,7 @@ def test_crash_is_silent(netns_lan: Lab, server: Service) -> None:
             assert red.probe("192.168.15.2:7000", timeout=SOON) == "timeout"
         received = [packet for packet in packets if packet.namespace == "red" and not packet.sent]
         assert not [packet for packet in received if packet.protocol == "tcp" and set(packet.flags) & set("FR")]
-        # The machine is up again and knows nothing of the connection: now it may say so.
+        # The machine is up again and does not know the connection: now it may send a reset.
         client.settimeout(20)
         with pytest.raises(ConnectionResetError):
             client.recv(100)
@@ -118,7 +118,7 @@ def test_crash_is_silent(netns_lan: Lab, server: Service) -> None:
 
 
 def test_crash_is_healed(netns_lan: Lab, server: Service) -> None:
-    """`lab.heal` starts a crashed machine; its addresses and routes are there, its programs are not."""
+    """`lab.heal` starts a crashed machine: with its addresses and routes, without programs."""
     blue = netns_lan["blue"]
     before = blue.routes()
     blue.crash()
@@ -129,7 +129,7 @@ def test_crash_is_healed(netns_lan: Lab, server: Service) -> None:
 
 
 def test_the_test_s_own_process_is_never_hit(netns_lan: Lab) -> None:
-    """A test that is inside a namespace can freeze and crash it."""
+    """A test inside a namespace can freeze and crash it."""
     blue: Namespace = netns_lan["blue"]
     with blue:
         with blue.freeze():

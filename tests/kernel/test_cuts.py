@@ -1,4 +1,4 @@
-"""Cuts, partitions and isolations: what passes and what does not, with real packets."""
+"""Cuts, partitions and isolations: which packets pass, with real packets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pytest_netns import InvalidTopologyError, Lab, Namespace, partitions
 
 
 def reaches(source: Namespace, address: str) -> bool:
-    """Whether a ping goes there and back."""
+    """Whether a ping is answered."""
     return source.run(["ping", "-c1", "-W1", address], check=False).returncode == 0
 
 
@@ -44,7 +44,7 @@ def give_outer_routes(lab: Lab) -> None:
 
 
 def test_nothing_passes_between_groups_either_way(cluster: Lab) -> None:
-    """Across a partition neither family passes, within a group both do, the switch serves everybody, and healing undoes it."""
+    """Across a partition neither family passes, within a group both do, the switch reaches all, and healing undoes it."""
     n1, n2, n3 = (cluster[name] for name in ("n1", "n2", "n3"))
     before = {each.name: each.ruleset() for each in cluster}
     assert reaches(n1, "10.0.0.2")
@@ -62,7 +62,7 @@ def test_nothing_passes_between_groups_either_way(cluster: Lab) -> None:
 
 
 def test_a_namespace_in_two_groups_sees_both(cluster: Lab) -> None:
-    """The bridge of a partition: n2 sees n1 and n3, which do not see each other."""
+    """The shape "bridge": n2 reaches n1 and n3, which do not reach each other."""
     with cluster.partition(["n1", "n2"], ["n2", "n3"]):
         assert not reaches(cluster["n1"], "10.0.0.3")
         assert reaches(cluster["n2"], "10.0.0.1")
@@ -70,7 +70,7 @@ def test_a_namespace_in_two_groups_sees_both(cluster: Lab) -> None:
 
 
 def test_a_cut_is_one_way(cluster: Lab) -> None:
-    """What n1 sends does not reach n2; what n2 sends reaches n1."""
+    """Packets from n1 do not reach n2; those from n2 reach n1."""
     n1, n2 = cluster["n1"], cluster["n2"]
     with cluster.cut("n1", to="n2"), cluster.capture() as packets:
         assert not reaches(n2, "10.0.0.1")
@@ -82,7 +82,7 @@ def test_a_cut_is_one_way(cluster: Lab) -> None:
 
 
 def test_without_addresses(cluster: Lab) -> None:
-    """On one segment frames are cut, so ARP, IPv6 link-local and what gets its address later are cut too."""
+    """On one segment frames are cut, including ARP, IPv6 link-local and addresses added later."""
     new = cluster.add_namespace("new")
     switch = cluster.host.interfaces["switch"]
     switch.attach(new, name="eth0")  # type: ignore[attr-defined]
@@ -94,7 +94,7 @@ def test_without_addresses(cluster: Lab) -> None:
 
 @pytest.mark.parametrize("address", ["10.2.0.1", "fd02::1"])
 def test_across_a_router(routed: Lab, address: str) -> None:
-    """Namespaces that share no segment are told apart by their addresses; others behind the same router go on."""
+    """Namespaces that share no segment are distinguished by their addresses; others behind the same router are not cut."""
     give_outer_routes(routed)
     assert reaches(routed["inner"], address)
     with routed.partition(["inner"], ["outer"]):
@@ -104,7 +104,7 @@ def test_across_a_router(routed: Lab, address: str) -> None:
 
 
 def test_through_nat(routed: Lab) -> None:
-    """A router of the lab that masquerades knows both ends, so the partition holds through it, port forwards included."""
+    """A router of the lab that masquerades knows both ends, so a partition works through it, including port forwards."""
     gw, inner, outer = routed["gw"], routed["inner"], routed["outer"]
     gw.masquerade("10.1.0.0/24", out="veth-gw-2")
     gw.forward_port(8080, to="inner:80")
@@ -119,7 +119,7 @@ def test_through_nat(routed: Lab) -> None:
 
 
 def test_an_open_connection_is_cut_and_goes_on_after_healing(cluster: Lab) -> None:
-    """A cut holds for connections that are open, tracked ones too; TCP sends again once it is healed."""
+    """A cut applies to open connections, including tracked ones; TCP retransmits once it is healed."""
     n1, n2 = cluster["n1"], cluster["n2"]
     n1.nft("table inet t { chain c { type filter hook input priority 0; ct state established accept\n }\n }")
     listener = n2.create_server(("10.0.0.2", 80))
@@ -138,7 +138,7 @@ def test_an_open_connection_is_cut_and_goes_on_after_healing(cluster: Lab) -> No
 
 
 def test_isolation(cluster: Lab) -> None:
-    """An isolated namespace neither sends nor receives; its loopback interface goes on, and interfaces keep their carrier."""
+    """An isolated namespace neither sends nor receives; its loopback interface works, and interfaces keep their carrier."""
     n1 = cluster["n1"]
     with n1.isolate() as isolation, cluster.capture() as packets:
         assert not reaches(n1, "10.0.0.254")
@@ -151,7 +151,7 @@ def test_isolation(cluster: Lab) -> None:
 
 
 def test_heal_undoes_all(cluster: Lab) -> None:
-    """lab.heal() undoes what is in force, in whatever order it came, and what was healed already stays so."""
+    """lab.heal() undoes all faults, in any order, and leaves healed ones alone."""
     first = cluster.partition(["n1"], ["n2"])
     cluster.cut("n3", to=["n1", "n2"])
     cluster["n2"].isolate()
@@ -163,7 +163,7 @@ def test_heal_undoes_all(cluster: Lab) -> None:
 
 @pytest.mark.parametrize("undo", ["up", "with", "heal"])
 def test_an_interface_that_was_switched_off(cluster: Lab, undo: str) -> None:
-    """It is on again, with its static routes, after up(), after a block, and after lab.heal(); deleted meanwhile, it is no error."""
+    """It is up again, with its static routes, after up(), after a block, and after lab.heal(); deletion meanwhile is no error."""
     n1 = cluster["n1"]
     interface = n1.interfaces["veth-n1"]
     n1.add_route("10.9.0.0/16", via="10.0.0.2")
@@ -183,7 +183,7 @@ def test_an_interface_that_was_switched_off(cluster: Lab, undo: str) -> None:
 
 
 def test_what_was_off_before_stays_off(cluster: Lab) -> None:
-    """Only what was switched off by a fault is switched on by its end."""
+    """Only an interface that a fault has set down is set up at its end."""
     interface = cluster["n1"].interfaces["veth-n1"]
     cluster["n1"].run("ip link set veth-n1 down")
     with interface.down():
@@ -193,14 +193,14 @@ def test_what_was_off_before_stays_off(cluster: Lab) -> None:
 
 
 def test_shown_in_drawing_and_capture(cluster: Lab) -> None:
-    """While it is in force the drawing says what is cut, and the lines of packets say what was dropped."""
+    """While in force, the cut is in the drawing, and dropped packets are marked in their lines."""
     with cluster.partition(["n1"], ["n2", "n3"]):
         assert "partition: n1 | n2, n3" in cluster.draw()
     assert "partition" not in cluster.draw()
 
 
 def test_shapes_are_groups(cluster: Lab) -> None:
-    """A ready shape is given as it is."""
+    """A ready-made shape can be passed as it is."""
     with cluster.partition(*partitions.isolated(["n2", "n1", "n3"])):
         assert not reaches(cluster["n1"], "10.0.0.2")
         assert reaches(cluster["n1"], "10.0.0.3")
@@ -225,7 +225,7 @@ def test_rules_that_somebody_flushed(cluster: Lab) -> None:
     ],
 )
 def test_groups_that_make_no_sense(cluster: Lab, groups: list[list[str]], message: str) -> None:
-    """A wrong group is named, and nothing is cut."""
+    """An invalid group is named, and nothing is cut."""
     with pytest.raises(InvalidTopologyError, match=message):
         cluster.partition(*groups)
     assert reaches(cluster["n1"], "10.0.0.2")

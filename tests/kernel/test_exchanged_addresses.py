@@ -1,4 +1,4 @@
-"""Addresses that become others: source NAT, one-to-one NAT, networks; in real packets, both families."""
+"""Translated addresses: source NAT, one-to-one NAT, networks; with real packets, both families."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def addresses(lab: Lab, namespace: str, interface: str) -> list[str]:
 
 @pytest.mark.parametrize("source", ["192.168.15.2", "blue", "192.168.15.2/32"])
 def test_snat(netns_nat: Lab, source: str) -> None:
-    """Outside sees blue under the address, and red as before; the gateway answers for it until it is removed."""
+    """Outside sees blue with the new address, and red as before; the gateway has the address until the rule is removed."""
     host = netns_nat.host
     exchanged = host.snat(source, to="192.168.1.77", out="eth0")
     assert isinstance(exchanged, Snat)
@@ -33,7 +33,7 @@ def test_snat(netns_nat: Lab, source: str) -> None:
 
 
 def test_one_to_one(netns_nat: Lab) -> None:
-    """An outer address leads to blue on every port, and blue goes out under it; it reaches itself by it as well."""
+    """An outer address is mapped to blue on every port, and blue goes out with it; it also reaches itself by it."""
     exchanged = netns_nat.host.nat_1to1("192.168.1.20", "blue")
     with listen(netns_nat["blue"], 80) as server:
         assert peer_of_connection(netns_nat["outside"], "192.168.1.20", 80, server) == "192.168.1.3"

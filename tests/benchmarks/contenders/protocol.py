@@ -8,14 +8,14 @@ from collections.abc import Callable
 
 
 def arguments() -> tuple[str, int]:
-    """The picture, and how large."""
+    """The topology and its size."""
     return sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 0
 
 
 def serve(up: Callable[[], object], down: Callable[[], object]) -> None:
-    """Take a step for each line of stdin and answer with its time in seconds."""
+    """Take a step for each line of stdin, and answer with its time in seconds."""
     out = sys.stdout
-    sys.stdout = sys.stderr  # what the libraries print is not an answer
+    sys.stdout = sys.stderr  # the libraries' output is not an answer
     print("ready", file=out, flush=True)
     for line in sys.stdin:
         step = up if line == "up\n" else down
