@@ -49,7 +49,7 @@ def test_one_to_one(netns_nat: Lab) -> None:
 
 
 def test_a_port_forward_goes_before_one_to_one(netns_nat: Lab) -> None:
-    """A single port of the address may lead elsewhere."""
+    """A single port of the address can be forwarded to another target."""
     netns_nat.host.nat_1to1("192.168.1.20", "blue")
     netns_nat.host.forward_port(80, to="red", address="192.168.1.20")
     with listen(netns_nat["red"], 80) as red, listen(netns_nat["blue"], 81) as blue:
@@ -58,7 +58,7 @@ def test_a_port_forward_goes_before_one_to_one(netns_nat: Lab) -> None:
 
 
 def test_one_to_one_follows_a_name(netns_nat: Lab) -> None:
-    """Where blue gets another address, the outer one stands for that."""
+    """If blue gets another address, the outer one is mapped to that."""
     netns_nat.host.nat_1to1("192.168.1.20", "blue")
     interface = netns_nat["blue"].interfaces["veth-blue"]
     interface.remove_address("192.168.15.2/24")
@@ -144,7 +144,7 @@ out = "wan"
     ],
 )
 def test_mistakes(netns_nat: Lab, call: object, said: str) -> None:
-    """What cannot be says why, and changes nothing."""
+    """Invalid values are refused with the reason, and nothing changes."""
     before = netns_nat.host.ruleset().count(" comment ")
     with pytest.raises(InvalidTopologyError, match=said):
         call(netns_nat.host)  # type: ignore[operator]
@@ -153,7 +153,7 @@ def test_mistakes(netns_nat: Lab, call: object, said: str) -> None:
 
 
 def test_prefix_translation(netns: Lab) -> None:
-    """An inner IPv6 prefix stands for an outer one without anything being tracked; the example of RFC 6296, appendix A."""
+    """An inner IPv6 prefix is translated to an outer one without connection tracking; the example of RFC 6296, appendix A."""
     red, gw, outside = (netns.add_namespace(name) for name in ("red", "gw", "outside"))
     netns.add_veth(red, gw, names=("eth0", "lan"), addresses=("fd01:203:405:1::1234/64", "fd01:203:405:1::1/64"))
     netns.add_veth(gw, outside, names=("wan", "eth0"), addresses=("2001:db8:ffff::1/64", "2001:db8:ffff::2/64"))

@@ -1,4 +1,4 @@
-"""Firewalls in real packets: policies, rules, states, counters, logs, ready rules, portals and black holes."""
+"""Firewalls with real packets: policies, rules, states, counters, logs, ready-made rules, portals and black holes."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def address(lab: Lab, name: str, version: int = 4) -> str:
 
 @pytest.mark.parametrize("version", [4, 6], ids=["IPv4", "IPv6"])
 def test_policy_and_a_rule(lab: Lab, version: int) -> None:
-    """With policy drop only what is accepted passes, and its answers; a rule counts, and is gone when removed."""
+    """With policy drop only accepted packets and their replies pass; a rule counts, and is gone when removed."""
     fw = lab["gw"].firewall(policy="drop")
     assert isinstance(fw, Firewall)
     rule = fw.accept(destination="web", protocol="tcp", port=443)
@@ -81,7 +81,7 @@ def test_policy_and_a_rule(lab: Lab, version: int) -> None:
     ("policy", "tcp", "udp"), [("reject", "refused", "prohibited"), ("drop", "timeout", "timeout")]
 )
 def test_refused_and_dropped(lab: Lab, policy: str, tcp: str, udp: str) -> None:
-    """A reject is an answer at once, a drop none; as policy and as rule."""
+    """Reject answers at once, drop does not answer; as policy and as rule."""
     fw = lab["gw"].firewall(policy=policy)
     assert lab["red"].probe("web:80", timeout=0.3) == tcp
     assert lab["red"].probe("web:53", "udp", timeout=0.3) == udp
@@ -96,7 +96,7 @@ def test_refused_and_dropped(lab: Lab, policy: str, tcp: str, udp: str) -> None:
 
 
 def test_the_first_rule_that_matches_decides(lab: Lab) -> None:
-    """Rules are asked in the order in which they were added."""
+    """Rules apply in the order they were added."""
     fw = lab["gw"].firewall(policy="accept")
     fw.accept(source=lab["red"], destination="10.2.0.0/24")
     fw.drop(destination=["10.2.0.0/24", "fd02::/64"])
@@ -107,7 +107,7 @@ def test_the_first_rule_that_matches_decides(lab: Lab) -> None:
 
 @pytest.mark.parametrize("stateful", [True, False])
 def test_states(lab: Lab, stateful: bool) -> None:
-    """Answers pass by themselves unless the firewall is stateless; then both directions need a rule."""
+    """Replies pass unless the firewall is stateless; then both directions need a rule."""
     fw = lab["gw"].firewall(policy="drop", stateful=stateful)
     fw.accept(source="red", protocol="udp", port=53)
     with listen(lab["web"], 53, socket.SOCK_DGRAM) as server:
@@ -127,7 +127,7 @@ def test_states(lab: Lab, stateful: bool) -> None:
 
 
 def test_interfaces(lab: Lab) -> None:
-    """Rules may be for what comes by an interface, and what leaves by one."""
+    """Rules can match the incoming and the outgoing interface."""
     fw = lab["gw"].firewall(policy="drop")
     fw.accept(incoming=lab["gw"].interfaces["lan"], outgoing="dmz")
     assert reaches(lab["red"], address(lab, "web"))
@@ -137,7 +137,7 @@ def test_interfaces(lab: Lab) -> None:
 
 @pytest.mark.parametrize("version", [4, 6], ids=["IPv4", "IPv6"])
 def test_input(lab: Lab, version: int) -> None:
-    """On input only what is for the gateway itself is filtered; neighbours are still found, and its own loopback works."""
+    """Input filters only packets to the gateway itself; neighbour discovery and its own loopback still work."""
     gw = lab["gw"]
     gw.firewall(policy="drop", hook="input").accept(protocol="icmp")
     inner = {4: "10.1.0.254", 6: address_of_gateway(lab)}[version]
@@ -160,7 +160,7 @@ def address_of_gateway(lab: Lab) -> str:
 
 
 def test_output(lab: Lab) -> None:
-    """On output only what the gateway itself sends is filtered."""
+    """Output filters only packets from the gateway itself."""
     lab["gw"].firewall(policy="reject", hook="output").accept(protocol="icmp")
     with listen(lab["web"], 80):
         assert lab["gw"].probe(f"{address(lab, 'web')}:80", timeout=1) in ("refused", "prohibited")
@@ -169,7 +169,7 @@ def test_output(lab: Lab) -> None:
 
 
 def test_log(lab: Lab) -> None:
-    """A rule with a log keeps the packets that it matched, and no others."""
+    """A rule with a log records the packets that it matched, and no others."""
     fw = lab["gw"].firewall(policy="accept")
     quiet = fw.accept(protocol="udp", port=53)
     rule = fw.drop(source="red", protocol="udp", port=54, log=True)
@@ -192,7 +192,7 @@ def test_log(lab: Lab) -> None:
 
 
 def test_a_name_stands_for_its_addresses_of_now(lab: Lab) -> None:
-    """A rule for a namespace follows its addresses, and stays in its place."""
+    """A rule for a namespace follows its addresses, and keeps its position."""
     fw = lab["gw"].firewall(policy="accept")
     fw.drop(source="red", protocol="tcp", port=81)
     fw.accept(source="red")
@@ -210,7 +210,7 @@ def test_a_name_stands_for_its_addresses_of_now(lab: Lab) -> None:
 
 @pytest.mark.parametrize("like", ["home", "web-only"])
 def test_ready_rules(lab: Lab, like: str) -> None:
-    """A home firewall lets everything out and only answers in; web only is what it says."""
+    """A home firewall lets everything out and only replies in; "web-only" allows only web and DNS."""
     lab["gw"].firewall(policy="reject", like=like, outside="dmz")
     web, red = address(lab, "web"), address(lab, "red")
     with listen(lab["web"], 443), listen(lab["web"], 22), listen(lab["red"], 443):
@@ -221,7 +221,7 @@ def test_ready_rules(lab: Lab, like: str) -> None:
 
 
 def test_in_a_topology(netns: Lab) -> None:
-    """A firewall with its rules in TOML, read, written and in force; a drawing says them in words."""
+    """A firewall with its rules in TOML: read, written and in force; drawings describe them."""
     text = """
 [[firewalls]]
 namespace = "gw"
@@ -246,7 +246,7 @@ rules = [
 
 
 def test_too_big_is_blocked(lab: Lab) -> None:
-    """The sender of packets that do not fit is not told: a path-MTU black hole, until the handle is removed."""
+    """Senders get no ICMP error for packets that are too big: a path-MTU black hole, until the handle is removed."""
     lab["web"].interfaces["eth0"].mtu = 1400
     lab["gw"].interfaces["veth-web-br"].mtu = 1400
     lab["gw"].interfaces["dmz"].mtu = 1400
@@ -263,7 +263,7 @@ def test_too_big_is_blocked(lab: Lab) -> None:
 
 
 def test_captive_portal(lab: Lab) -> None:
-    """Any web page is the portal's, and nothing else answers, until a client is admitted."""
+    """Until a client is admitted, any web page is the portal's, and nothing else answers."""
     lab.add_veth(lab["gw"], lab.add_namespace("portal"), addresses=("10.3.0.1/24", "10.3.0.2/24"))
     lab["portal"].add_default_route(via="10.3.0.1")
     portal = lab["gw"].captive_portal("10.1.0.0/24", to="portal:8080")
@@ -301,7 +301,7 @@ def test_captive_portal(lab: Lab) -> None:
     ],
 )
 def test_mistakes(lab: Lab, call: object, said: str) -> None:
-    """What cannot be says why, and changes nothing."""
+    """Invalid arguments are refused with the reason, and nothing changes."""
     with pytest.raises(InvalidTopologyError, match=said):
         call(lab["gw"])  # type: ignore[operator]
     assert lab["gw"].ruleset() == ""
@@ -321,9 +321,9 @@ def test_mistakes(lab: Lab, call: object, said: str) -> None:
     ],
 )
 def test_mistakes_in_rules(lab: Lab, hook: str, options: dict[str, object], said: str) -> None:
-    """What cannot be a rule says why, and adds none."""
+    """An invalid rule is refused with the reason, and none is added."""
     fw = lab["gw"].firewall(hook=hook)
-    # What it counts changes by itself: the kernel sends now and then.
+    # Its counters change by themselves: the kernel sends a packet now and then.
     before = lab["gw"].ruleset().count(" counter ")
     with pytest.raises(InvalidTopologyError, match=said):
         fw.accept(**options)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What users are handed: importable, equal where it is the same, and mistakes in attributes are errors."""
+"""Handles and values: importable, equal if they mean the same, and with errors for unknown attributes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ HANDLES: dict[str, Callable[[Lab], object]] = {
 
 @pytest.mark.parametrize("kind", HANDLES)
 def test_a_mistake_in_an_attribute_is_an_error(netns_pair: Lab, kind: str) -> None:
-    """What a handle does not have cannot be set: a typing mistake is no silent nothing."""
+    """Unknown attributes cannot be set: a typing mistake is an error."""
     try:
         thing = HANDLES[kind](netns_pair)
     except UnavailableError as error:
@@ -63,7 +63,7 @@ def test_a_mistake_in_an_attribute_is_an_error(netns_pair: Lab, kind: str) -> No
 
 
 def test_what_a_fault_returns_undoes_it(netns_pair: Lab) -> None:
-    """Whatever is done to a network on purpose is undone by its ``heal()``, twice as well as once; its repr says what it is."""
+    """Every fault is undone by its ``heal()``, which is idempotent; its repr describes it."""
     red, blue = netns_pair["red"], netns_pair["blue"]
     cable = red.interfaces["veth-red"]
     for begin, words in (
@@ -83,7 +83,7 @@ def test_what_a_fault_returns_undoes_it(netns_pair: Lab) -> None:
 
 @pytest.mark.parametrize(("kind", "name"), [("namespace", "name"), ("interface", "name"), ("interface", "index")])
 def test_what_is_fixed_cannot_be_set(netns_pair: Lab, kind: str, name: str) -> None:
-    """A name that was set would be a lie."""
+    """Read-only properties cannot be set."""
     with pytest.raises(AttributeError):
         setattr(HANDLES[kind](netns_pair), name, "eth9")
 
@@ -103,13 +103,13 @@ def test_handles_of_the_same_thing_are_equal(netns: Lab) -> None:
 
 @pytest.mark.parametrize("name", pytest_netns.__all__)
 def test_public_names(name: str) -> None:
-    """Each public name can be imported, and says what it is."""
+    """Each public name can be imported, and has a description."""
     value = getattr(pytest_netns, name)
     assert not callable(value) or value.__doc__
 
 
 def test_every_handle_is_importable(netns_pair: Lab) -> None:
-    """What a user gets can be named in an annotation."""
+    """Every type that users get can be used in an annotation."""
     red = netns_pair["red"]
     red.run("ping -c1 blue")
     recording = netns_pair.captures.recording
@@ -129,14 +129,14 @@ with Lab() as lab:
 
 
 def test_a_program_without_pytest() -> None:
-    """A program makes networks without root and without pytest."""
+    """A program creates networks without root and without pytest."""
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert " 0% packet loss" in done.stdout
 
 
 def test_a_program_of_an_ordinary_user() -> None:
-    """The same for a user without privilege; root tries as nobody."""
+    """The same for an unprivileged user; root tries as nobody."""
     import os
 
     if os.getuid() != 0:

@@ -1,4 +1,4 @@
-"""What each kind of NAT does to hole punching, by a real STUN server (coturn) and real ICE agents (aioice).
+"""The effect of each kind of NAT on hole punching, with a real STUN server (coturn) and real ICE agents (aioice).
 
 The suite tries a few pairs; ``make nat-table`` all of them, and prints the table of docs/gateways.md.
 """
@@ -17,7 +17,7 @@ from tests.support import ice
 
 FULL = os.environ.get("NETNS_NAT") == "full"
 EVERY = [*KINDS, "masquerade"]
-# One of each sort: both sides strict, one symmetric with each degree of strictness, plain masquerade.
+# One of each kind: both sides strict, one symmetric with each degree of strictness, plain masquerade.
 FEW = [
     ("port-restricted", "home"),
     ("symmetric", "full-cone"),
@@ -40,20 +40,20 @@ WORDS = {
 
 
 def expected(first: str, second: str) -> bool:
-    """Whether holes can be punched, where the first one's side sends first."""
+    """Whether hole punching works if the first one's side sends first."""
     strict = {"home", "port-restricted", "symmetric", "masquerade"}
     if first not in strict or second not in strict:
         return True
     if second == "masquerade":
-        # What comes first is taken for a connection of the masquerading gateway itself, and takes the port that was mapped.
+        # The first packet becomes a connection of the masquerading gateway itself, and occupies the mapped port.
         return False
-    # A symmetric NAT sends from a port that the other side has never heard of.
+    # A symmetric NAT sends from a port that is unknown to the other side.
     return "symmetric" not in {first, second}
 
 
 @pytest.mark.parametrize(("first", "second"), PAIRS)
 def test_pair(netns: Lab, first: str, second: str) -> None:
-    """ICE without a relay connects alice and bob behind these two, or does not, as the kinds say."""
+    """ICE without a relay connects alice and bob behind these two NATs or not, as expected for their kinds."""
     ice.build(netns, first, second)
     ice.start_stun(netns)
     assert ice.hole_punching(netns) is expected(first, second)
@@ -62,7 +62,7 @@ def test_pair(netns: Lab, first: str, second: str) -> None:
 @pytest.mark.parametrize("version", [4, 6], ids=["IPv4", "IPv6"])
 @pytest.mark.parametrize("like", KINDS)
 def test_as_a_stun_server_sees_it(netns: Lab, like: str, version: int) -> None:
-    """Each kind is what it is called, by the questions of RFC 5780 to coturn."""
+    """Each kind is what its name says, by the tests of RFC 5780 against coturn."""
     ice.build(netns, like, "home", version)
     ice.start_stun(netns)
     assert ice.classify(netns["alice"], version) == (KINDS[like].mapping, KINDS[like].filtering)
@@ -70,7 +70,7 @@ def test_as_a_stun_server_sees_it(netns: Lab, like: str, version: int) -> None:
 
 @pytest.mark.parametrize("like", KINDS if FULL else ["address-restricted"])
 def test_as_coturns_own_program_sees_it(netns: Lab, like: str) -> None:
-    """coturn's turnutils_natdiscovery says the same."""
+    """coturn's turnutils_natdiscovery agrees."""
     ice.build(netns, like, "home")
     ice.start_stun(netns)
     output = netns["alice"].run(["turnutils_natdiscovery", "-m", "-f", ice.SERVERS[4][0]], timeout=60).stdout

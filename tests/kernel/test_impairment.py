@@ -1,4 +1,4 @@
-"""Impaired links: what is asked for happens to real packets, and nothing else does. On either engine, by the option."""
+"""Impaired links: real packets are impaired as requested, and not otherwise. With both engines, by the option."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SOL_PACKET, PACKET_AUXDATA, ETH_P_ALL = 263, 8, 3
 
 
 def _has_netem() -> bool:
-    """Whether the kernel has netem, as tc sees it."""
+    """Whether the kernel has netem, according to tc."""
     with Lab("probe") as lab:
         done = lab.host.run("tc qdisc add dev lo root netem delay 1ms", check=False)
         return done.returncode == 0
@@ -43,7 +43,7 @@ def _has_netem() -> bool:
 
 @pytest.fixture
 def cable(netns: Lab) -> VethPair:
-    """Red and blue joined by a cable; each has learned the other's MAC address."""
+    """Red and blue joined by a veth pair; each has learned the other's MAC address."""
     red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
     pair = netns.add_veth(red, blue, addresses=(f"{A}/24", f"{B}/24"))
     assert reaches(red, B)
@@ -51,7 +51,7 @@ def cable(netns: Lab) -> VethPair:
 
 
 def engine_of(lab: Lab) -> str:
-    """What impairs links, as the drawing says it."""
+    """The engine, as named in the drawing."""
     found = re.search(r"\((netem|user-space wire)\)", lab.draw())
     assert found is not None
     return found[1]
@@ -61,14 +61,14 @@ def engine_of(lab: Lab) -> str:
 
 
 def test_a_cable_is_slow_in_each_direction(cable: VethPair) -> None:
-    """No packet arrives before its delay is over: a round trip takes twice that."""
+    """No packet arrives before its delay is over: a round trip takes twice the delay."""
     cable.impair(delay="50ms")
     assert round_trip(cable.a.namespace, B) >= 100
     assert round_trip(cable.b.namespace, A) >= 100
 
 
 def test_an_interface_impairs_what_it_sends(cable: VethPair) -> None:
-    """Not what it receives."""
+    """Received packets are not impaired."""
     cable.a.impair(loss="100%")
     assert numbers(cable, 5) == []
     back = VethPair(cable.b, cable.a)
@@ -97,7 +97,7 @@ def test_duplicates(cable: VethPair) -> None:
 
 
 def test_reordering(cable: VethPair) -> None:
-    """Packets that do not wait overtake those that do; none is lost."""
+    """Packets that are not delayed overtake delayed ones; none is lost."""
     cable.impair(delay="50ms", reorder="50%")
     arrived = numbers(cable, 100, expected=100)
     assert sorted(arrived) == list(range(100))
@@ -105,7 +105,7 @@ def test_reordering(cable: VethPair) -> None:
 
 
 def test_jitter(cable: VethPair) -> None:
-    """Delays differ, so packets overtake each other; none is lost, none is earlier than the least delay."""
+    """Delays differ, so packets overtake each other; none is lost, and none is earlier than the minimum delay."""
     cable.impair(delay="50ms", jitter="20ms")
     arrived = numbers(cable, 100, expected=100)
     assert sorted(arrived) == list(range(100))
@@ -114,18 +114,18 @@ def test_jitter(cable: VethPair) -> None:
 
 
 def test_wrong_bits(netns: Lab, cable: VethPair) -> None:
-    """A packet with a wrong bit arrives at the interface, and a checksum gives it away there."""
+    """A packet with a bit error arrives at the interface, where a checksum reveals it."""
     with netns.capture() as packets:
         cable.a.impair(corrupt="100%")
         arrived = numbers(cable, 50)
     assert arrived == sorted(arrived)
-    assert len(arrived) < 25  # a wrong bit in the sender's MAC address, say, harms nobody
+    assert len(arrived) < 25  # a bit error in the sender's MAC address, for example, has no effect
     received = [each for each in packets if each.namespace == "blue" and not each.sent]
     assert len(received) >= 50
 
 
 def test_rate(cable: VethPair) -> None:
-    """What is sent at once arrives no faster than the rate allows."""
+    """Packets sent at once arrive no faster than the rate."""
     cable.impair(rate="1mbit")
     began = time.monotonic()
     assert numbers(cable, 50, size=1400, expected=50) == list(range(50))
@@ -133,13 +133,13 @@ def test_rate(cable: VethPair) -> None:
 
 
 def test_a_full_queue_loses(cable: VethPair) -> None:
-    """Of packets sent at once, no more than fit wait; the others are lost."""
+    """Of packets sent at once, those beyond the queue limit are lost."""
     cable.impair(delay="300ms", limit=5)
     assert 1 <= len(numbers(cable, 50)) <= 6
 
 
 def test_large_transfers_arrive_whole(cable: VethPair) -> None:
-    """What the kernel sends in large pieces (TSO, GSO) arrives as it was, packet by packet."""
+    """Large segments (TSO, GSO) arrive unchanged, packet by packet."""
     cable.impair(delay="2ms", limit=10_000)
     data = os.urandom(1 << 20)
     with listen(cable.b.namespace, PORT) as server, connection(cable.a.namespace, B, PORT, server) as (near, far, _):
@@ -156,7 +156,7 @@ def test_large_transfers_arrive_whole(cable: VethPair) -> None:
 
 @pytest.mark.parametrize("mtu", [1500, 9000])
 def test_frames_of_all_sizes(netns: Lab, cable: VethPair, mtu: int) -> None:
-    """The MTU may be any, and may change while the link is impaired."""
+    """The MTU can have any value, and can change while the link is impaired."""
     cable.impair(delay="1ms")
     for end in cable:
         end.mtu = mtu
@@ -164,7 +164,7 @@ def test_frames_of_all_sizes(netns: Lab, cable: VethPair, mtu: int) -> None:
 
 
 def test_vlan_tags_and_unknown_protocols(netns: Lab, cable: VethPair) -> None:
-    """A frame arrives as it was sent, whatever is in it."""
+    """A frame arrives as it was sent, whatever its contents."""
     cable.impair(delay="1ms")
     frames = [
         bytes.fromhex("ffffffffffff020000000001") + struct.pack("!HHH", 0x8100, 7, 0x88B5) + bytes(50),
@@ -173,21 +173,23 @@ def test_vlan_tags_and_unknown_protocols(netns: Lab, cable: VethPair) -> None:
     out, into = (each.namespace.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) for each in cable)
     with out, into:
         out.bind((cable.a.name, 0))
-        into.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)  # the kernel takes the tag out of the frame, and tells it there
+        into.setsockopt(
+            SOL_PACKET, PACKET_AUXDATA, 1
+        )  # the kernel removes the tag from the frame, and reports it there
         into.settimeout(5)
         into.bind((cable.b.name, ETH_P_ALL))
         for frame in frames:
             out.send(frame)
         for frame, tag in zip(frames, (7, 0), strict=True):
             data = b""
-            while data[12:14] != b"\x88\xb5":  # IPv6 has something to say now and then
+            while data[12:14] != b"\x88\xb5":  # IPv6 sends packets now and then
                 data, ancillary, _, _ = into.recvmsg(2000, 100)
             assert data == (frame[:12] + frame[16:] if tag else frame)
             assert struct.unpack_from("=16xH", ancillary[0][2])[0] == tag
 
 
 def test_one_after_another(netns: Lab) -> None:
-    """What leaves by several impaired interfaces, here a bridge and its port, is delayed by each."""
+    """A packet that leaves by several impaired interfaces, here a bridge and its port, is delayed by each."""
     red = netns.add_namespace("red")
     bridge = netns.add_bridge("v-net-0", "192.168.15.5/24")
     port = bridge.attach(red, f"{A}/24")
@@ -197,11 +199,11 @@ def test_one_after_another(netns: Lab) -> None:
     assert round_trip(netns.host, A) >= 100
 
 
-# -- putting in, changing, taking out ---------------------------------------------------------------
+# -- adding, changing, removing ---------------------------------------------------------------------
 
 
 def identity(cable: VethPair) -> list[object]:
-    """What must not change when a link is impaired."""
+    """The properties that impairing a link must not change."""
     return [
         (each.name, each.index, each.mac, each.mtu, each.is_up, each.addresses, each.namespace.routes())
         for each in cable
@@ -209,7 +211,7 @@ def identity(cable: VethPair) -> list[object]:
 
 
 def test_nothing_else_changes(netns: Lab, cable: VethPair) -> None:
-    """Names, numbers, MAC addresses, addresses, routes and an open connection live through it all."""
+    """Names, indexes, MAC addresses, addresses, routes and an open connection survive it."""
     before = identity(cable)
     with listen(cable.b.namespace, PORT) as server, connection(cable.a.namespace, B, PORT, server) as (near, far, _):
         for change in (
@@ -228,7 +230,7 @@ def test_nothing_else_changes(netns: Lab, cable: VethPair) -> None:
 
 
 def test_what_is_read_is_what_was_given(cable: VethPair) -> None:
-    """impairment is the value in force; of a cable only where both directions agree."""
+    """impairment is the value in force; for a veth pair only if both directions agree."""
     assert cable.impairment is None
     cable.impair("LTE")
     assert cable.impairment == cable.a.impairment == LTE
@@ -249,7 +251,7 @@ def test_healing_ends_it(cable: VethPair) -> None:
 
 
 def test_a_block_ends_it(cable: VethPair) -> None:
-    """At the end of the block what was before is back, also where the block fails."""
+    """At the end of the block the previous impairment is restored, even if the block fails."""
     cable.impair(delay="1ms")
     with cable.impair(loss="100%"):
         assert not reaches(cable.a.namespace, B)
@@ -263,7 +265,7 @@ def test_a_block_ends_it(cable: VethPair) -> None:
 
 
 def test_wrong_values_change_nothing(netns: Lab, cable: VethPair) -> None:
-    """A mistake leaves what was in force, and no interface."""
+    """After a mistake the previous impairment is in force, and no interface is left behind."""
     cable.impair(delay="1ms")
     with pytest.raises(InvalidTopologyError, match="cannot use '3 bananas' as delay"):
         cable.impair(delay="3 bananas")
@@ -274,7 +276,7 @@ def test_wrong_values_change_nothing(netns: Lab, cable: VethPair) -> None:
 
 
 def test_an_impaired_cable_can_be_deleted(netns: Lab, cable: VethPair) -> None:
-    """Another one in its place is a perfect one, and can be impaired."""
+    """A new link in its place is perfect, and can be impaired."""
     red, blue = cable.a.namespace, cable.b.namespace
     cable.impair(loss="100%")
     cable.delete()
@@ -289,7 +291,7 @@ def test_an_impaired_cable_can_be_deleted(netns: Lab, cable: VethPair) -> None:
 
 
 def test_bridges_and_cables_that_are_impaired_from_the_start(netns: Lab) -> None:
-    """attach() and add_veth() take an impairment, of the cable in each direction."""
+    """attach() and add_veth() take an impairment, for the link in each direction."""
     red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
     bridge = netns.add_bridge("v-net-0", "192.168.15.5/24")
     port = bridge.attach(red, f"{A}/24", impairment=Impairment(delay="20ms"))
@@ -302,7 +304,7 @@ def test_bridges_and_cables_that_are_impaired_from_the_start(netns: Lab) -> None
 
 
 def test_a_topology(netns: Lab) -> None:
-    """Cables, ends and ports of a topology are impaired as it says, and the drawings agree."""
+    """Veth pairs, ends and ports of a topology are impaired as specified, and drawings agree."""
     topology = Topology(
         veths=[
             VethSpec([VethEnd("a", address="10.0.0.1/24"), VethEnd("b", address="10.0.0.2/24")], impairment="DSL"),
@@ -324,7 +326,7 @@ def test_a_topology(netns: Lab) -> None:
         assert "one-way  sends: loss 100%" in drawing
 
 
-# -- what others see -------------------------------------------------------------------------------
+# -- effects on captures ---------------------------------------------------------------------------
 
 
 def test_packets_are_captured_once(netns: Lab, cable: VethPair) -> None:
@@ -340,11 +342,11 @@ def test_packets_are_captured_once(netns: Lab, cable: VethPair) -> None:
 
 
 def test_the_same_seed_loses_the_same_packets(netns: Lab, cable: VethPair) -> None:
-    """With a seed, the same packets of the same sequence are lost again; with another one, others are."""
+    """With a seed, the same packets of the same sequence are lost again; with another seed, others are."""
     cable.a.impair(loss="50%", seed=7)
     first = numbers(cable, 100)
     cable.a.impair(loss="50%", seed=7)
-    # netem has a seed from Linux 6.6 on
+    # netem has a seed since Linux 6.6
     is_repeatable = engine_of(netns) != "netem" or tuple(map(int, os.uname().release.split(".")[:2])) >= (6, 6)
     assert (numbers(cable, 100) == first) is is_repeatable
     cable.a.impair(loss="50%", seed=8)
@@ -355,7 +357,7 @@ def test_the_same_seed_loses_the_same_packets(netns: Lab, cable: VethPair) -> No
 
 
 def test_an_engine_that_is_not_there(cable: VethPair) -> None:
-    """Asked for netem, a kernel without it says so, with the command that loads it."""
+    """With engine netem on a kernel without it, the error names the command that loads it."""
     with Lab("test", engine="netem") as lab:
         red, blue = lab.add_namespace("red"), lab.add_namespace("blue")
         pair = lab.add_veth(red, blue)
@@ -371,14 +373,14 @@ def test_an_engine_that_is_not_there(cable: VethPair) -> None:
 
 
 def test_a_closed_lab(cable: VethPair) -> None:
-    """Nothing can be impaired once the lab is closed."""
+    """Links cannot be impaired once the lab is closed."""
     cable.a.namespace.lab.close()
     with pytest.raises(NetnsError, match="closed"):
         cable.impair(delay="1ms")
 
 
 def test_errno_of_a_missing_interface(cable: VethPair) -> None:
-    """An interface that a program has deleted is told as the kernel does."""
+    """For an interface that a program has deleted, the error is the kernel's."""
     cable.a.namespace.run("ip link delete veth-red")
     with pytest.raises(OSError) as caught:
         cable.a.impair(delay="1ms")

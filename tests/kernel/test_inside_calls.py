@@ -1,4 +1,4 @@
-"""`ns.call` and `ns.call_async`: Python on a thread that is in the network and sees the namespace's files."""
+"""`ns.call` and `ns.call_async`: Python on a thread inside, which sees the namespace's files."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from pytest_netns import CallTimeout, Lab, NetnsError
 
 
 def network(_: object = None) -> int:
-    """The number of the calling thread's network namespace."""
+    """The inode of the calling thread's network namespace."""
     return os.stat("/proc/thread-self/ns/net").st_ino
 
 
 def test_an_exception_comes_back_with_its_traceback(netns: Lab) -> None:
-    """What the function raises is raised here, and its traceback shows the line in the function."""
+    """An exception of the function is raised here, and its traceback shows the line in the function."""
     red = netns.add_namespace("red")
 
     def broken() -> None:
@@ -37,7 +37,7 @@ def test_an_exception_comes_back_with_its_traceback(netns: Lab) -> None:
 
 
 def test_a_coroutine_function_has_an_event_loop_inside(netns_pair: Lab) -> None:
-    """A coroutine function runs in a loop there: its tasks and its lookups in other threads are inside."""
+    """A coroutine function runs in an event loop there: its tasks and its lookups in other threads are inside."""
     red, blue = netns_pair["red"], netns_pair["blue"]
     listener = blue.create_server(("", 80))
 
@@ -53,7 +53,7 @@ def test_a_coroutine_function_has_an_event_loop_inside(netns_pair: Lab) -> None:
 
 
 def test_the_function_may_start_threads_pools_and_programs(netns: Lab) -> None:
-    """Everything a function in a call starts is inside: threads, a pool's workers, programs."""
+    """Everything that a function in a call starts is inside: threads, pool workers, programs."""
     red = netns.add_namespace("red")
 
     def start_all() -> set[int]:
@@ -71,14 +71,14 @@ def test_the_function_may_start_threads_pools_and_programs(netns: Lab) -> None:
 
 
 def test_names_are_those_of_the_namespace_even_for_the_c_library(netns_pair: Lab) -> None:
-    """A call sees the namespace's own /etc/hosts, so that libraries in C find the names too."""
+    """A call sees the namespace's own /etc/hosts, so that C libraries resolve the names too."""
     text = netns_pair["red"].call(Path("/etc/hosts").read_text)
     assert "192.168.15.2 blue" in text
     assert "192.168.15.2 blue" not in Path("/etc/hosts").read_text()
 
 
 def test_a_call_that_is_late_shows_where_it_is(netns: Lab) -> None:
-    """The timeout's error shows the stack of the function, and the caller goes on at once."""
+    """The timeout's error shows the stack of the function, and the caller continues at once."""
     red = netns.add_namespace("red")
     release = threading.Event()
 
@@ -93,7 +93,7 @@ def test_a_call_that_is_late_shows_where_it_is(netns: Lab) -> None:
 
 
 def test_a_late_coroutine_shows_what_it_awaits_and_is_cancelled(netns: Lab) -> None:
-    """The stack is that of the coroutine, not of its loop; it does not go on after the timeout."""
+    """The stack is that of the coroutine, not of its loop; the coroutine ends at the timeout."""
     red = netns.add_namespace("red")
     cancelled = threading.Event()
 
@@ -156,7 +156,7 @@ def test_a_coroutine_that_outlives_its_lab_is_cancelled() -> None:
 
 
 def test_call_async_leaves_the_loop_free(netns_pair: Lab) -> None:
-    """A server's coroutine in blue and a client's in red, awaited from one loop that goes on meanwhile."""
+    """A server's coroutine in blue and a client's in red, awaited from one loop that keeps running."""
     red, blue = netns_pair["red"], netns_pair["blue"]
 
     async def main() -> bytes:
@@ -193,7 +193,7 @@ def test_call_async_leaves_the_loop_free(netns_pair: Lab) -> None:
 
 
 def test_call_async_raises_and_times_out_as_call_does(netns: Lab) -> None:
-    """Errors come back, lateness is a CallTimeout, for plain functions and coroutine functions."""
+    """Exceptions are raised in the caller, timeouts are a CallTimeout, for plain functions and coroutine functions."""
     red = netns.add_namespace("red")
     release = threading.Event()
 
@@ -213,14 +213,14 @@ def test_call_async_raises_and_times_out_as_call_does(netns: Lab) -> None:
 
 
 def test_a_lookup_nobody_can_answer_fails_in_a_call(netns: Lab) -> None:
-    """No name server, no answer: an error, and not after the seconds that a lookup on the real network takes."""
+    """Without a name server a lookup fails, and sooner than on the real network."""
     red = netns.add_namespace("red")
     with pytest.raises(socket.gaierror):
-        red.call(socket.getaddrinfo, "nobody.example.com", 80, timeout=4)  # the C library would wait for 10
+        red.call(socket.getaddrinfo, "nobody.example.com", 80, timeout=4)  # the C library would wait for 10 s
 
 
 def test_keywords_reach_the_function(netns: Lab) -> None:
-    """Keywords are the function's, but for the timeout of the call; one of the function's own is bound to it."""
+    """Keywords are passed to the function, except the call's timeout; the function's own timeout is bound by partial."""
     red = netns.add_namespace("red")
 
     def show(*args: object, **kwargs: object) -> tuple[object, ...]:
@@ -235,7 +235,7 @@ VARIABLE = contextvars.ContextVar("VARIABLE", default="none")
 
 
 def test_context_variables_are_the_caller_s(netns: Lab) -> None:
-    """What structlog, OpenTelemetry and decimal keep per context is there, in coroutines too; what is set inside stays inside."""
+    """Context variables of structlog, OpenTelemetry and decimal are visible, in coroutines too; changes inside stay inside."""
     red = netns.add_namespace("red")
 
     async def get_later() -> str:
@@ -261,7 +261,7 @@ def test_context_variables_are_the_caller_s(netns: Lab) -> None:
 
 @pytest.mark.parametrize("moments", [1, 2, 5])
 def test_cancelling_a_call_that_has_only_just_begun(netns: Lab, moments: int) -> None:
-    """A cancellation is never lost, however early: the coroutine does not go on on its thread."""
+    """A cancellation is never lost, however early: the coroutine does not continue on its thread."""
     red = netns.add_namespace("red")
 
     async def main() -> None:
@@ -277,7 +277,7 @@ def test_cancelling_a_call_that_has_only_just_begun(netns: Lab, moments: int) ->
 
 
 def test_a_call_that_was_late_before_it_has_begun(netns: Lab) -> None:
-    """A timeout too short for the thread to come up ends the coroutine all the same."""
+    """A timeout that expires before the thread starts still ends the coroutine."""
     red = netns.add_namespace("red")
     red.run(["true"])
     with pytest.raises(CallTimeout):
@@ -286,7 +286,7 @@ def test_a_call_that_was_late_before_it_has_begun(netns: Lab) -> None:
 
 
 def test_the_current_directory_is_gone(netns: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A test that removes the directory it is in can still run, call, and look up names."""
+    """A test that removes its current directory can still run, call, and look up names."""
     red = netns.add_namespace("red")
     gone = tmp_path / "gone"
     gone.mkdir()

@@ -1,4 +1,4 @@
-"""What Python code has started inside a block is not under the namespace's init; it ends with the lab all the same."""
+"""Processes that Python code starts inside a block are not children of the namespace's init; they end with the lab too."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import pytest
 
 from pytest_netns import Lab
 
-GONE_AFTER = 10  # seconds a process that was killed gets to disappear
+GONE_AFTER = 10  # seconds for a killed process to disappear
 
-# Forks and ends, again and again, deaf to SIGTERM, until a file is gone; each writes its PID there first.
+# Forks and ends repeatedly, ignoring SIGTERM, until a file is gone; each process first writes its PID there.
 CHAIN = """
 import os, signal, sys, time
 trace, pause = sys.argv[1], float(sys.argv[2])
@@ -49,7 +49,7 @@ def is_alive(command: str) -> bool:
 
 
 def test_a_program_that_starts_another_when_it_is_asked_to_end(tmp_path: Path) -> None:
-    """What comes up in answer to SIGTERM, and what its starter leaves behind, is ended too."""
+    """Processes started in response to SIGTERM, and those left behind by their parent, are ended too."""
     up = tmp_path / "up"
     with Lab() as lab:
         with lab.add_namespace("red"):
@@ -62,7 +62,7 @@ def test_a_program_that_starts_another_when_it_is_asked_to_end(tmp_path: Path) -
 
 @pytest.mark.parametrize("pause", [0, 0.001, 0.01])
 def test_a_chain_of_processes(tmp_path: Path, pause: float) -> None:
-    """A process that forks and ends before anybody can look at it is caught up with."""
+    """A process that forks and ends too fast to be seen is ended too."""
     trace = tmp_path / "trace"
     trace.touch()
     with Lab() as lab:
@@ -76,7 +76,7 @@ def test_a_chain_of_processes(tmp_path: Path, pause: float) -> None:
 
 
 def test_a_child_that_has_left_for_a_network_of_its_own(tmp_path: Path) -> None:
-    """Where a program that is inside starts one in another network namespace, that ends with its parent."""
+    """If a program inside starts one in another network namespace, that ends with its parent."""
     up = tmp_path / "up"
     with Lab() as lab:
         with lab.add_namespace("red"):
@@ -91,7 +91,7 @@ def test_a_child_that_has_left_for_a_network_of_its_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", ["block", "call"])
 @pytest.mark.parametrize("deaf", [False, True])
 def test_a_program_that_has_made_a_network_of_its_own(how: str, deaf: bool) -> None:
-    """What Python code inside starts, and leaves at once for a network namespace of its own, ends with the lab, deaf or not."""
+    """Processes that Python code starts inside and that move to a new network namespace end with the lab, even if they ignore SIGTERM."""
     trap = "trap '' TERM; " if deaf else ""
     argv = ["unshare", "--net", "sh", "-c", f"{trap}sleep 1007 & while :; do wait; done"]
     with Lab() as lab:
@@ -107,7 +107,7 @@ def test_a_program_that_has_made_a_network_of_its_own(how: str, deaf: bool) -> N
 
 
 def test_a_program_that_was_started_outside_is_left_alone() -> None:
-    """What was started outside, with a network namespace of its own or without, before or between, goes on after the lab."""
+    """Processes started outside, in a new network namespace or not, before or meanwhile, survive the lab."""
     argv = ["unshare", "--net", "sleep", "1008"]
     programs = [subprocess.Popen(argv), subprocess.Popen(["sleep", "1009"])]
     try:
@@ -148,7 +148,7 @@ print("ended with", program.wait(10))
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: to say which PID comes next")
 def test_pids_that_have_started_anew() -> None:
-    """In a lab that is open for long the PIDs come round to where they were: what has any PID is found."""
+    """If PIDs wrap around in a long-lived lab, processes with any PID are found."""
     inside = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", sys.executable, "-c", WRAP]
     done = subprocess.run(inside, capture_output=True, text=True, check=True)
     assert done.stdout == "ended with -15\n"

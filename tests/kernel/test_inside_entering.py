@@ -1,4 +1,4 @@
-"""`with ns:` moves the calling thread, and only it, and puts it back whatever happens."""
+"""`with ns:` moves the calling thread, and only it, and always puts it back."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ INTERRUPTS = 150
 
 
 def network() -> int:
-    """The number of the calling thread's network namespace."""
+    """The inode of the calling thread's network namespace."""
     return os.stat("/proc/thread-self/ns/net").st_ino
 
 
 @pytest.fixture(autouse=True)
 def thread_restored() -> Iterator[None]:
-    """Whatever a test here does, the main thread ends where it was."""
+    """After each test the main thread is where it was before."""
     before = network()
     yield
     assert network() == before
 
 
 def test_nested_blocks_each_lead_back_to_where_they_began(netns: Lab) -> None:
-    """Blocks nest, in the same and in different namespaces, and each end restores what was before it."""
+    """Blocks nest, in the same and in different namespaces, and each end restores the previous one."""
     red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
     outside = network()
     with red:
@@ -51,7 +51,7 @@ def test_nested_blocks_each_lead_back_to_where_they_began(netns: Lab) -> None:
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit, GeneratorExit])
 def test_any_exception_leaves_the_block(netns: Lab, error: type[BaseException]) -> None:
-    """An exception inside passes through, and the thread is outside when it arrives."""
+    """An exception inside propagates, and the thread is outside when it is caught."""
     red = netns.add_namespace("red")
     outside = network()
     with pytest.raises(error):
@@ -61,7 +61,7 @@ def test_any_exception_leaves_the_block(netns: Lab, error: type[BaseException]) 
 
 
 def test_blocks_left_out_of_order_are_refused(netns: Lab) -> None:
-    """Leaving the outer namespace first is an error that names it; the thread then still leaves in order."""
+    """Leaving the outer namespace first is an error that names it; the thread can then still leave in order."""
     red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
     with red, blue:
         with pytest.raises(NetnsError, match="cannot leave namespace 'red'"):
@@ -69,7 +69,7 @@ def test_blocks_left_out_of_order_are_refused(netns: Lab) -> None:
 
 
 def test_each_thread_is_where_it_has_gone(netns: Lab) -> None:
-    """Two threads in two namespaces at the same time do not move each other, nor the main thread."""
+    """Two threads in two namespaces at once do not move each other, or the main thread."""
     red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
     both_inside = threading.Barrier(2)
     seen: dict[str, tuple[int, int]] = {}
@@ -93,7 +93,7 @@ def test_each_thread_is_where_it_has_gone(netns: Lab) -> None:
 
 
 def test_ctrl_c_at_any_moment_restores_the_thread(netns: Lab) -> None:
-    """However SIGINT falls - entering, inside, nested, leaving - the thread is outside once it has been handled."""
+    """Whenever SIGINT arrives - entering, inside, nested, leaving - the thread is outside once it has been handled."""
     red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
     with red:
         in_red = network()
@@ -131,7 +131,7 @@ def test_ctrl_c_at_any_moment_restores_the_thread(netns: Lab) -> None:
 
 
 def test_a_signal_put_off_ends_the_wait_that_follows(netns: Lab) -> None:
-    """Ctrl-C that falls into entering is raised in the block even if that only waits in a system call."""
+    """Ctrl-C while entering is raised in the block, even if the block only waits in a system call."""
     red = netns.add_namespace("red")
     former = signal.getsignal(signal.SIGINT)
     receive, send = os.pipe()
@@ -159,7 +159,7 @@ def test_a_signal_put_off_ends_the_wait_that_follows(netns: Lab) -> None:
 
 
 def test_a_block_in_a_coroutine_without_await_is_fine(netns: Lab) -> None:
-    """Code between two awaits may be inside, and the task goes on afterwards."""
+    """Code between two awaits can be inside, and the task continues afterwards."""
     red = netns.add_namespace("red")
     outside = network()
 
@@ -178,12 +178,12 @@ def test_a_block_in_a_coroutine_without_await_is_fine(netns: Lab) -> None:
 def runner(request: pytest.FixtureRequest) -> Iterator[asyncio.Runner]:
     """Runs coroutines on Python's own event loop and on uvloop."""
     with asyncio.Runner(loop_factory=pytest.importorskip(request.param).new_event_loop) as runner:
-        runner.get_loop()  # uvloop's descriptors are there from the start
+        runner.get_loop()  # uvloop's descriptors are open from the start
         yield runner
 
 
 def test_await_inside_a_block_is_an_error_and_moves_no_other_task(netns: Lab, runner: asyncio.Runner) -> None:
-    """The error names the alternatives; a task that was ready to run all the time never ran inside."""
+    """The error names the alternatives; a task that was always ready never ran inside."""
     red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
     outside = network()
     seen = []
@@ -209,7 +209,7 @@ def test_await_inside_a_block_is_an_error_and_moves_no_other_task(netns: Lab, ru
 
 
 def test_several_tasks_that_await_inside_blocks(netns: Lab, runner: asyncio.Runner) -> None:
-    """Each of them gets the error that says so, and none leaves a descriptor behind."""
+    """Each of them gets the error, and none leaves a descriptor behind."""
     namespaces = [netns.add_namespace(name) for name in ("red", "blue", "green")]
     told = []
 
@@ -227,13 +227,13 @@ def test_several_tasks_that_await_inside_blocks(netns: Lab, runner: asyncio.Runn
     descriptors = len(os.listdir("/proc/self/fd"))
     for _ in range(5):
         runner.run(together())
-    assert len(os.listdir("/proc/self/fd")) <= descriptors  # what others have closed meanwhile is no leak
+    assert len(os.listdir("/proc/self/fd")) <= descriptors  # descriptors that something else has closed are no leak
     assert sorted(set(told)) == [f"cannot await inside `with` namespace {each!r}" for each in ("blue", "green", "red")]
     assert len(told) == 6 * len(namespaces)
 
 
 def test_await_inside_a_block_is_an_error_in_trio(netns: Lab) -> None:
-    """In trio too: no other task runs inside, and the block ends in an error."""
+    """In trio too: no other task runs inside, and the block ends with an error."""
     trio = pytest.importorskip("trio")
     red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
     outside = network()
@@ -259,7 +259,7 @@ def test_await_inside_a_block_is_an_error_in_trio(netns: Lab) -> None:
 
 
 def test_a_forked_copy_is_where_it_goes_itself(netns: Lab) -> None:
-    """A process forked inside a block enters and leaves another namespace by itself, and comes back to where it began."""
+    """A process forked inside a block can enter and leave another namespace, and returns to where it began."""
     red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
     in_blue = blue.call(network)
     with red:

@@ -1,4 +1,4 @@
-"""Names and sockets of Python code that has got hold of `socket`'s functions in other ways than by ``import socket``."""
+"""Names and sockets of Python code that has obtained `socket`'s functions otherwise than by ``import socket``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BLUE = "192.168.15.2"
 
 
 def test_functions_imported_by_name(netns_pair: Lab) -> None:
-    """``from socket import gethostbyname`` at the top of a file, before there was a lab, answers inside as inside."""
+    """``from socket import gethostbyname`` at the top of a file, executed before any lab, resolves as inside."""
     red, blue = netns_pair["red"], netns_pair["blue"]
     with blue.create_server(("", 80)), red:
         assert gethostbyname("blue") == BLUE
@@ -28,7 +28,7 @@ def test_functions_imported_by_name(netns_pair: Lab) -> None:
 
 
 def test_they_are_themselves_again() -> None:
-    """After the last lab, the names lead to Python's own functions."""
+    """After the last lab, the names refer to Python's own functions."""
     with Lab() as lab:
         with lab.add_namespace("red"):
             assert gethostbyname("red")
@@ -38,7 +38,7 @@ def test_they_are_themselves_again() -> None:
 
 
 def test_names_as_bytes_and_derived_sockets(netns_pair: Lab) -> None:
-    """Host names may be bytes; a class derived from `socket.socket` takes names too."""
+    """Host names can be bytes; a subclass of `socket.socket` resolves names too."""
 
     class Derived(socket.socket):
         pass
@@ -55,7 +55,7 @@ def test_names_as_bytes_and_derived_sockets(netns_pair: Lab) -> None:
 @pytest.mark.parametrize("family", [socket.AF_UNSPEC, socket.AF_INET, socket.AF_INET6], ids=str)
 @pytest.mark.netns
 def test_localhost_with_nothing_but_the_loopback_interface(family: int) -> None:
-    """AI_ADDRCONFIG, which aiohttp asks with, does not hide localhost where no other interface has an address."""
+    """AI_ADDRCONFIG, which aiohttp uses, does not hide localhost if no other interface has an address."""
     assert socket.getaddrinfo("localhost", 80, family, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)
 
 
@@ -84,6 +84,6 @@ with Lab() as lab:
 
 
 def test_where_sockets_are_refused() -> None:
-    """A plugin that refuses `socket.socket` to tests does not keep this one from working, nor is it undone."""
+    """A plugin that denies `socket.socket` to tests does not break this one, and stays in force."""
     done = subprocess.run([sys.executable, "-c", REFUSING], capture_output=True, text=True, check=False)
     assert done.stdout == "still refused\n", done.stderr

@@ -1,4 +1,4 @@
-"""Servers and clients that people really use, in namespaces: each library as its own documentation uses it."""
+"""Common servers and clients in namespaces, each used as in its own documentation."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ Client = Callable[[str], bytes]
 
 @pytest.fixture
 def red(netns_pair: Lab) -> Namespace:
-    """Where clients are."""
+    """The clients' namespace."""
     return netns_pair["red"]
 
 
 @pytest.fixture
 def blue(netns_pair: Lab) -> Namespace:
-    """Where servers are."""
+    """The servers' namespace."""
     return netns_pair["blue"]
 
 
@@ -39,14 +39,14 @@ def blue(netns_pair: Lab) -> Namespace:
 
 
 async def shout(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer a line in capital letters."""
+    """Answer a line in upper case."""
     writer.write((await reader.readline()).upper())
     writer.close()
     await writer.wait_closed()
 
 
 def test_a_server_in_blue_and_a_client_in_red_in_one_event_loop(red: Namespace, blue: Namespace) -> None:
-    """The short way: sockets made in their namespaces, everything else plain asyncio."""
+    """The short way: sockets created in their namespaces, the rest is plain asyncio."""
 
     async def main() -> bytes:
         async with await asyncio.start_server(shout, sock=blue.create_server(("", 80))):
@@ -79,7 +79,7 @@ def test_sock_connect_on_the_loop(red: Namespace, blue: Namespace) -> None:
 
 
 async def app(scope: Scope, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:
-    """An ASGI application that says who asks."""
+    """An ASGI application that returns the client's address."""
     if scope["type"] == "lifespan":
         while True:
             message = await receive()
@@ -92,11 +92,11 @@ async def app(scope: Scope, receive: Callable[[], Awaitable[Any]], send: Callabl
 
 
 async def serve_uvicorn(stop: asyncio.Event) -> None:
-    """uvicorn, as its documentation runs it from code."""
+    """uvicorn, run from code as in its documentation."""
     uvicorn = pytest.importorskip("uvicorn")
     server = uvicorn.Server(uvicorn.Config(app, host="0.0.0.0", port=80, log_config=None, ws="none"))
     with contextlib.suppress(AttributeError):
-        server.capture_signals = contextlib.nullcontext  # the test keeps its Ctrl-C
+        server.capture_signals = contextlib.nullcontext  # the test keeps its own Ctrl-C handler
     serving = asyncio.create_task(server.serve())
     await stop.wait()
     server.should_exit = True
@@ -104,7 +104,7 @@ async def serve_uvicorn(stop: asyncio.Event) -> None:
 
 
 async def serve_hypercorn(stop: asyncio.Event) -> None:
-    """hypercorn, as its documentation runs it from code."""
+    """hypercorn, run from code as in its documentation."""
     config = pytest.importorskip("hypercorn.config").Config()
     config.bind = ["0.0.0.0:80"]
     config.errorlog = None
@@ -129,7 +129,7 @@ async def serve_aiohttp(stop: asyncio.Event) -> None:
 
 @contextlib.contextmanager
 def served(blue: Namespace, serve: Callable[[asyncio.Event], Awaitable[None]]) -> Iterator[None]:
-    """A server in blue on a thread of its own, for the time of the block."""
+    """A server in blue on a separate thread, for the duration of the block."""
     control: list[Any] = []
 
     async def main() -> None:
@@ -167,7 +167,7 @@ def get_httpx(url: str) -> bytes:
 
 
 def get_httpx_async(url: str) -> bytes:
-    """httpx with asyncio, which looks names up and connects in tasks of its own."""
+    """httpx with asyncio, which resolves and connects in separate tasks."""
 
     async def get() -> bytes:
         async with pytest.importorskip("httpx").AsyncClient(timeout=10) as client:
@@ -189,7 +189,7 @@ def get_aiohttp(url: str) -> bytes:
 @pytest.mark.parametrize("get", [get_requests, get_httpx, get_httpx_async, get_aiohttp])
 @pytest.mark.parametrize("serve", [serve_uvicorn, serve_hypercorn, serve_aiohttp])
 def test_http(red: Namespace, blue: Namespace, serve: Callable[[asyncio.Event], Awaitable[None]], get: Client) -> None:
-    """The client finds blue by name, in `with red:` and in a call, and the server sees it come from red."""
+    """The client resolves blue by name, in `with red:` and in a call, and the server sees red's address."""
     with served(blue, serve):
         with red:
             assert get("http://blue/") == b"hello 192.168.15.1"
@@ -200,7 +200,7 @@ def test_http(red: Namespace, blue: Namespace, serve: Callable[[asyncio.Event], 
 
 
 def test_redis(red: Namespace, blue: Namespace) -> None:
-    """A real redis-server in blue, used from red by redis-py, plain and with asyncio."""
+    """A real redis-server in blue, used from red by redis-py, synchronously and with asyncio."""
     redis = pytest.importorskip("redis")
     if shutil.which("redis-server") is None:
         pytest.skip("redis-server is not installed")
@@ -223,7 +223,7 @@ def _postgresql() -> Path | None:
 
 @pytest.fixture
 def postgres(blue: Namespace, tmp_path: Path) -> Iterator[None]:
-    """A real PostgreSQL in blue; whoever runs it is not root, which it refuses."""
+    """A real PostgreSQL in blue, not run as root, which it refuses."""
     programs = _postgresql()
     if programs is None:
         pytest.skip("PostgreSQL is not installed")
@@ -231,7 +231,7 @@ def postgres(blue: Namespace, tmp_path: Path) -> Iterator[None]:
     as_user: list[str] = []
     directory = tmp_path / "data"
     directory.mkdir()
-    if os.geteuid() == 0 and not privileges.has_other_users():  # there is nobody else in there to be
+    if os.geteuid() == 0 and not privileges.has_other_users():  # there is no other user in there
         as_user = ["unshare", "--user", "--map-user=1000", "--map-group=1000"]
     elif os.geteuid() == 0:
         account = pwd.getpwnam("postgres")
@@ -256,11 +256,11 @@ def postgres(blue: Namespace, tmp_path: Path) -> Iterator[None]:
     options = ["-c", "listen_addresses=*", "-c", "fsync=off", "-c", "unix_socket_directories="]
     with blue.start([*as_user, programs / "postgres", "-D", directory, *options], ready=5432, timeout=20, **who):
         yield
-    shutil.rmtree(directory)  # who runs pytest next may not be able to
+    shutil.rmtree(directory)  # another user who runs pytest next may lack permission
 
 
 def test_postgresql(red: Namespace, postgres: None) -> None:
-    """psycopg in red reaches PostgreSQL in blue by name, plain and with asyncio, in a block and in a call."""
+    """psycopg in red reaches PostgreSQL in blue by name, synchronously and with asyncio, in a block and in a call."""
     psycopg = pytest.importorskip("psycopg")
     address = "host=blue user=app dbname=postgres connect_timeout=10"
     question = "select host(inet_client_addr())"

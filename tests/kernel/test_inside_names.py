@@ -1,4 +1,4 @@
-"""Names: in programs, in calls and in the test's own threads a name leads where the namespace says."""
+"""Names: in programs, in calls and in the test's own threads a name resolves as in the namespace."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ RED, BLUE = "192.168.15.1", "192.168.15.2"
 
 
 def addresses(host: str) -> set[str]:
-    """What a name leads to."""
+    """The addresses of a name."""
     return {str(entry[4][0]) for entry in socket.getaddrinfo(host, None)}
 
 
 def known_in(namespace: Namespace) -> dict[str, str]:
-    """Name to address, as the namespace's /etc/hosts has it, without localhost."""
+    """Addresses by name, from the namespace's /etc/hosts, without localhost."""
     lines = [line.split() for line in namespace.run("cat /etc/hosts").stdout.splitlines() if line[:1].isdigit()]
     return {name: line[0] for line in lines for name in line[1:] if name != "localhost"}
 
 
 @pytest.fixture
 def nobody_patched() -> Iterator[None]:
-    """`socket` is itself again once the test's lab is closed."""
+    """`socket` is restored once the test's lab is closed."""
     functions = ("getaddrinfo", "getnameinfo", "gethostbyname", "gethostbyname_ex", "gethostbyaddr")
     before = {name: getattr(socket, name) for name in functions}
     yield
@@ -43,12 +43,12 @@ def nobody_patched() -> Iterator[None]:
 
 @pytest.fixture
 def pair(nobody_patched: None, netns_pair: Lab) -> tuple[Namespace, Namespace]:
-    """red and blue, joined by a cable."""
+    """red and blue, joined by a veth pair."""
     return netns_pair["red"], netns_pair["blue"]
 
 
 def test_programs_find_each_namespace_by_name(pair: tuple[Namespace, Namespace]) -> None:
-    """ping and getent know the others' names, their own, and localhost."""
+    """ping and getent resolve the others' names, their own, and localhost."""
     red, _ = pair
     red.run("ping -c1 -W2 blue")
     assert red.run("getent hosts blue").stdout.split() == [BLUE, "blue"]
@@ -57,7 +57,7 @@ def test_programs_find_each_namespace_by_name(pair: tuple[Namespace, Namespace])
 
 
 def test_each_namespace_is_told_the_address_it_can_reach(netns: Lab) -> None:
-    """host's name leads to its address on the reader's own network, and to any where none is shared."""
+    """host resolves to its address on the reader's own network, or to any if none is shared."""
     red, outside = netns.add_namespace("red"), netns.add_namespace("outside")
     netns.add_veth(netns.host, outside, addresses=("192.168.1.2/24", "192.168.1.3/24"))
     netns.add_veth(netns.host, red, addresses=("192.168.15.5/24", "192.168.15.1/24"))
@@ -68,7 +68,7 @@ def test_each_namespace_is_told_the_address_it_can_reach(netns: Lab) -> None:
 
 
 def test_names_follow_what_changes(netns: Lab) -> None:
-    """A program that runs all the time sees new namespaces, new addresses, removed ones, and host names."""
+    """A long-running program sees new namespaces, new addresses, removed ones, and host names."""
     red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
     shell = red.popen("sh", stdin=-1, stdout=-1)
     questions, answers = shell.stdin, shell.stdout
@@ -96,7 +96,7 @@ def test_names_follow_what_changes(netns: Lab) -> None:
 
 
 def test_addresses_a_program_has_added_are_known_to_the_next(netns: Lab) -> None:
-    """What `ip` changes behind our back is read anew before the next program starts."""
+    """Changes by `ip` are read before the next program starts."""
     red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
     netns.add_veth(red, blue)
     blue.run("ip address add 10.1.0.2/24 dev veth-blue")
@@ -105,7 +105,7 @@ def test_addresses_a_program_has_added_are_known_to_the_next(netns: Lab) -> None
 
 
 def test_name_servers_of_a_closed_lab() -> None:
-    """Setting them says that the lab is closed."""
+    """Setting them in a closed lab is an error."""
     with Lab() as lab:
         red = lab.add_namespace("red")
         red.run("true")
@@ -114,7 +114,7 @@ def test_name_servers_of_a_closed_lab() -> None:
 
 
 def test_a_closed_socket_does_not_wait_for_changes() -> None:
-    """Where it can no longer be told whether addresses have changed, they may have."""
+    """If changes of addresses can no longer be detected, addresses are read again."""
     watching = NetlinkSocket("here", groups=rtaddresses.ADDRESS_GROUPS)
     assert not watching.has_notifications()
     watching.close()
@@ -122,7 +122,7 @@ def test_a_closed_socket_does_not_wait_for_changes() -> None:
 
 
 def test_a_hostname_may_not_hide_a_namespace(pair: tuple[Namespace, Namespace], netns_pair: Lab) -> None:
-    """A host name equal to a namespace's name, or one that is none, is refused."""
+    """A host name equal to a namespace's name, or an invalid one, is refused."""
     with pytest.raises(InvalidTopologyError, match="cannot add host name 'blue'"):
         netns_pair.add_hostname("blue", "red")
     with pytest.raises(InvalidTopologyError, match="no good"):
@@ -132,7 +132,7 @@ def test_a_hostname_may_not_hide_a_namespace(pair: tuple[Namespace, Namespace], 
 
 
 def test_the_machine_s_own_files_are_never_written(pair: tuple[Namespace, Namespace], netns_pair: Lab) -> None:
-    """Whatever a lab writes stays in its namespaces."""
+    """Files that a lab writes stay in its namespaces."""
     before = {name: Path("/etc", name).read_bytes() for name in ("hosts", "resolv.conf", "nsswitch.conf")}
     red, blue = pair
     red.resolver = BLUE
@@ -143,7 +143,7 @@ def test_the_machine_s_own_files_are_never_written(pair: tuple[Namespace, Namesp
 
 
 def test_a_file_a_program_has_replaced_is_left_to_it(pair: tuple[Namespace, Namespace], netns_pair: Lab) -> None:
-    """A DHCP client writes its own resolv.conf; host names that come later do not undo that."""
+    """A DHCP client writes its own resolv.conf; later host names do not undo that."""
     red, _ = pair
     red.run("echo nameserver 192.0.2.1 > /etc/resolv.conf", shell=True)
     netns_pair.add_hostname("api.example.com", "blue")
@@ -153,7 +153,7 @@ def test_a_file_a_program_has_replaced_is_left_to_it(pair: tuple[Namespace, Name
 
 @pytest.mark.parametrize("host", ["blue", "api.example.com"])
 def test_python_s_lookups_inside_a_block(pair: tuple[Namespace, Namespace], netns_pair: Lab, host: str) -> None:
-    """Every function of `socket` that looks something up answers as red would, in the thread that is in red."""
+    """Every function of `socket` that resolves names does so as in red, in a thread that is in red."""
     red, blue = pair
     netns_pair.add_hostname("api.example.com", blue)
     with pytest.raises(socket.gaierror):
@@ -171,7 +171,7 @@ def test_python_s_lookups_inside_a_block(pair: tuple[Namespace, Namespace], netn
 
 
 def test_sockets_take_names_inside_a_block(pair: tuple[Namespace, Namespace]) -> None:
-    """connect, connect_ex, bind and sendto take names too, as they do everywhere."""
+    """connect, connect_ex, bind and sendto resolve names too, as usual."""
     red, blue = pair
     with blue.create_server(("", 80)), blue.socket(type=socket.SOCK_DGRAM) as receiver:
         receiver.bind(("", 53))
@@ -190,7 +190,7 @@ def test_sockets_take_names_inside_a_block(pair: tuple[Namespace, Namespace]) ->
 
 
 def test_numbers_need_no_lookup(netns: Lab) -> None:
-    """An address, None or "" is answered on the spot: no helper is started, and nothing is made in the namespace."""
+    """An address, None or "" is answered directly: no helper is started, and nothing is created in the namespace."""
     red = netns.add_namespace("red")
     with red:
         assert addresses("192.0.2.1") == {"192.0.2.1"}
@@ -205,7 +205,7 @@ def test_numbers_need_no_lookup(netns: Lab) -> None:
 
 
 def test_threads_and_event_loops_started_inside_look_up_inside(pair: tuple[Namespace, Namespace]) -> None:
-    """What was started inside a block asks as the namespace does: threads, a pool's workers, asyncio's resolver."""
+    """Threads, pool workers and asyncio's resolver that are started inside a block resolve as in the namespace."""
     red, _ = pair
 
     async def main() -> str:
@@ -223,7 +223,7 @@ def test_threads_and_event_loops_started_inside_look_up_inside(pair: tuple[Names
 
 
 def test_a_lookup_nobody_can_answer_fails_at_once(pair: tuple[Namespace, Namespace]) -> None:
-    """No name server is asked where there is none: only refused packets to the namespace's own loopback."""
+    """Without a name server none is asked: there are only refused packets to the namespace's own loopback."""
     red, _ = pair
     with red, pytest.raises(socket.gaierror):
         socket.getaddrinfo("nobody.example.com", 80)
@@ -231,7 +231,7 @@ def test_a_lookup_nobody_can_answer_fails_at_once(pair: tuple[Namespace, Namespa
 
 
 def test_a_silent_name_server_is_given_up_after_one_try(pair: tuple[Namespace, Namespace]) -> None:
-    """A server that never answers is asked once, for a second: a lookup does not take 10."""
+    """A server that never answers is asked once, for a second: a lookup does not take 10 s."""
     red, blue = pair
     red.resolver = [BLUE]
     assert "options timeout:1 attempts:1" in red.run("cat /etc/resolv.conf").stdout
@@ -245,7 +245,7 @@ def test_a_silent_name_server_is_given_up_after_one_try(pair: tuple[Namespace, N
 
 
 def test_a_dns_server_in_the_lab_answers_for_its_zone(pair: tuple[Namespace, Namespace]) -> None:
-    """A real dnsmasq in blue, made red's name server: programs, calls and the test's own thread get its answers."""
+    """A real dnsmasq in blue as red's name server: programs, calls and the test's own thread get its answers."""
     red, blue = pair
     blue.start(
         "dnsmasq --keep-in-foreground --conf-file=/dev/null --no-hosts --no-resolv --user= --group= --pid-file= "
@@ -266,7 +266,7 @@ def test_a_dns_server_in_the_lab_answers_for_its_zone(pair: tuple[Namespace, Nam
 
 
 def test_name_servers_are_checked(netns: Lab) -> None:
-    """What is no address is refused, and so are more name servers than the C library asks."""
+    """Invalid addresses are refused, and so are more name servers than the C library uses."""
     red = netns.add_namespace("red")
     with pytest.raises(InvalidTopologyError, match="nobody"):
         red.resolver = "nobody"
@@ -286,7 +286,7 @@ def test_a_topology_s_names_and_name_servers(netns: Lab) -> None:
 
 
 def test_two_labs_with_the_same_names(netns_pair: Lab) -> None:
-    """Names belong to a lab: the same name leads elsewhere in another, and closing one leaves the other's."""
+    """Names belong to a lab: the same name has another address in another lab, and closing one keeps the other's."""
     with Lab() as other:
         red, blue = other.add_namespace("red"), other.add_namespace("blue")
         other.add_veth(red, blue, addresses=("10.9.0.1/24", "10.9.0.2/24"))

@@ -1,4 +1,4 @@
-"""Pools of threads: work runs where it was handed over, and no worker keeps a namespace that it was first used in."""
+"""Thread pools: work runs in the namespace of its submitter, and no worker keeps alive the namespace it was first used in."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pytest_netns.kernel.spaces import destruction, moving
 
 
 def network() -> int:
-    """The number of the calling thread's network namespace."""
+    """The inode of the calling thread's network namespace."""
     return os.stat("/proc/thread-self/ns/net").st_ino
 
 
@@ -28,7 +28,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 
 def test_work_runs_where_it_was_handed_over(netns: Lab, pool: ThreadPoolExecutor) -> None:
-    """One worker, first used inside: it works in red, in blue and outside as it is asked to, names included."""
+    """One worker, first used inside: it works in red, in blue and outside as requested, with name resolution."""
     outside, red, blue = network(), netns.add_namespace("red"), netns.add_namespace("blue")
     with red:
         assert pool.submit(network).result() == network() != outside
@@ -40,7 +40,7 @@ def test_work_runs_where_it_was_handed_over(netns: Lab, pool: ThreadPoolExecutor
 
 
 def test_a_worker_keeps_no_namespace_alive(pool: ThreadPoolExecutor) -> None:
-    """A pool that was first used in a lab lives on: the lab's namespaces are gone, later work is done outside."""
+    """A pool first used in a lab survives it: the lab's namespaces are freed, and later work runs outside."""
     outside = network()
     with Lab("pool") as lab:
         with lab.add_namespace("red"):
@@ -51,7 +51,7 @@ def test_a_worker_keeps_no_namespace_alive(pool: ThreadPoolExecutor) -> None:
 
 
 def test_work_that_comes_too_late_is_refused(pool: ThreadPoolExecutor) -> None:
-    """Work that a worker gets to after its namespace has been closed fails with an error that says so; it runs nowhere else."""
+    """Work that a worker starts after its namespace was closed fails with an error; it runs nowhere else."""
     closed = threading.Event()
     with Lab() as lab:
         red = lab.add_namespace("red")
@@ -64,7 +64,7 @@ def test_work_that_comes_too_late_is_refused(pool: ThreadPoolExecutor) -> None:
 
 
 def test_threads_of_one_event_loop_used_by_several_labs() -> None:
-    """An event loop that outlives labs, as a session's does: its threads and lookups are where each task is."""
+    """An event loop that outlives labs, such as a session's: its threads and lookups follow each task."""
     outside = network()
     with asyncio.Runner() as runner:
         for _ in range(2):
@@ -77,7 +77,7 @@ def test_threads_of_one_event_loop_used_by_several_labs() -> None:
 
 
 def test_worker_threads_of_trio(netns: Lab) -> None:
-    """Trio keeps its worker threads for the whole process: each call is where its task is."""
+    """Trio keeps its worker threads for the whole process: each call follows its task."""
     trio = pytest.importorskip("trio")
     outside = network()
     for name in ("red", "blue"):
@@ -88,7 +88,7 @@ def test_worker_threads_of_trio(netns: Lab) -> None:
 
 
 def test_the_pool_of_twisted(netns: Lab) -> None:
-    """A pool of Twisted's, as its reactor has one: work runs where it was handed over, and its threads keep no namespace."""
+    """A pool like that of Twisted's reactor: work runs in its submitter's namespace, and its threads keep no namespace alive."""
     threadpool = pytest.importorskip("twisted.python.threadpool")
     outside, pool = network(), threadpool.ThreadPool(1, 1)
 
@@ -110,7 +110,7 @@ def test_the_pool_of_twisted(netns: Lab) -> None:
 
 
 def test_worker_threads_of_anyio(netns: Lab) -> None:
-    """anyio's worker threads live as long as the outermost task: each call is where its task is, first used inside or not."""
+    """anyio's worker threads live as long as the outermost task: each call follows its task, first used inside or not."""
     anyio = pytest.importorskip("anyio")
     outside = network()
 
@@ -131,7 +131,7 @@ def test_worker_threads_of_anyio(netns: Lab) -> None:
 
 
 def test_threads_of_uvloop(netns: Lab) -> None:
-    """uvloop's threads for lookups, which it starts once for the whole process, are outside and keep no namespace alive."""
+    """uvloop's threads for lookups, started once for the whole process, are outside and keep no namespace alive."""
     uvloop = pytest.importorskip("uvloop")
     with netns.add_namespace("red"), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         inside = network()

@@ -1,4 +1,4 @@
-"""What stays inside and what outside: the README's table, a test for each row."""
+"""What is inside and what is outside: a test for each row of the README's table."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ SHOW = [sys.executable, "-c", "import os; print(os.stat('/proc/self/ns/net').st_
 
 
 def network(_: object = None) -> int:
-    """The number of the calling thread's network namespace."""
+    """The inode of the calling thread's network namespace."""
     return os.stat("/proc/thread-self/ns/net").st_ino
 
 
 def inode(namespace: Namespace) -> int:
-    """The number of a namespace."""
+    """The inode of a namespace."""
     return namespace.call(network)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def no_helpers_left() -> Iterator[None]:
-    """multiprocessing's own helper processes would run until pytest ends."""
+    """End multiprocessing's own helper processes, which would run until pytest ends."""
     yield
     forkserver._forkserver._stop()  # type: ignore[attr-defined]
     resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]
@@ -47,7 +47,7 @@ def red(netns: Lab) -> Namespace:
 
 
 def test_a_thread_started_inside_stays_inside(red: Namespace) -> None:
-    """A thread started inside a block is inside, also after the block has ended."""
+    """A thread started inside a block is inside, even after the block has ended."""
     left, seen = threading.Event(), []
 
     def work() -> None:
@@ -64,7 +64,7 @@ def test_a_thread_started_inside_stays_inside(red: Namespace) -> None:
 
 
 def test_a_thread_that_was_there_before_stays_outside(red: Namespace) -> None:
-    """A thread that was started outside stays outside while another one is inside; only pools follow who hands work over."""
+    """A thread started outside stays outside while another one is inside; only pools follow the submitter."""
     go, seen = threading.Event(), []
 
     def work() -> None:
@@ -81,7 +81,7 @@ def test_a_thread_that_was_there_before_stays_outside(red: Namespace) -> None:
 
 
 def test_a_pool_made_inside_is_inside(red: Namespace) -> None:
-    """The workers of a thread pool that is first used inside are inside, and asyncio.to_thread is too."""
+    """The workers of a thread pool that is first used inside are inside, and so is asyncio.to_thread."""
 
     async def main() -> int:
         return await asyncio.to_thread(network)
@@ -93,7 +93,7 @@ def test_a_pool_made_inside_is_inside(red: Namespace) -> None:
 
 
 def test_a_plain_subprocess_is_inside(red: Namespace) -> None:
-    """subprocess, os.fork and asyncio's subprocesses that are started inside a block are inside."""
+    """Processes of subprocess, os.fork and asyncio started inside a block are inside."""
 
     async def main() -> int:
         process = await asyncio.create_subprocess_exec(*SHOW, stdout=-1)
@@ -114,7 +114,7 @@ def test_a_plain_subprocess_is_inside(red: Namespace) -> None:
 
 
 def test_a_process_that_was_there_before_stays_outside(red: Namespace) -> None:
-    """A shell that was started outside runs its commands outside."""
+    """A shell started outside runs its commands outside."""
     with subprocess.Popen("sh", stdin=-1, stdout=-1, text=True) as shell, red:
         assert shell.stdin is not None
         output, _ = shell.communicate("stat -Lc %i /proc/self/ns/net\n")
@@ -122,7 +122,7 @@ def test_a_process_that_was_there_before_stays_outside(red: Namespace) -> None:
 
 
 def test_a_socket_belongs_where_it_was_made(red: Namespace, netns: Lab) -> None:
-    """A socket keeps the network it was made in, whatever thread uses it and wherever that is."""
+    """A socket stays in the network it was created in, whichever thread uses it, wherever that is."""
     blue = netns.add_namespace("blue")
     netns.add_veth(red, blue, addresses=("192.168.15.1/24", "192.168.15.2/24"))
     with blue.create_server(("192.168.15.2", 80)) as listener, red.create_connection(("192.168.15.2", 80)) as client:
@@ -135,11 +135,11 @@ def test_a_socket_belongs_where_it_was_made(red: Namespace, netns: Lab) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_multiprocessing_inside(red: Namespace, method: str) -> None:
-    """A process of multiprocessing started in a block is inside, by each of its three methods."""
+    """A multiprocessing process started in a block is inside, with each of its three methods."""
     context = multiprocessing.get_context(method)
     expected = inode(red)
     with red, warnings.catch_warnings():
-        # pytest's own process may have threads of others; that ours are not warned about is a test of its own.
+        # pytest's own process may have foreign threads; that ours cause no warning has its own test.
         warnings.simplefilter("ignore", DeprecationWarning)
         with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
             assert pool.submit(network).result() == expected
@@ -162,7 +162,7 @@ def test_multiprocessing_in_a_call(red: Namespace, method: str) -> None:
 
 
 def test_a_fork_server_is_not_shared_between_networks(red: Namespace, netns: Lab) -> None:
-    """With one fork server used outside first, processes in red and blue are still in red and blue; outside is outside."""
+    """With one fork server first used outside, processes in red and blue are still in red and blue, and others outside."""
     context = multiprocessing.get_context("forkserver")
     blue = netns.add_namespace("blue")
 
@@ -179,7 +179,7 @@ def test_a_fork_server_is_not_shared_between_networks(red: Namespace, netns: Lab
 
 
 def test_multiprocessing_goes_on_working_after_the_lab() -> None:
-    """Its helper processes do not end with a lab, or are started again without a word."""
+    """Its helper processes do not end with a lab, or are restarted silently."""
     context = multiprocessing.get_context("spawn")
     with Lab() as lab:
         red = lab.add_namespace("red")
@@ -192,7 +192,7 @@ def test_multiprocessing_goes_on_working_after_the_lab() -> None:
 
 
 def test_a_forked_child_may_start_programs_in_the_lab(red: Namespace) -> None:
-    """In a child that was forked after a program has run, ns.run works instead of waiting for a thread it has not."""
+    """In a child that was forked after a program has run, ns.run works and does not wait for a thread it lacks."""
     red.run("true")
     receive, send = os.pipe()
     child = _fork_quietly()
@@ -210,7 +210,7 @@ def test_a_forked_child_may_start_programs_in_the_lab(red: Namespace) -> None:
 
 
 def test_async_programs_are_as_asyncio_s(netns_pair: Lab) -> None:
-    """create_subprocess_exec: streams, exit status, signals; a process of the namespace's own, with its names."""
+    """create_subprocess_exec: streams, exit status, signals; the process runs in the namespace, with its names."""
     red = netns_pair["red"]
 
     async def main() -> None:
@@ -236,7 +236,7 @@ def test_async_programs_are_as_asyncio_s(netns_pair: Lab) -> None:
 
 
 def test_async_programs_end_with_the_lab() -> None:
-    """A program that asyncio has started and left behind is dead once its lab is closed."""
+    """A program that asyncio has started and abandoned is dead once its lab is closed."""
     with Lab() as lab:
         red = lab.add_namespace("red")
 
@@ -252,7 +252,7 @@ def test_async_programs_end_with_the_lab() -> None:
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="Python warns since 3.12")
 def test_our_threads_are_not_what_a_fork_is_warned_about(netns: Lab) -> None:
-    """A process whose only threads are ours forks without a DeprecationWarning; with somebody else's it is warned."""
+    """A process with only threads of the plugin forks without a DeprecationWarning; with others it is warned."""
     code = """
 import os, threading, warnings
 from pytest_netns import Lab
@@ -281,7 +281,7 @@ with Lab() as lab:
 
 
 def _fork_quietly() -> int:
-    """os.fork, with Python's warning about threads of whoever else is in this process left out."""
+    """os.fork, ignoring Python's warning about foreign threads in this process."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         return os.fork()

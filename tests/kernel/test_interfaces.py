@@ -1,4 +1,4 @@
-"""Interfaces: their names, numbers, MAC addresses and peers are right, whoever else makes and renames some."""
+"""Interfaces: their names, indexes, MAC addresses and peers are right, even if programs create and rename some."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def red(netns: Lab) -> Namespace:
 
 @pytest.fixture
 def blue(netns: Lab) -> Namespace:
-    """Another."""
+    """Another namespace."""
     return netns.add_namespace("blue")
 
 
 def test_numbers_that_programs_have_taken(netns: Lab, red: Namespace, blue: Namespace) -> None:
-    """Interfaces of programs may have any number: ours get others."""
+    """Interfaces of programs can have any index: ours get others."""
     batch = "".join(f"link add a{n} type veth peer name b{n}\n" for n in range(50))
     red.run("ip -batch -", input=batch + "link add c index 150 type veth peer name d\n")
     blue.run("ip link add eth0 index 101 type veth peer name eth1")
@@ -38,7 +38,7 @@ def test_numbers_that_programs_have_taken(netns: Lab, red: Namespace, blue: Name
 
 
 def test_number_of_an_interface_that_was_moved_in(netns: Lab, red: Namespace, blue: Namespace) -> None:
-    """An interface keeps its number when a program moves it: the next cable gets another."""
+    """An interface keeps its index when a program moves it: the next veth pair gets another."""
     hub = netns.add_namespace("hub")
     netns.add_veth(hub, blue, names=("eth0", "eth0"))
     fd = red.links.network.fd
@@ -49,7 +49,7 @@ def test_number_of_an_interface_that_was_moved_in(netns: Lab, red: Namespace, bl
 
 
 def test_default_names_are_free_again_after_a_delete(netns: Lab, red: Namespace, blue: Namespace) -> None:
-    """The default name goes to the next interface once nobody has it, whoever deleted the one before."""
+    """The default name is used again once it is free, whoever deleted the previous interface."""
     netns.add_veth(red, blue).delete()
     a, b = netns.add_veth(red, blue)
     assert (a.name, b.name) == ("veth-red", "veth-blue")
@@ -60,7 +60,7 @@ def test_default_names_are_free_again_after_a_delete(netns: Lab, red: Namespace,
 
 
 def test_default_name_that_a_program_has_taken(netns: Lab, red: Namespace, blue: Namespace) -> None:
-    """A default name makes way for an interface that a program made; a given one is refused by name."""
+    """A default name avoids that of an interface created by a program; a given one is refused by name."""
     red.run("ip link add veth-red type veth peer name other")
     a, _ = netns.add_veth(red, blue)
     assert a.name == "veth-red-2"
@@ -70,7 +70,7 @@ def test_default_name_that_a_program_has_taken(netns: Lab, red: Namespace, blue:
 
 
 def test_interfaces_made_by_many_threads(netns: Lab, red: Namespace) -> None:
-    """Threads that attach at once get an interface each."""
+    """Threads that attach at the same time get an interface each."""
     bridge = netns.add_bridge("br0")
     with ThreadPoolExecutor(8) as pool:
         ports = list(pool.map(lambda _: bridge.attach(red), range(40)))
@@ -78,7 +78,7 @@ def test_interfaces_made_by_many_threads(netns: Lab, red: Namespace) -> None:
 
 
 def test_renamed_interface(netns_pair: Lab) -> None:
-    """An interface renamed by a program keeps its peer, and its handle knows the new name."""
+    """An interface renamed by a program keeps its peer, and its handle has the new name."""
     red, blue = netns_pair["red"], netns_pair["blue"]
     before = red.interfaces["veth-red"]
     red.run("ip link set veth-red down")
@@ -92,7 +92,7 @@ def test_renamed_interface(netns_pair: Lab) -> None:
 
 
 def test_cable_made_by_a_program(netns: Lab, red: Namespace, blue: Namespace) -> None:
-    """A veth pair is a cable, whoever made it: each end knows the other, and the drawing shows one line."""
+    """A veth pair of a program works too: each end knows the other, and the drawing shows one line."""
     fd = blue.links.network.fd
     red.run(f"ip link add eth0 type veth peer name eth7 netns /proc/self/fd/{fd}", pass_fds=[fd])
     assert red.interfaces["eth0"].peer is blue.interfaces["eth7"]
@@ -101,7 +101,7 @@ def test_cable_made_by_a_program(netns: Lab, red: Namespace, blue: Namespace) ->
 
 
 def test_mac_addresses_are_the_same_in_every_lab(netns: Lab) -> None:
-    """What a client remembers of one test's network holds in the next; within a lab no two are the same."""
+    """MAC addresses cached in one test are valid in the next; within a lab no two are the same."""
 
     def build(lab: Lab) -> list[str]:
         bridge = lab.add_bridge("br0")
@@ -117,7 +117,7 @@ def test_mac_addresses_are_the_same_in_every_lab(netns: Lab) -> None:
 
 
 def test_mtu_of_a_bridge_stays(netns: Lab) -> None:
-    """A bridge keeps the MTU it was given, whatever that of its ports."""
+    """A bridge keeps its given MTU, whatever that of its ports."""
     bridge = netns.add_bridge("br0", "10.0.0.254/24", mtu=1400)
     red = netns.add_namespace("red")
     assert bridge.attach(red, "10.0.0.1/24", "eth0").mtu == 1400
@@ -135,7 +135,7 @@ def test_attributes_of_interfaces_are_checked(netns_pair: Lab, name: str, value:
 
 
 def test_carrier(netns_pair: Lab) -> None:
-    """An interface that is switched on has no carrier while its peer is off."""
+    """An interface that is up has no carrier while its peer is down."""
     here, there = netns_pair["red"].interfaces["veth-red"], netns_pair["blue"].interfaces["veth-blue"]
     assert here.has_carrier
     there.down()
@@ -161,7 +161,7 @@ def test_carrier(netns_pair: Lab) -> None:
     ],
 )
 def test_address_with_a_peer(netns: Lab, red: Namespace, blue: Namespace, given: str, told: str, shown: str) -> None:
-    """An address of a point-to-point link is one's own, its network the peer's; whoever added it, it can be removed."""
+    """With a peer, the address is the interface's own and the network the peer's; it can be removed, whoever added it."""
     end, _ = netns.add_veth(red, blue, names=("eth0", "eth0"))
     for add in (
         lambda: end.add_address(given),
@@ -176,7 +176,7 @@ def test_address_with_a_peer(netns: Lab, red: Namespace, blue: Namespace, given:
 
 
 def test_names_lead_to_addresses_with_peers(netns: Lab, red: Namespace, blue: Namespace) -> None:
-    """Programs find their own namespace and the peer's under its name."""
+    """Programs resolve their own namespace and the peer by name."""
     addresses = ("2001:db8::1 peer 2001:db8::2/128", "2001:db8::2 peer 2001:db8::1/128")
     netns.add_veth(red, blue, addresses=addresses)
     red.run("ping -c1 -W2 blue")
@@ -191,7 +191,7 @@ def test_wrong_addresses_of_peers(netns_pair: Lab, bad: str) -> None:
 
 
 def test_removing_an_address_leaves_the_others(netns_pair: Lab) -> None:
-    """With the first address of a network the kernel takes the others of it; they are there again at once."""
+    """With the first address of a network the kernel removes the others; they are restored at once."""
     eth = netns_pair["red"].interfaces["veth-red"]
     eth.add_address("192.168.15.77/24")
     eth.add_address("192.168.15.78/24")
@@ -215,7 +215,7 @@ def tentative(namespace: Namespace) -> list[str]:
 
 
 def test_link_local_addresses_work_at_once(netns: Lab, red: Namespace, blue: Namespace) -> None:
-    """A link-local address can be sent from as soon as its interface is there, is up again, or has another MAC address."""
+    """A link-local address can be used as soon as its interface is created, is up again, or has another MAC address."""
     bridge = netns.add_bridge("br0")
     for number in range(20):
         a, b = netns.add_veth(red, blue)
@@ -234,7 +234,7 @@ def test_link_local_addresses_work_at_once(netns: Lab, red: Namespace, blue: Nam
 
 
 def test_another_mac_address_renews_the_link_local_address(netns_pair: Lab) -> None:
-    """The link-local address follows from the MAC address, RFC 4291 appendix A; it answers, the old one is gone."""
+    """The link-local address is derived from the MAC address, RFC 4291 appendix A; it answers, and the old one is gone."""
     red, blue = netns_pair["red"], netns_pair["blue"]
     blue.interfaces["veth-blue"].mac = "02:00:00:00:00:01"
     found = [str(each) for each in blue.interfaces["veth-blue"].addresses if each.is_link_local]
@@ -243,21 +243,21 @@ def test_another_mac_address_renews_the_link_local_address(netns_pair: Lab) -> N
 
 
 def test_without_ipv6_nothing_is_waited_for(netns: Lab, red: Namespace, blue: Namespace) -> None:
-    """Where IPv6 is switched off, or the MTU is too small for it, no link-local address is waited for."""
+    """If IPv6 is disabled, or the MTU is too small for it, no link-local address is waited for."""
     red.sysctl("net.ipv6.conf.all.disable_ipv6", 1)
     red.sysctl("net.ipv6.conf.default.disable_ipv6", 1)
     started = time.thread_time()
     for _ in range(5):
         netns.add_veth(red, blue)
         netns.add_veth(blue, blue, mtu=1000)
-    assert time.thread_time() - started < 5  # a wait that is in vain takes a second of the processor each
+    assert time.thread_time() - started < 5  # a wait in vain takes a second of CPU time each
 
 
-# -- switched off and on, unplugged and plugged in ------------------------------------------------
+# -- down and up, unplugged and plugged in --------------------------------------------------------
 
 
 def everything(namespace: Namespace) -> list[str]:
-    """Addresses and routes of all tables, as ip(8) lists them, the link-local ones apart."""
+    """Addresses and routes of all tables, as ip(8) lists them, except link-local ones."""
     found: list[str] = []
     for words in ("address", "route show table all", "-6 route show table all"):
         found += [line.strip() for line in namespace.run(f"ip {words}").stdout.splitlines() if "fe80" not in line]
@@ -266,7 +266,7 @@ def everything(namespace: Namespace) -> list[str]:
 
 @pytest.fixture
 def router(netns: Lab) -> Namespace:
-    """red, with two cables, IPv4 and IPv6, and routes of all sorts."""
+    """red, with two veth pairs, IPv4 and IPv6, and routes of all kinds."""
     red, far = netns.add_namespace("red"), netns.add_namespace("far")
     one = (("10.0.1.2/24", "fd01::2/64"), ("10.0.1.1/24", "fd01::1/64"))
     two = (("10.0.2.2/24", "fd02::2/64"), ("10.0.2.1/24", "fd02::1/64"))
@@ -282,7 +282,7 @@ def router(netns: Lab) -> Namespace:
 
 
 def test_switched_off_and_on(router: Namespace) -> None:
-    """What is lost when an interface is switched off is there again when it is switched on."""
+    """What an interface loses when it is set down is restored when it is set up."""
     eth0, before = router.interfaces["eth0"], everything(router)
     eth0.down()
     assert len(everything(router)) < len(before)
@@ -291,14 +291,14 @@ def test_switched_off_and_on(router: Namespace) -> None:
     assert everything(router) == before
     assert reaches(router, "fd01::1")
     eth0.down()
-    router.add_default_route(via="10.0.2.1")  # what was added meanwhile stays
+    router.add_default_route(via="10.0.2.1")  # routes added meanwhile stay
     eth0.up()
     assert [str(route.via) for route in router.routes() if route.is_default] == ["10.0.2.1", "fd01::1"]
 
 
 @pytest.mark.parametrize("how", ["cable", "namespace", "block", "heal"])
 def test_unplugged_and_plugged_in(netns_nat: Lab, how: str) -> None:
-    """Without its plug neither end of a cable has a carrier; after it all is as it was, on both sides."""
+    """Unplugged, neither end of a veth pair has a carrier; plugged in, everything is as before, on both sides."""
     host, outside = netns_nat.host, netns_nat["outside"]
     outside.add_route("192.168.15.0/24", via="192.168.1.2")
     host.interfaces["eth0"].add_address("fd00::1/64")
@@ -322,7 +322,7 @@ def test_unplugged_and_plugged_in(netns_nat: Lab, how: str) -> None:
 
 
 def test_unplugged_namespace_keeps_what_is_its_own(netns_lan: Lab) -> None:
-    """A machine whose cable is pulled keeps its addresses and routes; only the switch's port is off."""
+    """A machine whose cable is pulled keeps its addresses and routes; only the switch port is down."""
     red = netns_lan["red"]
     before = [str(route) for route in red.routes()]
     with red.unplug():
@@ -334,7 +334,7 @@ def test_unplugged_namespace_keeps_what_is_its_own(netns_lan: Lab) -> None:
 
 
 def test_interface_that_is_off_stays_off(netns_pair: Lab) -> None:
-    """Plugging in switches nothing on that was off before the plug was pulled."""
+    """Plugging in does not set up interfaces that were down before."""
     red, blue = netns_pair["red"], netns_pair["blue"]
     blue.interfaces["veth-blue"].down()
     with red.unplug():
@@ -348,7 +348,7 @@ def carrier_changes(namespace: Namespace) -> int:
 
 
 def test_flapping_cable(netns_pair: Lab) -> None:
-    """Each time it is unplugged and plugged in, the carrier goes and comes; wrong numbers are refused."""
+    """The carrier is lost and regained each time; invalid numbers are refused."""
     red, blue = netns_pair["red"], netns_pair["blue"]
     cable = VethPair(red.interfaces["veth-red"], blue.interfaces["veth-blue"])
     before = carrier_changes(red)

@@ -1,4 +1,4 @@
-"""A signal that comes at a bad moment is put off a little, and does what it would do then, no more."""
+"""A signal at a bad moment is postponed a little, and then has its usual effect, no more."""
 
 from __future__ import annotations
 
@@ -66,18 +66,18 @@ def _run(script: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("name", ["SIGALRM", "SIGUSR1"])
 def test_it_comes_later(name: str) -> None:
-    """What its handler raises ends a system call that the main thread waits in by then."""
+    """An exception of its handler ends a system call in which the main thread then waits."""
     done = _run(COMES_LATER.replace("SIGALRM", name))
     assert done.stdout == "interrupted\n", done.stderr
 
 
 @pytest.mark.parametrize(("name", "has_default"), [("SIGALRM", False), ("SIGALRM", True), ("SIGUSR1", True)])
 def test_a_time_limit_that_was_lifted_meanwhile_is_over(name: str, has_default: bool) -> None:
-    """Whoever stops the timer, or gives its signal the default action, to end the process, is not interrupted any more."""
+    """After the timer is stopped, or its signal has the default action, which would end the process, nothing is interrupted."""
     done = _run(LIMIT_IS_LIFTED.format(name=name, has_default=has_default))
     assert (done.returncode, done.stdout) == (0, "alive\n"), done.stderr
 
 
 def test_what_ends_pytest_is_not_lost() -> None:
-    """SIGTERM that was put off until the guard had gone does what it does without one."""
+    """SIGTERM that was postponed until the guard was gone has its usual effect."""
     assert _run(ENDING_IS_NOT_LOST).returncode == -15

@@ -1,4 +1,4 @@
-"""pyroute2's own objects, bound to a namespace: from whatever thread and event loop they talk to that namespace, until the lab is closed."""
+"""pyroute2's objects bound to a namespace: in any thread and event loop they act on that namespace, until the lab is closed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from pytest_netns import Lab, LabClosedError
 
-# NDB stops its event loop before its socket is closed, so Python's collector does that (pyroute2 0.9.7).
+# NDB stops its event loop before its socket is closed, so Python's garbage collector does that (pyroute2 0.9.7).
 pytestmark = pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning", "ignore:unclosed:ResourceWarning"
 )
@@ -26,7 +26,7 @@ def names(ipr: Any) -> list[str]:
 
 
 def test_real_iproute_from_any_thread(netns_pair: Lab) -> None:
-    """What it makes is in the namespace, from the thread that has opened it and from others, each with a socket of its own."""
+    """What it creates is in the namespace, from the opening thread and from others, each with its own socket."""
     red = netns_pair["red"]
     with red.iproute() as ipr, ThreadPoolExecutor(3) as pool:
         assert names(ipr) == ["lo", "veth-red"]
@@ -43,14 +43,14 @@ def test_real_iproute_from_any_thread(netns_pair: Lab) -> None:
 
 
 def test_iproute_opened_inside_another_namespace(netns_pair: Lab) -> None:
-    """The namespace asked for decides, not the one the thread is in."""
+    """It acts on its own namespace, not on that of the thread."""
     with netns_pair["blue"], netns_pair["red"].iproute() as ipr:
         assert names(ipr) == ["lo", "veth-red"]
     assert netns_pair["red"].call(lambda: names(netns_pair["blue"].iproute())) == ["lo", "veth-blue"]
 
 
 def test_iproute_in_a_running_loop(netns_pair: Lab) -> None:
-    """The asynchronous one works where a loop runs, several at once."""
+    """The asynchronous one works in a running event loop, several at once."""
 
     async def list_of(name: str) -> list[str]:
         async with netns_pair[name].iproute(asynchronous=True) as ipr:
@@ -63,7 +63,7 @@ def test_iproute_in_a_running_loop(netns_pair: Lab) -> None:
 
 
 def test_ndb(netns_pair: Lab) -> None:
-    """NDB and its threads see the namespace, and nothing is left of them once it is closed."""
+    """NDB and its threads see the namespace, and nothing of them remains once it is closed."""
     before = set(threading.enumerate())
     with netns_pair["red"].ndb() as ndb:
         assert sorted(each.ifname for each in ndb.interfaces.dump()) == ["lo", "veth-red"]
@@ -75,7 +75,7 @@ def test_ndb(netns_pair: Lab) -> None:
 
 
 def test_conntrack(netns_nat: Lab) -> None:
-    """Conntrack lists what the namespace tracks, and no other's."""
+    """Conntrack lists the connections of the namespace, and no others."""
     netns_nat["red"].run("ping -c1 192.168.1.3")
     with netns_nat.host.conntrack() as tracked, netns_nat["red"].conntrack() as other:
         entries = list(tracked.dump())
@@ -85,7 +85,7 @@ def test_conntrack(netns_nat: Lab) -> None:
 
 @pytest.mark.parametrize("what", ["iproute", "ndb", "conntrack"])
 def test_closed_with_the_lab(what: str) -> None:
-    """What a test leaves open is closed with the lab, and keeps no namespace; closing it again is no error."""
+    """Objects that a test leaves open are closed with the lab, and keep no namespace alive; closing again is no error."""
     with Lab() as lab:
         opened: Any = getattr(lab.add_namespace("red"), what)()
         if what == "iproute":
@@ -98,7 +98,7 @@ def test_closed_with_the_lab(what: str) -> None:
 
 
 def test_after_the_lab_is_closed(netns: Lab) -> None:
-    """A thread that comes to a closed lab late is told, rather than led to the real host."""
+    """A late thread in a closed lab gets an error and does not act on the real host."""
     with Lab() as lab:
         red = lab.add_namespace("red")
         ipr = red.iproute()

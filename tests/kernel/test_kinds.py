@@ -1,4 +1,4 @@
-"""Interfaces of every kind: made by the kernel as asked for, or refused with what would be valid; kinds this kernel lacks say so."""
+"""Interfaces of every kind: created as requested, or refused with the valid values; missing kinds are reported."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from pytest_netns import (
 from pytest_netns.parts.links.kinds import NAMES, kind_named
 from tests.support.traffic import reaches
 
-pytestmark = pytest.mark.kernels  # the second one has kinds that the machine's own lacks
+pytestmark = pytest.mark.kernels  # the second kernel has kinds that the machine's own lacks
 
 
 @contextlib.contextmanager
 def where_there_is(*kinds: str) -> Iterator[None]:
-    """Skip the rest of a test with the reason where this kernel lacks a kind; it must then say what to do about it."""
+    """Skip the rest of a test if this kernel lacks a kind; the error must then name the remedy."""
     missing: list[UnavailableError] = []
 
     def keep(_kind: object, error: BaseException | None, _traceback: object) -> bool:
@@ -52,13 +52,13 @@ def where_there_is(*kinds: str) -> Iterator[None]:
 
 
 def shown_by_ip(interface: Interface) -> dict[str, Any]:
-    """What ip(8), inside, says of an interface."""
+    """ip(8)'s output for an interface, inside."""
     shown = interface.namespace.run(["ip", "-d", "-j", "link", "show", "dev", interface.name]).stdout
     (found,) = json.loads(shown)
     return dict(found)
 
 
-# What loading a module adds to the machine's own network: fallback tunnels, or a first interface of the kind.
+# Interfaces that loading a module adds to the machine's own network: fallback tunnels, or a first one of the kind.
 MODULES = {
     "bond": "bonding", "dummy": "dummy", "gre": "ip_gre", "gretap": "ip_gre", "ifb": "ifb", "ip6gre": "ip6_gre",
     "ip6gretap": "ip6_gre", "ip6tnl": "ip6_tunnel", "ipip": "ipip", "sit": "sit", "vti": "ip_vti", "vti6": "ip6_vti",
@@ -67,7 +67,7 @@ MODULES = {
 
 @pytest.fixture(autouse=True)
 def nothing_is_loaded(request: pytest.FixtureRequest) -> None:
-    """A test of a kind whose module would change the machine is skipped until somebody has loaded it."""
+    """Skip a test of a kind whose module would change the machine, until the module is loaded."""
     callspec = getattr(request.node, "callspec", None)
     module = MODULES.get(callspec.params.get("kind"), "") if callspec else ""
     dependencies = pathlib.Path(f"/lib/modules/{os.uname().release}/modules.dep")
@@ -78,7 +78,7 @@ def nothing_is_loaded(request: pytest.FixtureRequest) -> None:
 
 @pytest.mark.parametrize("kind", NAMES)
 def test_every_kind(netns_pair: Lab, kind: str) -> None:
-    """An interface made with the kind's own example is there, of that kind, switched on; its words are in the drawing."""
+    """An interface with the kind's own example exists, is of that kind and up; its description is in the drawing."""
     red = netns_pair["red"]
     known = kind_named(kind)
     on = "veth-red" if "link" in known.needs else None
@@ -94,7 +94,7 @@ def test_every_kind(netns_pair: Lab, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", [name for name in NAMES if kind_named(name).maker == "netlink"])
 def test_options_that_are_checked_are_the_kernels(kind: str) -> None:
-    """Each option that a kind checks is an attribute of the kernel's, as pyroute2 has it."""
+    """Each option that a kind checks is a kernel attribute in pyroute2."""
     from pytest_netns.kernel.netlink import messages
 
     known = kind_named(kind)
@@ -152,7 +152,7 @@ def test_options_that_are_checked_are_the_kernels(kind: str) -> None:
     ],
 )
 def test_wrong_options(netns_pair: Lab, kind: str, options: dict[str, Any], mistake: str) -> None:
-    """A kind, option or value that cannot be is refused with what would be valid, and nothing is left."""
+    """An invalid kind, option or value is refused with the valid ones, and nothing is left behind."""
     before = list(netns_pair["red"].interfaces)
     with pytest.raises(InvalidTopologyError, match=mistake):
         netns_pair["red"].add_interface("new0", kind=kind, **options)
@@ -160,7 +160,7 @@ def test_wrong_options(netns_pair: Lab, kind: str, options: dict[str, Any], mist
 
 
 def test_what_the_kernel_refuses_leaves_nothing(netns_pair: Lab) -> None:
-    """An interface that cannot be configured after it was made is gone, and the error names what was asked for."""
+    """An interface that cannot be configured after its creation is deleted, and the error names the request."""
     red = netns_pair["red"]
     with pytest.raises(KernelError, match="cannot add vxlan interface v0 in namespace 'red'"):
         red.add_interface("v0", kind="vxlan", id=1, local="192.0.2.1", remote="fd00::2")
@@ -170,7 +170,7 @@ def test_what_the_kernel_refuses_leaves_nothing(netns_pair: Lab) -> None:
 
 
 def test_tunnel_between_namespaces(netns_pair: Lab) -> None:
-    """Packets go through a VXLAN; the drawing shows its number."""
+    """Packets pass through a VXLAN; the drawing shows its VNI."""
     for name, own, far, address in (("red", 1, 2, "10.7.0.1/24"), ("blue", 2, 1, "10.7.0.2/24")):
         local, remote = f"192.168.15.{own}", f"192.168.15.{far}"
         with where_there_is("vxlan"):
@@ -193,7 +193,7 @@ def test_vlan_between_namespaces(netns_pair: Lab) -> None:
 
 
 def test_interface_on_one_of_another_namespace(netns_lan: Lab) -> None:
-    """A macvlan of a namespace may be put on an interface of another one: both are on its network."""
+    """The lower interface of a macvlan can be in another namespace: both are on its network."""
     outside = netns_lan.add_namespace("outside")
     netns_lan.add_veth(netns_lan.host, outside, names=("eth0", "eth0"), addresses=(None, "192.168.1.3/24"))
     below = netns_lan.host.interfaces["eth0"]
@@ -205,7 +205,7 @@ def test_interface_on_one_of_another_namespace(netns_lan: Lab) -> None:
 
 
 def test_members_of_a_bond(netns: Lab) -> None:
-    """Two cables are one; when one is unplugged the other goes on. The drawing shows the members below the bond."""
+    """A bond of two links; when one is unplugged the other is used. The drawing shows the members below the bond."""
     red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
     cables = [netns.add_veth(red, blue, names=(f"eth{n}", f"eth{n}")) for n in range(2)]
     with where_there_is("bond"):
@@ -221,7 +221,7 @@ def test_members_of_a_bond(netns: Lab) -> None:
 
 
 def test_members_of_a_vrf(netns: Lab) -> None:
-    """A VRF's members use its table: the same network twice, apart from each other."""
+    """A VRF's members use its table: the same network twice, separately."""
     red, blue, green = (netns.add_namespace(name) for name in ("red", "blue", "green"))
     netns.add_veth(red, blue, names=("to-blue", "eth0"), addresses=("10.0.0.1/24", "10.0.0.2/24"))
     netns.add_veth(red, green, names=("to-green", "eth0"), addresses=(None, "10.0.0.2/24"))
@@ -236,7 +236,7 @@ def test_members_of_a_vrf(netns: Lab) -> None:
 
 
 def test_port_of_a_bridge(netns: Lab) -> None:
-    """Any interface becomes a port, and is none again; what `interfaces` gives for a bridge has a bridge's verbs."""
+    """Any interface can become a port and stop being one; `interfaces` returns a Bridge for a bridge."""
     red, blue, host = netns.add_namespace("red"), netns.add_namespace("blue"), netns.host
     netns.add_bridge("br0")
     netns.add_veth(host, red, names=("p1", "eth0"), addresses=(None, "10.0.0.1/24"))
@@ -252,7 +252,7 @@ def test_port_of_a_bridge(netns: Lab) -> None:
 
 
 def test_isolated_ports(netns: Lab) -> None:
-    """Nothing passes between isolated ports; others are reached by both."""
+    """Isolated ports do not reach each other; other ports reach both."""
     bridge = netns.add_bridge("br0", "10.0.0.254/24")
     red, blue, green = (netns.add_namespace(name) for name in ("red", "blue", "green"))
     bridge.attach(red, "10.0.0.1/24", isolated=True)
@@ -264,7 +264,7 @@ def test_isolated_ports(netns: Lab) -> None:
 
 
 def test_vlans_of_a_bridge(netns: Lab) -> None:
-    """Ports of one VLAN reach each other and no others; a trunk passes frames with tags."""
+    """Ports of a VLAN reach each other and no others; a trunk passes tagged frames."""
     ports = {name: netns.add_namespace(name) for name in ("red", "blue", "green")}
     with where_there_is("br_vlan_filtering of bridge interfaces"):
         bridge = netns.add_bridge("br0", vlan_filtering=True)
@@ -296,7 +296,7 @@ def test_wrong_vlans(netns: Lab, tag: Any, trunks: Any) -> None:
 
 
 def test_options_of_a_bridge(netns: Lab) -> None:
-    """A bridge has spanning tree where that is asked for, and other options by their names; wrong ones are refused."""
+    """A bridge has spanning tree if requested, and other options by their names; invalid ones are refused."""
     bridge = netns.add_bridge("br0", "10.0.0.254/24", stp=True, forward_delay=200, mtu=1400)
     details = shown_by_ip(bridge)["linkinfo"]["info_data"]
     assert (details["stp_state"], details["forward_delay"]) == (1, 200)
@@ -309,7 +309,7 @@ def test_options_of_a_bridge(netns: Lab) -> None:
 
 
 def test_interface_moved_to_another_namespace(netns_pair: Lab) -> None:
-    """It has the same name, MAC address and peer there; its handle knows where it is."""
+    """It has the same name, MAC address and peer there; its handle knows its new namespace."""
     red, green = netns_pair["red"], netns_pair.add_namespace("green")
     moved, peer = red.interfaces["veth-red"], netns_pair["blue"].interfaces["veth-blue"]
     mac = moved.mac
@@ -328,7 +328,7 @@ def test_interface_moved_to_another_namespace(netns_pair: Lab) -> None:
 
 
 def test_options_of_a_cable(netns: Lab) -> None:
-    """MAC addresses, numbers, queues, offload, and whether it is switched on."""
+    """MAC addresses, indexes, queues, offload, and whether it is up."""
     red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
     macs = ("02:00:00:00:00:01", "02:00:00:00:00:02")
     a, b = netns.add_veth(red, blue, macs=macs, indexes=(33, 33), up=False, queues=2, offload=False)
@@ -355,7 +355,7 @@ def test_options_of_a_cable(netns: Lab) -> None:
 
 
 def test_packets_without_offload(netns: Lab) -> None:
-    """Without offload packets are as on a wire: no frame is larger than the MTU, as captured at the receiver."""
+    """Without offload packets are as on a physical wire: no captured frame is larger than the MTU."""
     red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
     netns.add_veth(red, blue, addresses=("10.0.0.1/24", "10.0.0.2/24"), offload=False)
     with netns.capture() as packets, blue.create_server(("10.0.0.2", 80)) as server:
@@ -370,7 +370,7 @@ def test_packets_without_offload(netns: Lab) -> None:
 
 
 def test_wireguard_between_namespaces(netns_pair: Lab) -> None:
-    """Two WireGuard interfaces that know each other's keys pass packets."""
+    """Two WireGuard interfaces with each other's keys pass packets."""
     private = [base64.b64encode(bytes([each]) * 31 + b"\x40").decode() for each in (8, 16)]
     public = [netns_pair["red"].run("wg pubkey", input=each).stdout.strip() for each in private]
     for number, name in enumerate(("red", "blue")):
@@ -385,7 +385,7 @@ def test_wireguard_between_namespaces(netns_pair: Lab) -> None:
 
 
 def test_tun_device_of_a_program(netns: Lab) -> None:
-    """A tun interface stays while no program has it open, and can be addressed before one does."""
+    """A tun interface stays while no program has it open, and can have addresses before."""
     if os.path.exists("/dev/net/tun") and not os.access("/dev/net/tun", os.R_OK | os.W_OK):
         pytest.skip("needs root: /dev/net/tun may not be opened by this user")
     red = netns.add_namespace("red")
@@ -400,13 +400,13 @@ def test_tun_device_of_a_program(netns: Lab) -> None:
 
 
 def test_namespace_named_red_has_only_what_was_made(netns: Lab) -> None:
-    """What is not asked for is not there."""
+    """Options that are not given are not set."""
     red: Namespace = netns.add_namespace("red")
     assert list(red.interfaces) == ["lo"]
 
 
 def test_interfaces_of_a_topology(netns: Lab) -> None:
-    """A topology's interfaces are made after its cables, with options, addresses and routes by them."""
+    """A topology's interfaces are created after its veth pairs, with options, addresses and routes."""
     ends = [VethEnd(name, name="eth0", address=f"192.168.15.{n}/24") for n, name in enumerate(("red", "blue"), 1)]
     links = [
         LinkSpec(name, "vx7", kind="vxlan", id=7, dstport=4789, local=f"192.168.15.{n}", remote=f"192.168.15.{3 - n}",
@@ -422,7 +422,7 @@ def test_interfaces_of_a_topology(netns: Lab) -> None:
 
 
 def test_wrong_option_in_a_topology_leaves_nothing(netns: Lab) -> None:
-    """What only the kernel's own table of options tells is told before anything is made."""
+    """Options that only the kernel's table has are checked before anything is created."""
     link = LinkSpec("red", "vx7", kind="vxlan", id=7, vxlan_agein=5)
     with pytest.raises(
         InvalidTopologyError, match=r"'vxlan_agein' of a vxlan interface: .*did you mean 'vxlan_ageing'"

@@ -1,4 +1,4 @@
-"""Topologies far larger than a picture: they build, packets find their way, and they are explained all the same."""
+"""Very large topologies: they build, packets are routed, and they are drawn and reported."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_many_namespaces_on_one_bridge(netns: Lab) -> None:
 
 
 def test_chain_of_routers(netns: Lab) -> None:
-    """A chain of 50 routers: a packet crosses all of them, each taking one from its time to live."""
+    """A chain of 50 routers: a packet passes all of them, each decrementing its time to live."""
     last = ROUTERS - 2
     netns.build(
         Topology(
@@ -43,7 +43,7 @@ def test_chain_of_routers(netns: Lab) -> None:
 
 
 def test_names_cost_in_proportion(netns: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What all see alike of the names is worked out once for each change, not once for each namespace."""
+    """The hosts file that all share is computed once for each change, not once for each namespace."""
     worked_out = []
     original = hosts.hosts_text
 

@@ -1,4 +1,4 @@
-"""What keeps a namespace alive after its lab is named, against its test; and what must not keep one alive does not."""
+"""What keeps a namespace alive after its lab is named in its test's report; other things do not keep one alive."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def lab() -> Iterator[Lab]:
 
 
 def is_gone(watched: Watched, within: float = 10) -> bool:
-    """Whether the kernel has said within so many seconds that a closed namespace is no more."""
+    """Whether the kernel reports within a number of seconds that a closed namespace is gone."""
     deadline = time.monotonic() + within
     pause = threading.Event()
     while watched in destruction.hub().alive():
@@ -42,7 +42,7 @@ def is_gone(watched: Watched, within: float = 10) -> bool:
 
 
 def closed(lab: Lab) -> Watched:
-    """Close a lab of one namespace; how it is watched."""
+    """Close a lab with one namespace; returns its watch."""
     (namespace,) = lab
     inode = namespace._kernel.inode
     lab.close()
@@ -51,7 +51,7 @@ def closed(lab: Lab) -> Watched:
 
 
 def check_pinned(lab: Lab, expected: str, release: Callable[[], object]) -> None:
-    """Something pins the lab's namespace: it is alive after closing, the holder is named, and once released it goes."""
+    """Something pins the lab's namespace: it is alive after closing, the holder is named, and it goes once released."""
     watched = closed(lab)
     try:
         found = holders.find(watched.inode)
@@ -78,7 +78,7 @@ def test_nothing_holds_it(lab: Lab) -> None:
 
 
 def test_descriptor_in_a_daemon(lab: Lab) -> None:
-    """A descriptor handed to a program outside is named with the process."""
+    """A descriptor passed to a program outside is named with the process."""
     red = lab.add_namespace("red")
     program = subprocess.Popen([sys.executable, "-ISc", HOLD], stdout=subprocess.PIPE, pass_fds=[red._kernel.fd])
     assert program.stdout is not None
@@ -103,7 +103,7 @@ def test_descriptor_in_a_forked_child(lab: Lab) -> None:
 
 
 def test_process_inside(lab: Lab) -> None:
-    """A process inside that teardown could not see, because it entered by itself afterwards, is named."""
+    """A process inside that teardown could not see, because it entered later, is named."""
     red = lab.add_namespace("red")
     enter = f"""
 import ctypes, os, sys
@@ -125,7 +125,7 @@ def test_lone_socket(lab: Lab) -> None:
 
 
 def test_lone_socket_of_another_process(lab: Lab) -> None:
-    """A socket of the namespace, handed to another process, is named with it."""
+    """A socket of the namespace, passed to another process, is named with it."""
     with lab.add_namespace("red").socket() as kept:
         program = subprocess.Popen([sys.executable, "-ISc", HOLD], stdout=subprocess.PIPE, pass_fds=[kept.fileno()])
         number = kept.fileno()
@@ -143,7 +143,7 @@ def test_open_proc_file(lab: Lab) -> None:
 
 @pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_SEQPACKET])
 def test_descriptor_queued_in_a_unix_socket(lab: Lab, kind: socket.SocketKind) -> None:
-    """A descriptor nobody has received yet is in no list: the socket it is queued in, and whose that is, are named."""
+    """A descriptor in flight is in no list: the socket in which it is queued, and that socket's owner, are named."""
     red = lab.add_namespace("red")
     one, other = socket.socketpair(socket.AF_UNIX, kind)
     socket.send_fds(one, [b"x"], [red._kernel.fd])
@@ -166,7 +166,7 @@ def test_descriptor_queued_in_a_unix_socket(lab: Lab, kind: socket.SocketKind) -
 
 
 def test_bind_mount(lab: Lab, tmp_path: Path) -> None:
-    """A bind mount of the namespace is named with its path and the process that sees it."""
+    """A bind mount of the namespace is named with its path and a process that sees it."""
     red = lab.add_namespace("red")
     target = tmp_path / "bound"
     target.touch()
@@ -186,7 +186,7 @@ assert libc.mount(b"{pid}", b"{target}", None, {syscalls.MS_BIND}, None) == 0
 
 
 def test_thread_of_pytest(lab: Lab) -> None:
-    """A thread of the test process that stayed inside is named, by its name."""
+    """A thread of the test process that stayed inside is named."""
     red = lab.add_namespace("red")
     entered, leave = threading.Event(), threading.Event()
 
@@ -207,7 +207,7 @@ def test_thread_of_pytest(lab: Lab) -> None:
 
 
 def test_peer_elsewhere_does_not_hold(lab: Lab) -> None:
-    """The other end of a cable, in a namespace that lives on, does not keep one alive."""
+    """The other end of a veth pair, in a namespace that lives on, does not keep one alive."""
     red = lab.add_namespace("red")
     with Lab("other") as other:
         blue = other.add_namespace("blue")
@@ -221,12 +221,12 @@ def test_peer_elsewhere_does_not_hold(lab: Lab) -> None:
 
 
 def test_no_end_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the kernel had more to tell than there was room for, ends that come right afterwards are still seen."""
+    """If the kernel's notifications overflowed, later ends are still seen."""
     hub = destruction.Hub()
-    hub._events._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)  # the least there can be
+    hub._events._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)  # the minimum
     namespaces = [netns.NetworkNamespace.create(f"red{number}") for number in range(20)]
     watched = [hub.watch(namespace, "leaks") for namespace in namespaces]
-    assert hub.alive() == []  # hears that there was no room
+    assert hub.alive() == []  # reads the overflow error
     watched[-1].closed = time.monotonic()
     namespaces[-1].close()
     pause = threading.Event()
@@ -240,7 +240,7 @@ def test_no_end_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_frozen_clock_hides_no_leak(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A namespace closed while a test has stopped Python's clocks, as freezegun does, is overdue when its time is over."""
+    """A namespace closed while a test has stopped Python's clocks, like freezegun, is overdue after its time."""
     held = os.dup(lab.add_namespace("red")._kernel.fd)
     monkeypatch.setattr(time, "monotonic", lambda: 0.0)
     watched = closed(lab)
@@ -253,7 +253,7 @@ def test_a_frozen_clock_hides_no_leak(lab: Lab, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_one_that_could_not_be_added_is_not_kept_by_a_recording(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The socket that records is there before the namespace is the lab's; if that fails, it goes with it, not with the lab."""
+    """The capture socket exists before the namespace belongs to the lab; if that fails, it goes with the namespace."""
     lab.captures.record()
     hub = destruction.hub()
     watch, made = hub.watch, []
@@ -272,15 +272,15 @@ def test_one_that_could_not_be_added_is_not_kept_by_a_recording(lab: Lab, monkey
 
 
 def test_orphaned_connection() -> None:
-    """A TCP connection with unsent data over a dead cable, orphaned, ends within 2 s (0.7 s, by default 104 s).
+    """An orphaned TCP connection with unsent data over a dead link ends within 2 s (0.7 s, by default 104 s).
 
-    The machine may be busy: one of several in turn is enough.
+    The machine may be busy: one success out of several tries is enough.
     """
     assert any(orphan_ends(within=2) for _ in range(5))
 
 
 def orphan_ends(within: float) -> bool:
-    """Close a lab with an orphaned connection; whether its namespaces are gone within so many seconds."""
+    """Close a lab with an orphaned connection; returns whether its namespaces are freed within a number of seconds."""
     with Lab("leaks") as lab:
         red, blue = lab.add_namespace("red"), lab.add_namespace("blue")
         pair = lab.add_veth(red, blue, addresses=("192.168.15.1/24", "192.168.15.2/24"))

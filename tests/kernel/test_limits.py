@@ -1,4 +1,4 @@
-"""At a limit of the machine the error names it, its value and what raises it; nothing is left, and with room labs work."""
+"""At a limit of the machine the error names it, its value and how to raise it; nothing remains, and below it labs work."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ROOM = """
 
 
 def run(script: str, *prefix: str) -> str:
-    """What a Python script prints, in a process of its own."""
+    """The output of a Python script in a separate process."""
     done = subprocess.run(
         [*prefix, sys.executable, "-c", textwrap.dedent(ROOM) + textwrap.dedent(script)],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
@@ -49,7 +49,7 @@ def run(script: str, *prefix: str) -> str:
 
 
 def test_network_namespaces() -> None:
-    """user.max_net_namespaces: a lab that goes beyond it fails, again and again; raised, the same lab works."""
+    """user.max_net_namespaces: a lab beyond the limit fails every time; with a higher limit the same lab works."""
     script = """
     limit = Path("/proc/sys/user/max_net_namespaces")
     netns._CREATE_DEADLINE = 0.5
@@ -66,18 +66,18 @@ def test_network_namespaces() -> None:
         use(lab, 10)
         print("later", len(lab))
     """
-    # One is the process's own, one the hub that watches the others' end.
+    # One is the process's own, one is the hub that watches the others' end.
     message = (
         "4 cannot create network namespace in namespace 'n4': user.max_net_namespaces is reached: it is 6 "
         "(No space left on device, ENOSPC)\n"
         "  remedy: sudo sysctl -w user.max_net_namespaces=100000\n"
     )
-    printed = run(script, "unshare", "--user", "--map-root-user", "--net")  # the limit is a user namespace's own
+    printed = run(script, "unshare", "--user", "--map-root-user", "--net")  # the limit belongs to a user namespace
     assert printed == f"{message}{message}later 10\n"
 
 
 def test_open_files() -> None:
-    """RLIMIT_NOFILE: wherever a lab runs into it, the error says so, nothing is left, and with more the same lab works."""
+    """RLIMIT_NOFILE: wherever a lab reaches it, the error says so, nothing remains, and with more the same lab works."""
     script = """
     assert not left()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -104,11 +104,11 @@ def test_open_files() -> None:
         limit += 1
     print(limit - len(before))
     """
-    assert int(run(script)) > 5  # so many files does it take, and at each of them it has failed
+    assert int(run(script)) > 5  # it needs this many files, and has failed at each of them
 
 
 def test_threads() -> None:
-    """No thread can be started: calls, look-ups, programs and services say so and what to raise; nothing is left, and later
+    """If no thread can be started, calls, lookups, programs and services name the limit; nothing remains, and later
     the same lab works."""
     script = """
     def look_up(red):
@@ -150,7 +150,7 @@ def test_threads() -> None:
 
 
 def test_user_namespaces() -> None:
-    """user.max_user_namespaces, all but one in use: mode rootless works again and again; with none left it says so."""
+    """user.max_user_namespaces, all but one in use: mode rootless works repeatedly; with none left the error says so."""
     script = """
     from pytest_netns import UnavailableError
     from pytest_netns.machine import rootless
@@ -182,7 +182,7 @@ def test_user_namespaces() -> None:
 
 
 def test_what_is_tried_in_a_child_draws_no_warning_of_threads() -> None:
-    """Python warns since 3.12 of a fork with threads about, as an xdist worker always has: the plugin's own draws none."""
+    """Since 3.12 Python warns about forks with threads, which an xdist worker always has: the plugin's own cause none."""
     script = """
     import warnings
     from pytest_netns.machine import attempts

@@ -1,4 +1,4 @@
-"""NAT as devices have it, seen from outside: how endpoints are mapped, who gets in, hairpins, ports, timeouts, two in a row."""
+"""NAT of devices, seen from outside: mapping, filtering, hairpin, ports, timeouts, two NATs in a row."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from pytest_netns import InvalidTopologyError, Lab, Namespace, NetnsError, Topology
 from pytest_netns.parts.gateway.nat import BEHAVIOURS, KINDS
 
-PATIENCE, SILENCE = 5.0, 0.3  # seconds: for what must come, and for what must not
+PATIENCE, SILENCE = 5.0, 0.3  # seconds: for packets that must arrive, and for those that must not
 PORT, OTHER_PORT = 3478, 3479
 LAN = {4: "192.168.15.0/24", 6: "fd00:15::/64"}
 INSIDE = {4: "192.168.15.", 6: "fd00:15::"}
@@ -44,7 +44,7 @@ Address = tuple[str, int]
 
 @pytest.fixture
 def lab(netns: Lab) -> Lab:
-    """red and blue behind gw, whose NAT the test makes; outside has two addresses, IPv4 and IPv6."""
+    """red and blue behind gw, whose NAT the test sets up; outside has two addresses, IPv4 and IPv6."""
     netns.build(TOPOLOGY)
     return netns
 
@@ -65,14 +65,14 @@ def sockets(*places: tuple[Namespace, str, int]) -> Iterator[list[socket.socket]
 
 
 def ask(client: socket.socket, server: socket.socket, to: Address) -> Address:
-    """Send a datagram to a server; as whom the server sees the client."""
+    """Send a datagram to a server; returns the client's address as the server sees it."""
     client.sendto(b"ask", to)
     host, port, *_ = server.recvfrom(9)[1]
     return host, port
 
 
 def gets(client: socket.socket, server: socket.socket, to: Address) -> bool:
-    """Whether what a server sends to an outer address reaches the client."""
+    """Whether a server's packet to an outer address reaches the client."""
     server.sendto(b"news", to)
     client.settimeout(SILENCE)
     try:
@@ -84,7 +84,7 @@ def gets(client: socket.socket, server: socket.socket, to: Address) -> bool:
 
 
 def classify(lab: Lab, version: int, client: str = "red", port: int = 5000) -> tuple[str, str]:
-    """Mapping and filtering, in the words of RFC 4787, by the tests of RFC 5780 section 4.3 and 4.4."""
+    """Mapping and filtering, in the terms of RFC 4787, by the tests of RFC 5780 section 4.3 and 4.4."""
     outside, (one, two) = lab["outside"], SERVERS[version]
     with sockets(
         (outside, one, PORT), (outside, two, PORT), (outside, one, OTHER_PORT), (lab[client], INSIDE[version] + ("1" if client == "red" else "2"), port),
@@ -104,14 +104,14 @@ def classify(lab: Lab, version: int, client: str = "red", port: int = 5000) -> t
 @pytest.mark.parametrize("version", [4, 6], ids=["IPv4", "IPv6"])
 @pytest.mark.parametrize(("mapping", "filtering"), list(itertools.product(BEHAVIOURS, BEHAVIOURS)))
 def test_every_behaviour(lab: Lab, mapping: str, filtering: str, version: int) -> None:
-    """Each of the three mappings with each of the three kinds of filtering is what it is called, for IPv4 and IPv6."""
+    """Each of the three mappings with each of the three kinds of filtering is what its name says, for IPv4 and IPv6."""
     lab["gw"].nat(LAN[version], out="wan", mapping=mapping, filtering=filtering)
     assert classify(lab, version) == (mapping, filtering)
 
 
 @pytest.mark.parametrize("like", KINDS)
 def test_usual_devices(lab: Lab, like: str) -> None:
-    """A usual device does what its name says, and two inner hosts with the same source ports have ports of their own."""
+    """A common device behaves as its name says, and two inner hosts with the same source ports get different outer ports."""
     made = lab["gw"].nat(LAN[4], out="wan", like=like)
     assert classify(lab, 4) == classify(lab, 4, "blue") == (KINDS[like].mapping, KINDS[like].filtering)
     assert made.packets == 8
@@ -124,7 +124,7 @@ def test_usual_devices(lab: Lab, like: str) -> None:
 
 
 def test_many_hosts_and_few_ports(lab: Lab) -> None:
-    """Each of eight inner endpoints gets a port of its own out of eight, in the range, and keeps it."""
+    """Each of eight inner endpoints gets a different port of eight in the range, and keeps it."""
     lab["gw"].nat(LAN[4], out="wan", ports=(20000, 20007))
     with sockets(
         (lab["outside"], SERVERS[4][0], PORT),
@@ -138,7 +138,7 @@ def test_many_hosts_and_few_ports(lab: Lab) -> None:
 
 @pytest.mark.parametrize("like", ["full-cone", "port-restricted"])
 def test_tcp(lab: Lab, like: str) -> None:
-    """TCP is mapped alike: from one port to anywhere; who connects to it gets in where anyone may, else nobody answers."""
+    """TCP is mapped alike: from one port to any destination; connections from outside get in if filtering allows, else time out."""
     lab["gw"].nat(LAN[4], out="wan", like=like)
     red, outside = lab["red"], lab["outside"]
     seen = []
@@ -174,7 +174,7 @@ def test_tcp(lab: Lab, like: str) -> None:
 @pytest.mark.parametrize("version", [4, 6], ids=["IPv4", "IPv6"])
 @pytest.mark.parametrize("hairpin", [True, False])
 def test_hairpin(lab: Lab, version: int, hairpin: bool) -> None:
-    """With hairpin, blue reaches red by red's outer endpoint, and red sees blue's outer one (RFC 4787, REQ-9)."""
+    """With hairpin, blue reaches red at red's outer endpoint, and red sees blue's outer one (RFC 4787, REQ-9)."""
     lab["gw"].nat(LAN[version], out="wan", hairpin=hairpin)
     server_at = SERVERS[version][0]
     with sockets(
@@ -193,7 +193,7 @@ def test_hairpin(lab: Lab, version: int, hairpin: bool) -> None:
 
 
 def test_a_mapping_ends(lab: Lab) -> None:
-    """An unused mapping ends after its timeout: then nobody gets in."""
+    """An unused mapping expires after its timeout: then no packet gets in."""
     lab["gw"].nat(LAN[4], out="wan", like="full-cone", timeout=1)
     with sockets(
         (lab["outside"], SERVERS[4][0], PORT), (lab["outside"], SERVERS[4][1], PORT), (lab["red"], "192.168.15.1", 5000)
@@ -207,7 +207,7 @@ def test_a_mapping_ends(lab: Lab) -> None:
 
 
 def test_what_is_unasked_does_not_take_the_port(lab: Lab) -> None:
-    """A packet that came too early is no connection of the gateway: the flow to its sender keeps the mapped port."""
+    """A packet that came too early creates no connection of the gateway: the flow to its sender keeps the mapped port."""
     lab["gw"].nat(LAN[4], out="wan", like="port-restricted")
     with sockets(
         (lab["outside"], SERVERS[4][0], PORT), (lab["outside"], SERVERS[4][1], PORT), (lab["red"], "192.168.15.1", 5000)
@@ -218,7 +218,7 @@ def test_what_is_unasked_does_not_take_the_port(lab: Lab) -> None:
 
 
 def test_forget_connections(lab: Lab) -> None:
-    """A rebooted router knows nobody any more: endpoints of before are not reached."""
+    """A rebooted router has no mappings: earlier endpoints are not reached."""
     lab["gw"].nat(LAN[4], out="wan", like="full-cone")
     with sockets((lab["outside"], SERVERS[4][0], PORT), (lab["red"], "192.168.15.1", 5000)) as (server, red):
         outer = ask(red, server, (SERVERS[4][0], PORT))
@@ -229,7 +229,7 @@ def test_forget_connections(lab: Lab) -> None:
 
 
 def test_changed_while_it_is_used(lab: Lab) -> None:
-    """Another call changes the kind, also of a masquerade; the old handle says that it is over."""
+    """Another call changes the kind, even that of a masquerade; the old handle reports that it is over."""
     gw = lab["gw"]
     gw.masquerade(LAN[4], out="wan")
     cone = gw.nat(LAN[4], out="wan", like="full-cone")
