@@ -286,7 +286,7 @@ ports = "30000-40000"
 
 
 def test_a_port_forward_goes_first(lab: Lab) -> None:
-    """A forwarded port leads inside whatever the NAT lets in."""
+    """A forwarded port passes packets that the NAT's filtering lets in."""
     lab["gw"].nat(LAN[4], out="wan", like="symmetric")
     lab["gw"].forward_port(9000, to="blue", protocol="udp")
     with sockets((lab["outside"], SERVERS[4][0], PORT), (lab["blue"], "192.168.15.2", 9000)) as (client, server):
@@ -306,14 +306,14 @@ def test_a_port_forward_goes_first(lab: Lab) -> None:
     ],
 )
 def test_mistakes(lab: Lab, options: dict[str, object], said: str) -> None:
-    """What cannot be says why, and changes nothing."""
+    """Invalid arguments are refused with the reason, and nothing changes."""
     with pytest.raises(InvalidTopologyError, match=said):
         lab["gw"].nat(LAN[4], out="wan", **options)  # type: ignore[arg-type]
     assert lab["gw"].ruleset() == ""
 
 
 def test_networks_that_overlap(lab: Lab) -> None:
-    """Two NATs of one interface are of networks that are apart, or the same; the error names both."""
+    """The networks of two NATs on one interface are disjoint or equal; the error names both."""
     lab["gw"].nat(LAN[4], out="wan")
     with pytest.raises(
         InvalidTopologyError, match=r"192.168.0.0/16 out wan .* 192.168.15.0/24 out wan is already translated"
@@ -325,7 +325,7 @@ def test_networks_that_overlap(lab: Lab) -> None:
 
 @pytest.mark.parametrize("like", ["home", "full-cone"])
 def test_a_port_forward_is_no_mapping(lab: Lab, like: str) -> None:
-    """What a port forward has let in is not learnt: when it is removed the port is closed, as any other."""
+    """A connection through a port forward creates no mapping: when the forward is removed, the port is closed."""
     gw = lab["gw"]
     gw.nat(LAN[4], out="wan", like=like)
     forward = gw.forward_port(9000, to="blue:80")

@@ -1,4 +1,4 @@
-"""NAT in real packets: masquerade, port forwards from everywhere, and changes that hold for flows under way."""
+"""NAT with real packets: masquerade, port forwards from all sides, and changes that apply to existing flows."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def picture(netns: Lab) -> Lab:
 @families
 @pytest.mark.parametrize("out", ["eth0", None])
 def test_masquerade(picture: Lab, version: int, out: str | None) -> None:
-    """Outside sees the router's address, and answers reach red; inside the network nothing is masqueraded."""
+    """Outside sees the router's address, and replies reach red; inside the network nothing is masqueraded."""
     red, blue, outside = picture["red"], picture["blue"], picture["outside"]
     picture.host.masquerade(f"{SUBNETS[version][0]}{'0' if version == 4 else ''}/{LENGTH[version]}", out=out)
     with listen(outside, 80) as server:
@@ -58,7 +58,7 @@ def test_masquerade(picture: Lab, version: int, out: str | None) -> None:
 
 
 def test_masquerade_out_of_another_interface_does_nothing(picture: Lab) -> None:
-    """out= is heeded: what leaves by another interface keeps its address."""
+    """out= is respected: packets by another interface keep their address."""
     picture.host.masquerade("192.168.15.0/24", out=picture.host.interfaces["v-net-0"])
     assert not reaches(picture["red"], "192.168.1.3")
 
@@ -67,7 +67,7 @@ def test_masquerade_out_of_another_interface_does_nothing(picture: Lab) -> None:
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
 @pytest.mark.parametrize("way", ["outside", "neighbour", "itself", "gateway"])
 def test_forward_port(picture: Lab, version: int, protocol: str, way: str) -> None:
-    """The forwarded port leads to blue from outside, from red and blue (hairpin), and from the forwarding namespace itself."""
+    """The forwarded port reaches blue from outside, from red and blue (hairpin), and from the forwarding namespace itself."""
     host, blue = picture.host, picture["blue"]
     target = address(version, 0, 2)
     host.forward_port(8080, to=f"[{target}]:80" if version == 6 else f"{target}:80", protocol=protocol)
@@ -83,7 +83,7 @@ def test_forward_port(picture: Lab, version: int, protocol: str, way: str) -> No
 
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
 def test_forwarded_port_of_the_loopback_address(picture: Lab, protocol: str) -> None:
-    """127.0.0.1 in the forwarding namespace leads to blue too."""
+    """127.0.0.1 in the forwarding namespace reaches blue too."""
     picture.host.forward_port(8080, to="blue:80", protocol=protocol)
     kind, talk = (
         (socket.SOCK_STREAM, peer_of_connection) if protocol == "tcp" else (socket.SOCK_DGRAM, peer_of_datagram)
@@ -94,7 +94,7 @@ def test_forwarded_port_of_the_loopback_address(picture: Lab, protocol: str) -> 
 
 @families
 def test_forward_to_a_namespace_is_for_both_families(picture: Lab, version: int) -> None:
-    """to="blue" means all of its addresses, and without a port the same port."""
+    """to="blue" stands for all of its addresses, and without a port for the same port."""
     picture.host.forward_port(80, to="blue")
     with listen(picture["blue"], 80) as server:
         assert peer_of_connection(picture["outside"], address(version, 1, 2), 80, server) == address(version, 1, 3)
@@ -111,7 +111,7 @@ def test_a_forwarded_port_is_only_that_port_and_protocol(picture: Lab) -> None:
 
 
 def test_what_passes_through_is_not_forwarded(picture: Lab) -> None:
-    """Only the host's own addresses are: red reaches port 8080 of outside itself."""
+    """Only the host's own addresses are forwarded: red reaches port 8080 of outside itself."""
     host = picture.host
     host.masquerade("192.168.15.0/24", out="eth0")
     host.forward_port(8080, to="blue:80")
@@ -120,7 +120,7 @@ def test_what_passes_through_is_not_forwarded(picture: Lab) -> None:
 
 
 def test_a_later_forward_takes_effect_for_tracked_flows(picture: Lab) -> None:
-    """A UDP flow that host itself answered leads to blue as soon as its port is forwarded, from the same socket."""
+    """A UDP flow that host itself answered reaches blue as soon as its port is forwarded, from the same socket."""
     host, blue, outside = picture.host, picture["blue"], picture["outside"]
     host.masquerade("192.168.15.0/24", out="eth0")
     with (
@@ -137,7 +137,7 @@ def test_a_later_forward_takes_effect_for_tracked_flows(picture: Lab) -> None:
 
 
 def test_the_first_forward_takes_effect_for_tracked_flows(picture: Lab) -> None:
-    """The same where rules made with nft had connections tracked before the first NAT rule of ours."""
+    """The same if nft rules had connections tracked before the first NAT rule of the plugin."""
     host, blue, outside = picture.host, picture["blue"], picture["outside"]
     host.nft("table inet mine { chain c { type filter hook input priority 0; ct state established accept; }; }")
     with (
@@ -154,7 +154,7 @@ def test_the_first_forward_takes_effect_for_tracked_flows(picture: Lab) -> None:
 
 
 def test_nft_changes_take_effect_for_tracked_flows(picture: Lab) -> None:
-    """Rules given as nft text hold for flows under way too."""
+    """Rules given as nft text apply to existing flows too."""
     host, blue, outside = picture.host, picture["blue"], picture["outside"]
     host.forward_port(53, to="blue:53", protocol="udp")
     with (
@@ -173,7 +173,7 @@ def test_nft_changes_take_effect_for_tracked_flows(picture: Lab) -> None:
 
 
 def test_an_established_connection_survives_other_rules(picture: Lab) -> None:
-    """A connection that the changed rules lead the same way goes on."""
+    """A connection whose translation the changed rules keep continues."""
     host, outside = picture.host, picture["outside"]
     host.forward_port(8080, to="blue:80")
     with listen(picture["blue"], 80) as server, connection(outside, "192.168.1.2", 8080, server) as (near, far, _):
@@ -183,7 +183,7 @@ def test_an_established_connection_survives_other_rules(picture: Lab) -> None:
 
 
 def test_nft_and_ruleset(picture: Lab) -> None:
-    """Any nft text is carried out, what it prints is returned, and the whole ruleset can be read."""
+    """Any nft text is applied, its output is returned, and the whole ruleset can be read."""
     host = picture.host
     assert host.ruleset() == ""
     host.nft("add table inet mine\nadd chain inet mine c { type filter hook input priority 0; }")
@@ -195,14 +195,14 @@ def test_nft_and_ruleset(picture: Lab) -> None:
 
 
 def test_nft_refusals_show_the_place(picture: Lab) -> None:
-    """A refused text is shown with nft's message and its position, and nothing of it is applied."""
+    """A refused text is shown with nft's message and position, and nothing of it is applied."""
     text = "add table inet mine; add rule inet mine nonsense dorp"
     with pytest.raises(RulesetError) as caught:
         picture.host.nft(text)
     assert (caught.value.ruleset, caught.value.namespace) == (text, "host")
     lines = caught.value.nft_message.splitlines()
     assert "syntax error" in lines[0]
-    position = lines[lines.index(text) + 1]  # newer ones say before it what they had expected
+    position = lines[lines.index(text) + 1]  # newer versions first list what they expected
     assert position.index("^") == len(text), "nft points behind the unfinished expression"
     assert "cannot apply nft ruleset in namespace 'host'" in str(caught.value)
     assert "nonsense" in str(caught.value)
@@ -210,7 +210,7 @@ def test_nft_refusals_show_the_place(picture: Lab) -> None:
 
 
 def test_our_rules_leave_the_users_alone(picture: Lab) -> None:
-    """Masquerade and port forwards change their own table only."""
+    """Masquerade and port forwards only change their own table."""
     host = picture.host
     host.nft("add table inet mine")
     host.masquerade("192.168.15.0/24", out="eth0")
@@ -239,7 +239,7 @@ def test_our_rules_leave_the_users_alone(picture: Lab) -> None:
     ],
 )
 def test_bad_rules_change_nothing(picture: Lab, change: object, hint: str) -> None:
-    """What cannot be a rule names the value and what would be valid, and the ruleset stays as it is."""
+    """An invalid rule is refused with the value and the valid ones, and the ruleset stays unchanged."""
     with pytest.raises(InvalidTopologyError, match=hint):
         change(picture.host)  # type: ignore[operator]
     assert picture.host.ruleset() == ""

@@ -1,4 +1,4 @@
-"""A nemesis: faults at random instants beside a workload, on a schedule that can be replayed."""
+"""A nemesis: faults at random times during a workload, on a schedule that can be repeated."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pytest_netns.faults.cuts import Cut
 
 
 def events(lab: Lab, seed: int | None, count: int) -> list[tuple[str, str]]:
-    """What a nemesis of this seed does first."""
+    """The first actions of a nemesis with this seed."""
     faults: list[Callable[..., Cut]] = [
         lab["n1"].isolate,
         lambda rng: lab.partition(*partitions.halves(["n1", "n2", "n3"], rng)),
@@ -48,7 +48,7 @@ def test_a_seed_replays_the_schedule(lab: Lab) -> None:
 
 
 def test_faults_of_any_kind(lab: Lab) -> None:
-    """A fault may be a handle, a context manager, or a function that returns nothing; the one in force is healed at the end."""
+    """A fault can be a handle, a context manager, or a function that returns nothing; an active one is healed at the end."""
     running = threading.Event()
     done: list[str] = []
 
@@ -70,7 +70,7 @@ def test_faults_of_any_kind(lab: Lab) -> None:
 
 
 def test_a_fault_that_fails_fails_the_block(lab: Lab) -> None:
-    """An error in a fault is raised where the block ends, and told in the history."""
+    """An error in a fault is raised at the end of the block, and is in the history."""
 
     def broken() -> None:
         raise NetnsError("cannot do that")
@@ -82,7 +82,7 @@ def test_a_fault_that_fails_fails_the_block(lab: Lab) -> None:
 
 @pytest.mark.parametrize("every", [-1, (2, 1), "often", (1, 2, 3), True])
 def test_pauses_that_make_no_sense(lab: Lab, every: Any) -> None:
-    """A wrong pause is named, with the valid forms."""
+    """An invalid pause is named, with the valid forms."""
     with pytest.raises(InvalidTopologyError, match=r"as pause between faults: write seconds, such as 1 or \(0\.5, 2\)"):
         lab.nemesis([lab["n1"].isolate], every=every)
 
@@ -114,7 +114,7 @@ def schedule(output: str) -> str:
 
 
 def test_the_report_tells_the_schedule_and_the_seed_that_replays_it(pytester: pytest.Pytester, tmp_path: Path) -> None:
-    """A failed test's report shows the schedule with times, and the seed of the run; given again, it replays, in a worker too."""
+    """A failed test's report shows the schedule with times, and the seed of the run, which repeats it, in a worker too."""
     pytester.makepyfile(SUITE)
     seed = random.SystemRandom().randrange(1 << 30)
     first = pytester.runpytest_subprocess("-p", "no:cacheprovider", f"--netns-seed={seed}")
@@ -128,7 +128,7 @@ def test_the_report_tells_the_schedule_and_the_seed_that_replays_it(pytester: py
 
 
 def test_a_seed_that_is_no_number(pytester: pytest.Pytester) -> None:
-    """A wrong seed is a usage error that names it."""
+    """An invalid seed is a usage error that names it."""
     result = pytester.runpytest_subprocess("--netns-seed=x")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*--netns-seed: 'x' is not valid; write a whole number, such as 42"])

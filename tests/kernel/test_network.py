@@ -1,4 +1,4 @@
-"""Interfaces, addresses, routes, neighbours and settings: what is asked for is what the kernel has, at once."""
+"""Interfaces, addresses, routes, neighbours and settings: the kernel has what is requested, at once."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ def red(netns: Lab) -> Namespace:
 
 @pytest.fixture
 def blue(netns: Lab) -> Namespace:
-    """Another."""
+    """Another namespace."""
     return netns.add_namespace("blue")
 
 
 def shown_by_ip(interface: Interface) -> str:
-    """What ip(8), inside, says of an interface."""
+    """ip(8)'s output for an interface, inside."""
     return interface.namespace.run(["ip", "address", "show", "dev", interface.name]).stdout
 
 
 @pytest.mark.parametrize(("first", "second"), [FOUR, SIX], ids=["IPv4", "IPv6"])
 def test_addresses_are_usable_at_once(netns: Lab, red: Namespace, blue: Namespace, first: str, second: str) -> None:
-    """The very next call after add_veth can bind and connect; no duplicate address detection is waited for."""
+    """The next call after add_veth can bind and connect; no duplicate address detection is waited for."""
     netns.add_veth(red, blue, addresses=(first, second))
     target = second.split("/")[0]
     with blue.socket(socket.AF_INET6 if ":" in target else socket.AF_INET) as server:
@@ -68,7 +68,7 @@ def test_addresses_are_usable_at_once(netns: Lab, red: Namespace, blue: Namespac
 def test_an_address_added_later_is_usable_at_once(
     netns: Lab, red: Namespace, blue: Namespace, address: str, target: str
 ) -> None:
-    """add_address makes an address that can be bound the moment it returns; remove_address takes it away."""
+    """An address can be bound as soon as add_address returns; remove_address removes it."""
     _near, far = netns.add_veth(red, blue, addresses=((FOUR[0], SIX[0]), None))
     far.add_address(address)
     assert ipaddress.ip_interface(address) in far.addresses
@@ -82,7 +82,7 @@ def test_an_address_added_later_is_usable_at_once(
 
 
 def test_interfaces_have_their_final_names_at_once(netns: Lab, red: Namespace, blue: Namespace) -> None:
-    """Both ends are in their namespaces, named as asked for or after the namespace, and up."""
+    """Both ends are in their namespaces, with the given names or default ones, and up."""
     pair = netns.add_veth(red, blue, names=("eth0", None))
     a, b = pair
     assert (a, b) == (pair.a, pair.b) == (pair[0], pair[1])
@@ -98,13 +98,13 @@ def test_interfaces_have_their_final_names_at_once(netns: Lab, red: Namespace, b
 
 
 def test_the_real_host_never_sees_them(netns_nat: Lab) -> None:
-    """No interface of a lab shows up in the namespace pytest runs in."""
+    """No interface of a lab appears in pytest's own namespace."""
     ours = {name for namespace in netns_nat for name in namespace.interfaces} - {"lo"}
     assert ours.isdisjoint(set(os.listdir("/proc/sys/net/ipv4/conf")) - {"eth0"})
 
 
 def test_mtu(netns: Lab, red: Namespace, blue: Namespace) -> None:
-    """An MTU given or set is the kernel's, and packets larger than it do not fit."""
+    """A given MTU is the kernel's, and larger packets do not fit."""
     near, far = netns.add_veth(red, blue, addresses=FOUR, mtu=1400)
     assert near.mtu == far.mtu == 1400
     assert "mtu 1400" in shown_by_ip(near)
@@ -117,7 +117,7 @@ def test_mtu(netns: Lab, red: Namespace, blue: Namespace) -> None:
 
 
 def test_mac(netns: Lab, red: Namespace, blue: Namespace) -> None:
-    """A MAC address set is the kernel's, and what the neighbour learns."""
+    """A MAC address that is set is the kernel's, and the neighbour learns it."""
     near, _far = netns.add_veth(red, blue, addresses=FOUR)
     near.mac = "02:00:00:00:00:2A"
     assert near.mac == "02:00:00:00:00:2a"
@@ -127,7 +127,7 @@ def test_mac(netns: Lab, red: Namespace, blue: Namespace) -> None:
 
 
 def test_up_and_down(netns: Lab, red: Namespace, blue: Namespace) -> None:
-    """Down, an interface carries nothing; up again, it does."""
+    """An interface that is down carries nothing; up again, it does."""
     near, _ = netns.add_veth(red, blue, addresses=FOUR)
     near.down()
     assert not near.is_up
@@ -138,7 +138,7 @@ def test_up_and_down(netns: Lab, red: Namespace, blue: Namespace) -> None:
 
 
 def test_what_others_change_is_read_back(netns: Lab, red: Namespace, blue: Namespace) -> None:
-    """Handles keep no copies: what a program inside changes shows."""
+    """Handles keep no copies: changes by a program inside are visible."""
     near, _ = netns.add_veth(red, blue, addresses=FOUR, names=("eth0", "eth0"))
     red.run("ip link set eth0 mtu 1300 address 02:00:00:00:00:07")
     red.run("ip address add 10.1.1.1/16 dev eth0")
@@ -152,7 +152,7 @@ def test_what_others_change_is_read_back(netns: Lab, red: Namespace, blue: Names
 
 
 def test_bridge_and_ports(netns: Lab, red: Namespace) -> None:
-    """A bridge forwards at once; attach makes the port and returns the end inside; deleting it keeps the rest."""
+    """A bridge forwards at once; attach creates the port and returns the end inside; deleting it keeps the others."""
     bridge = netns.add_bridge("v-net-0", ("192.168.15.5/24", "fd00:15::5/64"))
     assert isinstance(bridge, Bridge)
     assert bridge.kind == "bridge"
@@ -171,7 +171,7 @@ def test_bridge_and_ports(netns: Lab, red: Namespace) -> None:
 
 
 def test_a_bridge_in_another_namespace(netns: Lab, red: Namespace, blue: Namespace) -> None:
-    """A bridge may be in any namespace; two namespaces can be on it twice."""
+    """A bridge can be in any namespace; a namespace can be on it twice."""
     bridge = netns.add_bridge("br0", "10.0.0.1/24", namespace=blue)
     first, second = bridge.attach(red, "10.0.0.2/24"), bridge.attach(red)
     assert first.name != second.name
@@ -180,7 +180,7 @@ def test_a_bridge_in_another_namespace(netns: Lab, red: Namespace, blue: Namespa
 
 
 def test_both_ends_in_one_namespace(netns: Lab, red: Namespace) -> None:
-    """A cable may have both ends in one namespace, under different names."""
+    """A veth pair can have both ends in one namespace, with different names."""
     a, b = netns.add_veth(red, red)
     assert a.name != b.name
     assert {a.name, b.name} < set(red.interfaces)
@@ -216,7 +216,7 @@ def test_routes_via_a_gateway(netns: Lab, red: Namespace, near: str, gateway: st
 
 
 def test_routes_by_interface_and_metric(netns: Lab, red: Namespace, blue: Namespace) -> None:
-    """dev= names the interface or passes it; of two routes to one place the lower metric is used, and both are listed."""
+    """dev= takes an interface or its name; of two routes to one destination the lower metric is used, and both are listed."""
     near, far = netns.add_veth(red, blue, addresses=FOUR)
     red.add_route("10.0.0.0/8", dev=near, metric=100)
     red.add_route("10.0.0.0/8", dev="lo", metric=200)
@@ -229,7 +229,7 @@ def test_routes_by_interface_and_metric(netns: Lab, red: Namespace, blue: Namesp
 
 
 def test_a_namespace_as_gateway(netns_lan: Lab) -> None:
-    """via= takes a namespace, or its name, that shares a network."""
+    """via= takes a namespace that shares a network, or its name."""
     netns_lan["red"].add_route("172.16.0.0/12", via="blue")
     netns_lan["red"].add_route("172.32.0.0/16", via=netns_lan["blue"])
     routes = {str(route.destination): str(route.via) for route in netns_lan["red"].routes()}
@@ -237,7 +237,7 @@ def test_a_namespace_as_gateway(netns_lan: Lab) -> None:
 
 
 def test_neighbours_of_both_families(netns: Lab, red: Namespace, blue: Namespace) -> None:
-    """ARP and neighbour discovery fill one list; an address nobody has is listed without a MAC."""
+    """ARP and neighbour discovery are in one list; an address without a neighbour is listed without a MAC."""
     _, far = netns.add_veth(red, blue, addresses=((FOUR[0], SIX[0]), (FOUR[1], SIX[1])))
     assert reaches(red, "192.168.15.2")
     assert reaches(red, "fd00:15::2")
@@ -252,7 +252,7 @@ def test_neighbours_of_both_families(netns: Lab, red: Namespace, blue: Namespace
 
 
 def test_sysctl_is_the_namespaces_own(netns: Lab, red: Namespace, blue: Namespace) -> None:
-    """What one namespace sets, programs in it see, and nobody else."""
+    """Settings of one namespace are visible to its programs, and in no other namespace."""
     with open("/proc/sys/net/ipv4/ip_default_ttl") as file:
         before = file.read()
     assert red.sysctl("net.ipv4.ip_default_ttl", 42) == "42"
@@ -275,7 +275,7 @@ STARTS_WITH = {
 
 
 def test_settings_a_namespace_starts_with(red: Namespace) -> None:
-    """Every namespace has the same, whatever the host has and the kernel gives."""
+    """Every namespace has the same settings, whatever the host's and the kernel's defaults."""
     assert {key: red.sysctl(f"net/{key}") for key in STARTS_WITH} == STARTS_WITH
     groups = red.sysctl("net.ipv4.ping_group_range").split()
     assert int(groups[0]) <= os.getgid() <= int(groups[1])
@@ -285,7 +285,7 @@ def test_settings_a_namespace_starts_with(red: Namespace) -> None:
 def test_settings_inherited_from_a_host_are_put_right(
     red: Namespace, monkeypatch: pytest.MonkeyPatch, told: bool
 ) -> None:
-    """A host may be a router and filter by source: what a namespace has of that is changed when it is made."""
+    """A host may be a router with source filtering: a namespace's inherited settings are reset when it is created."""
 
     def refuse(*arguments: object) -> None:
         raise KernelError("read IPv4 settings", errno.EOPNOTSUPP)
@@ -306,14 +306,14 @@ def test_settings_inherited_from_a_host_are_put_right(
     found = {key: red.sysctl(f"net/{key}") for key in STARTS_WITH}
     assert found == STARTS_WITH | {key: "1" for key, _ in missing}
     assert red._kernel.interface_settings.inherited().items() <= STARTS_WITH.items()
-    red.sysctl("net.ipv4.conf.default.forwarding", 1)  # by itself: above, that of all takes it along
+    red.sysctl("net.ipv4.conf.default.forwarding", 1)  # separately: above, the setting for all includes it
     with red._kernel.entered():
         red._kernel.set_defaults()
     assert red.sysctl("net.ipv4.conf.default.forwarding") == "0"
 
 
 def test_other_settings_inherited_from_a_host_are_put_right(red: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the administrator has changed for the machine's interfaces does not change a namespace's."""
+    """The administrator's changes for the machine's interfaces do not affect a namespace's."""
     changed = {
         "all/send_redirects": 0,
         "all/arp_ignore": 1,
@@ -338,7 +338,7 @@ def test_other_settings_inherited_from_a_host_are_put_right(red: Namespace, monk
 def test_settings_where_proc_is_read_only(
     netns: Lab, red: Namespace, blue: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a namespace has inherited for later interfaces, they are given over netlink."""
+    """Inherited defaults for new interfaces are overridden over netlink."""
 
     def refuse(key: str, value: str) -> None:
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), key)
@@ -355,7 +355,7 @@ def test_settings_where_proc_is_read_only(
 
 
 def test_settings_over_netlink_are_those_of_proc(netns: Lab, red: Namespace, blue: Namespace) -> None:
-    """An interface given IPv4 settings over netlink has them in /proc/sys, and no other interface has."""
+    """IPv4 settings that an interface gets over netlink are in /proc/sys, and only for that interface."""
     netns.add_veth(red, blue)
     interface = red.interfaces["veth-red"]
     numbers = {"forwarding": rtlinks.IPV4_FORWARDING, "route_localnet": rtlinks.IPV4_ROUTE_LOCALNET}
@@ -368,7 +368,7 @@ def test_settings_over_netlink_are_those_of_proc(netns: Lab, red: Namespace, blu
 
 
 def test_settings_of_an_interface_with_a_dot(netns: Lab, red: Namespace, blue: Namespace) -> None:
-    """A dot in an interface's name is a slash in a setting's, as sysctl(8) writes it; or slashes separate all."""
+    """A dot in an interface's name is a slash in a setting's name, as in sysctl(8); or slashes separate all parts."""
     netns.add_veth(red, blue, names=("eth0.7", None))
     assert red.sysctl("net.ipv4.conf.eth0/7.rp_filter", 2) == "2"
     assert red.run("sysctl -n net.ipv4.conf.eth0/7.rp_filter").stdout == "2\n"
@@ -376,7 +376,7 @@ def test_settings_of_an_interface_with_a_dot(netns: Lab, red: Namespace, blue: N
 
 
 def test_forwarding_is_off_until_enabled(red: Namespace) -> None:
-    """Whatever the machine does, a namespace forwards nothing until told to; then both families."""
+    """Whatever the machine's setting, a namespace forwards nothing until enabled; then both families."""
     names = ("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding")
     assert [red.sysctl(name) for name in names] == ["0", "0"]
     red.enable_forwarding()
@@ -384,13 +384,13 @@ def test_forwarding_is_off_until_enabled(red: Namespace) -> None:
 
 
 def test_sysctl_of_an_interface_with_a_dot_in_its_name(netns: Lab, red: Namespace, blue: Namespace) -> None:
-    """Slashes separate the parts of a setting where a name has dots, as sysctl(8) has it."""
+    """Slashes can separate the parts of a setting whose name has dots, as in sysctl(8)."""
     netns.add_veth(red, blue, names=("eth0.5", "eth0"))
     assert red.sysctl("net/ipv4/conf/eth0.5/rp_filter", 2) == "2"
 
 
 def test_two_labs_have_the_same_names_and_addresses() -> None:
-    """Labs know nothing of each other: names, addresses and ports may be the same."""
+    """Labs are independent: names, addresses and ports can be the same."""
     with Lab() as first, Lab() as second:
         for lab in (first, second):
             netns_red, netns_blue = lab.add_namespace("red"), lab.add_namespace("blue")
@@ -400,11 +400,11 @@ def test_two_labs_have_the_same_names_and_addresses() -> None:
             assert peer_of_connection(second["red"], "192.168.15.2", 80, two) == "192.168.15.1"
 
 
-# -- what the kernel says ----------------------------------------------------------------------------
+# -- the kernel's errors -----------------------------------------------------------------------------
 
 
 def test_the_kernels_own_words(netns_pair: Lab) -> None:
-    """A refusal tells the action, the namespace, the kernel's words, and its number."""
+    """A refusal names the action, the namespace, the kernel's message, and the error number."""
     red = netns_pair["red"]
     with pytest.raises(KernelError) as caught:
         red.add_default_route(via="10.9.9.9")
@@ -422,7 +422,7 @@ def test_the_kernels_own_words(netns_pair: Lab) -> None:
 
 
 def test_refusals_without_words_have_the_errors_text(netns_pair: Lab) -> None:
-    """Where the kernel gives a mere number, the action and the number's meaning are told."""
+    """If the kernel only returns a number, the action and the number's meaning are shown."""
     near = netns_pair["red"].interfaces["veth-red"]
     with pytest.raises(
         KernelError, match=re.escape("cannot add address 192.168.15.1/24 to veth-red in namespace 'red': ")
@@ -439,7 +439,7 @@ def test_refusals_without_words_have_the_errors_text(netns_pair: Lab) -> None:
 
 
 def test_a_handle_whose_interface_is_gone(netns_pair: Lab) -> None:
-    """Everything asked of a deleted interface says which one it was."""
+    """Every call on a deleted interface names it in the error."""
     near, far = (netns_pair[name].interfaces[f"veth-{name}"] for name in ("red", "blue"))
     near.delete()
     for ask in (
@@ -455,7 +455,7 @@ def test_a_handle_whose_interface_is_gone(netns_pair: Lab) -> None:
 
 
 def test_a_bridge_side_takes_no_name_that_the_topology_gives(netns: Lab) -> None:
-    """A port's side on the bridge is named by itself, but never as an interface that the topology names there."""
+    """The bridge's end of a port gets a default name, but never one that the topology uses there."""
     netns.build(
         Topology(
             bridges=[BridgeSpec("v-net-0", subnet="192.168.15.0/24", ports=[PortSpec("red")])],
@@ -469,7 +469,7 @@ def test_a_bridge_side_takes_no_name_that_the_topology_gives(netns: Lab) -> None
 
 
 def test_the_first_of_many_refusals_is_told(netns: Lab) -> None:
-    """More errors than a socket can hold at once do not hide what the first was, nor what comes after."""
+    """More errors than a socket can hold at once hide neither the first one nor later ones."""
     networks = [f"10.{n // 250}.{n % 250}.0/24" for n in range(500)]
     red = netns.add_namespace("red")
     red.run(["ip", "-batch", "-"], input="".join(f"route add blackhole {each}\n" for each in networks))

@@ -1,4 +1,4 @@
-"""Rules that users give as nft text, or make with other programs: what becomes of connections, mistakes and crashes."""
+"""Rules that users add as nft text, or with other programs: their effect on connections, mistakes and crashes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ACTIONS: dict[str, Callable[[Lab], object]] = {
 @pytest.mark.parametrize("action", ACTIONS)
 @pytest.mark.parametrize("through", ["masquerade", "forward"])
 def test_an_open_connection_goes_on(netns_nat: Lab, through: str, action: str) -> None:
-    """Whatever is done that has nothing to do with it, the far side of a connection through NAT can speak first."""
+    """After unrelated changes, the far side of a connection through NAT can still send first."""
     client, address, server = ("blue", "192.168.1.3", "outside")
     if through == "forward":
         netns_nat.host.forward_port(80, to="blue:80")
@@ -44,7 +44,7 @@ def test_an_open_connection_goes_on(netns_nat: Lab, through: str, action: str) -
 
 @pytest.mark.parametrize("forget", [True, False])
 def test_datagrams_under_way_and_new_translations(netns_nat: Lab, forget: bool) -> None:
-    """A flow of UDP is led by rules that come later, unless told otherwise; a call forgets on purpose."""
+    """Later rules apply to a UDP flow, unless told otherwise; a call forgets flows explicitly."""
     host, outside = netns_nat.host, netns_nat["outside"]
     redirect = "table ip mine { chain c { type nat hook prerouting priority -150; udp dport 53 redirect to :5353; }; }"
     with (
@@ -64,7 +64,7 @@ def test_datagrams_under_way_and_new_translations(netns_nat: Lab, forget: bool) 
 
 
 def test_a_forward_forgets_only_what_it_leads_elsewhere(netns_nat: Lab) -> None:
-    """Another flow of UDP through the masquerade stays tracked: its far side can speak first."""
+    """Another UDP flow through the masquerade stays tracked: its far side can send first."""
     with (
         listen(netns_nat["outside"], 9, socket.SOCK_DGRAM) as far,
         netns_nat["blue"].socket(type=socket.SOCK_DGRAM) as near,
@@ -79,7 +79,7 @@ def test_a_forward_forgets_only_what_it_leads_elsewhere(netns_nat: Lab) -> None:
 
 
 def test_a_mistake_in_the_third_line(netns: Lab) -> None:
-    """The message has the number of the line, the line, and a caret below the place."""
+    """The message has the line number, the line, and a caret below the position."""
     text = "table ip a {\n  chain ok { type filter hook input priority 0; }\n  chain bad { nonsense }\n}\n"
     with pytest.raises(RulesetError) as caught:
         netns.host.nft(text)
@@ -88,7 +88,7 @@ def test_a_mistake_in_the_third_line(netns: Lab) -> None:
     assert "syntax error" in lines[0]
     assert (
         lines[lines.index("  chain bad { nonsense }") + 1].strip() == "^"
-    )  # newer ones say before it what they had expected
+    )  # newer versions first list what they expected
     assert caught.value.ruleset == text
 
 
@@ -96,7 +96,7 @@ def test_a_mistake_in_the_third_line(netns: Lab) -> None:
     "text", ["add rule inet t c update @s { ip saddr : 1m }", "add rule inet t c ip saddr set 10.0.0.0/24"]
 )
 def test_a_text_that_nft_does_not_survive(netns: Lab, text: str) -> None:
-    """What crashes nft, or is refused by a better one, is an error of the test, not the end of pytest."""
+    """A text that crashes nft, or that a newer nft refuses, is an error of the test, not the end of pytest."""
     red = netns.add_namespace("red")
     red.nft(
         "table inet t { set s { type ipv4_addr; flags timeout; }; chain c { type filter hook input priority 0; }; }"
@@ -107,7 +107,7 @@ def test_a_text_that_nft_does_not_survive(netns: Lab, text: str) -> None:
 
 
 def test_datagrams_under_way_and_an_element_that_goes(netns_nat: Lab) -> None:
-    """A port taken out of a map by the user's text lets go of flows: the same socket reaches the gateway itself from then on."""
+    """A port removed from a map by the user's text forgets flows: the same socket then reaches the gateway itself."""
     host = netns_nat.host
     host.forward_port(53, to="blue", protocol="udp")
     with (
@@ -124,9 +124,9 @@ def test_datagrams_under_way_and_an_element_that_goes(netns_nat: Lab) -> None:
 
 
 def test_signals_do_not_disturb(netns_nat: Lab) -> None:
-    """Signals with a Python handler, at any moment of our own rules: none of them is refused or doubled."""
+    """Signals with a Python handler, at any moment of adding rules: no rule is refused or duplicated."""
     host = netns_nat.host
-    arrived: list[int] = []  # an Event is not for handlers that interrupt each other
+    arrived: list[int] = []  # an Event is not safe in handlers that interrupt each other
     before = signal.signal(signal.SIGALRM, lambda number, _: arrived.append(number))
     signal.setitimer(signal.ITIMER_REAL, 0.003, 0.003)
     try:
@@ -143,7 +143,7 @@ def test_signals_do_not_disturb(netns_nat: Lab) -> None:
 
 @pytest.mark.parametrize("program", ["nft", "iptables", "iptables-legacy"])
 def test_users_own_rules_live_beside_ours(netns_nat: Lab, program: str, tmp_path: Path) -> None:
-    """Rules of nft, iptables-nft and iptables-legacy work together with ours, and neither changes the other's."""
+    """Rules of nft, iptables-nft and iptables-legacy work together with ours, and do not change each other."""
     host = netns_nat.host
     if program == "nft":
         host.run(
@@ -155,7 +155,7 @@ def test_users_own_rules_live_beside_ours(netns_nat: Lab, program: str, tmp_path
         listing = "nft list table ip mine"
     else:
         rule = "PREROUTING -p tcp --dport 81 -j DNAT --to-destination 192.168.15.2:80"
-        # Its lock is in /run, where only root may write.
+        # Its lock is in /run, where only root can write.
         host.run(f"{program} -t nat -A {rule}", env={**os.environ, "XTABLES_LOCKFILE": str(tmp_path / "lock")})
         listing = f"{program}-save -t nat" if program == "iptables" else "iptables-legacy-save -t nat"
     forwarded = host.forward_port(8080, to="blue:80")
@@ -172,16 +172,16 @@ def test_users_own_rules_live_beside_ours(netns_nat: Lab, program: str, tmp_path
 
 
 def inherited() -> set[int]:
-    """The descriptors that a program gets if it is not told otherwise."""
+    """The descriptors that a program inherits by default."""
     found = set()
     for name in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError):  # the one of the listing itself
+        with contextlib.suppress(OSError):  # that of the listing itself
             found |= {int(name)} if os.get_inheritable(int(name)) else set()
     return found
 
 
 def test_a_program_inherits_no_socket_of_nft(netns_nat: Lab) -> None:
-    """What libnftables keeps open is closed in programs: it would keep the namespace alive."""
+    """Descriptors of libnftables are closed in programs: they would keep the namespace alive."""
     before = inherited()
     netns_nat.host.forward_port(8080, to="blue:80")
     netns_nat.host.ruleset()

@@ -1,4 +1,4 @@
-"""Components and faults give their own words, which drawings and reports show."""
+"""Components and faults have notes, which drawings and reports show."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pytest_netns.values.notes import Note
 
 
 class Cut:
-    """Something in force that says so."""
+    """Something in force with notes."""
 
     def notes(self) -> Iterator[Note]:
         """One line for an interface, one for its namespace."""
@@ -20,7 +20,7 @@ class Cut:
 
 
 class Broken:
-    """Something whose words cannot be had."""
+    """Something whose notes raise an error."""
 
     def notes(self) -> list[Note]:
         """Fails."""
@@ -28,7 +28,7 @@ class Broken:
 
 
 def test_words_are_drawn_where_they_belong(netns_pair: Lab) -> None:
-    """What is registered is drawn at its interface and namespace until it is discarded."""
+    """Registered notes are drawn at their interface and namespace until they are discarded."""
     before, cut = netns_pair.draw(), Cut()
     netns_pair.notes.add(cut)
     assert netns_pair.draw() == (
@@ -39,7 +39,7 @@ def test_words_are_drawn_where_they_belong(netns_pair: Lab) -> None:
 
 
 def test_words_that_are_new_are_changes(netns_pair: Lab) -> None:
-    """What was registered after set-up is told as changed since then; what was there before is not."""
+    """Notes registered after set-up are reported as changes; earlier ones are not."""
     netns_pair["red"].masquerade("10.0.0.0/24")
     netns_pair.notes.add(Cut())
     since = snapshot(netns_pair)
@@ -51,7 +51,7 @@ def test_words_that_are_new_are_changes(netns_pair: Lab) -> None:
 
 
 def test_words_that_fail_do_not(netns_pair: Lab) -> None:
-    """A source that raises changes nothing for the others, and the report says so below the drawing."""
+    """A source that raises does not affect the others, and the report shows the error below the drawing."""
     netns_pair.notes.add(Broken())
     netns_pair.notes.add(Cut())
     assert "drops everything" in netns_pair.draw()

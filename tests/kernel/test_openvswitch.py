@@ -1,4 +1,4 @@
-"""Open vSwitch as the other kind of bridge: daemons of the lab's own, VLANs, OpenFlow."""
+"""Open vSwitch as the other kind of bridge: daemons that belong to the lab, VLANs, OpenFlow."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def reaches(source: Namespace, address: str) -> bool:
 
 @needs_tun
 def test_it_switches(netns: Lab) -> None:
-    """Namespaces on it reach each other and the host, by ICMP, UDP and TCP with more than a packet; it has an address and an MTU."""
+    """Namespaces on it reach each other and the host, by ICMP, UDP and TCP with several packets; it has an address and an MTU."""
     switch = switch_of(netns, address="10.0.0.254/24", mtu=1400)
     n1, n2 = members(netns, switch, None, None)
     n2.start(["python3", "-m", "http.server", "--directory", "/usr/bin", "80"], ready=80)
@@ -52,7 +52,7 @@ def test_it_switches(netns: Lab) -> None:
 
 @needs_tun
 def test_vlans(netns: Lab) -> None:
-    """Ports with a tag see those of the same VLAN alone; a trunk passes what it names, with the tag, to another switch."""
+    """Ports with a tag reach only those of the same VLAN; a trunk passes its VLANs with tags to another switch."""
     switch, other = switch_of(netns), switch_of(netns, namespace=netns.add_namespace("other"))
     n1, n2, _ = members(netns, switch, 10, 20, 10)
     assert reaches(n1, "10.0.0.3")
@@ -71,7 +71,7 @@ def test_vlans(netns: Lab) -> None:
 
 @needs_tun
 def test_flows(netns: Lab) -> None:
-    """An OpenFlow rule drops what it matches, counts, is listed, and can be removed; a wrong one is refused in its own words."""
+    """An OpenFlow rule drops matching packets, counts, is listed, and can be removed; an invalid one gives ovs-ofctl's error."""
     switch = switch_of(netns)
     n1, n2 = members(netns, switch, None, None)
     n2.start(["python3", "-m", "http.server", "80"], ready=80)
@@ -90,7 +90,7 @@ def test_flows(netns: Lab) -> None:
 
 @needs_tun
 def test_several_at_once_and_faults(netns: Lab) -> None:
-    """Several switches in one namespace, in several, and in several labs, keep out of each other's way; cuts hold on them."""
+    """Several switches in one namespace, in several, and in several labs do not interfere; cuts work on them."""
     first, second = switch_of(netns, "ovs0"), switch_of(netns, "ovs1")
     other = netns.add_namespace("other")
     third = switch_of(netns, "ovs0", namespace=other)
@@ -110,7 +110,7 @@ def test_several_at_once_and_faults(netns: Lab) -> None:
 
 @needs_tun
 def test_a_switch_that_dies(netns: Lab) -> None:
-    """Its daemon is a service of the namespace: killed, packets stop, and the lab still ends in order."""
+    """Its daemon is a service of the namespace: if it is killed, packets stop, and the lab still closes cleanly."""
     switch = switch_of(netns)
     n1, _ = members(netns, switch, None, None)
     assert reaches(n1, "10.0.0.2")
@@ -121,7 +121,7 @@ def test_a_switch_that_dies(netns: Lab) -> None:
 
 @needs_tun
 def test_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither a daemon nor a file is left after a lab."""
+    """No daemon and no file remains after a lab."""
     with tempfile.TemporaryDirectory() as directory:
         monkeypatch.setattr(tempfile, "tempdir", directory)
         with Lab("leaving") as lab:
@@ -134,7 +134,7 @@ def test_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @needs_tun
 def test_what_it_cannot_do(netns: Lab) -> None:
-    """Wrong VLANs, options of the other kind, names that are taken: each is named."""
+    """Invalid VLANs, options of the other kind, used names: each is named."""
     switch = switch_of(netns)
     red = netns.add_namespace("red")
     with pytest.raises(InvalidTopologyError, match="cannot use 5000 as VLAN: use a number from 1 to 4094"):
@@ -147,7 +147,7 @@ def test_what_it_cannot_do(netns: Lab) -> None:
 
 
 def test_another_kind_of_bridge(netns: Lab) -> None:
-    """A kind that there is not is an error that names those there are."""
+    """The error for an unknown kind lists the known ones."""
     with pytest.raises(
         InvalidTopologyError, match=r"cannot use 'openvswich' as kind of bridge: .*did you mean 'openvswitch'"
     ):
@@ -155,7 +155,7 @@ def test_another_kind_of_bridge(netns: Lab) -> None:
 
 
 def test_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not installed, or without /dev/net/tun: the error says what to do."""
+    """If it is not installed, or without /dev/net/tun, the error names the remedy."""
     monkeypatch.setattr(openvswitch, "_TUN", "/nowhere")
     monkeypatch.setattr(openvswitch, "_KERNEL_MODULE", "/nowhere")
     with pytest.raises(UnavailableError, match=r"this user may not open\n.*sudo chmod 666"):

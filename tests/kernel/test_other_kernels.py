@@ -1,4 +1,4 @@
-"""Kernels that have more, or less, than this one: run on a second kernel too, see docs/development.md."""
+"""Kernels with more or fewer features than this one: also run on a second kernel, see docs/development.md."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ without_ipv6 = pytest.mark.skipif(ipv6.missing() is None, reason="needs a kernel
 def added_by_the_kernel(netns: Lab) -> list[str]:
     """The fallback tunnels of a new namespace."""
     listed = netns.add_namespace("fresh").run(["ls", "/sys/class/net"]).stdout.split()
-    listed = [name for name in listed if name != "bonding_masters"]  # a file of the module bonding, no interface
+    listed = [name for name in listed if name != "bonding_masters"]  # a file of the bonding module, not an interface
     assert set(listed) - {"lo"} <= set(FALLBACK_TUNNELS.values())
     return [name for name in listed if name != "lo"]
 
 
 def test_a_new_namespace_has_lo_and_nothing_else(netns: Lab) -> None:
-    """What a kernel with tunnels adds by itself is no interface of the namespace's, neither in a list nor in a drawing."""
+    """A kernel's fallback tunnels are not interfaces of the namespace, in lists and in drawings."""
     red = netns.add_namespace("red")
     assert list(red.interfaces) == ["lo"]
     for name in added_by_the_kernel(netns):
@@ -39,7 +39,7 @@ def test_a_new_namespace_has_lo_and_nothing_else(netns: Lab) -> None:
 
 
 def test_a_fallback_tunnel_that_is_used_is_listed(netns: Lab) -> None:
-    """Once a test has brought one up it is an interface like any other; those of Ethernet cannot be brought up."""
+    """Once a test has brought one up it is a normal interface; Ethernet ones cannot be brought up."""
     red = netns.add_namespace("red")
     for name in set(added_by_the_kernel(netns)) - {"gretap0", "erspan0"}:
         red.run(["ip", "link", "set", name, "up"])
@@ -49,7 +49,7 @@ def test_a_fallback_tunnel_that_is_used_is_listed(netns: Lab) -> None:
 
 @pytest.mark.parametrize("family", ["ip", "ip6", "inet", "arp", "bridge", "netdev"])
 def test_families_of_nft(netns: Lab, family: str) -> None:
-    """Tables of a family work, or the machine is said not to have it: never that the ruleset is wrong."""
+    """Tables of a family work, or the error says that the machine lacks them, never that the ruleset is wrong."""
     try:
         netns.host.nft(f"add table {family} mine")
     except UnavailableError as error:
@@ -65,7 +65,7 @@ def test_families_of_nft(netns: Lab, family: str) -> None:
 
 @pytest.mark.parametrize("kind", ["veth", "bridge", "dummy", "wireguard", "nosuchkind"])
 def test_kinds_of_interfaces(netns: Lab, kind: str) -> None:
-    """An interface of a kind is made, or the machine is said not to have it, with the module to load."""
+    """An interface of a kind is created, or the error says that the machine lacks it, with the module to load."""
     links = netns.host.links
     body = messages.body("link", {}, {"ifname": "x", "linkinfo": {"kind": kind}})
     request = Request(("add", kind), rtlinks.RTM_NEWLINK, body, NLM_F_CREATE | NLM_F_EXCL)
@@ -85,7 +85,7 @@ def test_kinds_of_interfaces(netns: Lab, kind: str) -> None:
 
 @without_ipv6
 def test_ipv4_works_without_ipv6(netns_lan: Lab) -> None:
-    """Two hosts behind a router reach each other, by a picture that is ready; the end of the run says what is missing."""
+    """Two hosts behind a router reach each other in a ready-made picture; the end of the run shows what is missing."""
     assert reaches(netns_lan["red"], "192.168.15.2")
     assert netns_lan.host.sysctl("net.ipv4.ip_forward") == "1"
     assert any(line.startswith("forwarding of IPv6: this kernel was") for line in interface_settings.refused())
@@ -94,14 +94,14 @@ def test_ipv4_works_without_ipv6(netns_lan: Lab) -> None:
 @without_ipv6
 @pytest.mark.netns("lan", enter="red")
 def test_the_marker_works_without_ipv6() -> None:
-    """The body is inside; what it does by IPv4 works."""
+    """The body is inside, and works with IPv4."""
     with socket.create_server(("192.168.15.1", 80)) as server:
         assert server.getsockname() == ("192.168.15.1", 80)
 
 
 @without_ipv6
 def test_what_needs_ipv6_says_that_it_is_missing(netns: Lab) -> None:
-    """Addresses, routes, sockets and settings of IPv6: the cause and the remedy, and IPv4 goes on."""
+    """IPv6 addresses, routes, sockets and settings: the error names cause and remedy, and IPv4 keeps working."""
     red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
     cable = netns.add_veth(red, blue, addresses=("192.168.15.1/24", "192.168.15.2/24"))
     steps = (
@@ -122,7 +122,7 @@ def test_what_needs_ipv6_says_that_it_is_missing(netns: Lab) -> None:
 
 @without_ipv6
 def test_the_doctor_says_that_ipv6_is_missing() -> None:
-    """It works, and IPv6 is among what is missing."""
+    """It works, and IPv6 is listed as missing."""
     done = subprocess.run([sys.executable, "-m", "pytest_netns", "doctor"], capture_output=True, text=True, check=True)
     assert "It works here" in done.stdout
     assert "IPv6: this kernel was started with ipv6.disable=1, or is built without IPv6" in " ".join(

@@ -1,4 +1,4 @@
-"""Servers that run as users of their own: as root, and rootless where newuidmap and /etc/subuid map the other users."""
+"""Servers that run as their own users: as root, and rootless if newuidmap and /etc/subuid map the other users."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def programs_of_postgresql() -> Path:
-    """Where the newest PostgreSQL is."""
+    """The directory of the newest PostgreSQL."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     if not found:
         pytest.skip("PostgreSQL is not installed")
@@ -26,7 +26,7 @@ def programs_of_postgresql() -> Path:
 
 
 def test_a_program_is_another_user(netns: Lab) -> None:
-    """``user=`` gives that user's number and groups, as programs and the machine's /etc/passwd have them; it may use the network."""
+    """``user=`` sets that user's uid and groups, as in the machine's /etc/passwd; the user may use the network."""
     red = netns.add_namespace("red")
     account = pwd.getpwnam("postgres")
     uid, gid = red.run(["sh", "-c", "id -u; id -g"], user="postgres").stdout.split()
@@ -46,7 +46,7 @@ def test_another_user_s_program_is_stopped(netns: Lab) -> None:
 
 
 def test_postgresql_as_postgres(netns_pair: Lab, tmp_path: Path) -> None:
-    """PostgreSQL refuses root, and wants a data directory of its own user."""
+    """PostgreSQL refuses root, and requires a data directory that its user owns."""
     programs = programs_of_postgresql()
     red, blue = netns_pair["red"], netns_pair["blue"]
     blue.tmpfs("/var/lib/postgresql")
@@ -72,7 +72,7 @@ http { access_log off; server { listen 80; return 200 hello; } }
 
 
 def test_nginx_changes_its_user(netns: Lab) -> None:
-    """Started as root, nginx has its workers run as www-data."""
+    """nginx, started as root, runs its workers as www-data."""
     if shutil.which("nginx", path="/usr/sbin:/usr/bin") is None:
         pytest.skip("nginx is not installed")
     red = netns.add_namespace("red")

@@ -1,4 +1,4 @@
-"""Directories and files that a namespace has for itself, its host name, and the path that names it for other programs."""
+"""Private directories and files of a namespace, its host name, and its path for other programs."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ CONFIGURATION = "/etc/pytest-netns-absent/frr.conf"
 
 
 def read(namespace: Namespace, path: str | Path) -> str:
-    """A file's text as a program there reads it."""
+    """A file's contents as read by a program in the namespace."""
     return str(namespace.run(["cat", path]).stdout)
 
 
 def made(netns: Lab, how: str) -> Namespace:
-    """A namespace with directories and files of its own, made by a call, a Topology, or TOML."""
+    """A namespace with private directories and files, created by a call, a Topology, or TOML."""
     if how == "call":
         return netns.add_namespace("r1", private=["/run", ABSENT], files={CONFIGURATION: "router bgp 1\n"})
     topology = Topology([NamespaceSpec("r1", private=["/run", ABSENT], files={CONFIGURATION: "router bgp 1\n"})])
@@ -32,13 +32,13 @@ def made(netns: Lab, how: str) -> Namespace:
 
 @pytest.mark.parametrize("how", ["call", "topology", "toml"])
 def test_private_directories_and_files(netns: Lab, how: str) -> None:
-    """They are there before the first program, in programs and calls, in no other namespace, and never on the machine."""
+    """They exist before the first program, in programs and calls, in no other namespace, and never on the machine."""
     before = sorted(os.listdir("/run"))
     r1, r2 = made(netns, how), netns.add_namespace("r2")
     assert read(r1, CONFIGURATION) == "router bgp 1\n"
     assert r1.call(Path(CONFIGURATION).read_text) == "router bgp 1\n"
     assert r1.run(["ls", ABSENT]).stdout == ""
-    assert set(r1.run("ls /run").stdout.split()) == {"netns"}  # which is the namespace's own anyway
+    assert set(r1.run("ls /run").stdout.split()) == {"netns"}  # which belongs to the namespace anyway
     r1.run(["sh", "-c", f"echo 7 > /run/frr.pid; echo ours > {ABSENT}/state; echo more >> {CONFIGURATION}"])
     assert r1.call(Path("/run/frr.pid").read_text) == "7\n"
     assert r1.call(Path(ABSENT, "state").read_text) == "ours\n"
@@ -53,7 +53,7 @@ def test_private_directories_and_files(netns: Lab, how: str) -> None:
 
 
 def test_a_file_of_the_machine_is_covered(netns: Lab, tmp_path: Path) -> None:
-    """The new file has the owner and mode of the one it covers, which stays as it was."""
+    """The new file has the owner and mode of the covered one, which stays unchanged."""
     real = tmp_path / "server.conf"
     real.write_text("real")
     real.chmod(0o640)
@@ -68,7 +68,7 @@ def test_a_file_of_the_machine_is_covered(netns: Lab, tmp_path: Path) -> None:
 
 
 def test_a_private_directory_has_the_owner_of_the_one_it_covers(netns: Lab, tmp_path: Path) -> None:
-    """A server that checks who owns its directory finds what it expects."""
+    """A server that checks the owner of its directory accepts it."""
     directory = tmp_path / "state"
     directory.mkdir(mode=0o750)
     if os.geteuid() == 0:
@@ -81,7 +81,7 @@ def test_a_private_directory_has_the_owner_of_the_one_it_covers(netns: Lab, tmp_
 
 @pytest.mark.parametrize("called_before", [False, True])
 def test_tmpfs_and_bind_later(netns: Lab, tmp_path: Path, called_before: bool) -> None:
-    """`tmpfs` empties a directory, `bind` shows one elsewhere; programs, running ones too, and calls see both."""
+    """`tmpfs` empties a directory, `bind` shows one elsewhere; programs, including running ones, and calls see both."""
     red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "file").write_text("real")
@@ -106,7 +106,7 @@ def test_tmpfs_and_bind_later(netns: Lab, tmp_path: Path, called_before: bool) -
 
 
 def test_what_cannot_be_made_says_why(netns: Lab, tmp_path: Path) -> None:
-    """A file where a directory has to be, a source that is not there, a path in the root directory: the error names it, the namespace goes on."""
+    """A file instead of a directory, a missing source, a path in the root directory: the error names it, the namespace keeps working."""
     red = netns.add_namespace("red")
     (tmp_path / "file").write_text("")
     with pytest.raises(KernelError, match=f"cannot make a private {tmp_path}/file/below in namespace 'red'"):
@@ -137,7 +137,7 @@ def test_what_cannot_be_made_says_why(netns: Lab, tmp_path: Path) -> None:
     ],
 )
 def test_bad_values_leave_nothing(netns: Lab, options: dict[str, object], message: str) -> None:
-    """Values are checked before the namespace is made."""
+    """Values are checked before the namespace is created."""
     netns.add_namespace("blue")
     with pytest.raises(InvalidTopologyError, match=message):
         netns.add_namespace("red", **options)  # type: ignore[arg-type]
@@ -145,7 +145,7 @@ def test_bad_values_leave_nothing(netns: Lab, options: dict[str, object], messag
 
 
 def test_host_names(netns: Lab) -> None:
-    """Programs see the host name that a namespace is given; others find it by that, its first label, and the namespace's name."""
+    """Programs see the namespace's host name; others resolve it, its first label, and the namespace's name."""
     ns2 = netns.add_namespace("two", hostname="ns-2.example.com")
     netns.build(Topology([NamespaceSpec("three", hostname="ns-3.example.com")]))
     netns.add_veth(ns2, netns["three"], addresses=("10.0.0.2/24", "10.0.0.3/24"))
@@ -156,7 +156,7 @@ def test_host_names(netns: Lab) -> None:
 
 
 def test_current(netns: Lab) -> None:
-    """The innermost block's namespace, in whatever thread; None outside."""
+    """The innermost block's namespace, in any thread; None outside."""
     red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
     assert Namespace.current() is None
     with red:
@@ -169,12 +169,12 @@ def test_current(netns: Lab) -> None:
 
 
 def number_of(namespace: Namespace) -> int:
-    """The number of its network namespace."""
+    """The inode of its network namespace."""
     return int(namespace.call(os.stat, "/proc/thread-self/ns/net").st_ino)
 
 
 def test_the_path_of_a_namespace(netns: Lab) -> None:
-    """It leads to the namespace outside, in programs that ran before it was asked for and after, and in calls."""
+    """It is valid outside, in programs started before and after it was read, and in calls."""
     red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
     early = red.popen("sh", stdin=-1, stdout=-1)
     red.call(len, "")
@@ -193,7 +193,7 @@ def test_the_path_of_a_namespace(netns: Lab) -> None:
 
 
 def test_the_path_is_for_commands(netns: Lab) -> None:
-    """nsenter and ip take it, from outside as from inside."""
+    """nsenter and ip accept it, outside and inside."""
     red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
     netns.add_veth(red, blue, names=("a", "b"))
     listing = subprocess.run(
@@ -206,7 +206,7 @@ def test_the_path_is_for_commands(netns: Lab) -> None:
 
 
 def test_the_path_of_a_closed_lab() -> None:
-    """It says that the lab is closed."""
+    """The error says that the lab is closed."""
     with Lab() as lab:
         red = lab.add_namespace("red")
     with pytest.raises(NetnsError, match="its lab is closed"):
@@ -215,7 +215,7 @@ def test_the_path_of_a_closed_lab() -> None:
 
 @pytest.mark.parametrize("end", ["pass", "os.kill(os.getpid(), 9)"])
 def test_nothing_of_a_path_is_left(end: str) -> None:
-    """However the process ends, the directory that the path is in goes with it."""
+    """However the process ends, the directory of the path is removed."""
     script = (
         "import os\nfrom pytest_netns import Lab\nlab = Lab()\nred = lab.add_namespace('red')\n"
         f"print(red.path, flush=True)\nred.run('true')\n{end}\n"

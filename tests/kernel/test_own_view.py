@@ -1,4 +1,4 @@
-"""What programs see of named namespaces and of names: /run/netns of each namespace's own, /etc/hosts whatever becomes of the machine's."""
+"""What programs see of named namespaces and of host names: /run/netns is private, /etc/hosts independent of the machine's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pytest_netns import InvalidTopologyError, Lab, Namespace
 
 
 def listed(namespace: Namespace) -> set[str]:
-    """What ``ip netns`` lists."""
+    """The output of ``ip netns``."""
     return {line.split()[0] for line in namespace.run("ip netns").stdout.splitlines()}
 
 
@@ -24,7 +24,7 @@ def real_names() -> set[str]:
 
 
 def test_commands_of_every_tutorial(netns_lan: Lab) -> None:
-    """`ip netns` lists the lab's namespaces; `ip netns exec` and `ip -n` lead into them."""
+    """`ip netns` lists the lab's namespaces; `ip netns exec` and `ip -n` enter them."""
     host = netns_lan.host
     assert listed(host) == {"host", "red", "blue"}
     assert " 0% packet loss" in host.run("ip netns exec red ping -c1 192.168.15.2").stdout
@@ -44,7 +44,7 @@ def test_interfaces_move_by_name(netns: Lab) -> None:
 
 
 def test_what_ip_netns_makes_stays_in_its_view(netns: Lab) -> None:
-    """Two namespaces may each make one of the same name; nobody else sees it, the machine neither."""
+    """Two namespaces can each create one of the same name; no other namespace, nor the machine, sees it."""
     before = real_names()
     red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
     for namespace in (red, blue):
@@ -58,7 +58,7 @@ def test_what_ip_netns_makes_stays_in_its_view(netns: Lab) -> None:
 
 
 def test_deleting_all_is_a_matter_of_the_view(netns: Lab, tmp_path: Path) -> None:
-    """`ip -all netns delete` takes the names of that view only: the lab goes on, and a name of the machine stays."""
+    """`ip -all netns delete` removes only the names of that view: the lab keeps working, and a name of the machine stays."""
     red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
     red.run("ip -all netns delete")
     assert listed(red) == set()
@@ -79,7 +79,7 @@ def test_real(netns):
 
 
 def test_names_of_the_machine_are_out_of_reach(tmp_path: Path) -> None:
-    """With a named namespace on the machine (here: a mount namespace that stands for it), none of it is seen or deleted."""
+    """A named namespace of the machine (here a mount namespace stands for it) is neither seen nor deleted."""
     if os.geteuid() != 0:
         pytest.skip("needs root: making a named namespace on the machine")
     (tmp_path / "test_real.py").write_text(REAL)
@@ -94,7 +94,7 @@ def test_names_of_the_machine_are_out_of_reach(tmp_path: Path) -> None:
 
 
 def test_python_code_has_the_names_too(netns: Lab) -> None:
-    """In a call, /run/netns leads to the lab's namespaces, those made since included."""
+    """In a call, /run/netns has the lab's namespaces, including those added later."""
     red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
     assert red.call(os.stat, "/run/netns/blue").st_ino == blue.call(os.stat, "/proc/thread-self/ns/net").st_ino
     late = netns.add_namespace("late")
@@ -102,7 +102,7 @@ def test_python_code_has_the_names_too(netns: Lab) -> None:
 
 
 def test_canonical_names(netns: Lab) -> None:
-    """Two host names of one address do not share a line; a full name of a namespace is its canonical one."""
+    """Two host names of one address have separate lines; a namespace's full name is its canonical one."""
     red = netns.add_namespace("red")
     netns.add_hostname("a.example.com", "192.0.2.1")
     netns.add_hostname("b.example.com", "192.0.2.1")
@@ -115,7 +115,7 @@ def test_canonical_names(netns: Lab) -> None:
 
 
 def test_the_machine_s_name_leads_to_oneself(netns: Lab) -> None:
-    """`gethostbyname(gethostname())`, as servers ask at their start, answers in programs, calls and blocks."""
+    """`gethostbyname(gethostname())`, which servers call at their start, works in programs, calls and blocks."""
     red = netns.add_namespace("red")
     assert red.run(["getent", "hosts", os.uname().nodename]).stdout
     with red:
@@ -125,7 +125,7 @@ def test_the_machine_s_name_leads_to_oneself(netns: Lab) -> None:
 
 @pytest.mark.parametrize("called_before", [False, True])
 def test_mounts_of_programs_are_seen_by_calls_and_lookups(netns: Lab, tmp_path: Path, called_before: bool) -> None:
-    """What a program mounts, calls see, those on threads made before and after; and the other way round."""
+    """Mounts by a program are visible in calls, on threads created before and after; and the other way round."""
     red = netns.add_namespace("red")
     for name in ("ours", "theirs"):
         (tmp_path / name).write_text(name)
@@ -143,7 +143,7 @@ def test_mounts_of_programs_are_seen_by_calls_and_lookups(netns: Lab, tmp_path: 
 
 
 def test_a_hidden_umask_hides_nothing(netns: Lab) -> None:
-    """Whatever the umask of who started pytest, every user reads the namespace's names."""
+    """Whatever the umask of the user who started pytest, every user can read the namespace's names."""
     if os.geteuid() != 0:
         pytest.skip("needs root: changing the user")
     script = (
@@ -189,7 +189,7 @@ def test_replaced(netns_pair, name):
     ids=["replaced", "latin1"],
 )
 def test_files_of_the_machine_that_change(tmp_path: Path, prepare: str) -> None:
-    """The machine's /etc/hosts, resolv.conf and nsswitch.conf are replaced while a lab is open, or in another encoding: the view keeps its own."""
+    """If the machine's /etc/hosts, resolv.conf and nsswitch.conf are replaced while a lab is open, or have another encoding, the view keeps its own."""
     if os.geteuid() != 0:
         pytest.skip("needs root: a copy of /etc")
     (tmp_path / "test_replaced.py").write_text(REPLACED)
@@ -226,7 +226,7 @@ def test_run(netns):
 
 
 def test_where_no_directory_can_be_made_in_run(tmp_path: Path) -> None:
-    """/run is replaced by one with links to all that is there, which follow what comes and goes; nothing is written to the machine's."""
+    """/run is replaced by one with links to its contents, which stay up to date; nothing is written to the machine's."""
     (tmp_path / "test_run.py").write_text(READ_ONLY_RUN)
     script = (
         "set -e; mkdir machine; mount -t tmpfs tmpfs machine; mkdir machine/directory; printf one >machine/directory/file; "
@@ -245,7 +245,7 @@ def test_where_no_directory_can_be_made_in_run(tmp_path: Path) -> None:
 
 
 def test_long_names(netns: Lab) -> None:
-    """A namespace's name may be longer than an interface's; its interfaces get names that fit."""
+    """A namespace's name can be longer than an interface's; its interfaces get names that fit."""
     primary, replica = netns.add_namespace("postgres-primary"), netns.add_namespace("postgres-replica-of-the-first")
     netns.add_veth(primary, replica, addresses=("10.0.0.1/24", "10.0.0.2/24"))
     primary.run("ping -c1 -W2 postgres-replica-of-the-first")

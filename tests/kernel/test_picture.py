@@ -1,4 +1,4 @@
-"""The picture that every introduction to network namespaces draws: each sentence it teaches, in real packets."""
+"""The picture of every introduction to network namespaces: each of its statements, with real packets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OUTER, OUTSIDE = "192.168.1.2", "192.168.1.3"
 
 
 def test_a_fresh_namespace_sees_only_lo_and_empty_tables(netns: Lab) -> None:
-    """A new namespace has the interface lo, and no route and no neighbour; so say the kernel and the programs in it."""
+    """A new namespace has the interface lo, no routes and no neighbours, according to the kernel and to programs in it."""
     red = netns.add_namespace("red")
     assert list(red.interfaces) == ["lo"]
     assert [route for route in red.routes() if route.interface != "lo"] == []
@@ -27,17 +27,17 @@ def test_a_fresh_namespace_sees_only_lo_and_empty_tables(netns: Lab) -> None:
     listed = [line.split(": ")[1].split("@")[0] for line in red.run(["ip", "-o", "link"]).stdout.splitlines()]
     by_the_kernel = set(
         rtlinks.FALLBACK_TUNNELS.values()
-    )  # where it has tunnels it adds these, and nobody can delete them
+    )  # with tunnels the kernel adds these, and they cannot be deleted
     assert [name for name in listed if name not in by_the_kernel] == ["lo"]
     assert red.run(["ip", "route"]).stdout == ""
     assert red.run(["ip", "neighbour"]).stdout == ""
     assert os.listdir("/sys/class/net") != []
-    found = set(red.run(["ls", "/sys/class/net"]).stdout.split()) - {"bonding_masters"}  # a file of the module bonding
+    found = set(red.run(["ls", "/sys/class/net"]).stdout.split()) - {"bonding_masters"}  # a file of the bonding module
     assert found == set(listed)
 
 
 def test_a_process_inside_sees_only_its_own_outside_sees_all_under_other_pids(netns: Lab) -> None:
-    """Inside, ps shows the namespace's processes alone; outside, they are there too, by another PID."""
+    """Inside, ps shows only the namespace's processes; outside, they exist too, with other PIDs."""
     red = netns.add_namespace("red")
     sleeper = red.popen(["sleep", "600"])
     seen = [line.split(maxsplit=1) for line in red.run(["ps", "-e", "-o", "pid=,args="]).stdout.splitlines()]
@@ -58,7 +58,7 @@ def test_a_process_inside_sees_only_its_own_outside_sees_all_under_other_pids(ne
 
 
 def test_a_veth_pair_joins_two_namespaces(netns: Lab) -> None:
-    """Two namespaces know nothing of each other until a cable joins them."""
+    """Two namespaces do not reach each other until a veth pair joins them."""
     red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
     assert not reaches(red, BLUE)
     netns.add_veth(red, blue, addresses=(f"{RED}/24", f"{BLUE}/24"))
@@ -69,7 +69,7 @@ def test_a_veth_pair_joins_two_namespaces(netns: Lab) -> None:
 
 
 def test_an_address_without_its_prefix_length_does_not_reach_the_peer(netns: Lab) -> None:
-    """An address alone (the kernel makes it a /32) leads nowhere, so add_address refuses it; with /24 it reaches the peer."""
+    """An address alone (the kernel makes it a /32) reaches no peer, so add_address refuses it; with /24 it does."""
     red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
     near, far = netns.add_veth(red, blue)
     far.add_address(f"{BLUE}/24")
@@ -85,7 +85,7 @@ def test_an_address_without_its_prefix_length_does_not_reach_the_peer(netns: Lab
 
 
 def test_each_side_learns_the_others_mac_and_the_host_nothing(netns: Lab) -> None:
-    """After a ping, red and blue have each other in their neighbour tables; a host that took no part has nobody."""
+    """After a ping, red and blue have each other in their neighbour tables; a host that was not involved has no entry."""
     red, blue, host = netns.add_namespace("red"), netns.add_namespace("blue"), netns.host
     near, far = netns.add_veth(red, blue, addresses=(f"{RED}/24", f"{BLUE}/24"))
     assert red.neighbours() == blue.neighbours() == []
@@ -99,7 +99,7 @@ def test_each_side_learns_the_others_mac_and_the_host_nothing(netns: Lab) -> Non
 
 @pytest.mark.parametrize("end", [0, 1])
 def test_deleting_one_end_deletes_both(netns: Lab, end: int) -> None:
-    """A cable with one plug does not exist: whichever end is deleted, the other is gone."""
+    """A veth pair with one end does not exist: whichever end is deleted, the other is gone."""
     red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
     pair = netns.add_veth(red, blue, addresses=(f"{RED}/24", f"{BLUE}/24"))
     pair[end].delete()
@@ -119,7 +119,7 @@ def test_a_bridge_joins_many(netns: Lab) -> None:
 
 
 def test_the_host_reaches_them_once_it_has_an_address_on_the_bridge(netns: Lab) -> None:
-    """A bridge without address switches for others only; with one, its host takes part."""
+    """A bridge without address only connects others; with one, its host takes part."""
     bridge = netns.add_bridge("v-net-0")
     bridge.attach(netns.add_namespace("red"), f"{RED}/24")
     refused = netns.host.run(["ping", "-c1", "-W1", RED], check=False)
@@ -130,7 +130,7 @@ def test_the_host_reaches_them_once_it_has_an_address_on_the_bridge(netns: Lab) 
 
 
 def _picture_without_routes(lab: Lab) -> None:
-    """Red on the bridge and outside at the other side of host; nobody has a route to the other side, nothing is NATed."""
+    """Red on the bridge and outside on the other side of host; neither has a route to the other, and there is no NAT."""
     red, outside, host = lab.add_namespace("red"), lab.add_namespace("outside"), lab.host
     lab.add_bridge("v-net-0", f"{HOST}/24").attach(red, f"{RED}/24")
     lab.add_veth(host, outside, addresses=(f"{OUTER}/24", f"{OUTSIDE}/24"), names=("eth0", "eth0"))
@@ -150,7 +150,7 @@ def test_outside_is_unreachable_until_there_is_a_route_via_the_gateway(netns: La
 
 
 def test_replies_come_back_only_with_masquerade(netns: Lab) -> None:
-    """Outside gets red's packets but knows no way back to 192.168.15.1; with masquerade it answers 192.168.1.2."""
+    """Outside gets red's packets but has no route back to 192.168.15.1; with masquerade it answers 192.168.1.2."""
     _picture_without_routes(netns)
     red, outside, host = netns["red"], netns["outside"], netns.host
     red.add_default_route(via=HOST)
@@ -170,7 +170,7 @@ def test_replies_come_back_only_with_masquerade(netns: Lab) -> None:
 
 @pytest.mark.parametrize("way", ["port forward", "route"])
 def test_outside_reaches_inside_only_by_port_forward_or_a_route(netns_nat: Lab, way: str) -> None:
-    """Nothing outside reaches blue, until host forwards a port to it, or outside gets a route through host."""
+    """Outside cannot reach blue, until host forwards a port to it, or outside gets a route through host."""
     outside, blue, host = netns_nat["outside"], netns_nat["blue"], netns_nat.host
     assert "Network is unreachable" in outside.run(["ping", "-c1", "-W1", BLUE], check=False).stderr
     with outside.socket() as refused, pytest.raises(ConnectionRefusedError):

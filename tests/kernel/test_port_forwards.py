@@ -1,4 +1,4 @@
-"""Port forwards in real packets: ranges, protocols, sources, several targets; their handles, and names that move."""
+"""Port forwards with real packets: ranges, protocols, sources, several targets; their handles, and names whose addresses change."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OUTER = "192.168.1.2"
 
 
 def refused(lab: Lab, port: int, address: str = OUTER, client: str = "outside") -> bool:
-    """Whether nobody answers there."""
+    """Whether there is no answer."""
     with lab[client].socket() as near:
         near.settimeout(2)
         try:
@@ -36,7 +36,7 @@ def refused(lab: Lab, port: int, address: str = OUTER, client: str = "outside") 
 
 @pytest.mark.parametrize("ports", ["5000-5002", range(5000, 5003)], ids=["text", "range"])
 def test_a_range_of_both_protocols(netns_nat: Lab, ports: str | range) -> None:
-    """Each port of a range leads to the same port of blue, tcp and udp; the ports beside it do not."""
+    """Each port of a range is forwarded to the same port of blue, tcp and udp; adjacent ports are not."""
     forwarded = netns_nat.host.forward_port(ports, to="blue", protocol=("tcp", "udp"))
     assert isinstance(forwarded, PortForward)
     for port in (5000, 5002):
@@ -50,7 +50,7 @@ def test_a_range_of_both_protocols(netns_nat: Lab, ports: str | range) -> None:
 
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
 def test_a_shifted_range(netns_nat: Lab, protocol: str) -> None:
-    """Each port leads to the one as far into the other range."""
+    """Each port is forwarded to the port at the same offset of the other range."""
     netns_nat.host.forward_port("5000-5010", to="blue:6000-6010", protocol=protocol)
     if protocol == "tcp":
         with listen(netns_nat["blue"], 6007) as server:
@@ -62,7 +62,7 @@ def test_a_shifted_range(netns_nat: Lab, protocol: str) -> None:
 
 @pytest.mark.parametrize("targets", [["red:80", "blue:80"], ["red:80", "blue:81"]], ids=["one port", "two ports"])
 def test_several_targets_take_turns(netns_nat: Lab, targets: list[str]) -> None:
-    """Connections are spread evenly."""
+    """Connections are distributed evenly."""
     netns_nat.host.forward_port(8080, to=targets)
     seen: Counter[str] = Counter()
     with listen(netns_nat["red"], 80) as one, listen(netns_nat["blue"], int(targets[1][-2:])) as two:
@@ -94,7 +94,7 @@ def test_only_from_a_source(netns_nat: Lab) -> None:
 
 
 def test_only_at_an_address(netns_nat: Lab) -> None:
-    """Only one of the outer addresses leads inside; two may lead to different places."""
+    """Only one of the outer addresses is forwarded; two can have different targets."""
     host = netns_nat.host
     host.interfaces["eth0"].add_address("192.168.1.20/24")
     host.forward_port(80, to="blue", address="192.168.1.20")
@@ -105,7 +105,7 @@ def test_only_at_an_address(netns_nat: Lab) -> None:
 
 
 def test_counts(netns_nat: Lab) -> None:
-    """Every packet that a forward has led inside is counted, not only the first of a connection; answers are not."""
+    """Every packet that a forward has translated is counted, not only the first of a connection; replies are not."""
     forwarded = netns_nat.host.forward_port(53, to="blue", protocol="udp")
     other = netns_nat.host.forward_port(54, to="blue", protocol="udp")
     assert (forwarded.packets, forwarded.bytes) == (0, 0)
@@ -124,7 +124,7 @@ def test_counts(netns_nat: Lab) -> None:
 
 
 def test_counts_of_the_gateways_own_connections(netns_nat: Lab) -> None:
-    """What the gateway itself sends to the port counts too, and what comes from inside."""
+    """Packets from the gateway itself and from inside are counted too."""
     forwarded = netns_nat.host.forward_port(8080, to="blue:80")
     for client in ("host", "red", "outside"):
         before = forwarded.packets
@@ -134,7 +134,7 @@ def test_counts_of_the_gateways_own_connections(netns_nat: Lab) -> None:
 
 
 def test_remove(netns_nat: Lab) -> None:
-    """A removed forward leads nowhere, the others stay, open connections go on, and the port is free again."""
+    """A removed forward no longer works, the others stay, open connections continue, and the port is free again."""
     host, outside = netns_nat.host, netns_nat["outside"]
     forwarded = host.forward_port(8080, to="blue:80")
     host.forward_port(8081, to="red:80")
@@ -154,7 +154,7 @@ def test_remove(netns_nat: Lab) -> None:
 
 
 def test_a_removed_forward_lets_go_of_datagrams(netns_nat: Lab) -> None:
-    """A flow of UDP that it led inside reaches the gateway itself from then on, from the same socket."""
+    """A UDP flow that was forwarded reaches the gateway itself afterwards, from the same socket."""
     host = netns_nat.host
     forwarded = host.forward_port(53, to="blue", protocol="udp")
     with (
@@ -171,7 +171,7 @@ def test_a_removed_forward_lets_go_of_datagrams(netns_nat: Lab) -> None:
 
 
 def test_what_others_deleted_is_said_and_not_made_again(netns_nat: Lab) -> None:
-    """After `flush ruleset` handles say so, and adding one rule adds that rule alone."""
+    """After `flush ruleset` handles report it, and adding one rule adds only that rule."""
     host = netns_nat.host
     forwarded = host.forward_port(8080, to="blue:80")
     host.nft("flush ruleset")
@@ -192,7 +192,7 @@ def test_what_others_deleted_is_said_and_not_made_again(netns_nat: Lab) -> None:
 
 @pytest.mark.parametrize("table", ["netns", "netns_counters"])
 def test_an_element_that_others_deleted(netns_nat: Lab, table: str) -> None:
-    """One port taken out of a map by hand is missed, and not made again; the others are as they were."""
+    """A port that was deleted from a map by hand is reported, and not added again; the others are unchanged."""
     host = netns_nat.host
     one, two = host.forward_port(8080, to="blue:80"), host.forward_port(8081, to="blue:80")
     host.run(f"nft delete element inet {table} tcp4 {{ 8080 }}")
@@ -206,7 +206,7 @@ def test_an_element_that_others_deleted(netns_nat: Lab, table: str) -> None:
 
 
 def test_an_element_that_others_added(netns_nat: Lab) -> None:
-    """A port that somebody else leads elsewhere by our map is refused, in nft's words, and nothing else is added."""
+    """A port that something else has added to our map is refused, with nft's message, and nothing else is added."""
     host = netns_nat.host
     host.forward_port(8081, to="blue:80")
     host.forward_port("6000-6010", to="blue")
@@ -221,7 +221,7 @@ def test_an_element_that_others_added(netns_nat: Lab) -> None:
 
 
 def test_a_rule_that_others_deleted(netns_nat: Lab) -> None:
-    """One rule deleted by hand is missed; the others are as they were."""
+    """A rule that was deleted by hand is reported; the others are unchanged."""
     host = netns_nat.host
     one, two = host.forward_port("8080-8082", to="blue"), host.forward_port(8083, to="blue:80")
     listing = host.run(["nft", "-a", "list", "table", "inet", "netns"]).stdout.splitlines()
@@ -238,7 +238,7 @@ def test_a_rule_that_others_deleted(netns_nat: Lab) -> None:
 
 
 def test_tables_that_others_changed(netns_nat: Lab) -> None:
-    """Where the frame of our tables was cut, adding a rule is an error that says what to do, and doing it helps."""
+    """If our base chains were changed, adding a rule is an error with the remedy, which works."""
     host = netns_nat.host
     host.run("nft flush chain inet netns postrouting")
     with pytest.raises(NetnsError, match=r"something else has changed the tables.*nft delete table inet netns"):
@@ -251,7 +251,7 @@ def test_tables_that_others_changed(netns_nat: Lab) -> None:
 
 @pytest.mark.parametrize("how", ["interface", "program"])
 def test_a_name_leads_to_its_address_of_now(netns_nat: Lab, how: str) -> None:
-    """Where blue gets another address the forward follows, whoever changed it, and goes on counting."""
+    """If blue gets another address the forward follows, whatever changed it, and keeps counting."""
     blue = netns_nat["blue"]
     forwarded = netns_nat.host.forward_port(8080, to="blue:80")
     with listen(blue, 80) as server:
@@ -291,7 +291,7 @@ def test_a_name_leads_to_its_address_of_now(netns_nat: Lab, how: str) -> None:
     ],
 )
 def test_mistakes(netns_nat: Lab, ports: object, options: dict[str, object], said: str) -> None:
-    """What cannot be says why, names both, and changes nothing."""
+    """Invalid arguments are refused with the reason, naming both, and nothing changes."""
     netns_nat.host.forward_port("5000-5010", to="blue")
     before = netns_nat.host.ruleset().count(" comment ")
     with pytest.raises(InvalidTopologyError, match=said):
@@ -333,14 +333,14 @@ address = "192.168.1.2"
 
 @pytest.mark.netns(namespaces=["red", "blue"], forward={"5000-5010": "blue", "udp/53": "red", 80: ["red", "blue"]})
 def test_in_the_marker(netns: Lab) -> None:
-    """A range, a protocol and several targets, inline; the test's body is at the gateway."""
+    """A range, a protocol and several targets, inline; the test's body runs in the gateway."""
     with netns["blue"].create_server(("", 5004)) as server:
         with socket.create_connection(("192.168.15.254", 5004), timeout=5):
             server.accept()[0].close()
 
 
 def test_many(netns_nat: Lab) -> None:
-    """Many forwards work as few do, and any of them can be counted and removed."""
+    """Many forwards work like few, and each of them can be counted and removed."""
     host = netns_nat.host
     forwards = [host.forward_port(port, to=f"blue:{port}") for port in range(5000, 5200)]
     with listen(netns_nat["blue"], 5177) as server:
@@ -361,14 +361,14 @@ def test_many(netns_nat: Lab) -> None:
     ],
 )
 def test_written_without_nft_as_nft_writes_it(netns_nat: Lab, port: object, options: dict[str, object]) -> None:
-    """A forward added alone does not go through nft; its rules are the same as those of one that does, among several."""
+    """A single forward is added without nft; its rules are the same as those added with nft, among several."""
     host = netns_nat.host
 
     def listed() -> list[str]:
         lines = host.run("nft -s list ruleset").stdout.splitlines()
         return [line.strip().partition(" comment ")[0] for line in lines if "→ blue" in line]
 
-    host.forward_port("8-9", to="red")  # so that there are chains
+    host.forward_port("8-9", to="red")  # so that chains exist
     host.forward_port(port, **options).remove()  # type: ignore[arg-type]
     host.forward_port(port, **options)  # type: ignore[arg-type]
     alone = listed()
@@ -380,7 +380,7 @@ def test_written_without_nft_as_nft_writes_it(netns_nat: Lab, port: object, opti
 
 
 def test_a_kernel_that_does_not_count_by_sets(netns_nat: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before Linux 5.7 the kernel takes no notice of a set's counter: forwards work and follow names, their counts are an error."""
+    """Before Linux 5.7 the kernel ignores a set's counter: forwards work and follow names, reading their counts is an error."""
     ports_map = nftext.ports_map
     monkeypatch.setattr(nftext, "ports_map", lambda *of: ports_map(*of).replace(" counter;", ""))
     host, blue, outside = (netns_nat[name] for name in ("host", "blue", "outside"))

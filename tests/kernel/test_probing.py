@@ -1,4 +1,4 @@
-"""What a port answers: the words of `Namespace.probe`, each from the real thing."""
+"""The results of `Namespace.probe`, each from a real port."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_each_answer(address: str) -> None:
 
 
 def test_routes_that_say_no() -> None:
-    """Without a route, with one of type prohibit, with one of type blackhole."""
+    """Without a route, with a prohibit route, with a blackhole route."""
     with Lab("probe") as lab:
         red = lab.add_namespace("red")
         assert red.probe("10.9.9.9:80") == "unreachable"
@@ -51,7 +51,7 @@ def test_routes_that_say_no() -> None:
 
 
 def test_udp_that_answers_is_open() -> None:
-    """A UDP service that answers anything is open; one that is silent cannot be told from a drop."""
+    """A UDP service that answers is open; a silent one looks like a drop."""
     with Lab("probe") as lab:
         red = lab.add_namespace("red")
         echo = "import socket; s = socket.socket(type=socket.SOCK_DGRAM); s.bind(('127.0.0.1', 7)); s.sendto(b'!', s.recvfrom(9)[1])"
@@ -60,7 +60,7 @@ def test_udp_that_answers_is_open() -> None:
 
 
 def test_by_name_of_a_namespace(netns_pair: Lab) -> None:
-    """A namespace's name leads to its address; without an address, and without a port, it says so."""
+    """A namespace's name stands for its address; without an address, or without a port, there is an error."""
     red = netns_pair["red"]
     assert red.probe("blue:80") == "refused"
     with pytest.raises(InvalidTopologyError, match="cannot probe 'blue': it needs a port"):

@@ -1,4 +1,4 @@
-"""Programs in a namespace: what they see, how they are driven, and that nothing of them outlives their lab."""
+"""Programs in a namespace: what they see, how they are controlled, and that none of them outlives its lab."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ os.close(1)
 while True:
     signal.pause()
 """
-# Goes on forking, never the same PID for long: what kills one by one comes too late. Bounded in number and time.
+# Keeps forking, never the same PID for long: killing them one by one is too slow. Limited in number and time.
 HOPPER = """
 import os, time
 print(flush=True)
@@ -70,7 +70,7 @@ def python(script: str) -> list[str]:
 
 
 def eventually(condition: Callable[[], object], what: str) -> None:
-    """Wait until something is true, 10 s at most."""
+    """Wait until something is true, at most 10 s."""
     deadline = time.monotonic() + 10
     pause = threading.Event()
     while not condition():
@@ -79,12 +79,12 @@ def eventually(condition: Callable[[], object], what: str) -> None:
 
 
 def inside(lab: Lab) -> set[int]:
-    """The processes, as seen from here, whose network namespace is one of a lab's."""
+    """The processes, as seen from here, whose network namespace belongs to a lab."""
     return inside_of({namespace._kernel.inode for namespace in lab})
 
 
 def inside_of(inodes: set[int]) -> set[int]:
-    """The processes, as seen from here, whose network namespace has one of these numbers."""
+    """The processes, as seen from here, whose network namespace has one of these inodes."""
     found = set()
     for entry in os.listdir("/proc"):
         if entry.isdigit() and int(entry) != os.getpid():
@@ -105,7 +105,7 @@ def state(pid: int) -> str:
 
 
 def test_sees_own_processes_only(lab: Lab) -> None:
-    """Inside, PID 1 is the init and only the namespace's processes are there; outside they exist under other PIDs."""
+    """Inside, PID 1 is the init and only the namespace's processes are visible; outside they exist with other PIDs."""
     red, blue = lab.add_namespace("red"), lab.add_namespace("blue")
     mine, other = red.popen(SLEEP), blue.popen(["sleep", "2000"])
     listed = red.run("ps axww -o pid=,args=").stdout.splitlines()
@@ -129,7 +129,7 @@ def test_sees_own_sys_and_host_name(lab: Lab) -> None:
 
 
 def test_mounts_stay_inside(lab: Lab) -> None:
-    """What is mounted for a namespace is not seen outside."""
+    """A namespace's mounts are not visible outside."""
     before = Path("/proc/self/mountinfo").read_text()
     red = lab.add_namespace("red")
     assert "/etc/hosts" in red.run("cat /proc/self/mountinfo").stdout
@@ -137,17 +137,17 @@ def test_mounts_stay_inside(lab: Lab) -> None:
 
 
 def test_control_groups_stay_where_they_were(lab: Lab) -> None:
-    """/sys is a fresh one, but what was mounted below /sys/fs/cgroup is still there."""
+    """/sys is a new one, but mounts below /sys/fs/cgroup are still there."""
     outside = sorted(os.listdir("/sys/fs/cgroup")) if os.path.isdir("/sys/fs/cgroup") else None
     listed = lab.add_namespace("red").run("ls -A /sys/fs/cgroup", check=False)
     assert (sorted(listed.stdout.split()) if listed.returncode == 0 else None) == outside
 
 
-# -- driving one -----------------------------------------------------------------------------------
+# -- controlling a program -------------------------------------------------------------------------
 
 
 def test_process_is_a_popen(lab: Lab) -> None:
-    """popen gives a `subprocess.Popen`: pipes, text, wait, signals and return codes as there."""
+    """popen returns a `subprocess.Popen`: pipes, text, wait, signals and return codes work."""
     red = lab.add_namespace("red")
     cat = red.popen("cat", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert isinstance(cat, Process)
@@ -171,7 +171,7 @@ def test_process_is_a_popen(lab: Lab) -> None:
 
 
 def test_stop_kills_what_ignores_sigterm(lab: Lab) -> None:
-    """stop() asks first, then kills."""
+    """stop() sends SIGTERM, then SIGKILL."""
     stubborn = lab.add_namespace("red").popen(
         python("import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); signal.pause()"),
         stdout=subprocess.PIPE,
@@ -182,7 +182,7 @@ def test_stop_kills_what_ignores_sigterm(lab: Lab) -> None:
 
 
 def test_from_any_thread(lab: Lab) -> None:
-    """Programs can be started, and waited for, from many threads at once, in many namespaces."""
+    """Programs can be started, and waited for, by many threads at once, in many namespaces."""
     spaces = [lab.add_namespace(f"n{number}") for number in range(4)]
 
     def job(number: int) -> str:
@@ -194,7 +194,7 @@ def test_from_any_thread(lab: Lab) -> None:
 
 
 def test_from_async_code(lab: Lab) -> None:
-    """In a coroutine they work as `subprocess` does: directly, and on a thread of the event loop's."""
+    """In a coroutine they work like `subprocess`: directly, and on a thread of the event loop."""
     red = lab.add_namespace("red")
 
     async def main() -> tuple[str, list[int]]:
@@ -206,14 +206,14 @@ def test_from_async_code(lab: Lab) -> None:
 
 
 def test_directory_and_environment_are_the_tests(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program starts in the current directory, with the environment as it is."""
+    """A program starts in the current directory, with the current environment."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLOUR", "red")
     assert lab.add_namespace("red").run("pwd; echo $COLOUR", shell=True).stdout == f"{tmp_path}\nred\n"
 
 
 def test_missing_program(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program that does not exist is the error it is outside."""
+    """The error for a missing program is the same as outside."""
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     red = lab.add_namespace("red")
     with pytest.raises(FileNotFoundError, match="no-such-program") as caught:
@@ -223,7 +223,7 @@ def test_missing_program(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("way", ["run", "popen", "start", "create_subprocess_exec"])
 def test_program_outside_of_path(lab: Lab, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
-    """One of those in /usr/sbin, which an ordinary user's PATH lacks on Debian: the error says where it is."""
+    """For one in /usr/sbin, which an ordinary user's PATH lacks on Debian, the error names its path."""
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     red = lab.add_namespace("red")
 
@@ -258,7 +258,7 @@ def test_nothing_survives_closing() -> None:
         readers = [namespace.popen(python(script), stdout=subprocess.PIPE) for script in scripts]
         for reader in readers:
             assert reader.stdout is not None
-            assert reader.stdout.read().strip() == ""  # the daemon has let go of the pipe: it is set up
+            assert reader.stdout.read().strip() == ""  # the daemon has closed the pipe: it is set up
         stopped = [namespace.popen(SLEEP) for _ in range(5)]
         for process in stopped:
             process.send_signal(signal.SIGSTOP)
@@ -274,7 +274,7 @@ def test_nothing_survives_closing() -> None:
 
 
 def test_asks_before_it_kills(lab: Lab, tmp_path: Path) -> None:
-    """close() sends SIGTERM first, to daemons too, and all namespaces get their grace at the same time."""
+    """close() sends SIGTERM first, to daemons too, and waits for all namespaces at the same time."""
     script = """
         import os, signal, sys
         def end(*_):
@@ -302,7 +302,7 @@ def test_asks_before_it_kills(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_started_by_python_code_inside(lab: Lab) -> None:
-    """What Python code inside a namespace starts with plain `subprocess` ends with the lab too."""
+    """Processes that Python code inside a namespace starts with plain `subprocess` end with the lab too."""
     red = lab.add_namespace("red")
     with red:
         raw = subprocess.Popen(SLEEP)
@@ -322,7 +322,7 @@ def test_started_by_python_code_inside(lab: Lab) -> None:
 
 
 def test_init_killed() -> None:
-    """An init killed mid-test: the next use says so and names it, closing works, other namespaces and labs work."""
+    """If an init is killed, the next use reports it by name, closing works, and other namespaces and labs work."""
     with Lab() as lab:
         red, blue = lab.add_namespace("red"), lab.add_namespace("blue")
         sleeper = red.popen(SLEEP)
@@ -338,7 +338,7 @@ def test_init_killed() -> None:
 
 
 def test_init_killed_while_a_command_runs(lab: Lab) -> None:
-    """A command that is under way when its init is killed fails with an error that says why."""
+    """A command that runs while its init is killed fails with an error that gives the reason."""
     red = lab.add_namespace("red")
     init = red.programs.spawner().init
     with ThreadPoolExecutor(1) as pool:
@@ -357,7 +357,7 @@ def inner(watchdog: int) -> int:
 
 @pytest.mark.parametrize("victim", ["watchdog", "supervisor"])
 def test_supervisor_killed(victim: str) -> None:
-    """The supervisor (or its watchdog) killed mid-test: the next use names it, nothing hangs, later labs work."""
+    """If the supervisor (or its watchdog) is killed, the next use reports it, nothing hangs, and later labs work."""
     with Lab() as lab:
         red = lab.add_namespace("red")
         sleeper = red.popen(SLEEP)
@@ -374,7 +374,7 @@ def test_supervisor_killed(victim: str) -> None:
 
 
 def test_a_start_that_fails_once_it_runs_ends_nothing(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Starting the supervisor may fail when its process is there already, which then goes without a sweep."""
+    """If starting the supervisor fails after its process exists, that ends without a sweep."""
     red = lab.add_namespace("red")
     supervision.close()
     fd = red._kernel.fd
@@ -401,7 +401,7 @@ def test_a_start_that_fails_once_it_runs_ends_nothing(lab: Lab, monkeypatch: pyt
 
 
 def test_a_start_that_is_refused_leaves_no_descriptor(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The supervisor of a worker of xdist watches two processes, of which the second may be refused."""
+    """The supervisor of an xdist worker watches two processes, of which the second may be refused."""
     red = lab.add_namespace("red")
     supervision.close()
     pidfd_open = os.pidfd_open
@@ -438,7 +438,7 @@ def test_replacing_the_supervisor_spares_who_is_inside(lab: Lab, victim: str) ->
 
 
 def test_a_failing_command_says_where(lab: Lab) -> None:
-    """A failed command's error names argv, namespace and status, and shows what it wrote."""
+    """A failed command's error names argv, namespace and status, and shows its output."""
     with pytest.raises(CommandError, match="red") as caught:
         lab.add_namespace("red").run(["sh", "-c", "echo sorry >&2; exit 3"])
     assert "sorry" in str(caught.value)

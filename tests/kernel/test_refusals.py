@@ -1,4 +1,4 @@
-"""Where a container refuses PID or mount namespaces, or mounts: the rest works, and what is missing is said."""
+"""If a container refuses PID or mount namespaces, or mounts, everything else works, and what is missing is reported."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_gone():
 def test_refused(
     pytester: pytest.Pytester, pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch, refused: str
 ) -> None:
-    """All but that works, teardown ends daemons by their network; header, errors and summary say what is missing."""
+    """Everything else works, teardown finds daemons by their network; header, errors and summary show what is missing."""
     missing = CASES[refused]
     monkeypatch.setenv("REFUSE", refused)
     monkeypatch.setenv("PYTHONPATH", str(pytestconfig.rootpath))

@@ -1,4 +1,4 @@
-"""A namespace can be taken out of a lab while the others go on."""
+"""A namespace can be removed from a lab while the others keep working."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pytest_netns import InvalidTopologyError, Lab, LabClosedError
 
 
 def test_remove_a_namespace(netns_lan: Lab) -> None:
-    """Its programs end, its ends of cables and their peers are gone at once, and so is its name; the others go on."""
+    """Its programs end, its veth ends and their peers are gone at once, and so is its name; the others keep working."""
     red, blue, host = (netns_lan[name] for name in ("red", "blue", "host"))
     program = blue.popen(["sleep", "1000"])
     with blue:
@@ -31,7 +31,7 @@ def test_remove_a_namespace(netns_lan: Lab) -> None:
 
 
 def test_its_name_can_be_given_again(netns_lan: Lab) -> None:
-    """Another namespace of the same name is a new one, on the same bridge."""
+    """Another namespace with the same name is a new one, on the same bridge."""
     red, host = netns_lan["red"], netns_lan["host"]
     netns_lan.remove_namespace("blue")
     blue = netns_lan.add_namespace("blue")
@@ -44,7 +44,7 @@ def test_its_name_can_be_given_again(netns_lan: Lab) -> None:
 
 
 def test_again_and_again_leaves_nothing() -> None:
-    """A lab to which namespaces come and from which they go holds no more than it did."""
+    """A lab in which namespaces are added and removed does not grow."""
     with Lab() as lab:
         lab.add_namespace("red")
         for round_ in range(4):
@@ -59,7 +59,7 @@ def test_again_and_again_leaves_nothing() -> None:
 
 
 def test_packets_of_a_removed_namespace_are_kept(netns_lan: Lab) -> None:
-    """What was captured there stays in the capture."""
+    """Packets captured there stay in the capture."""
     with netns_lan.capture() as packets:
         netns_lan["red"].run(["ping", "-c1", "-W2", "blue"])
         netns_lan.remove_namespace("blue")
@@ -67,7 +67,7 @@ def test_packets_of_a_removed_namespace_are_kept(netns_lan: Lab) -> None:
 
 
 def test_what_cannot_be_removed(netns_lan: Lab) -> None:
-    """A name nobody has is an error that lists the names."""
+    """The error for an unknown name lists the known ones."""
     with pytest.raises(InvalidTopologyError, match="cannot find namespace 'green' in this lab"):
         netns_lan.remove_namespace("green")
 

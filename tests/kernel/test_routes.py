@@ -1,4 +1,4 @@
-"""Routes and rules: what is added is what the kernel has, and all that it has is told."""
+"""Routes and rules: the kernel has what is added, and all it has is listed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.traffic import reaches
 
 @pytest.fixture
 def dual(netns: Lab) -> tuple[Namespace, Namespace, Namespace]:
-    """red, a router, and what is behind it, with IPv4 and IPv6."""
+    """red, a router, and a namespace behind it, with IPv4 and IPv6."""
     red, gw, far = (netns.add_namespace(name) for name in ("red", "gw", "far"))
     netns.add_veth(
         red, gw, addresses=(("10.0.0.2/24", "fd00::2/64"), ("10.0.0.1/24", "fd00::1/64")), names=("eth0", "a")
@@ -27,7 +27,7 @@ def dual(netns: Lab) -> tuple[Namespace, Namespace, Namespace]:
 
 @pytest.fixture
 def two_ways(netns: Lab) -> Namespace:
-    """A namespace with two cables to a router."""
+    """A namespace with two links to a router."""
     red, router = netns.add_namespace("red"), netns.add_namespace("router")
     netns.add_veth(red, router, addresses=("10.0.1.2/24", "10.0.1.1/24"), names=("eth0", "a"))
     netns.add_veth(red, router, addresses=("10.0.3.2/24", "10.0.3.1/24"), names=("eth1", "b"))
@@ -36,12 +36,12 @@ def two_ways(netns: Lab) -> Namespace:
 
 
 def shown(namespace: Namespace, *words: str) -> list[str]:
-    """What ip(8) lists inside, as it writes it."""
+    """The output of ip(8) inside."""
     return [line.strip() for line in namespace.run(["ip", *words]).stdout.splitlines()]
 
 
 def test_gateway_by_name_is_of_the_family_of_the_destination(dual: tuple[Namespace, ...]) -> None:
-    """A gateway given as a namespace has an address for each family: that of the destination is taken."""
+    """A gateway given as a namespace has an address for each family: that of the destination's family is used."""
     red, gw, _ = dual
     red.add_route("fd01::/64", via="gw")
     red.add_route("10.1.0.0/24", via=gw)
@@ -64,7 +64,7 @@ def test_default_route_by_name_is_for_both_families(dual: tuple[Namespace, ...])
 
 
 def test_link_local_gateway_with_a_zone(dual: tuple[Namespace, ...]) -> None:
-    """A link-local gateway names its interface itself, or dev does, in a call as in a topology."""
+    """A link-local gateway has its interface as a zone, or dev names it, in a call and in a topology."""
     red, gw, _ = dual
     address = next(each.ip for each in gw.interfaces["a"].addresses if each.ip.is_link_local)
     red.add_route("fd01::/64", via=f"{address}%eth0")
@@ -75,7 +75,7 @@ def test_link_local_gateway_with_a_zone(dual: tuple[Namespace, ...]) -> None:
 
 
 def test_ipv4_by_an_ipv6_gateway(dual: tuple[Namespace, ...]) -> None:
-    """The kernel takes an IPv6 gateway for an IPv4 network, RFC 5549."""
+    """The kernel accepts an IPv6 gateway for an IPv4 route, RFC 5549."""
     red, _, _ = dual
     red.add_route("10.1.0.0/24", via="fd00::1")
     assert "10.1.0.0/24 via inet6 fd00::1 dev eth0" in shown(red, "route")
@@ -84,7 +84,7 @@ def test_ipv4_by_an_ipv6_gateway(dual: tuple[Namespace, ...]) -> None:
 
 
 def test_multipath_route(two_ways: Namespace) -> None:
-    """A route by several gateways is told with all of them, in the drawing too; so is one made by a program."""
+    """A multipath route is listed with all gateways, in the drawing too; so is one of a program."""
     two_ways.add_route("10.8.0.0/16", via=["10.0.1.1", "10.0.3.1"])
     two_ways.run("ip route add 10.7.0.0/16 nexthop via 10.0.1.1 weight 2 nexthop via 10.0.3.1")
     (added,) = [route for route in two_ways.routes() if str(route.destination) == "10.8.0.0/16"]
@@ -134,7 +134,7 @@ def test_routes_of_a_topology(netns: Lab) -> None:
 )
 @pytest.mark.parametrize(("network", "inside"), [("10.7.0.0/16", "10.7.0.1"), ("fd07::/16", "fd07::1")])
 def test_routes_that_lead_nowhere(netns_pair: Lab, type_: str, number: int, network: str, inside: str) -> None:
-    """They are listed and drawn with their type, and looking up a way says so."""
+    """They are listed and drawn with their type, and looking up a route names it in the error."""
     red = netns_pair["red"]
     red.add_route(network, type=type_)
     assert f"{type_} {network}" in map(str, red.routes())
@@ -147,7 +147,7 @@ def test_routes_that_lead_nowhere(netns_pair: Lab, type_: str, number: int, netw
 
 
 def test_way_to_an_address(two_ways: Namespace) -> None:
-    """The route, the interface and the source address that the kernel chooses; without one the error says so."""
+    """The route, the interface and the source address that the kernel chooses; without one there is an error."""
     two_ways.add_route("10.9.0.0/16", via="10.0.3.1")
     route = two_ways.route_to("10.9.9.9")
     assert (str(route.via), route.interface, str(route.source), route.type) == (
@@ -166,7 +166,7 @@ def test_way_to_an_address(two_ways: Namespace) -> None:
 
 
 def test_rules_and_other_tables(two_ways: Namespace) -> None:
-    """Packets that a rule is for take the routes of its table; both are told, and drawn, and can be removed."""
+    """Packets that match a rule use the routes of its table; both are listed, drawn, and can be removed."""
     two_ways.add_route("10.9.9.9", via="10.0.1.1")
     two_ways.add_route("10.9.9.9", via="10.0.3.1", table=101)
     two_ways.add_rule(source="10.0.3.2", table=101, priority=100)
@@ -187,14 +187,14 @@ def test_rules_and_other_tables(two_ways: Namespace) -> None:
 
 
 def test_replaced_route(two_ways: Namespace) -> None:
-    """A route takes the place of the one there is; without one it is added."""
+    """A route replaces the existing one; without one it is added."""
     two_ways.replace_route("10.9.0.0/16", via="10.0.1.1")
     two_ways.replace_route("10.9.0.0/16", via="10.0.3.1")
     assert [str(r) for r in two_ways.routes() if r.via is not None] == ["10.9.0.0/16 via 10.0.3.1 dev eth1"]
 
 
 def test_source_and_onlink(two_ways: Namespace) -> None:
-    """A route may say which address to send from, and that its gateway is on the link whatever the addresses say."""
+    """A route can set the source address, and say that its gateway is on the link whatever the addresses."""
     two_ways.interfaces["lo"].add_address("10.5.5.5/32")
     two_ways.add_route("10.9.0.0/16", via="172.16.0.1", dev="eth0", onlink=True, source="10.5.5.5")
     (route,) = [each for each in two_ways.routes() if each.via is not None]
@@ -217,7 +217,7 @@ def test_what_the_kernel_finds_out_is_no_route(netns: Lab) -> None:
 
 
 def test_neighbour_that_is_added(netns_pair: Lab) -> None:
-    """A neighbour's MAC address that is said is used without asking, until it is removed."""
+    """A given MAC address of a neighbour is used without resolution, until it is removed."""
     red, blue = netns_pair["red"], netns_pair["blue"]
     red.add_neighbour("192.168.15.2", "02:00:00:00:00:99", "veth-red")
     assert "192.168.15.2 02:00:00:00:00:99 dev veth-red permanent" in map(str, red.neighbours())

@@ -1,4 +1,4 @@
-"""Programs run in a namespace behave as with subprocess, and their failures show what a person needs."""
+"""Programs run in a namespace like with subprocess, and errors show what users need."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_result_is_a_completed_process_with_text(red: Namespace) -> None:
 
 
 def test_it_runs_in_the_namespace(red: Namespace) -> None:
-    """A program's network namespace is the namespace's, its host name too, and its parent is pytest."""
+    """A program has the namespace's network and host name, and its parent is pytest."""
     with red:
         inside = os.readlink("/proc/thread-self/ns/net")
     assert red.run(["readlink", "/proc/self/ns/net"]).stdout.strip() == inside
@@ -50,7 +50,7 @@ def test_it_runs_in_the_namespace(red: Namespace) -> None:
 
 
 def test_a_string_is_split_and_never_reaches_a_shell(red: Namespace) -> None:
-    """Quotes work as in a shell, everything else of a shell does not."""
+    """Quotes work as in a shell, other features of a shell do not."""
     assert red.run("printf '%s|' 'a b' c").stdout == "a b|c|"
     assert red.run("echo $HOME; id > /tmp/x && $(id) `id`").stdout == "$HOME; id > /tmp/x && $(id) `id`\n"
     hostile = 'a\'; touch /tmp/x; "$(id)" \\ `id`'
@@ -59,24 +59,24 @@ def test_a_string_is_split_and_never_reaches_a_shell(red: Namespace) -> None:
 
 
 def test_a_shell_on_request(red: Namespace) -> None:
-    """shell=True gives the whole text to a shell."""
+    """shell=True passes the whole text to a shell."""
     assert red.run("echo $((6 * 7)) | tr 2 3", shell=True).stdout == "43\n"
 
 
 @pytest.mark.parametrize("command", ["", "   ", [], ()])
 def test_an_empty_command_is_refused(red: Namespace, command: object) -> None:
-    """An empty command is an error of ours that shows it."""
+    """An empty command is an error of the plugin that shows it."""
     with pytest.raises(InvalidTopologyError, match="cannot run .*: the command is empty"):  # noqa: RUF043
         red.run(command)  # type: ignore[call-overload]
 
 
 def test_a_path_is_a_command(red: Namespace) -> None:
-    """A path, blanks and all, is one argument."""
+    """A path, including its spaces, is one argument."""
     assert red.run(Path("/bin/true")).returncode == 0
 
 
 def test_a_missing_program(red: Namespace) -> None:
-    """As with subprocess: FileNotFoundError that names the program."""
+    """As with subprocess: a FileNotFoundError that names the program."""
     with pytest.raises(FileNotFoundError, match="no-such-program"):
         red.run(["/no-such-program"])
 
@@ -89,7 +89,7 @@ def test_check(red: Namespace) -> None:
 
 
 def test_command_error_shows_what_a_person_needs(red: Namespace) -> None:
-    """The command as one would type it, the namespace, the status and the end of both outputs."""
+    """The command as typed, the namespace, the status and the end of both outputs."""
     program = "import sys; [print('line', n) for n in range(30)]; print('reason', file=sys.stderr); sys.exit(3)"
     with pytest.raises(CommandError) as caught:
         red.run([PYTHON, "-c", program])
@@ -105,7 +105,7 @@ def test_command_error_shows_what_a_person_needs(red: Namespace) -> None:
 
 
 def test_output_that_is_not_utf_8(red: Namespace) -> None:
-    """A failure is told as such whatever was written; the bytes are there as escapes, or as they were on request."""
+    """A failure is reported as such whatever the output; the bytes are shown as escapes, or kept as bytes on request."""
     with pytest.raises(CommandError) as caught:
         red.run([PYTHON, "-c", r"import sys; sys.stdout.buffer.write(b'a\xffb'); sys.exit(3)"])
     assert caught.value.stdout == r"a\xffb"
@@ -114,14 +114,14 @@ def test_output_that_is_not_utf_8(red: Namespace) -> None:
 
 
 def test_command_error_names_the_signal(red: Namespace) -> None:
-    """Death by a signal is shown by its name."""
+    """Death by a signal is shown with its name."""
     with pytest.raises(CommandError, match=r"signal 15 \(SIGTERM\)") as caught:
         red.run([PYTHON, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGTERM)"])
     assert caught.value.returncode == -signal.SIGTERM
 
 
 def test_timeout(red: Namespace) -> None:
-    """After its time a command is killed, and the error shows what it wrote until then."""
+    """After the timeout a command is killed, and the error shows its output so far."""
     with pytest.raises(CommandTimeout) as caught:
         red.run(["sh", "-c", "echo begun; exec sleep 600"], timeout=1)
     text = str(caught.value)
@@ -133,7 +133,7 @@ def test_timeout(red: Namespace) -> None:
 
 
 def test_timeout_with_a_child_that_holds_the_pipe(red: Namespace) -> None:
-    """A grandchild that keeps the output open does not keep run from returning; it ends with the lab."""
+    """A grandchild that keeps the output open does not block run; it ends with the lab."""
     begun = time.monotonic()
     with pytest.raises(CommandTimeout):
         red.run("sleep 600 & echo $!; wait", shell=True, timeout=0.2)
@@ -155,7 +155,7 @@ def _wait(red: Namespace, timeout: float | None) -> object:
 @pytest.mark.parametrize("wait", [_run_it, _communicate, _wait])
 @pytest.mark.parametrize("timeout", [None, 500])
 def test_ctrl_c(wait: Callable[[Namespace, float | None], object], timeout: float | None, red: Namespace) -> None:
-    """Ctrl-C that comes while a program is awaited is raised as it is, after the short wait that subprocess grants the program."""
+    """Ctrl-C while waiting for a program is raised unchanged, after the short wait that subprocess grants the program."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -171,7 +171,7 @@ def test_ctrl_c(wait: Callable[[Namespace, float | None], object], timeout: floa
 
 
 def test_input(red: Namespace) -> None:
-    """Text or bytes as input; outputs are of the same type."""
+    """Text or bytes as input; outputs have the same type."""
     assert red.run(["cat"], input="tëxt").stdout == "tëxt"
     assert red.run(["cat"], input=b"\xff\x00").stdout == b"\xff\x00"
     with pytest.raises(InvalidTopologyError, match="cannot use stdin together with input"):
@@ -179,7 +179,7 @@ def test_input(red: Namespace) -> None:
 
 
 def test_bytes_on_request(red: Namespace) -> None:
-    """text=False gives bytes as they are; an encoding is heeded."""
+    """text=False returns bytes; an encoding is respected."""
     assert red.run(["printf", r"\377"], text=False).stdout == b"\xff"
     assert red.run(["printf", r"\351"], encoding="latin-1").stdout == "é"
     with pytest.raises(CommandError, match="stdout:\n    oops"):
@@ -187,7 +187,7 @@ def test_bytes_on_request(red: Namespace) -> None:
 
 
 def test_env_and_cwd(red: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The environment and the directory are the caller's, or those given."""
+    """The environment and the directory are the caller's, or the given ones."""
     monkeypatch.setenv("COLOUR", "red")
     assert red.run("printenv COLOUR").stdout == "red\n"
     assert red.run(["/usr/bin/env"], env={"ONLY": "this"}).stdout == "ONLY=this\n"
@@ -200,7 +200,7 @@ def test_env_and_cwd(red: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @needs_root
 def test_user(red: Namespace) -> None:
-    """user= runs the program as somebody else, with the groups of that user, in the same network."""
+    """user= runs the program as another user, with the groups of that user, in the same network."""
     done = red.run("id -un; readlink /proc/self/ns/net || ls /sys/class/net", shell=True, user="nobody", cwd="/")
     assert done.stdout.splitlines()[0] == "nobody"
     assert red.run(["ls", "/sys/class/net"], user="nobody", cwd="/").stdout == "lo\n"
@@ -211,7 +211,7 @@ def test_user(red: Namespace) -> None:
 
 
 def test_outputs_can_go_elsewhere(red: Namespace, tmp_path: Path) -> None:
-    """stdout, stderr and capture_output mean what they mean to subprocess."""
+    """stdout, stderr and capture_output mean the same as in subprocess."""
     done = red.run("echo one; echo two >&2", shell=True, stderr=subprocess.STDOUT)
     assert done.stdout == "one\ntwo\n"
     assert done.stderr is None
@@ -235,7 +235,7 @@ def test_popen(red: Namespace) -> None:
 
 
 def test_processes_end_with_the_lab() -> None:
-    """Closing a lab ends what runs in it, the stubborn and the daemonised too."""
+    """Closing a lab ends everything that runs in it, including stubborn and daemonised programs."""
     with Lab() as lab:
         red = lab.add_namespace("red")
         plain = red.popen(["sleep", "600"])
@@ -261,7 +261,7 @@ def test_processes_end_with_the_lab() -> None:
 
 
 def test_use_after_close() -> None:
-    """Whatever is asked of a closed lab's namespace says that its lab is closed."""
+    """Every use of a closed lab's namespace raises an error that its lab is closed."""
     with Lab() as lab:
         red = lab.add_namespace("red")
     for ask in (
@@ -290,7 +290,7 @@ def test_use_after_close() -> None:
     ],
 )
 def test_what_the_kernel_lacks_is_said(netns: Lab, command: str, remedy: str) -> None:
-    """Where a tool only passes on that the kernel does not know something, a note says what to do about it."""
+    """If a tool fails because the kernel lacks a feature, a note names the remedy."""
     with pytest.raises(CommandError) as caught:
         netns.host.run(command)
     assert any(re.search(remedy, note) for note in caught.value.__notes__)

@@ -1,4 +1,4 @@
-"""All that a service has started ends, stands still and goes on with it; what is not its own is left alone."""
+"""All processes of a service end, pause and resume with it; other processes are left alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pytest_netns.kernel.spaces import listening
 from pytest_netns.kernel.system import process_table, procfs
 
 HTTP = f"{sys.executable} -m http.server 80"
-# Lines of a shell that does not pass SIGTERM on to what it has started.
+# The command lines of a shell that does not pass SIGTERM on to its children.
 WRAPPED = {"in front": f"cd /tmp && {HTTP}; true", "behind": f"{HTTP} & wait", "in a pipe": f"{HTTP} | cat; true"}
 DAEMON = "setsid sh -c 'exec {command}' >/dev/null 2>&1 </dev/null & exit 0"
 STUBBORN = "trap '' TERM; while :; do sleep 1000; done"
@@ -28,12 +28,12 @@ def red() -> Iterator[Namespace]:
 
 
 def listeners(namespace: Namespace) -> list[int]:
-    """The TCP ports that are listened on in a namespace, at this moment."""
+    """The TCP ports that are open in a namespace now."""
     return [each.port for each in listening.listening(namespace.programs.network, "tcp")]
 
 
 def running(namespace: Namespace, command: str) -> list[int]:
-    """PIDs of the processes in a namespace whose command line is this, zombies excepted."""
+    """PIDs of the processes in a namespace with this command line, except zombies."""
     found = []
     for pid in procfs.pids():
         try:
@@ -47,7 +47,7 @@ def running(namespace: Namespace, command: str) -> list[int]:
 
 
 def run_daemon(namespace: Namespace, command: str) -> None:
-    """Put a program into the background, by a shell that ends before it."""
+    """Put a program into the background, by a shell that exits before it."""
     namespace.run(DAEMON.format(command=command), shell=True)
     namespace.lab.wait_until(lambda: running(namespace, command), timeout=30)
 
@@ -70,7 +70,7 @@ def test_stop_ends_what_a_wrapper_has_started(red: Namespace, how: str) -> None:
 
 @pytest.mark.parametrize("how", WRAPPED)
 def test_restart_finds_the_port_free(red: Namespace, how: str) -> None:
-    """A wrapped service is ready on the same port again, by a process of its own."""
+    """A wrapped service is ready on the same port again, as a new process."""
     second = red.start(WRAPPED[how], shell=True, ready=80).restart()
     assert second.poll() is None
     assert listeners(red) == [80]
@@ -86,7 +86,7 @@ def test_stop_ends_a_daemon(red: Namespace) -> None:
 
 
 def test_a_daemon_that_comes_up_late(red: Namespace) -> None:
-    """Where nothing is waited for, what the program leaves behind when it ends well is its daemon."""
+    """Without a condition, processes that the program leaves behind when it exits with 0 are its daemons."""
     service = red.start(f"sleep 0.05; {DAEMON.format(command='sleep 1001')}", shell=True)
     red._lab.wait_until(lambda: running(red, "sleep 1001"))
     assert service.wait() == 0
@@ -95,7 +95,7 @@ def test_a_daemon_that_comes_up_late(red: Namespace) -> None:
 
 
 def test_another_program_s_daemon_is_left_alone(red: Namespace) -> None:
-    """What other programs have put into the background, before and after, lives on."""
+    """Daemons of other programs, started before and after, keep running."""
     run_daemon(red, "sleep 1001")
     first = red.start(DAEMON.format(command=HTTP), shell=True, ready=80)
     second = red.start(["sleep", "1003"])
@@ -107,14 +107,14 @@ def test_another_program_s_daemon_is_left_alone(red: Namespace) -> None:
 
 
 def test_children_that_refuse_are_killed(red: Namespace) -> None:
-    """A child that ignores SIGTERM gets SIGKILL once the time is over, also when the program itself has ended at once."""
+    """A child that ignores SIGTERM gets SIGKILL after the timeout, even if the program itself has exited at once."""
     service = red.start(f'sh -c "{STUBBORN}" & echo up; wait', shell=True, ready=re.compile("up"))
     assert service.stop(timeout=0.1) == -signal.SIGTERM
     assert running(red, "sleep 1000") == []
 
 
 def test_kill_leaves_nothing_and_is_no_death(red: Namespace) -> None:
-    """`kill` ends all of it at once; a service that the test itself has killed has not died."""
+    """`kill` ends all of it at once; a service that the test has killed has not died."""
     service = red.start(WRAPPED["behind"], shell=True, ready=80)
     service.kill()
     assert service.returncode == -signal.SIGKILL
@@ -124,7 +124,7 @@ def test_kill_leaves_nothing_and_is_no_death(red: Namespace) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_signal_of_the_test_s_own_is_no_death(red: Namespace, number: signal.Signals) -> None:
-    """Who sends a signal that ends programs wants the service to end."""
+    """A test that sends a signal which ends programs intends the service to end."""
     service = red.start(["sleep", "1000"])
     service.send_signal(number)
     assert service.wait() == -number
@@ -132,14 +132,14 @@ def test_a_signal_of_the_test_s_own_is_no_death(red: Namespace, number: signal.S
 
 
 def test_pause_and_resume(red: Namespace) -> None:
-    """While it is paused all of it stands still and nothing answers; after that it answers again, on the same connections."""
+    """While it is paused all of it is stopped and nothing answers; afterwards it answers again, on the same connections."""
     service = red.start(WRAPPED["behind"], shell=True, ready=80)
     fetch = "curl -sS -o /dev/null -m {seconds} http://127.0.0.1/"
     service.pause()
     assert states(service) == {"T"}
     assert (
         red.run(fetch.format(seconds=0.3), check=False).returncode == 28
-    )  # timed out: the kernel accepts, nobody answers
+    )  # timed out: the kernel accepts the connection, but nothing answers
     service.resume()
     assert "T" not in states(service)
     red.run(fetch.format(seconds=10))
@@ -150,7 +150,7 @@ def test_pause_and_resume(red: Namespace) -> None:
 
 
 def test_a_pause_is_told_and_healed(red: Namespace) -> None:
-    """Drawings and reports say what stands still; healing the lab has it go on; a paused service can be stopped."""
+    """Drawings and reports show paused services; healing the lab resumes them; a paused service can be stopped."""
     service = red.start(["sleep", "1000"])
     service.pause()
     service.pause()

@@ -1,4 +1,4 @@
-"""Services: ready when they are and not before, their output kept, their end seen; and waiting for listening sockets."""
+"""Services: when they are ready, their output, their exit; and waiting for listening sockets."""
 
 from __future__ import annotations
 
@@ -60,20 +60,20 @@ def test_ready_by_port(red: Namespace, protocol: str, host: str) -> None:
 
 
 def test_a_port_of_the_other_protocol_is_not_it(red: Namespace) -> None:
-    """A TCP port does not answer for a UDP one."""
+    """A TCP port does not count for a UDP one."""
     with pytest.raises(NotReadyError, match="nothing listens on udp port 5000"):
         red.start(python(LISTEN, "tcp", "127.0.0.1", 5000), ready="udp/5000", timeout=0.5)
 
 
 def test_another_process_on_the_port(red: Namespace) -> None:
-    """A port that another process of the namespace holds is no sign of readiness; the error names that process."""
+    """A port of another process of the namespace does not count; the error names that process."""
     other = red.start(python(LISTEN, "tcp", "127.0.0.1", 5000), ready=5000)
     with pytest.raises(NotReadyError, match=rf"held by another process, PID {other.pid} \(python"):
         red.start(["sleep", "1000"], ready=5000, timeout=0.3)
 
 
 def test_another_namespace_on_the_port(red: Namespace) -> None:
-    """The same port in another namespace, or outside, is no sign of readiness, for start and for wait_listening."""
+    """The same port in another namespace, or outside, does not count, for start and for wait_listening."""
     blue = red._lab.add_namespace("blue")
     blue.start(python(LISTEN, "tcp", "0.0.0.0", 5000), ready=5000)
     with socket.create_server(("127.0.0.1", 0)) as outside:
@@ -85,13 +85,13 @@ def test_another_namespace_on_the_port(red: Namespace) -> None:
 
 
 def test_ready_by_a_child_s_port(red: Namespace) -> None:
-    """The listening socket may belong to a child of the program that was started."""
+    """The listening socket can belong to a child of the program."""
     service = red.start(["sh", "-c", '"$@"; exit', "sh", *python(LISTEN, "tcp", "127.0.0.1", 5000)], ready=5000)
     assert service.poll() is None
 
 
 def test_ready_by_a_daemon_s_port(red: Namespace, tmp_path: Path) -> None:
-    """nginx and dnsmasq put themselves into the background: their daemons' ports are theirs, and they have not died."""
+    """nginx and dnsmasq put themselves into the background: their daemons' ports count, and they have not died."""
     configuration = tmp_path / "nginx.conf"
     configuration.write_text(
         f"""
@@ -124,14 +124,14 @@ def test_ready_by_a_daemon_s_port(red: Namespace, tmp_path: Path) -> None:
 
 
 def test_ready_by_pattern(red: Namespace) -> None:
-    """A pattern is looked for in the output, a prompt without a newline included."""
+    """A pattern is searched in the output, including a prompt without a newline."""
     script = "import sys, signal; sys.stderr.write('warming up\\nready> '); sys.stderr.flush(); signal.pause()"
     service = red.start(python(script), ready=re.compile(r"^ready> $", re.MULTILINE))
     assert service.output == "warming up\nready> "
 
 
 def test_ready_by_function(red: Namespace, tmp_path: Path) -> None:
-    """A function is asked until it says yes; what it raises is raised, and the service does not go on."""
+    """A function is polled until it returns true; its exceptions are raised, and the service is ended."""
     flag = tmp_path / "flag"
     red.start(["sh", "-c", f"touch {flag}; sleep 1000"], ready=flag.exists)
     assert flag.exists()
@@ -145,7 +145,7 @@ def test_ready_by_function(red: Namespace, tmp_path: Path) -> None:
 
 
 def test_ready_by_a_command_that_fails_at_first(red: Namespace, tmp_path: Path) -> None:
-    """A command that fails in the function, or a client that finds nobody there, counts as not yet, and not as a failure."""
+    """A command that fails in the function, or a client that is refused, means another try, not a failure."""
     flag = tmp_path / "flag"
     red.start(["sh", "-c", f"sleep 0.1; touch {flag}; sleep 1000"], ready=lambda: red.run(["test", "-e", flag]))
     assert not red.programs.lab.records.failures
@@ -158,7 +158,7 @@ def test_ready_by_a_command_that_fails_at_first(red: Namespace, tmp_path: Path) 
 
 
 def test_ready_by_several(red: Namespace) -> None:
-    """Of several conditions all must hold."""
+    """All conditions of a list must hold."""
     both = f"{sys.executable} -m http.server 80 & exec {sys.executable} -m http.server 81"
     red.start(both, shell=True, ready=[80, "tcp/81"])
     with pytest.raises(NotReadyError, match="nothing listens on tcp port 83"):
@@ -167,7 +167,7 @@ def test_ready_by_several(red: Namespace) -> None:
 
 @pytest.mark.parametrize("as_text", [False, True])
 def test_ready_by_a_file(red: Namespace, tmp_path: Path, as_text: bool) -> None:
-    """A path is one that the service makes, or makes anew: what was there before is no sign."""
+    """A path is ready when the service creates or replaces it: an existing one does not count."""
     path = tmp_path / "ready"
     path.write_text("of an earlier run")
     ready = str(path) if as_text else path
@@ -178,7 +178,7 @@ def test_ready_by_a_file(red: Namespace, tmp_path: Path, as_text: bool) -> None:
 
 
 def test_ready_by_a_unix_socket(red: Namespace, tmp_path: Path) -> None:
-    """A unix socket, as the namespace's programs see it, counts once somebody listens on it."""
+    """A unix socket, as the namespace's programs see it, is ready once a process listens on it."""
     red.run(["mount", "-t", "tmpfs", "tmpfs", tmp_path])
     script = """
         import signal, socket, sys
@@ -194,7 +194,7 @@ def test_ready_by_a_unix_socket(red: Namespace, tmp_path: Path) -> None:
 
 
 def test_ready_by_the_port_of_a_program_that_nobody_may_look_into(red: Namespace) -> None:
-    """ssh-agent, gpg-agent and programs that may be executed but not read hide their descriptors; their port counts all the same."""
+    """ssh-agent, gpg-agent and programs that can be executed but not read hide their descriptors; their port counts all the same."""
     hidden = "import ctypes; ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)"
     service = red.start(python(f"{hidden}\n{LISTEN}", "tcp", "127.0.0.1", 5000), ready=5000)
     assert service.poll() is None
@@ -202,7 +202,7 @@ def test_ready_by_the_port_of_a_program_that_nobody_may_look_into(red: Namespace
 
 @pytest.mark.parametrize("given", ["function", "what a function returns"])
 def test_a_coroutine_is_not_ready(red: Namespace, given: str) -> None:
-    """A coroutine is true without ever having run: it is refused, and nothing is left running."""
+    """A coroutine object is always true: it is refused, and nothing is left running."""
 
     async def never() -> bool:
         return False
@@ -213,7 +213,7 @@ def test_a_coroutine_is_not_ready(red: Namespace, given: str) -> None:
 
 
 def test_a_frozen_clock_stops_no_wait(red: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a test has stopped Python's clocks, as freezegun does, a wait still ends when its time is over."""
+    """If a test has stopped Python's clocks, like freezegun, a wait still ends after its timeout."""
     monkeypatch.setattr(time, "monotonic", lambda: 0.0)
     monkeypatch.setattr(time, "time", lambda: 0.0)
     with pytest.raises(NotReadyError, match="not ready after"):
@@ -225,7 +225,7 @@ def test_a_frozen_clock_stops_no_wait(red: Namespace, monkeypatch: pytest.Monkey
 
 
 def test_a_frozen_clock_stops_no_program(red: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor does it stop the timeout of a program: `run`, `communicate` and `wait` are given up, with what was written."""
+    """The same for the timeouts of programs: `run`, `communicate` and `wait` time out, with the output."""
     for place, name in ((time, "monotonic"), (time, "time"), (subprocess, "_time")):
         monkeypatch.setattr(place, name, lambda: 0.0)
     for script in ("echo begun; exec sleep 1000", "echo begun; exec sleep 1000 >&- 2>&-"):
@@ -243,14 +243,14 @@ def test_a_frozen_clock_stops_no_program(red: Namespace, monkeypatch: pytest.Mon
 
 
 def test_dies_early(red: Namespace) -> None:
-    """A service that ends before it is ready is reported at once, with its status and what it wrote."""
+    """A service that exits before it is ready is reported at once, with its status and output."""
     with pytest.raises(NotReadyError, match="ended with exit status 3 before it was ready") as caught:
         red.start(["sh", "-c", "echo no such file; exit 3"], ready=80, timeout=100_000)
     assert "no such file" in str(caught.value)
 
 
 def test_the_port_that_was_meant(red: Namespace) -> None:
-    """The error names the ports that are listened on, and the protocol if only that was wrong."""
+    """The error names the open ports, and the protocol if only that was wrong."""
     with pytest.raises(NotReadyError, match=r"nothing listens on tcp port 80; tcp ports that are listened on: 5001"):
         red.start(python(LISTEN, "tcp", "127.0.0.1", 5001), ready=80, timeout=0.5)
     with pytest.raises(NotReadyError, match=r"but udp port 53 is listened on: write ready='udp/53'"):
@@ -258,7 +258,7 @@ def test_the_port_that_was_meant(red: Namespace) -> None:
 
 
 def test_not_ready_in_time(red: Namespace) -> None:
-    """A service that is not ready in time is ended; the error shows what it wrote and what it lacks."""
+    """A service that is not ready in time is ended; the error shows its output and what is missing."""
     with pytest.raises(NotReadyError, match="not ready after 1 s: nothing listens on tcp port 80") as caught:
         red.start(["sh", "-c", "echo loading; exec sleep 1000"], ready=80, timeout=1)
     assert "loading" in str(caught.value)
@@ -269,7 +269,7 @@ def test_not_ready_in_time(red: Namespace) -> None:
 
 
 def test_output_while_it_runs(red: Namespace) -> None:
-    """What a service writes can be read while it runs, more and more of it."""
+    """A service's output can be read while it runs."""
     service = red.start("cat", stdin=subprocess.PIPE)
     assert service.stdin is not None
     assert service.output == ""
@@ -283,7 +283,7 @@ def test_output_while_it_runs(red: Namespace) -> None:
 
 
 def test_output_is_bounded(red: Namespace) -> None:
-    """The last of the output is kept, with and without line ends, and never more than the limit."""
+    """The end of the output is kept, with and without line ends, and never more than the limit."""
     script = "import os, sys; [os.write(1, b'x' * 65536) for _ in range(80)]; os.write(1, b'end')"
     service = red.start(python(script), ready=re.compile("end$"))
     assert service.wait() == 0
@@ -293,14 +293,14 @@ def test_output_is_bounded(red: Namespace) -> None:
 
 
 def test_output_as_text(red: Namespace) -> None:
-    """Output is text whatever the bytes: line ends are translated, broken UTF-8 is replaced, split characters are joined."""
+    """Output is text whatever the bytes: line ends are translated, invalid UTF-8 is replaced, split characters are joined."""
     script = r"import os; os.write(1, b'a\r\n\xff\xc3'); os.write(1, b'\xa4 end')"
     service = red.start(python(script), ready=re.compile("end"))
     assert service.output == "a\n\N{REPLACEMENT CHARACTER}ä end"
 
 
 def test_with_block_stops(red: Namespace) -> None:
-    """`with ns.start(...)` ends the service at the end of the block, and its output is there afterwards."""
+    """`with ns.start(...)` ends the service at the end of the block, and its output can be read afterwards."""
     with red.start(python(LISTEN, "tcp", "127.0.0.1", 5000), ready=5000) as service:
         assert isinstance(service, Service)
     assert service.returncode == -signal.SIGTERM
@@ -315,7 +315,7 @@ def test_stop_kills(red: Namespace) -> None:
 
 
 def test_died(red: Namespace) -> None:
-    """A service that ends without having been stopped has died."""
+    """A service that exits without having been stopped has died."""
     service = red.start(["sleep", "1000"])
     assert not service.died
     os.kill(service.pid, signal.SIGKILL)
@@ -329,7 +329,7 @@ def test_died(red: Namespace) -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
 def test_wait_listening_sees_a_socket_of_pytest(red: Namespace, protocol: str, host: str) -> None:
-    """A socket that appears later, and belongs to no program inside, is seen; nothing connects to find out."""
+    """A socket that appears later, and belongs to no program inside, is detected, without connecting to it."""
     kind = socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with red.socket(family, kind) as opened:
@@ -348,7 +348,7 @@ def test_wait_listening_sees_a_socket_of_pytest(red: Namespace, protocol: str, h
 
 
 def test_a_client_s_udp_socket_does_not_listen(red: Namespace) -> None:
-    """A UDP socket that is connected takes nothing from others, so its port is not listened on; unconnected, it is."""
+    """A connected UDP socket receives only from its peer, so its port is not listening; an unconnected one is."""
     with red.socket(type=socket.SOCK_DGRAM) as client:
         client.bind(("127.0.0.1", 5000))
         client.connect(("127.0.0.1", 53))
@@ -357,7 +357,7 @@ def test_a_client_s_udp_socket_does_not_listen(red: Namespace) -> None:
 
 
 def test_wait_listening_names_what_listens(red: Namespace) -> None:
-    """The error says which ports are listened on instead."""
+    """The error lists the ports that are open instead."""
     red.start(python(LISTEN, "tcp", "127.0.0.1", 5001), ready=5001)
     with pytest.raises(
         NotReadyError, match=r"nothing listens on it after 0\.05 s; tcp ports that are listened on: 5001"
@@ -366,7 +366,7 @@ def test_wait_listening_names_what_listens(red: Namespace) -> None:
 
 
 def test_restart(red: Namespace) -> None:
-    """A service can be started again as it was, while it runs or after it has ended; it is ready again, and another process."""
+    """A service can be restarted while it runs or after it has exited; it is ready again, as a new process."""
     first = red.start(python(LISTEN, "tcp", "127.0.0.1", 5000), ready=5000, env={"NAME": "first"})
     second = first.restart()
     assert (first.returncode, second.poll()) == (-signal.SIGTERM, None)
@@ -381,7 +381,7 @@ def test_restart(red: Namespace) -> None:
 
 
 def test_wait_until(red: Namespace, tmp_path: Path) -> None:
-    """A condition is asked until it is true, a command that fails counts as not yet, and neither is told as a failure."""
+    """A condition is polled until it is true; a failing command means another try, and neither is reported as a failure."""
     flag = tmp_path / "flag"
     writer = red.popen(["sh", "-c", f"sleep 0.1; echo 1 > {flag}"])
     done = red._lab.wait_until(lambda: red.run(["grep", "1", flag]))
@@ -391,7 +391,7 @@ def test_wait_until(red: Namespace, tmp_path: Path) -> None:
 
 
 def test_wait_until_in_vain(red: Namespace) -> None:
-    """What is not true in time is an error that says what the condition gave last, or which command failed."""
+    """A condition that is not true in time is an error with its last result, or the failed command."""
     with pytest.raises(NotReadyError, match=r"cannot go on: the condition is not true after 0.02 s: it returned \[\]"):
         red._lab.wait_until(list, timeout=0.02)
     with pytest.raises(NotReadyError, match="echo sorry; exit 3"):
@@ -408,7 +408,7 @@ def closed(connection: socket.socket) -> bool:
 
 
 def test_wait_until_retries_on(red: Namespace) -> None:
-    """What clients raise counts as not yet: sockets' errors by themselves, others where they are named; the last one is shown."""
+    """Exceptions of clients mean another try: sockets' errors by default, others if they are named; the last one is shown."""
     red.start(f"sleep 0.1; exec {sys.executable} -m http.server 80", shell=True)
     red._lab.wait_until(lambda: closed(red.create_connection(("127.0.0.1", 80))))
     with pytest.raises(NotReadyError, match=r"it raised ZeroDivisionError") as caught:
@@ -419,7 +419,7 @@ def test_wait_until_retries_on(red: Namespace) -> None:
 
 
 def test_wait_until_takes_no_coroutine(red: Namespace) -> None:
-    """A coroutine function as condition, and waiting where an event loop would stand still, are errors that say what to write."""
+    """A coroutine function as condition, and waiting in a running event loop, are errors that name the alternative."""
 
     async def never() -> bool:
         return False
@@ -435,7 +435,7 @@ def test_wait_until_takes_no_coroutine(red: Namespace) -> None:
 
 
 def test_wait_until_in_a_running_loop(red: Namespace) -> None:
-    """`wait_until_async` lets the loop make the condition true, awaits coroutines, and fails as `wait_until` does."""
+    """`wait_until_async` lets the loop make the condition true, awaits coroutines, and fails like `wait_until`."""
 
     async def main() -> None:
         lab, done = red._lab, asyncio.Event()
@@ -469,7 +469,7 @@ signal.pause()
 
 
 def test_start_all(netns_lan: Lab) -> None:
-    """Members that are ready only once all others are there become ready, each in its own namespace."""
+    """Members that are ready only once all others have started become ready, each in its own namespace."""
     addresses = {"red": "192.168.15.1", "blue": "192.168.15.2"}
     commands = {netns_lan[name]: python(MEMBER, own, *addresses.values()) for name, own in addresses.items()}
     members = netns_lan.start_all(commands, ready=re.compile("all are there"))
@@ -480,7 +480,7 @@ def test_start_all(netns_lan: Lab) -> None:
 
 
 def test_start_all_in_vain(netns_lan: Lab) -> None:
-    """If one of them does not come up, none is left."""
+    """If one of them does not become ready, none is left."""
     red, blue = netns_lan["red"], netns_lan["blue"]
     with pytest.raises(
         NotReadyError, match="cannot start service 'false' in namespace 'blue': it ended with exit status 1"

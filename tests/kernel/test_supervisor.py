@@ -1,4 +1,4 @@
-"""The supervisor: whose process it is, what interrupts a request to it, and what is told when it cannot start."""
+"""The supervisor: its parent, interrupted requests to it, and the error if it cannot start."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.faults.trial import children
 
 
 class Interrupted(BaseException):
-    """What a signal handler may raise anywhere."""
+    """An exception that a signal handler may raise anywhere."""
 
 
 def eventually(condition: Callable[[], object], what: str) -> None:
@@ -38,7 +38,7 @@ def inits() -> list[int]:
 
 @pytest.mark.parametrize("when", ["before the answer is read", "after the answer has been read"])
 def test_an_answer_that_was_lost_is_never_anothers(netns: Lab, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
-    """An exception while pytest waits for an init: every later program runs in its own namespace, the lost init is ended."""
+    """After an exception while pytest waits for an init, every later program runs in its own namespace, and the lost init is ended."""
     red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
     supervision.supervisor().wait_ready()
     before = set(inits())
@@ -61,7 +61,7 @@ def test_an_answer_that_was_lost_is_never_anothers(netns: Lab, monkeypatch: pyte
 
 
 def test_a_closed_lab_leaves_no_init_that_was_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no other request follows, the lost init ends with its lab, and keeps no namespace alive."""
+    """Without another request, the lost init ends with its lab, and keeps no namespace alive."""
     supervision.supervisor().wait_ready()
     before = set(inits())
 
@@ -100,13 +100,13 @@ print(ended)
 
 
 def test_waiting_for_all_children_ends() -> None:
-    """A program that waits for all of its children, as servers that fork do, finds its own only."""
+    """A program that waits for all of its children, like a forking server, finds only its own."""
     done = subprocess.run([sys.executable, "-c", WAITS], capture_output=True, text=True, timeout=60)
     assert done.stdout == "2\n", done.stderr
 
 
 def start_with(monkeypatch: pytest.MonkeyPatch, directory: Path, script: str) -> None:
-    """Have the next supervisor started by a shell script."""
+    """Make a shell script start the next supervisor."""
     python = directory / "python"
     python.write_text(f"#!/bin/sh\n{script}\n")
     python.chmod(0o755)
@@ -117,7 +117,7 @@ def start_with(monkeypatch: pytest.MonkeyPatch, directory: Path, script: str) ->
 def test_what_a_supervisor_wrote_before_it_died_is_told(
     netns: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A supervisor that cannot start, such as for a library that is not found: the error has its exit status and its words."""
+    """If a supervisor cannot start, for example because of a missing library, the error has its exit status and output."""
     start_with(monkeypatch, tmp_path, "echo 'libpython3.so: cannot open shared object file' >&2; exit 127")
     with pytest.raises(NetnsError, match=r"exit status 127: libpython3\.so: cannot open shared object file"):
         netns.add_namespace("red").run("true")
@@ -126,7 +126,7 @@ def test_what_a_supervisor_wrote_before_it_died_is_told(
 
 
 def test_a_supervisor_that_another_thread_has_dismissed() -> None:
-    """Whoever still has it is told that it has died."""
+    """Users of the old one get an error that it has died."""
     supervisor = supervision.Supervisor()
     supervisor.wait_ready()
     supervisor.close()
@@ -136,7 +136,7 @@ def test_a_supervisor_that_another_thread_has_dismissed() -> None:
 
 
 def test_environment_of_the_supervisor(netns: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It gets what the system's loader needs to find Python's libraries, and no variable that is meant for pytest's Python."""
+    """It gets the variables that the system's loader needs to find Python's libraries, and none for pytest's Python."""
     monkeypatch.setenv("LD_LIBRARY_PATH", "/nowhere")
     monkeypatch.setenv("PYTHONSTARTUP", "/nowhere")
     monkeypatch.setenv("COVERAGE_PROCESS_START", "/nowhere")
@@ -148,7 +148,7 @@ def test_environment_of_the_supervisor(netns: Lab, tmp_path: Path, monkeypatch: 
 
 
 def forked(work: Callable[[], object]) -> int:
-    """The exit status of a forked child in which a function has run."""
+    """The exit status of a forked child that ran a function."""
     pid = os.fork()
     if pid == 0:
         status = 1
@@ -161,7 +161,7 @@ def forked(work: Callable[[], object]) -> int:
 
 
 def test_a_forked_child_that_closes_the_lab_ends_nothing(netns: Lab) -> None:
-    """Programs, services and what runs beside them are the parent's: they live on, and so does what it starts later."""
+    """Programs, services and other processes of the parent keep running, and so do those it starts later."""
     red = netns.add_namespace("red")
     program = red.popen(["sleep", "1000"])
     service = red.start([sys.executable, "-m", "http.server", "80"], ready=80)
@@ -177,7 +177,7 @@ def test_a_forked_child_that_closes_the_lab_ends_nothing(netns: Lab) -> None:
 
 
 def test_a_forked_child_runs_programs_of_its_own(netns: Lab) -> None:
-    """A child may use its parent's namespaces: what it starts there ends when it closes the lab, what the parent has does not."""
+    """A child can use its parent's namespaces: what it starts there ends when it closes the lab, the parent's processes do not."""
     red = netns.add_namespace("red")
     program = red.popen(["sleep", "1000"])
     with red:

@@ -1,4 +1,4 @@
-"""Whatever happens while a lab is made or closed, nothing of it is left, and no error is lost."""
+"""If anything fails while a lab is created or closed, nothing of it is left, and no error is lost."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from pytest_netns.running.programs import LabPrograms
 from pytest_netns.topology import PICTURES
 from tests.support import captures
 
-RESTORING = {"restore_thread"}  # this ends the process rather than fail, see moving.abort
+RESTORING = {"restore_thread"}  # this ends the process instead of failing, see moving.abort
 
 
 class KernelCalls:
-    """Stands between the project and the kernel: counts the calls, and makes one of them fail, by number or by name."""
+    """Wraps the calls from the project to the kernel: counts them, and makes one fail, by number or by name."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.made = 0
@@ -62,7 +62,7 @@ class KernelCalls:
 
 @pytest.fixture
 def kernel_calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[KernelCalls]:
-    """The counter; with the process's own supervisor and hub made before."""
+    """The counter, with the process's own supervisor and hub already created."""
     with Lab() as lab:
         _set_up(lab)
     destruction.hub().wait(destruction.BUSY_GRACE)
