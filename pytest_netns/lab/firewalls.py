@@ -164,7 +164,7 @@ class Firewall(GatewayRule):
         if group is not None:
             log = nflog.open_log(self._rules.open_netlink(), group)
 
-        def resolve() -> FirewallFilter:
+        def resolve(_: object = None) -> FirewallFilter:
             return FirewallFilter(
                 spec,
                 self._entry.table,

@@ -13,7 +13,7 @@ from pytest_netns.lab.firewalls import CaptivePortal, Firewall
 from pytest_netns.lab.gateways import GatewayRule, Masquerade, Nat, PortForward, PrefixTranslation, Snat
 from pytest_netns.lab.hosts import Hosts
 from pytest_netns.lab.links import Links
-from pytest_netns.lab.rules import Entry, Rules
+from pytest_netns.lab.rules import AddressesOf, Entry, Resolve, Rules
 from pytest_netns.parts.gateway import forward, nat, snat
 from pytest_netns.parts.gateway.firewall import FirewallSpec, FirewallTable
 from pytest_netns.parts.gateway.forward import PortForwarding, PortForwardSpec, PortIndex
@@ -103,9 +103,7 @@ class Gateway:
     def _masquerade(self, spec: MasqueradeSpec) -> Masquerading:
         return Masquerading(spec.source, None if spec.out is None else self._links.find(spec.out).name)
 
-    def _forward(
-        self, spec: PortForwardSpec, addresses_of: Callable[[IPAddress | str], tuple[IPAddress, ...]]
-    ) -> Entry:
+    def _forward(self, spec: PortForwardSpec, addresses_of: AddressesOf) -> Entry:
         if spec.address is not None:
             own = self._links.own_addresses()
             if not any(spec.address in each.network for each in own):
@@ -113,15 +111,18 @@ class Gateway:
                     f"cannot forward port {spec.port} of namespace {self._name!r} at {spec.address}: it is in none of "
                     f"its networks; it has {', '.join(map(str, own)) or 'no address'}"
                 )
-        has_names = any(isinstance(target.host, str) for target in spec.to)
-        # An address is not looked up: hashing it takes longer than everything else here.
-        addresses = tuple(
-            [addresses_of(target.host) if isinstance(target.host, str) else (target.host,) for target in spec.to]
-        )
-        for target, those in zip(spec.to, addresses, strict=True):
-            if not those:
-                raise InvalidTopologyError(f"cannot use namespace {target.host!r} as a target: it has no address yet")
-        translation = PortForwarding(spec, addresses)
+        has_names = False
+        addresses: list[tuple[IPAddress, ...]] = []
+        for target in spec.to:
+            host = target.host
+            if not isinstance(host, str):  # not looked up: hashing an address takes longer than everything else here
+                addresses.append((host,))
+                continue
+            has_names = True
+            addresses.append(addresses_of(host))
+            if not addresses[-1]:
+                raise InvalidTopologyError(f"cannot use namespace {host!r} as a target: it has no address yet")
+        translation = PortForwarding(spec, tuple(addresses))
         if not translation.leads_somewhere:
             raise InvalidTopologyError(
                 f"cannot forward {translation.description!r} of namespace {self._name!r}: source, address and target have no "
@@ -129,10 +130,12 @@ class Gateway:
             )
         if not has_names:
             return Entry(translation)
-        self._names.watch(self._rules.follow)
-        return Entry(
-            translation, lambda: PortForwarding(spec, tuple(self._addresses(target.host) for target in spec.to))
-        )
+        self._names.watch(self._follow)
+        return Entry(translation, lambda now: PortForwarding(spec, tuple([now(target.host) for target in spec.to])))
+
+    def _follow(self) -> None:
+        """Update the rules that refer to host names: each name is looked up once, for however many rules."""
+        self._rules.follow(functools.cache(self._addresses))
 
     def _addresses(self, host: IPAddress | str) -> tuple[IPAddress, ...]:
         return tuple(self._names.best_addresses(self._name, host)) if isinstance(host, str) else (host,)
@@ -153,20 +156,21 @@ class Gateway:
         if out is None and outer is not None:
             near = self._near(outer)
             out = near and self._links.link(near[0]).name
-        translation = OneToOne(spec, self._inner(spec, None), out)
+        translation = OneToOne(spec, self._inner(spec, self._addresses), out)
         if not isinstance(spec.inner, str):
             return self._exchange(spec, translation, outer, out)
         handle = self._exchange(
-            spec, translation, outer, out, lambda: OneToOne(spec, self._inner(spec, translation.inner), out)
+            spec, translation, outer, out, lambda now: OneToOne(spec, self._inner(spec, now, translation.inner), out)
         )
-        self._names.watch(self._rules.follow)
+        self._names.watch(self._follow)
         return handle
 
-    def _inner(self, spec: OneToOneSpec, otherwise: IPNetwork | None) -> IPNetwork:
+    @staticmethod
+    def _inner(spec: OneToOneSpec, addresses_of: AddressesOf, otherwise: IPNetwork | None = None) -> IPNetwork:
         """The inner side; for a namespace that has lost its address, the original one."""
         if not isinstance(spec.inner, str):
             return spec.inner
-        for address in self._addresses(spec.inner):
+        for address in addresses_of(spec.inner):
             if address.version == spec.outer.version:
                 return ipaddress.ip_network(address)
         if otherwise is not None:
@@ -182,7 +186,7 @@ class Gateway:
         translation: SourceTranslation | OneToOne,
         outer: IPAddress | None,
         out: str | None,
-        resolve: Callable[[], OneToOne] | None = None,
+        resolve: Resolve | None = None,
     ) -> Snat:
         entry = Entry(translation, resolve)
         undo = self._have_address(outer, out) if outer is not None else _nothing
@@ -254,7 +258,7 @@ class Gateway:
             spec,
             self._links,
             lambda name: tuple(self._names.addresses(name)),
-            lambda: self._names.watch(self._rules.follow),
+            lambda: self._names.watch(self._follow),
             name_of,
         )
         try:

@@ -10,7 +10,7 @@ import contextlib
 import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import cast
+from typing import TypeAlias, cast
 
 from pytest_netns.errors import KernelError, NetnsError, UnavailableError
 from pytest_netns.kernel.netlink import conntrack, nfrules, nftranslations, nfwrite
@@ -25,10 +25,14 @@ from pytest_netns.lab.links import Links
 from pytest_netns.parts.gateway import nftext
 from pytest_netns.parts.gateway.forward import PortForwarding
 from pytest_netns.parts.gateway.nftext import Effect, Forwarded, MappedPort, Table, Translation
+from pytest_netns.values import IPAddress
 from pytest_netns.values.notes import Note
 
 _FIRST_LOG_GROUP = 1000  # users probably choose small numbers for their own groups
 _numbers = itertools.count(1)
+
+AddressesOf: TypeAlias = Callable[[IPAddress | str], tuple[IPAddress, ...]]  # tells the addresses of a host
+Resolve: TypeAlias = Callable[[AddressesOf], Translation]
 
 
 class Entry:
@@ -39,13 +43,11 @@ class Entry:
         table: its own table; empty if it shares one with others.
         effect: what it does.
         ports: its elements of port maps, instead of nft rules; empty for none.
-        resolve: returns its effect with the present addresses of host names; None if it has no names.
+        resolve: returns its effect with the present addresses of host names, which it is given; None if it has no names.
         state: ``"in force"``, ``"removed"``, or ``"deleted"`` by something else.
     """
 
-    def __init__(
-        self, effect: Translation | Table, resolve: Callable[[], Translation] | None = None, *, kind: str = ""
-    ) -> None:
+    def __init__(self, effect: Translation | Table, resolve: Resolve | None = None, *, kind: str = "") -> None:
         number = next(_numbers)
         self.identity = f"netns-{number}"
         self.table = f"netns_{kind}_{number}" if kind else ""
@@ -157,14 +159,14 @@ class Rules:
         self._prepare(effects)
         self.forget(effects)
 
-    def follow(self) -> None:
+    def follow(self, addresses_of: AddressesOf) -> None:
         """Update the rules that refer to host names, whose addresses may have changed."""
         with self._lock:
             named = [(each, each.resolve) for each in self._entries if each.resolve is not None]
-            if not named or not (present := self.entries):
+            if not named or not (present := set(self.entries)):
                 return
             for entry, resolve in named:
-                translation = resolve()
+                translation = resolve(addresses_of)
                 if entry not in present or translation == entry.effect:
                     continue
                 before = entry.effect

@@ -109,36 +109,44 @@ class Part:
                     key.kind.parse(value)
 
     def _fill(self, **values: object) -> None:
-        is_parsed = True
+        is_parsed = is_flat = True
         for name, key in self.keys().items():
             value = values[name]
             if key.kind is not None and (value is not None or key.default is REQUIRED):
-                parsed, fine = _lenient(key.kind, as_many(value) if key.many else (value,))
+                several = as_many(value) if key.many else (value,)
+                try:
+                    parsed = tuple([key.kind.parse(each) for each in several])
+                except InvalidTopologyError:
+                    parsed, is_parsed = tuple(_as_given_if_wrong(key.kind, each) for each in several), False
                 value = parsed if key.many else parsed[0]
-                is_parsed &= fine
-            elif key.many:
-                value = as_many(value)
+            else:
+                is_flat = is_flat and key.part is None and (key.many or key.default is None)
+                value = as_many(value) if key.many else value
             object.__setattr__(self, name, value)
         object.__setattr__(self, "_is_parsed", is_parsed)
+        object.__setattr__(self, "_is_sound", is_parsed and is_flat)
 
 
-def _lenient(kind: Kind, values: Iterable[object]) -> tuple[tuple[object, ...], bool]:
-    """The values, parsed where possible, and whether all could be parsed."""
+def is_sound(part: Part) -> bool:
+    """Whether a part holds no other parts, and all its values were parsed when it was created."""
+    return bool(part.__dict__["_is_sound"])
+
+
+def _as_given_if_wrong(kind: Kind, value: object) -> object:
+    """A value, parsed if possible."""
     try:
-        return tuple([kind.parse(value) for value in values]), True
+        return kind.parse(value)
     except InvalidTopologyError:
-        return tuple(_lenient(kind, (value,))[0][0] for value in values) if len(tuple(values)) > 1 else tuple(
-            values
-        ), False
+        return value
 
 
 def as_many(value: object) -> tuple[Any, ...]:
     """One or several values as a tuple; None is an empty one."""
+    if isinstance(value, str):  # the most frequent case
+        return (value,)
     if value is None:
         return ()
-    if is_several(value):
-        return tuple(value)
-    return (value,)
+    return tuple(value) if is_several(value) else (value,)
 
 
 def _text(parse: Callable[[Any], Any], *examples: str, pattern: str = "") -> Kind:

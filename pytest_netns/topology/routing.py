@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 
 from pytest_netns.errors import InvalidTopologyError
 from pytest_netns.parts.gateway import forward
@@ -144,6 +145,7 @@ def check_masquerades(checked: Checked) -> Iterator[Problem]:
 def check_port_forwards(checked: Checked) -> Iterator[Problem]:
     """No port is forwarded twice, and its targets have an address of a common family."""
     seen: dict[str, forward.PortIndex[str]] = {}
+    families = functools.cache(functools.partial(_families, checked))  # a thousand forwards lead to a few hosts
     for path, each in checked.sound("port_forwards"):
         index = seen.setdefault(each.namespace, forward.PortIndex())
         for _, other in index.conflicting(each):
@@ -155,7 +157,7 @@ def check_port_forwards(checked: Checked) -> Iterator[Problem]:
         index.add(each, path)
         yield from ((f"{path}.{key}", mistake) for key, mistake in forward.mistakes(each))
         for target in each.to:
-            yield from _target(checked, path, each, target)
+            yield from _target(checked, path, each, target, families)
         if each.address is not None and checked.certain(each.namespace):
             networks = checked.plan.networks_of(each.namespace)
             if not any(held.reaches(each.address) for held in checked.plan.of(each.namespace)):
@@ -165,12 +167,14 @@ def check_port_forwards(checked: Checked) -> Iterator[Problem]:
                 )
 
 
-def _target(checked: Checked, path: str, each: PortForwardSpec, target: Target) -> Iterator[Problem]:
+def _target(
+    checked: Checked, path: str, each: PortForwardSpec, target: Target, families_of: Callable[[str], set[int]]
+) -> Iterator[Problem]:
     host = target.host
     if not checked.certain(each.namespace) or (isinstance(host, str) and not checked.certain(host)):
         return
-    families = _families(checked, host) if isinstance(host, str) else {host.version}
-    if not families & _families(checked, each.namespace):
+    families = families_of(host) if isinstance(host, str) else {host.version}
+    if families.isdisjoint(families_of(each.namespace)):
         here = " or ".join(f"IPv{version}" for version in sorted(families)) or "any"
         yield (
             f"{path}.to",

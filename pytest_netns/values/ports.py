@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -10,7 +11,8 @@ from pytest_netns.errors import InvalidTopologyError
 from pytest_netns.values.shapes import is_list
 
 MIN_PORT, MAX_PORT = 1, 65535
-_DIGITS = 20  # far more than a port has, but within the limit of int()
+# Far more digits than a port has, but within the limit of int().
+_NUMBERS = re.compile(r"([0-9]{1,19})(?:-([0-9]{1,19}))?")
 
 
 @dataclass(frozen=True, order=True)
@@ -47,20 +49,16 @@ def parse_port(value: object, what: str = "port") -> int:
 
 def parse_ports(value: object, what: str = "port") -> Ports:
     """Parse a port or a range: ``80``, ``"80"``, ``"5000-5010"``, ``range(5000, 5011)`` or a pair (first, last)."""
+    if isinstance(value, int):
+        return parse_port(value, what)
     if isinstance(value, PortRange):
         first, last = value.first, value.last
     elif isinstance(value, range) and value.step == 1 and len(value):
         first, last = value[0], value[-1]
     elif is_list(value) and len(value) == 2 and all(type(each) is int for each in value):
         first, last = value
-    elif (
-        isinstance(value, str)
-        and value.isascii()
-        and all(part.isdigit() and len(part) < _DIGITS for part in value.split("-", 1))
-    ):
-        first, last = (int(part) for part in (value.split("-", 1) * 2)[:2])
-    elif isinstance(value, int):
-        return parse_port(value, what)
+    elif isinstance(value, str) and (numbers := _NUMBERS.fullmatch(value)):
+        first, last = int(numbers[1]), int(numbers[2] or numbers[1])
     else:
         raise InvalidTopologyError(
             f"cannot use {value!r} as {what}: write a port from 1 to 65535, or a range such as '5000-5010'"

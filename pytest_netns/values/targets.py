@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from dataclasses import dataclass
@@ -88,15 +89,20 @@ def parse_target(value: object) -> Target:
         raise InvalidTopologyError(
             f"cannot use {value!r} as target: {port!r} is not a port from 1 to 65535, nor a range of ports; {valid}"
         ) from None
-    try:
-        return Target(ipaddress.ip_address(host), number)
-    except ValueError:
-        pass
-    if NAME_PATTERN.fullmatch(host) and not re.fullmatch(r"[0-9.]+", host):
-        return Target(host, number)
+    if (found := _parse_host(host)) is not None:
+        return Target(found, number)
     raise InvalidTopologyError(
         f"cannot use {value!r} as target: {host!r} is neither an address nor the name of a namespace; {valid}"
     )
+
+
+@functools.lru_cache(maxsize=1024)  # a thousand forwards lead to a few hosts
+def _parse_host(text: str) -> IPAddress | str | None:
+    """An address, or what can be the name of a namespace; None if it is neither."""
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return text if NAME_PATTERN.fullmatch(text) and not re.fullmatch(r"[0-9.]+", text) else None
 
 
 def _is_number(text: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import ipaddress
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -184,10 +183,15 @@ class PortForwarding(Translation):
     Attributes:
         spec: what the user wrote.
         addresses: the addresses of each target, at most one of each family.
+        mapped: map elements, one for each family and protocol, if a single port is forwarded to a single target without restrictions.
     """
 
     spec: PortForwardSpec
     addresses: tuple[tuple[IPAddress, ...], ...]
+    mapped: Sequence[MappedPort] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mapped", self._mapped())
 
     @property
     def description(self) -> str:
@@ -204,9 +208,7 @@ class PortForwarding(Translation):
         """Whether it is for UDP."""
         return "udp" in self.spec.protocol
 
-    @functools.cached_property
-    def mapped(self) -> list[MappedPort]:
-        """Map elements, one for each family and protocol, if a single port is forwarded to a single target without restrictions."""
+    def _mapped(self) -> list[MappedPort]:
         if (ports := _plain(self.spec)) is None:
             return []
         port, target = ports
