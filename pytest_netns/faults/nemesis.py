@@ -47,13 +47,9 @@ class Nemesis:
             `random.Random` of the schedule.
         every: seconds to wait before each start and each healing: a number, or the minimum and maximum of a random one.
         seed: the seed of the schedule: the same seed chooses the same faults after the same pauses.
-
-    Attributes:
-        history: the actions so far, in order of time.
-        seed: the seed in use.
     """
 
-    __slots__ = ("_began", "_error", "_least", "_most", "_rng", "_starters", "_stop", "_thread", "history", "seed")
+    __slots__ = ("_began", "_error", "_history", "_least", "_most", "_rng", "_seed", "_starters", "_stop", "_thread")
 
     def __init__(self, faults: Sequence[FaultStarter], *, every: float | tuple[float, float], seed: int) -> None:
         self._starters = list(faults)
@@ -66,13 +62,23 @@ class Nemesis:
                     "or lambda: lab.cut('red', to='blue')"
                 )
         self._least, self._most = _pauses(every)
-        self.seed = seed
-        self.history: list[NemesisEvent] = []
+        self._seed = seed
+        self._history: list[NemesisEvent] = []
         self._rng = random.Random(seed)
         self._stop = threading.Event()
         self._began = 0.0
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="netns-nemesis", daemon=True)
+
+    @property
+    def history(self) -> list[NemesisEvent]:
+        """The actions so far, in order of time."""
+        return list(self._history)
+
+    @property
+    def seed(self) -> int:
+        """The seed in use."""
+        return self._seed
 
     def __enter__(self) -> Self:
         self._began = waiting.now()
@@ -94,7 +100,7 @@ class Nemesis:
 
     def notes(self) -> Sequence[Note]:
         """Its notes for the report of a failed test: the schedule, with times."""
-        listed = list(self.history)
+        listed = self.history
         return [Note("", f"nemesis with seed {self.seed}"), *(Note("", f"  {event}") for event in listed)]
 
     def _run(self) -> None:
@@ -114,7 +120,7 @@ class Nemesis:
             self._note("error", f"{type(error).__name__}: {error}")
 
     def _note(self, action: str, description: str) -> None:
-        self.history.append(NemesisEvent(waiting.now() - self._began, action, description))
+        self._history.append(NemesisEvent(waiting.now() - self._began, action, description))
 
     def __repr__(self) -> str:
         return f"<Nemesis with seed {self.seed}, {len(self.history)} events>"

@@ -28,19 +28,20 @@ Port: TypeAlias = int | str | range | Ports
 
 
 class FirewallRule(GatewayRule):
-    """A rule of a firewall; returned by `Firewall.accept`, `Firewall.drop` and `Firewall.reject`.
+    """A rule of a firewall; returned by `Firewall.accept`, `Firewall.drop` and `Firewall.reject`."""
 
-    Attributes:
-        spec: the specification it was created from.
-    """
-
-    __slots__ = ("_links", "_log", "spec")
+    __slots__ = ("_links", "_log", "_spec")
 
     def __init__(self, rules: Rules, entry: Entry, spec: FirewallRuleSpec, links: Links, log: LogReader | None) -> None:
         super().__init__(rules, entry)
-        self.spec = spec
+        self._spec = spec
         self._links = links
         self._log = log
+
+    @property
+    def spec(self) -> FirewallRuleSpec:
+        """The specification it was created from."""
+        return self._spec
 
     @property
     def log(self) -> list[Packet]:
@@ -70,14 +71,9 @@ class FirewallRule(GatewayRule):
 
 
 class Firewall(GatewayRule):
-    """A firewall of a namespace; returned by `Namespace.firewall`. It counts the packets that its policy decided.
+    """A firewall of a namespace; returned by `Namespace.firewall`. It counts the packets that its policy decided."""
 
-    Attributes:
-        spec: the specification it was created from.
-        rules: its rules, in order; the first match decides.
-    """
-
-    __slots__ = ("_links", "_name_of", "_resolve", "_watch", "rules", "spec")
+    __slots__ = ("_added", "_links", "_name_of", "_resolve", "_spec", "_watch")
 
     def __init__(
         self,
@@ -90,12 +86,22 @@ class Firewall(GatewayRule):
         name_of: Callable[[object], object],
     ) -> None:
         super().__init__(rules, entry)
-        self.spec = spec
-        self.rules: list[FirewallRule] = []
+        self._spec = spec
+        self._added: list[FirewallRule] = []
         self._links = links
         self._resolve = resolve
         self._watch = watch
         self._name_of = name_of
+
+    @property
+    def spec(self) -> FirewallSpec:
+        """The specification it was created from."""
+        return self._spec
+
+    @property
+    def rules(self) -> list[FirewallRule]:
+        """Its rules, in order; the first match decides."""
+        return list(self._added)
 
     def accept(
         self,
@@ -189,7 +195,7 @@ class Firewall(GatewayRule):
         if log is not None:
             self._rules.close_later(log.close)
         rule = FirewallRule(self._rules, entry, spec, self._links, log)
-        self.rules.append(rule)
+        self._added.append(rule)
         return rule
 
     def _add(

@@ -64,32 +64,34 @@ class Masquerade(GatewayRule):
 
 
 class PortForward(GatewayRule):
-    """Forwarded ports; returned by `Namespace.forward_port`.
+    """Forwarded ports; returned by `Namespace.forward_port`."""
 
-    Attributes:
-        spec: the specification it was created from.
-    """
-
-    __slots__ = ("spec",)
+    __slots__ = ("_spec",)
 
     def __init__(self, rules: Rules, entry: Entry, spec: PortForwardSpec) -> None:
         super().__init__(rules, entry)
-        self.spec = spec
+        self._spec = spec
+
+    @property
+    def spec(self) -> PortForwardSpec:
+        """The specification it was created from."""
+        return self._spec
 
 
 class Snat(GatewayRule):
-    """Translated addresses; returned by `Namespace.snat` and `Namespace.nat_1to1`.
+    """Translated addresses; returned by `Namespace.snat` and `Namespace.nat_1to1`."""
 
-    Attributes:
-        spec: the specification it was created from.
-    """
-
-    __slots__ = ("_undo", "spec")
+    __slots__ = ("_spec", "_undo")
 
     def __init__(self, rules: Rules, entry: Entry, spec: SnatSpec | OneToOneSpec, undo: Callable[[], None]) -> None:
         super().__init__(rules, entry)
-        self.spec = spec
+        self._spec = spec
         self._undo = undo
+
+    @property
+    def spec(self) -> SnatSpec | OneToOneSpec:
+        """The specification it was created from."""
+        return self._spec
 
     def remove(self) -> None:
         """Remove it, and the address that was added for it; idempotent.
@@ -103,37 +105,46 @@ class Snat(GatewayRule):
 
 
 class Nat(GatewayRule):
-    """The NAT of a device; returned by `Namespace.nat`.
+    """The NAT of a device; returned by `Namespace.nat`."""
 
-    Attributes:
-        spec: the specification it was created from.
-        kind: how it maps and filters.
-    """
-
-    __slots__ = ("kind", "spec")
+    __slots__ = ("_kind", "_spec")
 
     def __init__(self, rules: Rules, entry: Entry, spec: NatSpec, kind: NatKind) -> None:
         super().__init__(rules, entry)
-        self.spec = spec
-        self.kind = kind
+        self._spec = spec
+        self._kind = kind
+
+    @property
+    def spec(self) -> NatSpec:
+        """The specification it was created from."""
+        return self._spec
+
+    @property
+    def kind(self) -> NatKind:
+        """How it maps and filters."""
+        return self._kind
 
 
 class PrefixTranslation:
-    """An inner IPv6 prefix translated to an outer one; returned by `Namespace.nptv6`.
+    """An inner IPv6 prefix translated to an outer one; returned by `Namespace.nptv6`."""
 
-    Attributes:
-        inner, outer: the prefixes.
-    """
-
-    __slots__ = ("_forget", "_links", "_removed", "_rule", "inner", "outer")
+    __slots__ = ("_forget", "_links", "_removed", "_rule")
 
     def __init__(self, links: Links, rule: prefixes.Rule, forget: Callable[[PrefixTranslation], None]) -> None:
-        self.inner = rule.inner
-        self.outer = rule.outer
         self._links = links
         self._rule = rule
         self._forget = forget
         self._removed = False
+
+    @property
+    def inner(self) -> str:
+        """The inner prefix."""
+        return self._rule.inner
+
+    @property
+    def outer(self) -> str:
+        """The outer prefix."""
+        return self._rule.outer
 
     @property
     def packets(self) -> int:

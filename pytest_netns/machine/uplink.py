@@ -28,16 +28,9 @@ _path = ""
 
 
 class Uplink:
-    """A connection from a namespace to the real network; it ends with the lab, or by `remove`.
+    """A connection from a namespace to the real network; it ends with the lab, or by `remove`."""
 
-    Attributes:
-        interface: the name of the interface in the namespace.
-        address: the namespace's address on that interface.
-        gateway: the address of its default gateway.
-        resolver: the address of a name server that forwards to the host's.
-    """
-
-    __slots__ = ("_number", "address", "gateway", "interface", "resolver")
+    __slots__ = ("_interface", "_network", "_number")
 
     def __init__(self, network: NetworkNamespace, interface: str, subnet: str | IPNetwork) -> None:
         chosen = parse_network(subnet, "network of an uplink")
@@ -45,12 +38,30 @@ class Uplink:
             raise InvalidTopologyError(
                 f"cannot use '{chosen}' as network of an uplink: it must be IPv4, /25 or larger, such as '10.0.2.0/24'"
             )
-        self.interface = interface
-        self.gateway: IPAddress = chosen[2]
-        self.resolver: IPAddress = chosen[3]
-        self.address: IPAddress = chosen[100]
+        self._interface = interface
+        self._network = chosen
         options = ["--configure", f"--mtu={_MTU}", "--disable-host-loopback", f"--cidr={chosen}"]
         self._number: int | None = _add(network, [*options, interface])
+
+    @property
+    def interface(self) -> str:
+        """The name of the interface in the namespace."""
+        return self._interface
+
+    @property
+    def address(self) -> IPAddress:
+        """The namespace's address on that interface."""
+        return self._network[100]
+
+    @property
+    def gateway(self) -> IPAddress:
+        """The address of its default gateway."""
+        return self._network[2]
+
+    @property
+    def resolver(self) -> IPAddress:
+        """The address of a name server that forwards to the host's."""
+        return self._network[3]
 
     def remove(self) -> None:
         """Remove the uplink; idempotent."""

@@ -81,7 +81,13 @@ def test_what_a_fault_returns_undoes_it(netns_pair: Lab) -> None:
         assert red.probe("blue:80") == "refused"
 
 
-@pytest.mark.parametrize(("kind", "name"), [("namespace", "name"), ("interface", "name"), ("interface", "index")])
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("namespace", "name"), ("interface", "name"), ("interface", "index"), ("port forward", "spec"), ("snat", "spec"),
+        ("nat", "kind"), ("prefix", "inner"), ("firewall", "rules"), ("firewall rule", "spec"), ("nemesis", "seed"),
+    ],
+)  # fmt: skip
 def test_what_is_fixed_cannot_be_set(netns_pair: Lab, kind: str, name: str) -> None:
     """Read-only properties cannot be set."""
     with pytest.raises(AttributeError):
