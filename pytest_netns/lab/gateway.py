@@ -86,9 +86,7 @@ class Gateway:
                 handles.append(Masquerade(self._rules, known))
         if new:
             self._rules.add(*new)
-        for entry in new:
-            if isinstance(entry.effect, PortForwarding):
-                self._forwards.add(entry.effect.spec, entry)
+        self._forwards.update(forwards)
         return handles
 
     def _check(self, spec: PortForwardSpec, others: PortIndex[Entry]) -> None:

@@ -47,6 +47,10 @@ class Entry:
         state: ``"in force"``, ``"removed"``, or ``"deleted"`` by something else.
     """
 
+    __slots__ = (
+        "counted_before", "effect", "expected", "found", "identity", "place", "ports", "resolve", "state", "table",
+    )  # fmt: skip
+
     def __init__(self, effect: Translation | Table, resolve: Resolve | None = None, *, kind: str = "") -> None:
         number = next(_numbers)
         self.identity = f"netns-{number}"
@@ -57,13 +61,13 @@ class Entry:
         self.place = self.table  # the table of its rules, if not a shared one
         self.expected = 0
         self.ports = _ports(effect)
-        self.found: list[KernelRule] = []  # its nft rules, once read from the kernel
+        self.found: Sequence[KernelRule] = ()  # its nft rules, once read from the kernel
         self.counted_before: tuple[int, int] = (0, 0)  # the counts of its earlier nft rules
 
     def change_effect(self, effect: Translation) -> None:
         """Change what it does; it will consist of other nft rules."""
         self.effect, self.ports = effect, _ports(effect)
-        self.expected, self.found = 0, []
+        self.expected, self.found = 0, ()
 
 
 class Rules:

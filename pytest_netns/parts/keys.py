@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Final
@@ -75,6 +76,8 @@ class Part:
     """
 
     others: ClassVar[str] = ""
+    _is_parsed: bool
+    _is_sound: bool
 
     @classmethod
     @functools.cache
@@ -100,7 +103,7 @@ class Part:
         Raises:
             InvalidTopologyError: names the first such value, and the valid ones.
         """
-        if self.__dict__["_is_parsed"]:
+        if self._is_parsed:
             return
         for name, key in self.keys().items():
             held = getattr(self, name)
@@ -127,9 +130,12 @@ class Part:
         object.__setattr__(self, "_is_sound", is_parsed and is_flat)
 
 
+_is_sound = operator.attrgetter("_is_sound")  # of thousands of parts: asking for __dict__ would create one for each
+
+
 def is_sound(part: Part) -> bool:
     """Whether a part holds no other parts, and all its values were parsed when it was created."""
-    return bool(part.__dict__["_is_sound"])
+    return bool(_is_sound(part))
 
 
 def _as_given_if_wrong(kind: Kind, value: object) -> object:

@@ -259,7 +259,13 @@ class Topology(Tables):
             )
             for n, veth in enumerate(self.veths)
         )
-        return replace(self, bridges=bridges, veths=veths, routes=tuple(routes))
+        return self._with(bridges=bridges, veths=veths, routes=tuple(routes))
+
+    def _with(self, **parts: object) -> Topology:
+        """The same network with other parts, which are known to be valid; checking takes longer than all else here."""
+        made = object.__new__(Topology)
+        Topology._fill(made, **{name: parts.get(name, getattr(self, name)) for name in self.keys()})
+        return made
 
     def draw(self, format: str = "text") -> str:
         """Draw this network.

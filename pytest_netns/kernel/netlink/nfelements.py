@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -17,9 +18,6 @@ _INET = nfnetlink.header(nfnetlink.NFPROTO_INET)
 # linux/netfilter/nf_tables.h
 _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS, _LIST_ELEMENT, _VALUE = 1, 2, 3, 1, 1
 _KEY, _DATA, _USERDATA, _EXPRESSION = 1, 2, 6, 7
-_FIELD = struct.Struct(
-    "=HHHH"
-)  # the headers of an attribute and of the one in it, built by hand as there are thousands
 _PER_MESSAGE = 256  # with comments of full length they fit into an attribute, which has at most 64 KiB
 
 
@@ -91,8 +89,14 @@ def _requests(kind: int, changes: Changes, flags: int = 0) -> Iterator[Request]:
 
 
 def _field(kind: int, value: bytes) -> bytes:
-    padded = value + bytes(-len(value) & 3)
-    return _FIELD.pack(8 + len(padded), kind | wire.NLA_F_NESTED, 4 + len(value), _VALUE) + padded
+    length = len(value)
+    return _field_header(kind, length) + value + bytes(-length & 3)
+
+
+@functools.cache
+def _field_header(kind: int, length: int) -> bytes:
+    """The headers of an attribute and of the one in it: the same for thousands."""
+    return struct.pack("=HHHH", 8 + (length + 3 & ~3), kind | wire.NLA_F_NESTED, 4 + length, _VALUE)
 
 
 def _head(place: Place) -> bytes:

@@ -162,8 +162,19 @@ class PortIndex(Generic[T]):
         for bucket in _buckets(ports):
             self._found.setdefault(bucket, []).append((ports.first, ports.last, spec, value))
 
+    def update(self, other: PortIndex[T]) -> None:
+        """Add all of another index."""
+        for bucket, found in other.items():
+            self._found.setdefault(bucket, []).extend(found)
+
+    def items(self) -> Iterable[tuple[int, list[tuple[int, int, PortForwardSpec, T]]]]:
+        """First and last port, port forward and value, by groups of ports."""
+        return self._found.items()
+
     def conflicting(self, spec: PortForwardSpec) -> Iterator[tuple[PortForwardSpec, T]]:
         """The port forwards that match some of the same connections."""
+        if not self._found:
+            return
         ports = as_range(spec.port)
         first, last = ports.first, ports.last
         for bucket in _buckets(ports):

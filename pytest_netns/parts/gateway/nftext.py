@@ -191,7 +191,9 @@ add rule inet {COUNTERS} {COUNTED} {of} meta l4proto {protocol} ct status dnat c
 
 def comment(identity: str, description: str) -> str:
     """A rule's comment: the identity by which it is found again, and a description for readers of the ruleset."""
-    return f"{identity}: {description}".replace('"', "'").encode()[:_MAX_COMMENT].decode(errors="ignore")
+    text = f"{identity}: {description}".replace('"', "'")
+    encoded = text.encode()
+    return text if len(encoded) <= _MAX_COMMENT else encoded[:_MAX_COMMENT].decode(errors="ignore")
 
 
 def identity_of(comment: str) -> str:
