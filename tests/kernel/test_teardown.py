@@ -71,7 +71,7 @@ def kernel_calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[KernelCalls]:
 
 
 def _set_up(lab: Lab) -> None:
-    """A bit of everything."""
+    """A lab with one of everything."""
     lab.build(PICTURES["nat"])
     red, blue = lab["red"], lab["blue"]
     lab.add_veth(red, blue, addresses=("10.0.0.1/24", ("10.0.0.2/24", "fd00::2/64")), mtu=1400)
@@ -86,7 +86,7 @@ def _set_up(lab: Lab) -> None:
 
 
 def _left(before: tuple[set[str], set[int], int]) -> list[str]:
-    """What is there that was not: descriptors, threads, namespaces; and the thread must be where it was."""
+    """New resources since before: descriptors, threads, namespaces; the thread must be where it was."""
     gc.collect()
     descriptors, threads, inode = before
     found = [f"descriptor of {target}" for target in _descriptors() - descriptors]
@@ -100,8 +100,8 @@ def _left(before: tuple[set[str], set[int], int]) -> list[str]:
 
 
 def _state() -> tuple[set[str], set[int], int]:
-    destruction.hub()  # made with a process's first namespace, and there to stay
-    supervision.supervisor()  # likewise with its first program; the one before may have been killed by a test
+    destruction.hub()  # created with a process's first namespace, and kept
+    supervision.supervisor()  # likewise with its first program; a test may have killed the previous one
     captures.wait_ended()
     return _descriptors(), {thread.ident or 0 for thread in threading.enumerate()}, moving.current_inode()
 
@@ -112,13 +112,13 @@ def _descriptors() -> set[str]:
     for name in os.listdir("/proc/self/fd"):
         try:
             found.add(f"{name} {os.readlink(f'/proc/self/fd/{name}')}")
-        except FileNotFoundError:  # the listing's own
+        except FileNotFoundError:  # that of the listing
             continue
     return found
 
 
 def test_a_lab_that_fails_half_way_leaves_nothing(kernel_calls: KernelCalls) -> None:
-    """Whichever kernel call of a lab's set-up fails, the error names it, and no descriptor, thread or namespace is left."""
+    """Whichever kernel call of a lab's set-up fails, the error names it, and no descriptor, thread or namespace remains."""
     with Lab() as lab:
         _set_up(lab)
     destruction.hub().wait(destruction.BUSY_GRACE)
@@ -140,14 +140,14 @@ def test_a_lab_that_fails_half_way_leaves_nothing(kernel_calls: KernelCalls) -> 
         kernel_calls.fail_at = 0
         if not kernel_calls.failed:
             assert error is None
-            # How many calls there are varies, some are repeated until the kernel is ready: those made once may be missed.
+            # The number of calls varies, as some are repeated until the kernel is ready: some points may be missed.
             kernel_calls.fail_first = next(names, "")
             if kernel_calls.fail_first:
                 continue
             break
         seen.add(kernel_calls.failed)
         if error is None:
-            tolerated += 1  # what some environments refuse: sysctls, forgetting tracked connections
+            tolerated += 1  # refused in some environments: sysctls, forgetting tracked connections
             assert kernel_calls.failed in {"write", "_send", "__init__", "setns"}, kernel_calls.failed
         elif isinstance(error, KernelError):
             assert str(error).startswith("cannot "), error
@@ -160,7 +160,7 @@ def test_a_lab_that_fails_half_way_leaves_nothing(kernel_calls: KernelCalls) -> 
 
 
 def test_a_hub_that_cannot_be_made_leaves_nothing(kernel_calls: KernelCalls, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same for the first namespace of a process, which makes the hub that watches the others."""
+    """The same for the first namespace of a process, which creates the hub that watches the others."""
     before = _state()
     own = destruction.hub()
     number = 0
@@ -179,7 +179,7 @@ def test_a_hub_that_cannot_be_made_leaves_nothing(kernel_calls: KernelCalls, mon
 
 
 def test_every_undo_runs_and_no_error_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Undoing goes on after a failure; one error is raised as it is, several as a group with all of them."""
+    """Undoing continues after a failure; a single error is raised unchanged, several as a group."""
     before = _state()
     real = NetworkNamespace.close
     failing = {"red", "blue"}
@@ -210,7 +210,7 @@ def test_every_undo_runs_and_no_error_is_lost(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_an_interrupt_while_closing_undoes_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C in the midst of closing a lab ends nothing but the wait: all is undone, and it is raised at the end."""
+    """Ctrl-C while closing a lab only ends the wait: everything is undone, and it is raised at the end."""
     before = _state()
 
     def interrupt(lab: LabPrograms, errors: list[Exception]) -> None:
@@ -227,7 +227,7 @@ def test_an_interrupt_while_closing_undoes_the_rest(monkeypatch: pytest.MonkeyPa
 
 
 def test_the_tests_error_and_the_teardowns_are_both_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An error in the block stays visible as the context of the teardown's."""
+    """An error in the block remains visible as the context of the teardown's error."""
     real = NetworkNamespace.close
 
     def close(self: NetworkNamespace) -> None:
@@ -242,7 +242,7 @@ def test_the_tests_error_and_the_teardowns_are_both_told(monkeypatch: pytest.Mon
 
 
 def test_close_is_idempotent_and_frees_namespaces() -> None:
-    """After close the kernel has no namespace of the lab's any more, sockets and processes or not; again is nothing."""
+    """After close the kernel has freed all namespaces of the lab, with sockets and processes or not; closing again does nothing."""
     before = _state()
     with Lab("closing") as lab:
         lab.build(PICTURES["nat"])
@@ -252,7 +252,7 @@ def test_close_is_idempotent_and_frees_namespaces() -> None:
 
 
 def test_a_held_namespace_is_seen() -> None:
-    """The proof itself works: a namespace that a socket keeps alive is listed until the socket is closed."""
+    """The check itself works: a namespace that a socket keeps alive is listed until the socket is closed."""
     hub = destruction.hub()
     with Lab("holder") as lab:
         held = lab.add_namespace("held").socket()
@@ -263,7 +263,7 @@ def test_a_held_namespace_is_seen() -> None:
 
 
 def test_a_refused_part_is_taken_back_at_once() -> None:
-    """Where a later part of one call is refused, the earlier ones are undone: the name is free again."""
+    """If a later part of one call is refused, the earlier ones are undone: the name is free again."""
     with Lab() as lab:
         red, blue = lab.add_namespace("red"), lab.add_namespace("blue")
         with pytest.raises((KernelError, InvalidTopologyError)):

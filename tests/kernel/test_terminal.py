@@ -1,4 +1,4 @@
-"""Programs on a terminal of their own: prompts, job control, and pexpect."""
+"""Programs in a pseudo-terminal: prompts, job control, and pexpect."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ def red() -> Iterator[Namespace]:
 
 
 def read_all(process: TerminalProcess) -> str:
-    """What it writes until it has ended."""
+    """Its output until it has exited."""
     found = b""
     try:
         while chunk := process.terminal.read(1000):
             found += chunk
-    except OSError:  # EIO: nobody has it open any more
+    except OSError:  # EIO: nothing has it open any more
         pass
     return found.decode()
 
 
 def test_popen_on_a_terminal(red: Namespace) -> None:
-    """The program has a terminal that controls its session, of the usual size, and is in the namespace."""
+    """The program has a controlling terminal of the usual size, and is in the namespace."""
     process = red.popen(["sh", "-c", "tty; stty size; hostname; echo done >/dev/tty; exit 3"], pty=True)
     assert isinstance(process, TerminalProcess)
     tty, size, hostname, done = read_all(process).split("\r\n")[:4]
@@ -42,7 +42,7 @@ def test_popen_on_a_terminal(red: Namespace) -> None:
 
 
 def test_popen_that_cannot(red: Namespace) -> None:
-    """A program that does not exist is an error as ever; streams and a terminal exclude each other."""
+    """A missing program is the usual error; streams and a terminal exclude each other."""
     with pytest.raises(FileNotFoundError, match="no-such-program"):
         red.popen(["no-such-program"], pty=True)
     with pytest.raises(InvalidTopologyError, match="cannot use stdout together with pty"):
@@ -51,7 +51,7 @@ def test_popen_that_cannot(red: Namespace) -> None:
 
 
 def test_spawn_a_conversation(red: Namespace) -> None:
-    """`ns.spawn` is a pexpect.spawn: a password is asked for without being shown, and the end is noticed."""
+    """`ns.spawn` is a pexpect.spawn: a password is not echoed, and the exit is detected."""
     child = red.spawn([sys.executable, "-c", PASSWORD], encoding="utf-8", timeout=20)
     assert isinstance(child, pexpect.spawn)
     child.expect("password: ")
@@ -63,10 +63,10 @@ def test_spawn_a_conversation(red: Namespace) -> None:
 
 
 def test_spawn_job_control(red: Namespace) -> None:
-    """Ctrl-Z stops the program in front and Ctrl-C ends it, and the shell goes on."""
+    """Ctrl-Z stops the foreground program and Ctrl-C ends it, and the shell continues."""
     child = red.spawn("sh", ["-i"], env={"PS1": "$ ", "PATH": "/usr/bin:/bin"}, encoding="utf-8", timeout=20)
     child.expect(r"\$ ")
-    child.sendline("sh -c 'echo $((6 * 7)) up; exec cat'")  # what says so is in front itself
+    child.sendline("sh -c 'echo $((6 * 7)) up; exec cat'")  # the program that prints it is in the foreground
     child.expect("42 up")
     child.sendcontrol("z")
     child.expect("Stopped")
@@ -90,7 +90,7 @@ def test_a_shell_ends_with_the_lab() -> None:
 
 
 def test_without_pexpect(red: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where pexpect is not installed the error says so, and how to get it."""
+    """If pexpect is not installed, the error says how to install it."""
     monkeypatch.setitem(sys.modules, "pexpect", None)
     with pytest.raises(UnavailableError, match="pexpect is not installed") as caught:
         red.spawn("sh")

@@ -1,4 +1,4 @@
-"""Uplinks: from a namespace to the network pytest itself is in, which in these tests is a namespace of an outer lab."""
+"""Uplinks: from a namespace to pytest's own network, which in these tests is a namespace of an outer lab."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_out(netns):
 
 @pytest.fixture
 def laptop(tmp_path: Path) -> Iterator[Lab]:
-    """A machine that has a way to a server at 203.0.113.2: what is the real network to a pytest that runs there."""
+    """A machine with a route to a server at 203.0.113.2: the real network for a pytest that runs there."""
     with Lab("outer") as lab:
         machine, server = lab.add_namespace("machine"), lab.add_namespace("server")
         lab.add_veth(machine, server, addresses=("203.0.113.1/24", "203.0.113.2/24"))
@@ -45,7 +45,7 @@ def laptop(tmp_path: Path) -> Iterator[Lab]:
 
 
 def run_inside(lab: Lab, path: Path, text: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a test file with a pytest whose own network is the machine's."""
+    """Run a test file in a pytest whose own network is the machine's."""
     (path / "test_inner.py").write_text(text)
     command = [
         sys.executable,
@@ -71,7 +71,7 @@ needs_tun = pytest.mark.skipif(
 
 @needs_tun
 def test_out_and_only_where_asked_for(laptop: Lab, tmp_path: Path) -> None:
-    """A namespace with an uplink reaches the real network, under the machine's address; others do not; removed, it is gone."""
+    """A namespace with an uplink reaches the real network, with the machine's address; others do not; it can be removed."""
     with laptop.capture() as packets:
         done = run_inside(laptop, tmp_path, INNER, "--netns-mode=root")
     assert done.returncode == 0, done.stdout
@@ -81,7 +81,7 @@ def test_out_and_only_where_asked_for(laptop: Lab, tmp_path: Path) -> None:
 
 @needs_tun
 def test_nothing_outlives_pytest(laptop: Lab, tmp_path: Path) -> None:
-    """After SIGKILL of pytest neither slirp4netns nor its helper is left."""
+    """After SIGKILL of pytest neither slirp4netns nor its helper remains."""
     done = run_inside(laptop, tmp_path, NEVER_ENDS, "--netns-mode=root")
     assert done.returncode == -9
     laptop.wait_until(lambda: "slirp4netns" not in laptop["machine"].run("ps -e -o args").stdout, timeout=10)
@@ -91,7 +91,7 @@ def test_nothing_outlives_pytest(laptop: Lab, tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: it makes another /dev/net/tun")
 @pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["alone", "xdist"])
 def test_rootless(laptop: Lab, tmp_path: Path, workers: tuple[str, ...]) -> None:
-    """An ordinary user in rootless mode has a way out if the helper starts before the move, in a worker of xdist too."""
+    """An ordinary user in rootless mode has an uplink if the helper starts before pytest moves, in an xdist worker too."""
     (tmp_path / "test_inner.py").write_text(INNER)
     pytest_command = (
         f"{sys.executable} -m pytest -q -s -p no:cacheprovider --netns-mode=rootless --netns-unavailable=fail"
@@ -111,7 +111,7 @@ def test_rootless(laptop: Lab, tmp_path: Path, workers: tuple[str, ...]) -> None
 
 
 def test_rootless_without_the_helper(pytester: pytest.Pytester) -> None:
-    """Without netns_uplink a rootless run says what to set."""
+    """Without netns_uplink the error in a rootless run names the option."""
     pytester.makepyfile("def test_out(netns):\n    netns.add_namespace('red').add_uplink()\n")
     result = pytester.runpytest_subprocess(
         "-p", "no:cacheprovider", "--netns-mode=rootless", "--netns-unavailable=fail"
@@ -121,7 +121,7 @@ def test_rootless_without_the_helper(pytester: pytest.Pytester) -> None:
 
 
 def test_what_cannot_be_an_uplink(netns: Lab) -> None:
-    """A network that is too small, a name that is taken, a second default route: each is named, and nothing is left."""
+    """A network that is too small, a used name, a second default route: each is named, and nothing remains."""
     red = netns.add_namespace("red")
     with pytest.raises(
         InvalidTopologyError, match=r"cannot use '10\.0\.2\.0/30' as network of an uplink: it must be IPv4, /25"
@@ -140,7 +140,7 @@ def test_what_cannot_be_an_uplink(netns: Lab) -> None:
 
 
 def test_without_slirp4netns(netns: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where it is not installed the error says which package to install."""
+    """If it is not installed, the error names the package."""
     monkeypatch.setattr("pytest_netns.machine.uplink.find_program", lambda: None)
     monkeypatch.setattr("pytest_netns.kernel.system.privileges.in_own_user_namespace", lambda: False)
     monkeypatch.setattr("pytest_netns.machine.uplink._path", "")

@@ -1,4 +1,4 @@
-"""The user-space wire: what it is beyond what every engine does."""
+"""The user-space wire: its own properties, besides those of every engine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.traffic import reaches
 
 @pytest.fixture
 def wired() -> Iterator[VethPair]:
-    """A cable impaired by the user-space wire, whatever the kernel has."""
+    """A link impaired by the user-space wire, whatever the kernel has."""
     with Lab("test", engine="userspace") as lab:
         red, blue = lab.add_namespace("red"), lab.add_namespace("blue")
         pair = lab.add_veth(red, blue, addresses=(f"{A}/24", f"{B}/24"))
@@ -43,7 +43,7 @@ def wire_processes() -> list[int]:
 
 
 def test_one_process(wired: VethPair) -> None:
-    """However many links are impaired, in however many labs, there is one helper; it holds nothing of a lab that is closed."""
+    """For any number of impaired links and labs there is one helper; it holds nothing of a closed lab."""
     (pid,) = wire_processes()
     lab = wired.a.namespace.lab
     lab.add_veth(wired.a.namespace, wired.b.namespace, impairment=LTE)
@@ -60,7 +60,7 @@ def test_one_process(wired: VethPair) -> None:
 
 
 def test_a_refused_request_at_the_end(wired: VethPair, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the kernel refuses what the helper is sent as a lab is closed, it holds nothing of that lab all the same."""
+    """If the kernel refuses a message to the helper while a lab is closed, it still holds nothing of that lab."""
 
     def refused(*_: object) -> None:
         monkeypatch.undo()
@@ -83,7 +83,7 @@ def test_flushing_the_ruleset_does_not_heal(wired: VethPair) -> None:
 
 
 def test_a_killed_wire_is_told(wired: VethPair) -> None:
-    """Without its helper a link is a perfect one again, and drawing and the next change say so; then there is a new one."""
+    """Without its helper a link is unimpaired again; the drawing and the next change report it; then there is a new helper."""
     lab = wired.a.namespace.lab
     (pid,) = wire_processes()
     os.kill(pid, signal.SIGKILL)
@@ -96,7 +96,7 @@ def test_a_killed_wire_is_told(wired: VethPair) -> None:
 
 
 def test_the_wire_needs_ethernet(wired: VethPair) -> None:
-    """An interface without Ethernet frames is refused, with what would do."""
+    """An interface without Ethernet frames is refused, with the alternative."""
     red = wired.a.namespace
     if not os.access("/dev/net/tun", os.W_OK):
         pytest.skip("needs root: /dev/net/tun")
@@ -107,7 +107,7 @@ def test_the_wire_needs_ethernet(wired: VethPair) -> None:
 
 @pytest.fixture
 def run_seed() -> Iterator[None]:
-    """The run's seed is as before at the end."""
+    """Restore the run's seed at the end."""
     before = seeds.run_seed()
     yield
     seeds.set_run_seed(before)
@@ -115,7 +115,7 @@ def run_seed() -> Iterator[None]:
 
 @pytest.mark.usefixtures("run_seed")
 def test_runs_of_one_seed_lose_the_same_packets() -> None:
-    """An impairment without a seed draws it from the run's, so that a run can be had again; the report tells that."""
+    """An impairment without a seed draws one from the run's, so that a run can be repeated; the report shows it."""
     found = []
     for seed in (1, 1, 2):
         seeds.set_run_seed(seed)

@@ -1,4 +1,4 @@
-"""Pytest is killed: its watchdog knows from the kernel which namespaces were pytest's, and spares everybody else's."""
+"""Pytest is killed: its watchdog learns pytest's namespaces from the kernel, and spares all others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 
 from pytest_netns.kernel.programs import inits
 
-# Writes the PIDs of a program brought into a namespace by hand, and of a forked copy outside that only holds it; dies.
+# Writes the PIDs of a program moved into a namespace by hand, and of a forked copy outside that only holds it; dies.
 VICTIM = """
 import os, signal, subprocess, time
 from pytest_netns import Lab
@@ -28,7 +28,7 @@ if copy == 0:
 print(moved.pid, copy, flush=True)
 time.sleep(1000)
 """
-# The same program, in a network namespace of somebody else, of which it holds a descriptor.
+# The same program, in a foreign network namespace, with a descriptor of it.
 STRANGER = """
 import os, time
 from pytest_netns.kernel.system import syscalls
@@ -41,7 +41,7 @@ time.sleep(1000)
 
 @contextmanager
 def python(script: str) -> Iterator[subprocess.Popen[str]]:
-    """A Python program; it is killed at the end."""
+    """A Python program, killed at the end."""
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
         try:
             yield process
@@ -56,7 +56,7 @@ def first_line(process: subprocess.Popen[str]) -> str:
 
 
 def test_only_what_is_in_or_holds_pytests_namespaces() -> None:
-    """What got into a namespace behind the plugin's back and a forked copy outside end; a stranger's lives on."""
+    """A process moved into a namespace without the plugin's knowledge and a forked copy outside end; a foreign one survives."""
     with python(STRANGER) as stranger, python(VICTIM) as victim, ExitStack() as stack:
         first_line(stranger)
         pidfds = [os.pidfd_open(int(pid)) for pid in first_line(victim).split()]

@@ -1,4 +1,4 @@
-"""What all tests that run pytest again have in common."""
+"""Common settings of all tests that run an inner pytest."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.support import environments
 
 @pytest.fixture(autouse=True)
 def few_plugins(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What runs inside loads no plugin that it is not about."""
+    """Inner runs load only the plugins they need."""
     if "pytester" in request.fixturenames:
         request.getfixturevalue("pytester")  # which removes PYTEST_ADDOPTS
     for name, value in environments.FEW_PLUGINS.items():
@@ -18,6 +18,6 @@ def few_plugins(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture
 def every_plugin(few_plugins: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What runs inside loads all plugins that are installed, as users' runs do."""
+    """Inner runs load all installed plugins, like users' runs."""
     for name in environments.FEW_PLUGINS:
         monkeypatch.delenv(name)

@@ -1,4 +1,4 @@
-"""Under a debugger that attaches to every Python that starts, as those of IDEs do: programs run, breakpoints stop."""
+"""Under a debugger that attaches to every new Python, like those of IDEs, programs run and breakpoints stop."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ class Client:
         self._stream.flush()
 
     def close(self) -> None:
-        """Leave; the debugger's own process ends with its last client."""
+        """Disconnect; the debugger's own process ends with its last client."""
         self.request("disconnect")
         self._stream.close()
 
     def wait_for(self, kind: str, name: str) -> dict[str, Any]:
-        """Read until there is a message of a kind: an event, or the response to a command."""
+        """Read until a message of a kind arrives: an event, or the response to a command."""
         while True:
             message = self._read()
             if message["type"] == kind and message.get("event" if kind == "event" else "command") == name:
@@ -80,7 +80,7 @@ def connect(port: int) -> socket.socket:
 
 
 def test_debugpy(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    """pytest under debugpy, as VS Code starts it: the debugger attaches to no helper, a breakpoint in `with ns:` stops, the test passes."""
+    """pytest under debugpy, started as by VS Code: the debugger attaches to no helper, a breakpoint in `with ns:` stops, the test passes."""
     pytest.importorskip("debugpy")
     mode = request.config.getoption("netns_mode") or "auto"
     if mode == "rootless" or os.geteuid() != 0:

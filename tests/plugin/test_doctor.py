@@ -1,4 +1,4 @@
-"""The doctor, in environments made for it: the message a user would get in each."""
+"""The doctor in prepared environments: the messages a user would get in each."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ IN_OWN_MOUNTS = [*as_root(), "unshare", "--mount"]
 IN_OWN_USERS = [*as_root(), "unshare", "--user", "--map-root-user"]
 IN_USERS_AND_MOUNTS = ["unshare", "--user", "--map-root-user", "--mount", "--net"]
 READ_ONLY = "mount --bind /proc/sys /proc/sys; mount -o remount,bind,ro /proc/sys"
-CONTAINER = ("unshare:EPERM", "setns:EPERM", "mount:EPERM", "clone3:ENOSYS")  # what Docker's default filter refuses
+CONTAINER = ("unshare:EPERM", "setns:EPERM", "mount:EPERM", "clone3:ENOSYS")  # refused by Docker's default filter
 # Settings that other kernels have in /proc/sys/kernel; setpriv reads cap_last_cap there.
 KERNEL = """
 last=$(cat /proc/sys/kernel/cap_last_cap)
@@ -42,7 +42,7 @@ echo {value} >/proc/sys/kernel/{name}
 """
 UBUNTU = KERNEL.format(name="apparmor_restrict_unprivileged_userns", value=1)
 OLD_DEBIAN = KERNEL.format(name="unprivileged_userns_clone", value=0)
-# Where ping has no capability of its own (Debian 13) it needs none; elsewhere, and here, it wants CAP_NET_RAW: 1 << 13,
+# If ping has no file capability (Debian 13) it needs none; elsewhere, and here, it needs CAP_NET_RAW: 1 << 13,
 # of struct vfs_cap_data in version 2, and effective.
 PING = f"""
 mount -t tmpfs tmpfs /mnt
@@ -51,8 +51,8 @@ cp $(command -v ping) /mnt/ping
     (0x02000001).to_bytes(4, "little") + (1 << 13).to_bytes(4, "little") + bytes(12))'
 mount --bind /mnt/ping $(readlink -f $(command -v ping))
 """
-UID = OTHER if IS_ROOT else 0  # who one is after `unprivileged` inside IN_OWN_MOUNTS
-UID_MAP = len(f"{UID} {UID} 1")  # bytes; nothing else is written in one piece of that size
+UID = OTHER if IS_ROOT else 0  # the user after `unprivileged` inside IN_OWN_MOUNTS
+UID_MAP = len(f"{UID} {UID} 1")  # bytes; no other output is written in one piece of that size
 CHROOT = """
 dir=$(mktemp -d "${TMPDIR:-/tmp}/netns-chroot.XXXXXX")
 for entry in /*; do
@@ -65,7 +65,7 @@ exec chroot $dir "$@"
 
 
 def unprivileged() -> Argv:
-    """A command's beginning, in IN_OWN_MOUNTS: somebody without any privilege, who may write a user namespace's uid_map."""
+    """A command prefix, in IN_OWN_MOUNTS: an unprivileged user, who may write a user namespace's uid_map."""
     return ordinary_user() if IS_ROOT else ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin"]
 
 
@@ -244,7 +244,7 @@ def test_the_cause_and_the_remedy_are_named(prefix: Argv, row: str, cause: str, 
     ],
 )
 def test_the_exit_status_says_whether_labs_can_be_made(prefix: Argv, status: int, modes: list[str] | None) -> None:
-    """0 exactly where a namespace with a veth pair can be made, in whichever mode."""
+    """0 exactly if a namespace with a veth pair can be created, in any mode."""
     code, found, table = run_doctor(prefix)
     assert code == status, table
     assert found["works"] == (status == 0)
@@ -260,7 +260,7 @@ def test_what_needs_a_namespace_is_not_blamed_as_well() -> None:
 
 @pytest.fixture
 def in_chroot() -> Iterator[Argv]:
-    """A command's beginning: in a chroot that looks like the machine itself."""
+    """A command prefix: in a chroot that looks like the machine itself."""
     before = set(Path(os.environ.get("TMPDIR", "/tmp")).glob("netns-chroot.*"))
     yield [*IN_OWN_MOUNTS, *shell(CHROOT)]
     for directory in set(Path(os.environ.get("TMPDIR", "/tmp")).glob("netns-chroot.*")) - before:
@@ -268,14 +268,14 @@ def in_chroot() -> Iterator[Argv]:
 
 
 def test_a_chroot_is_recognised(in_chroot: Argv) -> None:
-    """In a chroot the kernel forbids user namespaces; root's own way still works."""
+    """In a chroot the kernel forbids user namespaces; it still works as root."""
     code, found, _ = run_doctor(in_chroot)
     assert "this process runs in a chroot" in found["rows"]["namespaces/user"]["cause"]
     assert (code, found["modes"]) == (0, ["root"])
 
 
 def test_a_kind_the_kernel_lacks_is_not_shown_as_working() -> None:
-    """What is shown as working has been made: a kind of interface that no kernel has is missing, and how to load it said."""
+    """A feature shown as working has been tried: a non-existent kind of interface is missing, with the way to load it."""
     code = (
         "from pytest_netns.machine import probes, probing\n"
         "from pytest_netns.parts.links.kinds.kind import LinkKind\n"
@@ -295,7 +295,7 @@ def test_a_kind_the_kernel_lacks_is_not_shown_as_working() -> None:
 
 
 def test_gateways_are_tried_with_their_own_examples() -> None:
-    """A port forward, a home router and a firewall are made as labs make them; what nft refuses of one is named for it."""
+    """A port forward, a home router and a firewall are created as in labs; if nft refuses one, it is named."""
     _, found, table = run_doctor(as_root())
     assert all(found["rows"][f"NAT/{name}"]["ok"] for name in ("port forward", "home router", "firewall")), table
     code = (
@@ -312,7 +312,7 @@ def test_gateways_are_tried_with_their_own_examples() -> None:
 
 
 def test_unknown_subcommand_names_the_known_ones() -> None:
-    """A mistyped command lists the right ones."""
+    """The error for a mistyped command lists the right ones."""
     done = subprocess.run(
         [sys.executable, "-m", "pytest_netns", "doctr"], env=environment(), capture_output=True, text=True, check=False
     )
@@ -321,7 +321,7 @@ def test_unknown_subcommand_names_the_known_ones() -> None:
 
 
 def test_not_on_linux() -> None:
-    """Elsewhere the doctor says what it needs, without touching anything of Linux."""
+    """On other systems the doctor names its requirements, and uses nothing of Linux."""
     code = (
         "import sys; sys.platform = 'darwin'; from pytest_netns.__main__ import main; status = main(['doctor', '--json']); "
         "assert not [name for name in sys.modules if name.startswith('pytest_netns.kernel.')]; sys.exit(status)"

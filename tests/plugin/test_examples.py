@@ -1,4 +1,4 @@
-"""The examples are what users start from: each must pass as it is, as its own suite."""
+"""The examples are what users start from: each must pass unchanged, as its own suite."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ FOLDERS = sorted(path.parent.name for path in EXAMPLES.glob("*/test_*.py"))
 
 
 def test_there_are_examples() -> None:
-    """The picture and the web application at least."""
+    """At least the picture and the web application."""
     assert {"picture", "webapp"} <= set(FOLDERS)
 
 
 @pytest.mark.parametrize("name", FOLDERS)
 def test_example(name: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    """All tests of an example pass, nothing of them is skipped, and no namespace outlives them."""
+    """All tests of an example pass, none is skipped, and no namespace remains."""
     if name in NEED_ROOT and os.geteuid() != 0:
         pytest.skip(f"needs root: {NEED_ROOT[name]}")
     if name in NEED_TUN and not os.access(TUN, os.R_OK | os.W_OK):

@@ -1,4 +1,4 @@
-"""A test that asks for what is a lab's outside of every namespace is told so."""
+"""A test that uses a lab's addresses or names from outside every namespace is warned."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_elsewhere(netns_pair):
 
 @pytest.fixture
 def run(pytester: pytest.Pytester, request: pytest.FixtureRequest) -> RunFile:
-    """Runs a test file in a pytest of its own, in the mode of this one, in a network with no way out."""
+    """Runs a test file in an inner pytest, in the mode of this one, in an isolated network."""
     mode = request.config.getoption("netns_mode") or "auto"
 
     def run(text: str, *arguments: str) -> pytest.RunResult:
@@ -107,7 +107,7 @@ def run(pytester: pytest.Pytester, request: pytest.FixtureRequest) -> RunFile:
 
 @pytest.mark.netns
 def test_a_connection_from_outside_is_warned_about(run: RunFile) -> None:
-    """Whoever connects or sends to an address of the lab by a socket that was made outside is warned, passing or not."""
+    """A connection or packet to an address of the lab from a socket created outside causes a warning, whether the test passes or not."""
     result = run(MISTAKES)
     result.assert_outcomes(passed=4, warnings=4)
     result.stdout.fnmatch_lines(
@@ -118,13 +118,13 @@ def test_a_connection_from_outside_is_warned_about(run: RunFile) -> None:
 
 @pytest.mark.netns
 def test_what_is_inside_or_elsewhere_is_not(run: RunFile) -> None:
-    """Nobody is told who asks inside, by a socket of a namespace, for something else, or without a lab that has the address."""
+    """There is no warning inside, with a socket of a namespace, for other addresses, or without a lab with the address."""
     run(RIGHT, "-W", "error").assert_outcomes(passed=5)
 
 
 @pytest.mark.netns
 def test_the_report_of_a_failed_test_says_what_was_asked_outside(run: RunFile) -> None:
-    """Names, and addresses given to programs; these may be meant, so no test that passes is told."""
+    """Names, and addresses given to programs; these may be intended, so passing tests are not warned."""
     result = run(FAILING)
     result.assert_outcomes(failed=3)
     result.stdout.fnmatch_lines(

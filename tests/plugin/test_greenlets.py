@@ -1,4 +1,4 @@
-"""gevent and eventlet: with their patches there are no threads to enter a namespace, which is said at once."""
+"""gevent and eventlet: with their patches no thread can enter a namespace, which is reported at once."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ sys.exit(status)
 
 @pytest.mark.parametrize("library", sorted(PATCHES))
 def test_patched(library: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    """A test that needs a namespace fails with the reason and the way out; nothing hangs, pytest's thread stays; others pass."""
+    """A test that needs a namespace fails with the reason and the remedy; nothing hangs, pytest's thread stays; others pass."""
     assert importlib.util.find_spec(library)  # not imported here: that would change how this process forks
     (tmp_path / "test_it.py").write_text(SUITE)
     options = '"--netns-mode=root", "--netns-unavailable=fail", "-p", "no:xdist",'

@@ -1,4 +1,4 @@
-"""Where the parts of a marked test run, and where pytest's thread is after a test that did not end in order."""
+"""Where the parts of a marked test run, and where pytest's thread is after a test that did not end normally."""
 
 from __future__ import annotations
 
@@ -97,13 +97,13 @@ INSIDE = {
 
 
 def run(pytester: pytest.Pytester, request: pytest.FixtureRequest, *arguments: str) -> pytest.RunResult:
-    """Run the tests in the mode this run has."""
+    """Run the tests in the mode of this run."""
     mode = request.config.getoption("netns_mode") or "auto"
     return pytester.runpytest_subprocess(f"--netns-mode={mode}", "--netns-unavailable=fail", "-s", "-ra", *arguments)
 
 
 def test_hooks_of_others_run_outside(pytester: pytest.Pytester, request: pytest.FixtureRequest) -> None:
-    """Of a marked test only the body and function-scoped fixtures run inside, set-up and teardown; no hook does."""
+    """Only the body and function-scoped fixtures of a marked test run inside, set-up and teardown; no hook does."""
     pytester.makeconftest(RECORDER)
     pytester.makepyfile(MARKED)
     result = run(pytester, request)
@@ -167,7 +167,7 @@ def test_still_in_red(in_red, lab):
 def test_no_test_begins_where_another_has_left_the_thread(
     pytester: pytest.Pytester, request: pytest.FixtureRequest
 ) -> None:
-    """What a test or its fixture has entered and not left is left after it; what a wider fixture has entered stays."""
+    """Blocks that a test or its fixture has not left are left after it; those of a wider fixture stay."""
     pytester.makepyfile(LEFT)
     run(pytester, request).assert_outcomes(passed=8)
 
@@ -175,7 +175,7 @@ def test_no_test_begins_where_another_has_left_the_thread(
 def test_a_fixture_that_is_set_up_without_hooks_is_refused(
     pytester: pytest.Pytester, request: pytest.FixtureRequest
 ) -> None:
-    """A plugin that sets up fixtures itself gets a clear refusal, also after a test whose fixtures pytest has set up."""
+    """A plugin that sets up fixtures itself gets a clear error, also after a test whose fixtures pytest has set up."""
     pytester.makepyfile("""
         def test_as_ever(netns):
             netns.add_namespace("red")
@@ -224,7 +224,7 @@ async def test_second(netns, loop_of_session):
 def test_a_marked_test_leaves_no_worker_of_anyio_to_others(
     pytester: pytest.Pytester, request: pytest.FixtureRequest
 ) -> None:
-    """A worker that a marked test is the first to use does the work of an unmarked one outside."""
+    """A worker first used by a marked test does the work of an unmarked one outside."""
     pytest.importorskip("anyio")
     pytester.makepyfile(SESSION_OF_ANYIO)
     run(pytester, request, "-p", "anyio").assert_outcomes(passed=3)
@@ -262,7 +262,7 @@ def test_unmarked(kept):
 
 
 def test_a_pool_that_is_first_imported_inside(pytester: pytest.Pytester, request: pytest.FixtureRequest) -> None:
-    """Its worker is inside, as nobody could know before; the work of an unmarked test is done outside all the same."""
+    """Its worker is inside, which could not be avoided; the work of an unmarked test still runs outside."""
     pytest.importorskip("twisted")
     pytester.makepyfile(IMPORTED_INSIDE)
     run(pytester, request).assert_outcomes(passed=2)

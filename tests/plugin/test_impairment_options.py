@@ -1,4 +1,4 @@
-"""What impairs links is an option; a failed test's report says what was in force, by what, and how to have it again."""
+"""The engine of impairments is an option; a failed test's report shows the impairments, the engine, and how to repeat them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def test_it(netns):
 
 
 def test_the_report_of_a_failed_test(pytester: pytest.Pytester) -> None:
-    """It says the values, their direction, the engine and the seed; the header says what was asked for."""
+    """It shows the values, their direction, the engine and the seed; the header shows the option."""
     pytester.makepyfile(SUITE)
     result = pytester.runpytest_subprocess("--netns-impairments=userspace", "--netns-seed=42")
     result.stdout.fnmatch_lines(
@@ -27,7 +27,7 @@ def test_the_report_of_a_failed_test(pytester: pytest.Pytester) -> None:
 
 
 def test_the_ini_file(pytester: pytest.Pytester) -> None:
-    """The option is one of the ini file too, of labs of the factory as well."""
+    """The option works in the ini file, and for labs of the factory."""
     pytester.makeini("[pytest]\nnetns_impairments = userspace")
     pytester.makepyfile(
         """
@@ -41,14 +41,14 @@ def test_the_ini_file(pytester: pytest.Pytester) -> None:
 
 
 def test_a_wrong_engine(pytester: pytest.Pytester) -> None:
-    """A value that is none is told, with those that are."""
+    """The error for an invalid value lists the valid ones."""
     result = pytester.runpytest_subprocess("--netns-impairments=tc")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*--netns-impairments: 'tc' is not valid; choose one of: auto, netem, userspace"])
 
 
 def test_every_engine_is_an_option() -> None:
-    """The option has the engines that a lab takes."""
+    """The option has the same engines as a lab."""
     from pytest_netns.parts.impairment import ENGINES
     from pytest_netns.plugin import options
 

@@ -1,4 +1,4 @@
-"""Looking inside: the program's subcommands draw and shell, the pause after a failure, drawings in HTML reports."""
+"""Interactive use: the subcommands draw and shell, the pause after a failure, drawings in HTML reports."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PROGRAM = [sys.executable, "-m", "pytest_netns"]
 
 
 class Terminal:
-    """A person's side of a pseudo-terminal."""
+    """A user's side of a pseudo-terminal."""
 
     def __init__(self, descriptor: int, process: subprocess.Popen[bytes]) -> None:
         self._descriptor = descriptor
@@ -35,7 +35,7 @@ class Terminal:
         os.write(self._descriptor, text.encode())
 
     def expect(self, pattern: str, timeout: float = 20) -> re.Match[str]:
-        """Wait until something is shown that matches, after what was expected before."""
+        """Wait for output that matches, after the previous match."""
         deadline = time.monotonic() + timeout
         while True:
             match = re.search(pattern, self.seen)
@@ -46,13 +46,13 @@ class Terminal:
             if select.select([self._descriptor], [], [], 0.1)[0]:
                 try:
                     self.seen += os.read(self._descriptor, 1 << 16).decode(errors="replace")
-                except OSError:  # EIO: the other side has ended
+                except OSError:  # EIO: the other side has exited
                     assert re.search(pattern, self.seen), f"{pattern!r} not in {self.seen!r}"
 
 
 @contextmanager
 def terminal(command: list[str], directory: Path, **environment: str) -> Iterator[Terminal]:
-    """A program on a pseudo-terminal of its own, as in a terminal window."""
+    """A program in a pseudo-terminal, as in a terminal window."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         ["setsid", "--ctty", "--wait", *command],
@@ -80,7 +80,7 @@ def topology_file(tmp_path: Path) -> Path:
 
 
 def test_draw_command(topology_file: Path) -> None:
-    """`pytest-netns draw` gives what `topology.draw()` gives, in all formats, to stdout or a file whose ending decides."""
+    """`pytest-netns draw` prints `topology.draw()`, in all formats, to stdout or a file whose extension selects the format."""
     text = subprocess.run([*PROGRAM, "draw", topology_file], capture_output=True, text=True, check=True).stdout
     assert text == PICTURES["lan"].draw()
     for ending, format_ in ((".svg", "svg"), (".mmd", "mermaid")):
@@ -90,7 +90,7 @@ def test_draw_command(topology_file: Path) -> None:
 
 
 def test_draw_command_says_what_is_wrong(tmp_path: Path) -> None:
-    """A missing file, and one with mistakes, are told in words, with exit status 2."""
+    """A missing file, and one with mistakes, give an error message, with exit status 2."""
     (tmp_path / "bad.toml").write_text("[[bridge]]\n")
     for name, words in (("none.toml", "No such file"), ("bad.toml", "bad.toml: bridge")):
         done = subprocess.run([*PROGRAM, "draw", name], capture_output=True, text=True, cwd=tmp_path)
@@ -100,7 +100,7 @@ def test_draw_command_says_what_is_wrong(tmp_path: Path) -> None:
 
 
 def test_lab_is_drawn_as_its_topology(netns_nat: Lab) -> None:
-    """A live lab is drawn from the kernel's answers: the cables of its topology, and what was changed since."""
+    """A live lab is drawn from the kernel's state: the links of its topology, and later changes."""
     assert "[outside] eth0  192.168.1.3/24" in netns_nat.draw()
     assert netns_nat.draw("mermaid").count("===") == PICTURES["nat"].draw("mermaid").count("===") == 3
     ET.fromstring(netns_nat.draw("svg"))
@@ -109,7 +109,7 @@ def test_lab_is_drawn_as_its_topology(netns_nat: Lab) -> None:
 
 
 def test_shell(topology_file: Path) -> None:
-    """The shell is inside, on the terminal, with job control; when it ends, the network and what ran in it are gone."""
+    """The shell is inside, in the terminal, with job control; when it exits, the network and its processes are gone."""
     with terminal([*PROGRAM, "shell", str(topology_file), "--in", "red"], topology_file.parent) as person:
         person.expect(r"veth-red  192\.168\.15\.1/24")
         person.expect(r"blue +nsenter --target \d+ .*--net")
@@ -136,7 +136,7 @@ def test_shell_ends_with_its_terminal(topology_file: Path) -> None:
 
 
 def test_long_build_shows_progress(tmp_path: Path) -> None:
-    """While a large topology is being built, the terminal says how far it is."""
+    """While a large topology is built, the terminal shows the progress."""
     path = tmp_path / "large.toml"
     path.write_text(Topology.inline([f"n{n}" for n in range(600)], subnet="10.0.0.0/16").dumps())
     with terminal([*PROGRAM, "shell", str(path)], tmp_path) as person:
@@ -146,7 +146,7 @@ def test_long_build_shows_progress(tmp_path: Path) -> None:
 
 
 def test_shell_says_what_is_wrong() -> None:
-    """A namespace that the topology does not have is refused before anything is built."""
+    """A namespace that is not in the topology is refused before anything is built."""
     done = subprocess.run([*PROGRAM, "shell", "lan", "--in", "rde"], capture_output=True, text=True)
     assert done.returncode == 2
     assert "did you mean 'red'" in done.stderr
@@ -163,7 +163,7 @@ def test_after():
 
 
 def test_pause(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    """After a failure the commands shown enter each namespace, with its processes, until Enter; then the run goes on."""
+    """After a failure the commands shown enter each namespace, with its processes, until Enter; then the run continues."""
     (tmp_path / "test_it.py").write_text(FAILING)
     mode = request.config.getoption("netns_mode") or "auto"
     pytest_ = [
@@ -192,14 +192,14 @@ def test_pause(tmp_path: Path, request: pytest.FixtureRequest) -> None:
 
 
 def test_pause_needs_a_terminal(pytester: pytest.Pytester) -> None:
-    """With xdist nobody could press Enter: that is refused at once."""
+    """With xdist Enter cannot be pressed: the option is refused at once."""
     result = pytester.runpytest_subprocess("--netns-pause", "-n2")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*--netns-pause: xdist workers have no terminal*"])
 
 
 def test_html_report(pytester: pytest.Pytester, request: pytest.FixtureRequest, every_plugin: None) -> None:
-    """A failure's drawing is in pytest-html's report as SVG, once, beside the text."""
+    """pytest-html's report has a failure's drawing as SVG, once, beside the text."""
     pytest.importorskip("pytest_html")
     mode = request.config.getoption("netns_mode") or "auto"
     pytester.makepyfile(FAILING)

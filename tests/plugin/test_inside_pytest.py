@@ -1,4 +1,4 @@
-"""The marker together with the rest of pytest: wider scopes, doctests, unittest, capture, logging, the debugger."""
+"""The marker with other features of pytest: wider scopes, doctests, unittest, capture, logging, the debugger."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OUTSIDE = network()
 
 @pytest.fixture
 def run(pytester: pytest.Pytester, request: pytest.FixtureRequest) -> CheckFile:
-    """Run a test file, in the mode this run has, where all must pass unless said otherwise."""
+    """Run a test file, in the mode of this run, in which all must pass by default."""
     mode = request.config.getoption("netns_mode") or "auto"
 
     def run(code: str, /, *arguments: str, **outcomes: int) -> pytest.RunResult:
@@ -37,7 +37,7 @@ def run(pytester: pytest.Pytester, request: pytest.FixtureRequest) -> CheckFile:
 
 
 def test_labs_of_wider_scope(run: CheckFile) -> None:
-    """A module's and a session's lab are made once, by the factory, outside of any marked body, and closed at the end."""
+    """A module's and a session's lab are created once, by the factory, outside any marked body, and closed at the end."""
     run("""
 made = []
 
@@ -66,7 +66,7 @@ def test_second(server, backbone):
 
 
 def test_fixtures_asked_for_by_name_in_the_body(run: CheckFile) -> None:
-    """getfixturevalue in a marked body: a fixture of wider scope is made outside, a function's own inside."""
+    """getfixturevalue in a marked body: a fixture of wider scope is set up outside, a function-scoped one inside."""
     run("""
 @pytest.fixture(scope="module")
 def wide():
@@ -93,7 +93,7 @@ def test_unmarked(request):
 
 
 def test_asked_for_by_name_where_there_are_no_namespaces(pytester: pytest.Pytester) -> None:
-    """A test that asks for a lab only in its body is skipped there, as one that says so in its arguments."""
+    """A test that requests a lab only in its body is skipped there, like one with the fixture as argument."""
     pytester.makeconftest(
         """
         from pytest_netns import UnavailableError
@@ -129,7 +129,7 @@ def test_doctests(run: CheckFile, pytester: pytest.Pytester) -> None:
 
 
 def test_unittest_classes(run: CheckFile) -> None:
-    """On a TestCase, as a whole or on a method, the marker has the method and its setUp run inside, setUpClass outside."""
+    """On a TestCase, as a whole or on a method, the marker makes the method and its setUp run inside, setUpClass outside."""
     run("""
 import unittest
 
@@ -163,7 +163,7 @@ class Single(unittest.TestCase):
 
 
 def test_classes(run: CheckFile) -> None:
-    """A marker on a class holds for each method, each with a network of its own; a class's lab is shared by its methods."""
+    """A marker on a class applies to each method, each with its own network; a class's lab is shared by its methods."""
     run("""
 seen = []
 
@@ -190,7 +190,7 @@ class TestShared:
 
 
 def test_capture_and_logging(run: CheckFile) -> None:
-    """Output and log records from inside are captured as everywhere, those of programs and calls too."""
+    """Output and log records from inside are captured as usual, including those of programs and calls."""
     result = run(
         """
 import logging, subprocess
@@ -212,7 +212,7 @@ def test_fails(netns, capfd, caplog):
 
 @pytest.mark.parametrize("how", ["--pdb", "breakpoint"])
 def test_the_debugger_stops_inside(pytester: pytest.Pytester, request: pytest.FixtureRequest, how: str) -> None:
-    """--pdb stops a marked test in its namespace, before anything is torn down; breakpoint() in a block in the block's."""
+    """--pdb stops a marked test in its namespace, before teardown; breakpoint() in a block stops in the block's."""
     pytest.importorskip("pexpect")
     mode = request.config.getoption("netns_mode") or "auto"
     ending = "    assert 0\n" if how == "--pdb" else "    with netns['blue']:\n        breakpoint()\n"
@@ -248,7 +248,7 @@ def test_stops(netns):
 
 
 def test_an_await_in_a_block_of_an_async_test(run: CheckFile) -> None:
-    """With pytest-asyncio: the marker holds for the whole loop; an await in a block fails the test with the reason."""
+    """With pytest-asyncio: the marker applies to the whole loop; an await in a block fails the test with the reason."""
     pytest.importorskip("pytest_asyncio")
     result = run(
         """
@@ -277,7 +277,7 @@ async def test_awaits(netns):
 
 
 def test_a_pytest_in_this_process_ends_nothing_of_ours(pytester: pytest.Pytester, netns: Lab) -> None:
-    """Whoever tests a plugin runs pytest in the same process: the supervisor and the signals are the outer one's."""
+    """Plugin tests run pytest in the same process: the supervisor and the signals belong to the outer one."""
     sleeper = netns.host.popen(["sleep", "1000"])
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     pytester.makepyfile("def test_inner(netns): netns.host.run('true')")

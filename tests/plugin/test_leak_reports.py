@@ -1,4 +1,4 @@
-"""How a leaked namespace is reported: against its test, as a warning or an error, also under xdist."""
+"""Reports of leaked namespaces: for their test, as a warning or an error, also with xdist."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_clean(netns):
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["alone", "xdist"])
 @pytest.mark.parametrize("setting", ["command line", "ini file"])
 def test_as_error(pytester: pytest.Pytester, workers: tuple[str, ...], setting: str) -> None:
-    """netns_leaks = error: an error against the test that leaked, which names the holder, and the run fails."""
+    """netns_leaks = error: an error for the test that leaked, which names the holder, and the run fails."""
     pytester.makepyfile(LEAKY)
     pytester.makeini(f"[pytest]\n{'netns_leaks = error' if setting == 'ini file' else ''}")
     arguments = ["--netns-leaks=error"] if setting == "command line" else []
@@ -53,7 +53,7 @@ def test_as_warning(pytester: pytest.Pytester, workers: tuple[str, ...]) -> None
 
 
 def test_descriptor_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A descriptor that waits in a unix socket is reported with that socket, and the namespace only once."""
+    """A descriptor in flight in a unix socket is reported with that socket, and the namespace only once."""
     monkeypatch.setattr(destruction, "GRACE", 0.1)
     monkeypatch.setattr(destruction, "BUSY_GRACE", 0.2)
     session = Run(Settings("auto", "skip", "warn", "off", pause=False, whole=False, seed=None))
@@ -69,7 +69,7 @@ def test_descriptor_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_clean_run_does_not_wait(pytester: pytest.Pytester) -> None:
-    """Without a leak there is no word of one."""
+    """Without a leak nothing is reported."""
     pytester.makepyfile(LEAKY.replace("kept.append(netns", "(netns").replace(".socket()", ".socket().close()"))
     result = pytester.runpytest_subprocess("--netns-leaks=error")
     result.assert_outcomes(passed=2)
@@ -79,7 +79,7 @@ def test_clean_run_does_not_wait(pytester: pytest.Pytester) -> None:
 
 @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
 def test_what_was_interrupted_is_no_leak(pytester: pytest.Pytester, number: str) -> None:
-    """pytest keeps the traceback of what was interrupted, and so what was open there; it ends at once all the same."""
+    """pytest keeps the traceback of an interrupted test, and so its open sockets; it still ends at once."""
     pytester.makepyfile(f"""
 import os, signal, socket, time
 import pytest
@@ -97,7 +97,7 @@ def test_interrupted():
 
 @pytest.mark.parametrize("workers", [(), ("-n2",)])
 def test_python_has_nothing_to_warn_of(pytester: pytest.Pytester, workers: tuple[str, ...]) -> None:
-    """With resource warnings on, neither the end of the process nor of a forked one tells of a socket left open."""
+    """With resource warnings enabled, neither the end of the process nor that of a forked one reports an open socket."""
     pytester.makepyfile("""
 import multiprocessing
 import pytest
@@ -120,7 +120,7 @@ def test_programs(netns_nat):
 
 
 def test_service_that_died(pytester: pytest.Pytester) -> None:
-    """A service that dies during a test that passes is told of as a warning."""
+    """A service that dies during a passing test causes a warning."""
     pytester.makepyfile("""
         import os
 
@@ -135,7 +135,7 @@ def test_service_that_died(pytester: pytest.Pytester) -> None:
 
 
 def test_what_a_failed_test_had_open_is_no_leak(pytester: pytest.Pytester) -> None:
-    """pytest keeps the last failure's traceback; the run neither waits for the sockets in it nor tells of them."""
+    """pytest keeps the last failure's traceback; the run neither waits for its sockets nor reports them."""
     pytester.makepyfile("""
         def test_fails(netns_pair):
             with netns_pair["blue"].create_server(("", 80)):
@@ -148,7 +148,7 @@ def test_what_a_failed_test_had_open_is_no_leak(pytester: pytest.Pytester) -> No
 
 
 def test_cycles_are_no_leak(pytester: pytest.Pytester) -> None:
-    """What only Python's garbage keeps, such as the frames of a caught error, is collected before a test is accused."""
+    """Objects that only Python's garbage keeps, such as the frames of a caught error, are collected before a leak is reported."""
     pytester.makeconftest("""
         import gc, pytest
         from pytest_netns.kernel.spaces import destruction
@@ -180,7 +180,7 @@ def test_cycles_are_no_leak(pytester: pytest.Pytester) -> None:
 
 @pytest.mark.parametrize("workers", [(), ("-n1",)], ids=["alone", "xdist"])
 def test_native_threads_of_libraries_are_told_apart(pytester: pytest.Pytester, workers: tuple[str, ...]) -> None:
-    """A thread that a library starts for good cannot be ended by any test: it is told with what helps, and is no error."""
+    """A thread that a library starts permanently cannot be ended by a test: it is reported with the remedy, and is no error."""
     pytester.makepyfile("""
         import ctypes
         import pytest

@@ -1,4 +1,4 @@
-"""Fixtures and marker as a user's suite has them: each test is its own run of pytest."""
+"""Fixtures and marker as in a user's suite: each test is an inner run of pytest."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def pytest_runtest_logfinish(nodeid):
 
 @pytest.fixture
 def run(pytester: pytest.Pytester) -> CheckFile:
-    """Run a test file in a pytest of its own, with strict markers; the thread must be back after every test."""
+    """Run a test file in an inner pytest, with strict markers; the thread must be back after every test."""
     pytester.makepyfile(where=WHERE)
     pytester.makeconftest(AFTER)
 
@@ -47,7 +47,7 @@ def run(pytester: pytest.Pytester) -> CheckFile:
 
 
 def test_fixtures(run: CheckFile) -> None:
-    """Each fixture gives the lab its name promises; without the marker, the body stays outside."""
+    """Each fixture returns the lab of its name; without the marker, the body stays outside."""
     run(
         """
 def test_empty(netns):
@@ -77,7 +77,7 @@ def test_another_lab(netns, netns_factory):
 
 
 def test_marker_in_every_form(run: CheckFile, pytester: pytest.Pytester) -> None:
-    """Bare, a picture, a value, a file, inline; entering host, another namespace, or none."""
+    """Without arguments, with a picture, a value, a file, inline; entering host, another namespace, or none."""
     pytester.path.joinpath("office.toml").write_text(
         '[[veths]]\nends = [{ namespace = "gw", address = "10.0.0.1/24" }, { namespace = "pc", address = "10.0.0.2/24" }]\n'
     )
@@ -138,7 +138,7 @@ def test_inline(netns):
     ],
 )
 def test_bad_marker_arguments(pytester: pytest.Pytester, marker: str, hint: str) -> None:
-    """A wrong marker is an error that names the value and the valid ones, not a traceback of ours."""
+    """An invalid marker is an error that names the value and the valid ones, without a traceback of the plugin."""
     pytester.makepyfile(f"import pytest\n@pytest.mark.netns({marker})\ndef test_it(): pass")
     result = pytester.runpytest_subprocess("--strict-markers", "-p", "no:cacheprovider")
     assert result.ret != 0
@@ -147,7 +147,7 @@ def test_bad_marker_arguments(pytester: pytest.Pytester, marker: str, hint: str)
 
 
 def test_scopes(run: CheckFile) -> None:
-    """Function fixtures are made inside; those of wider scope outside, however they are asked for; finalizers likewise."""
+    """Function fixtures are set up inside; those of wider scope outside, however they are requested; the same for finalizers."""
     run(
         """
 made = {}
@@ -193,7 +193,7 @@ def test_inside(for_function, for_module, for_session, netns, request):
 
 
 def test_a_marked_test_never_runs_outside(run: CheckFile, pytester: pytest.Pytester) -> None:
-    """A parameter may replace `netns` or give it another scope, a plugin may make a new item of a test: inside, or an error."""
+    """A parameter may replace `netns` or change its scope, a plugin may replace a test's item: inside, or an error."""
     pytester.makeconftest(
         """
 import pytest
@@ -250,7 +250,7 @@ def test_made_anew():
 
 
 def test_the_thread_is_back_whatever_happened(run: CheckFile) -> None:
-    """After a pass, a failure, an error in a fixture's set-up or teardown, a block left open: back outside."""
+    """After a pass, a failure, an error in a fixture's set-up or teardown, an open block: back outside."""
     run(
         """
 @pytest.fixture
@@ -296,7 +296,7 @@ def test_after():
 
 
 def test_interrupt_in_the_body(pytester: pytest.Pytester) -> None:
-    """Ctrl-C in a test inside a namespace ends the run as ever, with finalizers run and the thread back."""
+    """Ctrl-C in a test inside a namespace ends the run as usual, with finalizers run and the thread back."""
     pytester.makepyfile(where=WHERE)
     pytester.makeconftest(
         """
@@ -370,7 +370,7 @@ def test_unmarked():
 
 
 def test_what_replaces_netns_comes_before_the_body_is_inside(run: CheckFile) -> None:
-    """Whether in a class or for all, it is made outside and may build what the marker enters; the rest is made inside."""
+    """In a class or for all, it is set up outside and may build what the marker enters; everything else is set up inside."""
     run(
         """
 @pytest.fixture
@@ -453,7 +453,7 @@ async def test_unmarked(netns_pair):
 
 
 def test_unittest(run: CheckFile) -> None:
-    """unittest's test cases, setUp and tearDown included, run inside; the asyncio ones too."""
+    """unittest's test cases, including setUp and tearDown, run inside; the asyncio ones too."""
     run(
         """
 import unittest
@@ -506,7 +506,7 @@ red
 
 
 def test_a_leak_is_an_error_where_warnings_are(pytester: pytest.Pytester) -> None:
-    """A namespace that something keeps alive is told of with its test and its holder, as an error under -W error."""
+    """A namespace that is kept alive is reported with its test and its holder, as an error under -W error."""
     pytester.makepyfile("kept = []\ndef test_keeps(netns):\n    kept.append(netns.add_namespace('red').socket())")
     result = pytester.runpytest_subprocess(*QUIET[:2], "-o", "netns_leaks=warn", "-W", "error")
     result.assert_outcomes(passed=1, errors=1)
@@ -517,7 +517,7 @@ def test_a_leak_is_an_error_where_warnings_are(pytester: pytest.Pytester) -> Non
 
 
 def test_the_marker_is_registered(pytester: pytest.Pytester) -> None:
-    """pytest --markers explains it, and --fixtures each fixture."""
+    """pytest --markers describes it, and --fixtures each fixture."""
     pytester.runpytest_subprocess("--markers").stdout.fnmatch_lines(["@pytest.mark.netns(topology=None, *"])
     result = pytester.runpytest_subprocess("--fixtures")
     for name in ("netns", "netns_pair", "netns_lan", "netns_nat", "netns_factory*"):

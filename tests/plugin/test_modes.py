@@ -1,4 +1,4 @@
-"""One small suite passes, with the same results, in every way of running pytest."""
+"""One small suite passes, with the same results, however pytest is run."""
 
 from __future__ import annotations
 
@@ -56,10 +56,12 @@ def test_who_i_am(netns):
     assert str(os.geteuid()) == netns.host.run(["id", "-u"]).stdout.strip() == os.environ["EXPECTED_UID"]
 """
 PASSED = 4
-PICTURE = Path(__file__).parents[1] / "kernel" / "test_picture.py"  # packets, NAT, programs, mount views: what there is
+PICTURE = (
+    Path(__file__).parents[1] / "kernel" / "test_picture.py"
+)  # packets, NAT, programs, mount views: all that exists
 PICTURE_PASSED = 14
 SUPPORT = [ROOT / "tests" / name for name in ("__init__.py", "support/__init__.py", "support/traffic.py")]
-# The processes may be root by name alone, so what files allow is asked where uid and gid are those of a real user.
+# The processes may be root only by name, so file permissions are checked with a real user's uid and gid.
 PERMISSIONS = """
 import os
 
@@ -82,7 +84,7 @@ def test_files_mean_what_they_did(netns, tmp_path):
 """
 UNSHARE = ["unshare", "--user", "--map-root-user", "--net"]
 KEEP = ["unshare", "--user", "--map-current-user", "--keep-caps", "--net"]
-# The machine's own sudo, with a rule for the ordinary user that only this command sees.
+# The machine's own sudo, with a rule for the ordinary user that is visible only to this command.
 SUDOERS = f"""
 mount -t tmpfs -o mode=755 tmpfs /etc/sudoers.d
 echo '#{OTHER} ALL=(ALL) NOPASSWD: ALL' >/etc/sudoers.d/pytest-netns
@@ -106,7 +108,7 @@ AUTO: dict[str, tuple[Argv, int]] = {
 
 @pytest.fixture
 def suite() -> Iterator[Path]:
-    """A directory any user can read, with the suite in it."""
+    """A directory that any user can read, with the suite in it."""
     directory = give(Path(tempfile.mkdtemp(prefix="netns-modes.")))
     (directory / "test_suite.py").write_text(SUITE)
     yield directory
@@ -114,7 +116,7 @@ def suite() -> Iterator[Path]:
 
 
 def user_environment(suite: Path, uid: int) -> dict[str, str]:
-    """The environment of a run that is to see itself as this user; -1: as the ordinary user."""
+    """The environment of a run that believes to be this user; -1: the ordinary user."""
     expected = (suite.stat().st_uid if IS_ROOT else os.geteuid()) if uid < 0 else uid
     return environment(EXPECTED_UID=str(expected), PYTEST_DEBUG_TEMPROOT=str(suite))
 
@@ -122,7 +124,7 @@ def user_environment(suite: Path, uid: int) -> dict[str, str]:
 @pytest.mark.parametrize("workers", [(), ("-n", "4")], ids=["one process", "xdist"])
 @pytest.mark.parametrize("mode", MODES)
 def test_every_mode_gives_the_same_results(mode: str, workers: tuple[str, ...], suite: Path) -> None:
-    """The same tests pass whoever runs them, in whatever way the namespaces are had: among them the whole picture."""
+    """The same tests pass for any user, however the namespaces are created: including the whole picture."""
     if mode == "sudo" and not IS_ROOT:
         pytest.skip("needs root: to let an ordinary user use sudo")
     shutil.copy(PICTURE, suite)
@@ -137,14 +139,14 @@ def test_every_mode_gives_the_same_results(mode: str, workers: tuple[str, ...], 
 
 @pytest.mark.parametrize("who", AUTO)
 def test_auto_takes_a_user_namespace_where_all_tests_use_netns(who: str, suite: Path) -> None:
-    """Without privilege nothing has to be configured, as long as nobody loses the host's network by it."""
+    """Without privilege nothing needs to be configured, unless a test would lose the host's network."""
     prefix, uid = AUTO[who]
     outcome = run_pytest(prefix, suite, env=user_environment(suite, uid))
     assert outcome.counts == {"passed": PASSED}, outcome.output
 
 
 def test_auto_leaves_tests_that_do_not_use_netns_alone(suite: Path) -> None:
-    """One test without netns keeps the host's network; the others are skipped, saying what to do."""
+    """One test without netns keeps the host's network; the others are skipped with the remedy."""
     (suite / "test_other.py").write_text("def test_other(): pass\n")
     outcome = run_pytest(ordinary_user(), suite, env=user_environment(suite, -1))
     assert outcome.counts == {"passed": 1, "skipped": PASSED}, outcome.output
@@ -153,7 +155,7 @@ def test_auto_leaves_tests_that_do_not_use_netns_alone(suite: Path) -> None:
 
 
 def test_auto_under_xdist_says_what_to_do(suite: Path) -> None:
-    """A worker cannot change its user namespace; its tests are skipped and the controller tells the remedy, once."""
+    """A worker cannot change its user namespace; its tests are skipped and the controller shows the remedy, once."""
     outcome = run_pytest(ordinary_user(), suite, "-n", "2", env=user_environment(suite, -1))
     assert outcome.counts == {"skipped": PASSED}, outcome.output
     assert outcome.output.count("remedy: ") == 1
@@ -161,14 +163,14 @@ def test_auto_under_xdist_says_what_to_do(suite: Path) -> None:
 
 
 def test_rootless_keeps_the_user_and_what_files_allow(suite: Path) -> None:
-    """Same uid and gid, in Python and in programs; what was forbidden still is."""
+    """The same uid and gid, in Python and in programs; forbidden actions stay forbidden."""
     (suite / "test_suite.py").write_text(PERMISSIONS)
     outcome = run_pytest(ordinary_user(), suite, "--netns-mode=rootless", env=user_environment(suite, -1))
     assert outcome.counts == {"passed": 1}, outcome.output
 
 
 def test_mode_root_without_privilege_is_refused(suite: Path) -> None:
-    """What was asked for is not replaced by something else."""
+    """A requested mode is not replaced by another."""
     outcome = run_pytest(ordinary_user(), suite, "--netns-mode=root", env=user_environment(suite, -1))
     assert outcome.counts == {"skipped": PASSED}, outcome.output
     assert "this process lacks CAP_SYS_ADMIN" in outcome.output
@@ -176,7 +178,7 @@ def test_mode_root_without_privilege_is_refused(suite: Path) -> None:
 
 @pytest.mark.skipif(not IS_ROOT, reason="needs root: to be several users")
 def test_several_users_at_once(suite: Path) -> None:
-    """Runs of different users, at the same time and with the same names, do not meet."""
+    """Runs of different users, at the same time and with the same names, do not interfere."""
     argv = [sys.executable, "-m", "pytest", "-q", NO_CACHE, "--netns-mode=rootless", str(suite)]
     runs = []
     for uid in (0, 65533, 65534, 65534):
@@ -190,7 +192,7 @@ def test_several_users_at_once(suite: Path) -> None:
 
 
 def test_the_pytest_process_itself_stays_outside(suite: Path) -> None:
-    """In mode root nothing about the pytest process changes: not its namespaces, not its capabilities."""
+    """In mode root nothing about the pytest process changes: neither its namespaces nor its capabilities."""
     (suite / "test_suite.py").write_text(
         "import os\n"
         "def state():\n"

@@ -1,4 +1,4 @@
-"""Machines without /proc, and root with the two capabilities that containers are told to add and no other."""
+"""Machines without /proc, and root with only the two capabilities that containers are told to add."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def test_marked():
 
 
 def run(directory: Path, *command: str) -> str:
-    """What a run of pytest, begun by a command, writes."""
+    """The output of a run of pytest with a command prefix."""
     (directory / "test_it.py").write_text(TEST)
     done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
     return done.stdout + done.stderr
 
 
 def test_two_capabilities(tmp_path: Path) -> None:
-    """With SYS_ADMIN and NET_ADMIN alone everything but the view of files works; what needs it says what is missing."""
+    """With only SYS_ADMIN and NET_ADMIN everything but the view of files works; what needs it reports what is missing."""
     only = "--bounding-set=-all,+sys_admin,+net_admin"
     output = run(tmp_path, "setpriv", only, "--inh-caps=-all", *PYTEST)
     assert "2 passed" in output, output
@@ -60,7 +60,7 @@ def test_two_capabilities(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", ["auto", "root", "rootless"])
 def test_without_proc(tmp_path: Path, mode: str) -> None:
-    """Tests that use netns are skipped with the command that fixes it, in every mode; the doctor says the same."""
+    """Tests that use netns are skipped with the command that fixes it, in every mode; the doctor agrees."""
     python = f"{sys.executable} -m pytest_netns doctor"
     script = f'mount -t tmpfs tmpfs /proc; "$@" --netns-mode={mode}; {python}'
     output = run(tmp_path, "unshare", "--mount", "sh", "-c", script, "sh", *PYTEST)

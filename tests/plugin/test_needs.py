@@ -1,4 +1,4 @@
-"""needs=[...]: a test that needs a thing this machine lacks is skipped or fails, with the doctor's cause and remedy."""
+"""needs=[...]: a test that needs a missing feature is skipped or fails, with the doctor's cause and remedy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_it():
 
 
 def lacking() -> str:
-    """Something this machine lacks: no kernel has all of them."""
+    """A feature that this machine lacks: no kernel has all of them."""
     for name in ("netem", "wireguard", "vlan", "dummy", "gretap", "ipvlan"):
         try:
             needs.require([name])
@@ -27,7 +27,7 @@ def lacking() -> str:
 
 
 def test_what_is_there_is_no_obstacle(pytester: pytest.Pytester) -> None:
-    """A test whose needs are met runs; one need may be given as text."""
+    """A test whose needs are met runs; a single need may be given as text."""
     for names in ("['veth', 'bridge']", "'veth'"):
         pytester.makepyfile(SUITE.format(names=names))
         pytester.runpytest_subprocess("-q").assert_outcomes(passed=1)
@@ -35,7 +35,7 @@ def test_what_is_there_is_no_obstacle(pytester: pytest.Pytester) -> None:
 
 @pytest.mark.parametrize(("unavailable", "outcome"), [("skip", "skipped"), ("fail", "errors")])
 def test_what_is_lacking(pytester: pytest.Pytester, unavailable: str, outcome: str) -> None:
-    """The option decides; the reason has the cause, the end of the run the remedy."""
+    """The option decides; the reason shows the cause, the end of the run the remedy."""
     name = lacking()
     pytester.makepyfile(SUITE.format(names=[name]))
     result = pytester.runpytest_subprocess("-rs", f"--netns-unavailable={unavailable}")
@@ -44,7 +44,7 @@ def test_what_is_lacking(pytester: pytest.Pytester, unavailable: str, outcome: s
 
 
 def test_of_a_lab(pytester: pytest.Pytester) -> None:
-    """netns_factory.lab takes the same, and makes no lab."""
+    """netns_factory.lab accepts the same, and opens no lab."""
     pytester.makepyfile(
         f"""
         import pytest
@@ -65,7 +65,7 @@ def test_of_a_lab(pytester: pytest.Pytester) -> None:
     ("given", "message"), [("['netm']", "did you mean 'netem'?"), ("[7]", "cannot use 7"), ("7", "needs:")]
 )
 def test_wrong_names(pytester: pytest.Pytester, given: str, message: str) -> None:
-    """A name the doctor does not know is told before any test runs."""
+    """A name that the doctor does not know is reported before any test runs."""
     pytester.makepyfile(SUITE.format(names=given))
     result = pytester.runpytest_subprocess()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
@@ -73,6 +73,6 @@ def test_wrong_names(pytester: pytest.Pytester, given: str, message: str) -> Non
 
 
 def test_names_tell_things_apart() -> None:
-    """No two things the doctor tries have the same name."""
+    """The features that the doctor tries have different names."""
     names = [probe.name for probe in probes.everything()]
     assert len(set(names)) == len(names)

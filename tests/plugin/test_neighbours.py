@@ -1,6 +1,6 @@
 """Together with the plugins that suites use, and with the oldest and the newest pytest.
 
-Select them with ``-m neighbours``, leave them out with ``-m 'not neighbours'``: the first run installs packages.
+Select them with ``-m neighbours``, exclude them with ``-m 'not neighbours'``: the first run installs packages.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def python() -> str:
 
 @pytest.fixture
 def directory() -> Iterator[Path]:
-    """A directory any user can use."""
+    """A directory that any user can use."""
     path = give(Path(tempfile.mkdtemp(prefix="netns-neighbours.")))
     yield path
     shutil.rmtree(path)
@@ -81,13 +81,13 @@ def run(python: str, directory: Path, suite: str, *options: str, who: str = "roo
 def check(
     python: str, directory: Path, suite: str, *options: str, passed: int, who: str = "root", **counts: int
 ) -> None:
-    """Run a suite, and compare what came of its tests."""
+    """Run a suite, and compare the results of its tests."""
     outcome = run(python, directory, suite, *options, who=who)
     assert outcome.counts == {"passed": passed, **counts}, outcome.output
 
 
 STRICT = ["--strict-markers", "--strict-config", "-W", "error", "--import-mode=importlib"]
-LOOP_SCOPE = ["-o", "asyncio_default_fixture_loop_scope=function"]  # pytest-asyncio warns where it is not set
+LOOP_SCOPE = ["-o", "asyncio_default_fixture_loop_scope=function"]  # pytest-asyncio warns if it is not set
 OPTIONS = {
     "as they come": ([], "rootless"),
     "strict": ([*STRICT, *LOOP_SCOPE], "root"),
@@ -105,12 +105,12 @@ OPTIONS = {
 
 @pytest.mark.parametrize(("options", "who"), OPTIONS.values(), ids=OPTIONS)
 def test_neighbours_change_nothing(python: str, directory: Path, options: list[str], who: str) -> None:
-    """With every neighbour loaded, and each in use, the same tests pass."""
+    """With all these plugins loaded, and each in use, the same tests pass."""
     check(python, directory, SUITE, "--count=2", *options, passed=2 * COUNT, who=who)
 
 
 def test_neighbours_rerun_in_a_fresh_network(python: str, directory: Path) -> None:
-    """What a failed attempt has built is gone when the test runs again."""
+    """What a failed attempt has built is removed before the test runs again."""
     suite = """
 ATTEMPTS = []
 def test_flaky(netns):
@@ -123,7 +123,7 @@ def test_flaky(netns):
 
 @pytest.mark.parametrize("method", ["signal", "thread"])
 def test_neighbours_timeout_in_a_namespace(python: str, directory: Path, method: str) -> None:
-    """A test that hangs inside is ended by either method, and what it has started is gone."""
+    """A hanging test inside is ended by either method, and so is what it has started."""
     note = directory / "pid"
     suite = f"""
 import pathlib, threading
@@ -185,7 +185,7 @@ async def test_trio():
 
 @pytest.mark.parametrize(("who", "options"), [("root", []), ("rootless", ["-n", "2"])], ids=["root", "rootless, xdist"])
 def test_neighbours_asynchronous(python: str, directory: Path, options: list[str], who: str) -> None:
-    """Coroutine tests of asyncio, anyio (on both) and trio run inside, privileged ports and all."""
+    """Coroutine tests of asyncio, anyio (on both) and trio run inside, including privileged ports."""
     check(python, directory, ASYNC, *options, passed=4, who=who)
 
 
@@ -224,5 +224,5 @@ def test_neighbours_hypothesis_and_subtests(python: str, directory: Path) -> Non
     "requirements", [neighbour_environments.OLDEST, neighbour_environments.NEWEST], ids=["oldest", "newest"]
 )
 def test_neighbours_pytest_versions(directory: Path, requirements: tuple[str, ...]) -> None:
-    """The oldest pytest that is supported, and the newest there is."""
+    """The oldest supported pytest, and the newest."""
     check(environment_of(requirements), directory, SUITE, "-W", "error", "-n", "2", passed=COUNT)

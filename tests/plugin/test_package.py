@@ -1,4 +1,4 @@
-"""What users install: the wheel and the sdist are built, looked into, installed and used."""
+"""What users install: the wheel and the sdist are built, inspected, installed and used."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with the wheel and the sdist it was made from."""
+    """A directory with the sdist, and the wheel built from it."""
     directory = tmp_path_factory.mktemp("dist")
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(directory), str(ROOT)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -50,7 +50,7 @@ def test_wheel_contents(built: Path) -> None:
 
 
 def test_sdist_contents(built: Path) -> None:
-    """The sdist has what is needed to build and to test."""
+    """The sdist has everything needed to build and to test."""
     (path,) = built.glob("*.tar.gz")
     with tarfile.open(path) as sdist:
         names = {name.split("/", 1)[1] for name in sdist.getnames() if "/" in name}
@@ -62,7 +62,7 @@ def test_sdist_contents(built: Path) -> None:
 
 
 def test_the_installed_wheel_works(built: Path, tmp_path: Path) -> None:
-    """In an environment of its own, with nothing but the wheel and pytest, the entry point gives the fixtures."""
+    """In a new environment with only the wheel and pytest, the entry point provides the fixtures."""
     (wheel,) = built.glob("*.whl")
     venv.create(tmp_path / "venv", symlinks=True, with_pip=False)
     python = tmp_path / "venv/bin/python"
@@ -100,7 +100,7 @@ def test_the_installed_wheel_works(built: Path, tmp_path: Path) -> None:
 
 
 def _borrow(site: Path, *names: str) -> None:
-    """Let an environment have distributions of this one, since tests may run where there is no package index."""
+    """Make distributions of this environment available in another, since tests may run without a package index."""
     for name in names:
         distribution = importlib.metadata.distribution(name)
         for top in {file.parts[0] for file in distribution.files or () if file.parts[0] not in ("..", "__pycache__")}:

@@ -1,4 +1,4 @@
-"""The packets of a test: captured from the first one on, kept where it failed, readable by others' programs."""
+"""The packets of a test: captured from the start, kept if it failed, readable by other programs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_good(netns_pair):
 
 @pytest.fixture
 def run(pytester: pytest.Pytester, request: pytest.FixtureRequest) -> RunFile:
-    """Runs a test file in a pytest of its own, in the mode of this one."""
+    """Runs a test file in an inner pytest, in the mode of this one."""
     mode = request.config.getoption("netns_mode") or "auto"
 
     def run(text: str, *arguments: str) -> pytest.RunResult:
@@ -46,7 +46,7 @@ def run(pytester: pytest.Pytester, request: pytest.FixtureRequest) -> RunFile:
 
 
 def tshark(path: Path, *arguments: str) -> list[str]:
-    """What tshark reads in a file."""
+    """tshark's output for a file."""
     return subprocess.run(
         ["tshark", "-r", path, *arguments], capture_output=True, text=True, check=True
     ).stdout.splitlines()
@@ -54,7 +54,7 @@ def tshark(path: Path, *arguments: str) -> list[str]:
 
 @pytest.mark.parametrize("workers", [(), ("-n1",)], ids=["alone", "xdist"])
 def test_failed_test_keeps_its_packets(run: RunFile, pytester: pytest.Pytester, workers: tuple[str, ...]) -> None:
-    """By default the packets of failed tests are kept, under a name that the report gives, and told a line for each."""
+    """By default the packets of failed tests are kept, in a file that the report names, and shown one line each."""
     run(TRAFFIC, *workers).assert_outcomes(failed=1, passed=1)
     result = run(TRAFFIC, *workers)
     result.stdout.fnmatch_lines(
@@ -69,7 +69,7 @@ def test_failed_test_keeps_its_packets(run: RunFile, pytester: pytest.Pytester, 
 
 
 def test_tshark_reads_the_file(run: RunFile, pytester: pytest.Pytester) -> None:
-    """tshark sees the interfaces by name, the first packet of the connection on its way through the NAT, and the times in order."""
+    """tshark shows the interfaces by name, the first packet of the connection on its way through the NAT, and ascending times."""
     run(TRAFFIC)
     path = pytester.path / ".netns-pcap" / "test_it.py.test_bad.pcapng"
     fields = ("-T", "fields", "-e", "frame.interface_name", "-e", "ip.src", "-e", "frame.time_relative")
@@ -83,14 +83,14 @@ def test_tshark_reads_the_file(run: RunFile, pytester: pytest.Pytester) -> None:
     ]
     times = [float(line) for line in tshark(path, "-T", "fields", "-e", "frame.time_relative")]
     assert times == sorted(times)
-    # A file with a mistake in it is read up to there, with exit status 0: so what is said matters.
+    # tshark reads a damaged file up to the mistake, with exit status 0: so its messages matter.
     done = subprocess.run(["tshark", "-r", path, "-Y", "_ws.malformed"], capture_output=True, text=True)
     assert done.returncode == 0
     assert "malformed" not in (done.stdout + done.stderr).lower()
 
 
 def test_all_and_off(run: RunFile, pytester: pytest.Pytester) -> None:
-    """`all` keeps the packets of passing tests too, `off` keeps none and says nothing; the ini file can say so too."""
+    """`all` also keeps the packets of passing tests, `off` keeps none and shows nothing; also in the ini file."""
     directory = pytester.path / ".netns-pcap"
     run(TRAFFIC, "--netns-pcap=off").stdout.no_fnmatch_line("*netns: packets*")
     assert not directory.exists()
@@ -100,14 +100,14 @@ def test_all_and_off(run: RunFile, pytester: pytest.Pytester) -> None:
 
 
 def test_passing_removes_the_old_file(run: RunFile, pytester: pytest.Pytester) -> None:
-    """A test that passes now has no file of an earlier failure."""
+    """A test that now passes has no file of an earlier failure."""
     run(TRAFFIC)
     run(TRAFFIC.replace("assert 0", "assert 1"))
     assert not list((pytester.path / ".netns-pcap").iterdir())
 
 
 def test_packets_are_let_go_of_after_the_test(run: RunFile) -> None:
-    """pytest keeps every test to the end of the run; its packets it must not keep, whatever became of it, nor its lab."""
+    """pytest keeps every test to the end of the run; its packets and its lab must be freed, whatever the result."""
     result = run(
         """
 import gc, weakref
@@ -140,7 +140,7 @@ def test_after():
 
 
 def test_recording_never_fails_a_test(run: RunFile) -> None:
-    """Where packets may not be captured, or there are too many namespaces, the test runs all the same and the report says so."""
+    """If packets may not be captured, or there are too many namespaces, the test still runs and the report says so."""
     result = run(
         """
 import pytest
@@ -179,7 +179,7 @@ def test_few(few, netns_pair):
 
 
 def test_long_names_and_odd_parameters(run: RunFile, pytester: pytest.Pytester) -> None:
-    """Whatever a test is called, its file can be written, below the directory, and no two share one."""
+    """Whatever a test's name, its file can be written, in the directory, and no two share one."""
     run(
         """
 import pytest
@@ -203,13 +203,13 @@ def test_it(netns_pair, x): assert 0
     ],
 )
 def test_like_names_are_different_files(ids: tuple[str, str]) -> None:
-    """Characters that a file's name cannot have do not make two tests share a file."""
+    """Characters that are not allowed in file names do not make two tests share a file."""
     assert packet_files.file_name(ids[0]) != packet_files.file_name(ids[1])
     assert packet_files.file_name("a/test_b.py::test_c[x-1.5]") == "a.test_b.py.test_c[x-1.5].pcapng"
 
 
 def test_a_passing_test_leaves_the_file_of_another(run: RunFile, pytester: pytest.Pytester) -> None:
-    """The file that a report names is there after the run."""
+    """The file that a report names exists after the run."""
     run(
         """
 import pytest
@@ -222,7 +222,7 @@ def test_path(netns_pair, path):
 
 
 def test_files_are_private(run: RunFile, pytester: pytest.Pytester, tmp_path: Path) -> None:
-    """Packets have passwords in them: only the owner reads them, and a symbolic link leads nowhere."""
+    """Packets may contain passwords: only the owner can read them, and symbolic links are not followed."""
     place = pytester.path / ".netns-pcap"
     run(TRAFFIC)
     path = place / "test_it.py.test_bad.pcapng"
@@ -242,7 +242,7 @@ def test_files_are_private(run: RunFile, pytester: pytest.Pytester, tmp_path: Pa
 
 
 def test_first_packet_is_there(netns: Lab) -> None:
-    """What an interface sends the moment it is made is captured: the neighbour discovery of a veth that comes up."""
+    """Packets sent right after an interface is created are captured: the neighbour discovery of a veth that comes up."""
     with netns.capture() as packets:
         red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
         netns.add_veth(red, blue, addresses=("10.0.0.1/24", "10.0.0.2/24"))
@@ -254,7 +254,7 @@ def test_first_packet_is_there(netns: Lab) -> None:
 
 
 def test_assert_on_packets(netns_pair: Lab) -> None:
-    """A capture is a sequence of packets that grows while they flow: addresses, ports, flags and payload can be asserted."""
+    """A capture is a growing sequence of packets: addresses, ports, flags and payload can be asserted."""
     red, blue = netns_pair["red"], netns_pair["blue"]
     server = blue.socket()
     server.bind(("192.168.15.2", 8080))
@@ -279,7 +279,7 @@ def test_assert_on_packets(netns_pair: Lab) -> None:
 
 
 def test_wait_says_what_was_there(netns_pair: Lab) -> None:
-    """A packet that does not come is an error that shows those that did."""
+    """A packet that does not arrive is an error that shows those that did."""
     with netns_pair.capture() as packets:
         netns_pair["red"].run(["ping", "-c1", "-W2", "192.168.15.2"])
         with pytest.raises(NotReadyError, match="echo request"):
@@ -287,7 +287,7 @@ def test_wait_says_what_was_there(netns_pair: Lab) -> None:
 
 
 def test_size_is_bounded(netns_pair: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of more than there is room for the last packets are kept, and the others counted."""
+    """If there are more packets than the limit, the last ones are kept, and the others counted."""
     monkeypatch.setattr("pytest_netns.kernel.spaces.capturing.KEPT_BYTES", 10_000)
     red, blue = netns_pair["red"], netns_pair["blue"]
     with netns_pair.capture() as packets, red.socket(type=2) as sender, blue.socket(type=2) as receiver:
@@ -337,7 +337,7 @@ def test_memory_is_bounded_as_python_holds_it(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_reading_ends(netns_pair: Lab) -> None:
-    """Looking at a capture has an end, though packets come faster than they can be read."""
+    """Reading a capture ends, even if packets arrive faster than they can be read."""
     red, blue = netns_pair["red"], netns_pair["blue"]
     with netns_pair.capture() as packets, blue.socket(type=socket.SOCK_DGRAM) as receiver:
         receiver.bind(("192.168.15.2", 9))
@@ -351,7 +351,7 @@ def test_a_reading_ends(netns_pair: Lab) -> None:
 
 
 def test_an_odd_interface_is_no_end(netns_pair: Lab) -> None:
-    """Packets of an interface whose name is not UTF-8 cannot be had; this is told, and the others go on."""
+    """Packets of an interface whose name is not UTF-8 cannot be captured; this is reported, and the others are captured."""
     red, blue = netns_pair["red"], netns_pair["blue"]
     with netns_pair.capture() as packets:
         odd = os.fsdecode(b"\xff\xfe")
@@ -364,7 +364,7 @@ def test_an_odd_interface_is_no_end(netns_pair: Lab) -> None:
 
 
 def test_vlan_tags(netns_pair: Lab) -> None:
-    """A frame that arrives with an 802.1Q tag is captured with it, as it was sent."""
+    """A frame that arrives with an 802.1Q tag is captured with it, as sent."""
     red, blue = netns_pair["red"], netns_pair["blue"]
     addresses = bytes.fromhex((blue.interfaces["veth-blue"].mac + red.interfaces["veth-red"].mac).replace(":", ""))
     frame = addresses + bytes.fromhex("8100202a88b5") + b"hello".ljust(60, b"\0")
@@ -379,7 +379,7 @@ def test_vlan_tags(netns_pair: Lab) -> None:
 
 
 def test_a_capture_is_read_on(netns_pair: Lab) -> None:
-    """Indexing, slicing and iterating agree while packets come; what was seen stays in its place."""
+    """Indexing, slicing and iterating agree while packets arrive; packets keep their positions."""
     with netns_pair.capture() as packets:
         netns_pair["red"].run("ping -c1 -W2 192.168.15.2")
         packets.wait(lambda packet: packet.headers.detail == "echo reply" and packet.namespace == "red")
@@ -392,7 +392,7 @@ def test_a_capture_is_read_on(netns_pair: Lab) -> None:
 
 
 def test_packets_without_ethernet_header(netns_pair: Lab, tmp_path: Path) -> None:
-    """Packets of an interface without Ethernet headers, such as a tunnel's, are decoded, and tshark reads them."""
+    """Packets of an interface without Ethernet headers, such as a tunnel, are decoded, and tshark reads them."""
     with netns_pair.capture() as packets:
         netns_pair["red"].run(["ping", "-c1", "-W2", "192.168.15.2"])
     bare = [

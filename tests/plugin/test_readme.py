@@ -34,7 +34,7 @@ def test_every_block_says_what_it_is() -> None:
 
 @pytest.mark.parametrize("text", blocks("python"))
 def test_python(text: str, pytester: pytest.Pytester) -> None:
-    """A Python block is a test file, and its tests pass; one that says itself when it cannot run may be skipped."""
+    """A Python block is a test file, and its tests pass; one that skips itself may be skipped."""
     pytester.makepyfile(text)
     result = pytester.runpytest_subprocess("-q", "--strict-markers", "-p", "no:cacheprovider")
     outcomes = result.parseoutcomes()
@@ -53,7 +53,7 @@ def test_toml(text: str) -> None:
 
 @pytest.mark.parametrize("text", blocks("yaml"))
 def test_yaml(text: str) -> None:
-    """A YAML block is valid, and every option of ours in it is one that pytest knows."""
+    """A YAML block is valid, and all options of the plugin in it are known to pytest."""
     assert yaml.safe_load(text)
     known = subprocess.run([*PROGRAMS["pytest"], "--help"], check=True, capture_output=True, text=True).stdout
     assert all(option in known for option in re.findall(r"--netns-[a-z]+", text))
@@ -61,7 +61,7 @@ def test_yaml(text: str) -> None:
 
 @pytest.mark.parametrize("text", blocks("console"))
 def test_console(text: str, pytester: pytest.Pytester) -> None:
-    """The commands of a console block, behind `$`, succeed, in a folder with the office.toml of this page."""
+    """The commands of a console block, after `$`, succeed, in a directory with the office.toml of this page."""
     pytester.path.joinpath("office.toml").write_text(next(text for _, language, text in BLOCKS if language == "toml"))
     commands = [line.removeprefix("$ ") for line in text.splitlines() if line.startswith("$ ")]
     assert commands

@@ -1,4 +1,4 @@
-"""What the report of a failed test tells about its network."""
+"""The report of a failed test about its network."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_curl(netns_nat):
 
 @pytest.fixture
 def run(pytester: pytest.Pytester, request: pytest.FixtureRequest) -> RunFile:
-    """Runs a test file in a pytest of its own, in the mode of this one."""
+    """Runs a test file in an inner pytest, in the mode of this one."""
     mode = request.config.getoption("netns_mode") or "auto"
 
     def run(text: str, *arguments: str) -> pytest.RunResult:
@@ -60,7 +60,7 @@ def test_it(office):
 
 
 def test_changes_since_set_up(run: RunFile) -> None:
-    """Interfaces, NAT, settings, nft rules, sockets, processes and neighbours: what the body has changed, and nothing else."""
+    """Interfaces, NAT, settings, nft rules, sockets, processes and neighbours: exactly what the body has changed."""
     result = run(CHANGING, "-vv")
     result.assert_outcomes(failed=1)
     lines = result.stdout.lines
@@ -85,7 +85,7 @@ def test_changes_since_set_up(run: RunFile) -> None:
 
 @pytest.mark.parametrize("workers", [(), ("-n1",)], ids=["alone", "xdist"])
 def test_short_report(run: RunFile, workers: tuple[str, ...]) -> None:
-    """By default: the drawing, what changed, who listens and runs, what services wrote, which commands failed."""
+    """By default: the drawing, changes, listening ports and programs, the output of services, failed commands."""
     result = run(FAILING, *workers)
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
@@ -114,7 +114,7 @@ def test_short_report(run: RunFile, workers: tuple[str, ...]) -> None:
 
 
 def test_whole_report(run: RunFile) -> None:
-    """With -vv also counters, routes, neighbours, the nft rules, and the connection that NAT has tracked."""
+    """With -vv also counters, routes, neighbours, the nft rules, and NAT's tracked connections."""
     result = run(FAILING, "-vv")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(
@@ -132,14 +132,14 @@ def test_whole_report(run: RunFile) -> None:
 
 
 def test_passing_test_has_none(run: RunFile) -> None:
-    """Only a failure costs a look at the network, and only a failure shows it."""
+    """The network is read and shown only after a failure."""
     result = run("def test_fine(netns_pair): pass\ndef test_unrelated(): assert 0\n", "-rA")
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.no_fnmatch_line("*netns: network*")
 
 
 def test_failing_setup_and_closed_lab(run: RunFile) -> None:
-    """A fixture that fails is reported with the network; a lab that the test has closed leaves the failed commands."""
+    """A failing fixture is reported with the network; for a lab that the test has closed, the failed commands are shown."""
     result = run(
         """
 import pytest
@@ -199,7 +199,7 @@ def test_supervisor_killed(pair):
 
 
 def test_never_a_reason_for_failure(run: RunFile) -> None:
-    """Whatever the test has broken, the report tells what it can and says what it cannot, and the outcome is the test's own."""
+    """Whatever the test has broken, the report shows what it can and names what it cannot, and the test's result is unchanged."""
     result = run(BROKEN, "--netns-pause", "-W", "ignore::pytest_netns.plugin.ServiceDiedWarning")
     result.assert_outcomes(failed=4, xfailed=1)
     result.stdout.fnmatch_lines(
@@ -222,7 +222,7 @@ def test_never_a_reason_for_failure(run: RunFile) -> None:
 
 
 def test_output_that_was_asked_for(run: RunFile) -> None:
-    """What a command wrote under `report=True` is shown if the test fails, and nothing of it if it does not."""
+    """Output with `report=True` is shown if the test fails, and not otherwise."""
     result = run(
         """
 import pytest
@@ -242,7 +242,7 @@ def test_it(netns, fails):
 
 
 def test_bounded_time(run: RunFile) -> None:
-    """What there is no time for is left out, and said to be; the test fails as ever."""
+    """Sections that exceed the time limit are omitted, with a note; the test fails as usual."""
     result = run(
         """
 from pytest_netns.explaining import observing
@@ -264,7 +264,7 @@ def test_it(netns_pair, monkeypatch):
 
 
 def test_lab_of_wider_scope(run: RunFile) -> None:
-    """A failing test that uses a lab of module scope shows that lab, with what this test changed."""
+    """A failing test that uses a module-scoped lab shows that lab, with this test's changes."""
     result = run(
         """
 import pytest
@@ -288,7 +288,7 @@ def test_second(office):
 
 
 def test_parameter_of_wider_scope(run: RunFile) -> None:
-    """So does one whose `netns` is a parameter of module scope; a test that does not use it shows nothing of it."""
+    """So does one whose `netns` is a module-scoped parameter; a test that does not use it does not show it."""
     result = run(
         """
 import pytest
@@ -322,7 +322,7 @@ def test_afterwards(netns):
 
 @pytest.mark.parametrize("workers", [(), ("-n1",)], ids=["alone", "xdist"])
 def test_names_that_are_not_utf_8(run: RunFile, workers: tuple[str, ...]) -> None:
-    """A file's or interface's name may be any bytes; the report and xdist's messages take them, and no test is lost."""
+    """A file's or interface's name may be any bytes; the report and xdist's messages can carry them, and no test is lost."""
     result = run(
         r"""
 import os, sys
@@ -351,7 +351,7 @@ def test_other(netns_pair):
 
 
 def test_the_cause_is_told(run: RunFile) -> None:
-    """What keeps packets from their way is told without -vv, whatever has made it and when: MTU, qdiscs, ports, routes, rules."""
+    """Obstacles to packets are shown without -vv, whatever has caused them and when: MTU, qdiscs, ports, routes, rules."""
     result = run(
         """
 import pytest
@@ -385,7 +385,7 @@ def test_it(path):
 
 
 def test_what_a_program_changes_is_told(run: RunFile) -> None:
-    """Traffic control and interfaces that programs make are changes where the test has them made, and none before."""
+    """Traffic control and interfaces by programs are changes if the test makes them, and not otherwise."""
     result = run(
         """
 import pytest
@@ -415,7 +415,7 @@ def test_throttled(by_program):
 
 @pytest.mark.parametrize("passes", [True, False])
 def test_a_timeout_in_the_middle_of_the_report(run: RunFile, passes: bool) -> None:
-    """What a signal's handler raises while the report is made, as pytest-timeout's does, loses neither the test nor the run."""
+    """An exception from a signal handler during the report, such as pytest-timeout's, loses neither the test nor the run."""
     result = run(
         f"""
 import os, signal

@@ -1,4 +1,4 @@
-"""An ordinary user with numbers for other users in /etc/subuid: programs run as themselves, in every way pytest is started."""
+"""An ordinary user with uids for other users in /etc/subuid: programs run as other users, however pytest is started."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ SUBIDS = "printf '%s\\n' '{who}:100000:65536' > subids && mount --bind subids /e
 
 @pytest.fixture
 def open_directory() -> Iterator[Path]:
-    """A directory that every user can get to: pytest's own are for one user only."""
+    """A directory that every user can reach: pytest's own are for one user only."""
     with tempfile.TemporaryDirectory(prefix="netns-users-", dir="/tmp") as directory:
         yield Path(directory)
 
 
 def run_as_other(directory: Path, test: str, who: str, *command: str) -> subprocess.CompletedProcess[str]:
-    """Run a test file as an ordinary user, where /etc/subuid has a line for somebody."""
+    """Run a test file as an ordinary user, with a line of some user in /etc/subuid."""
     (directory / "test_it.py").write_text(test)
     directory.chmod(0o777)
     script = SUBIDS.format(who=who) + 'exec setpriv --reuid="$0" --regid="$0" --clear-groups "$@"'
@@ -77,13 +77,13 @@ def run_as_other(directory: Path, test: str, who: str, *command: str) -> subproc
     ids=["rootless", "xdist", "unshare --map-auto"],
 )
 def test_programs_run_as_themselves(open_directory: Path, command: tuple[str, ...]) -> None:
-    """``user=`` works, files are theirs, and mount(8) still runs for the user who has started pytest."""
+    """``user=`` works, files belong to that user, and mount(8) still runs for the user who has started pytest."""
     done = run_as_other(open_directory, TEST, str(OTHER), *command)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 passed" in done.stdout
 
 
 def test_without_a_line_in_subuid(open_directory: Path) -> None:
-    """Everything else works, and ``user=`` says what is missing."""
+    """Everything else works, and the error of ``user=`` names what is missing."""
     done = run_as_other(open_directory, ALONE, "4711", "PYTEST", "--netns-mode=rootless")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""Whose signal handlers are in force during a run of pytest, and after it."""
+"""The signal handlers in force during a run of pytest, and after it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def pytest_unconfigure(config):
     ids=["none", "theirs"],
 )
 def test_handlers(pytester: pytest.Pytester, suite: str, passed: int, afterwards: str) -> None:
-    """SIGTERM and SIGHUP get a handler from the first test on that uses netns, and only where there was none before."""
+    """SIGTERM and SIGHUP get a handler from the first test that uses netns, and only if there was none before."""
     pytester.makeconftest(AFTERWARDS)
     pytester.makepyfile(suite)
     result = pytester.runpytest_subprocess(NO_CACHE, "-s")

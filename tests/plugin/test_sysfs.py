@@ -1,4 +1,4 @@
-"""/sys and /proc/net of Python code: of its namespace in a marked body (as root) and in calls."""
+"""/sys and /proc/net of Python code: those of its namespace in a marked body (as root) and in calls."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ ROOT = os.geteuid() == 0
 
 
 def interfaces_below_sys() -> list[str]:
-    """What /sys/class/net lists."""
+    """The interfaces in /sys/class/net."""
     return sorted(os.listdir("/sys/class/net"))
 
 
 def interfaces_below_proc() -> list[str]:
-    """What psutil and others read."""
+    """The files that psutil and others read."""
     return sorted(line.split(":")[0].strip() for line in Path("/proc/net/dev").read_text().splitlines()[2:])
 
 
 def test_calls(netns_pair: Lab) -> None:
-    """In a call, on whatever thread, both are the namespace's."""
+    """In a call, on any thread, both are the namespace's."""
     red = netns_pair["red"]
     for _ in range(2):
         assert red.call(interfaces_below_sys) == ["lo", "veth-red"]
@@ -74,7 +74,7 @@ def test_after():
 
 @pytest.mark.skipif(not ROOT, reason="needs root: an ordinary user cannot change anything by /sys")
 def test_a_marked_body_changes_its_own_interfaces_only(tmp_path: Path) -> None:
-    """/sys/class/net lists the namespace's interfaces; what is written there does not reach the machine (here: one that stands for it)."""
+    """/sys/class/net lists the namespace's interfaces; writes do not reach the machine (here: one that stands for it)."""
     (tmp_path / "test_body.py").write_text(BODY)
     script = f"mount -t sysfs sysfs /sys && ip link set lo up && {sys.executable} -m pytest -q -p no:cacheprovider -p no:asyncio test_body.py"
     done = subprocess.run(

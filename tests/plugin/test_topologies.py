@@ -1,4 +1,4 @@
-"""Which network a test gets: markers on it and around it, parameters, fixtures."""
+"""The network of a test: markers on it and around it, parameters, fixtures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def names(lab):
 
 @pytest.fixture
 def run(pytester: pytest.Pytester, request: pytest.FixtureRequest) -> RunFile:
-    """Runs a test file, which is given the imports, in a pytest of its own, in the mode of this one."""
+    """Runs a test file, with the imports added, in an inner pytest, in the mode of this one."""
     mode = request.config.getoption("netns_mode") or "auto"
 
     def run(text: str, *arguments: str) -> pytest.RunResult:
@@ -36,7 +36,7 @@ def run(pytester: pytest.Pytester, request: pytest.FixtureRequest) -> RunFile:
 
 
 def test_marker_takes_value_file_and_inline_form(pytester: pytest.Pytester, run: RunFile) -> None:
-    """A Topology, a TOML file beside the test file, and the inline form each build their network, whose packets flow."""
+    """A Topology, a TOML file beside the test file, and the inline form each build their network, in which packets flow."""
     pytester.makefile(".toml", office=OFFICE)
     result = run(
         """
@@ -61,7 +61,7 @@ def test_inline(netns):
 
 
 def test_file_relative_to_the_root(pytester: pytest.Pytester, run: RunFile) -> None:
-    """A file that is not beside the test file is looked for in the root; one that is nowhere is named with both places."""
+    """A file that is not beside the test file is searched in the root; the error for a missing one names both places."""
     pytester.makefile(".toml", office=OFFICE)
     pytester.makeini("[pytest]\n")
     pytester.mkdir("deep")
@@ -83,7 +83,7 @@ def test_missing(netns):
 
 
 def test_the_closest_marker_replaces(run: RunFile) -> None:
-    """Of markers on module, class, function and parameter the closest holds, alone: nothing of the others is built."""
+    """Of markers on module, class, function and parameter only the closest one applies: nothing of the others is built."""
     result = run(
         """
 pytestmark = pytest.mark.netns("pair")
@@ -138,7 +138,7 @@ def test_direct(netns, topology):
 
 
 def test_own_fixtures_supply_one(run: RunFile) -> None:
-    """A user's fixture may give the topology, or replace `netns` itself, which then holds for the marker too."""
+    """A user's fixture can provide the topology, or replace `netns` itself, which then applies to the marker too."""
     result = run(
         """
 @pytest.fixture(params=[HALL], ids=["hall"])
@@ -163,7 +163,7 @@ def test_plain(netns):
 
 
 def test_mistakes_in_a_file_are_told_at_once(pytester: pytest.Pytester, run: RunFile) -> None:
-    """All mistakes of a file are in the test's error, each with the file, the key and what would be valid."""
+    """All mistakes of a file are in the test's error, each with the file, the key and the valid values."""
     pytester.makefile(".toml", office=OFFICE.replace("subnet", "subnett").replace("desk", "a b"))
     result = run('@pytest.mark.netns("office.toml")\ndef test_office(netns): pass\n')
     result.assert_outcomes(errors=1)

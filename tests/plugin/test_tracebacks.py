@@ -1,4 +1,4 @@
-"""What a failed test shows of the plugin's own code: nothing, unless it is asked for or at fault."""
+"""The plugin's own code in the output of a failed test: none, unless requested or at fault."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_fault(netns_pair, monkeypatch):
 
 
 def run(pytester: pytest.Pytester, request: pytest.FixtureRequest, code: str, *arguments: str) -> str:
-    """What a run of failing tests shows."""
+    """The output of a run of failing tests."""
     mode = request.config.getoption("netns_mode") or "auto"
     pytester.makepyfile(code)
     result = pytester.runpytest_subprocess(f"--netns-mode={mode}", "--netns-unavailable=fail", *arguments)
@@ -47,12 +47,12 @@ def test_a_failed_call_shows_the_line_of_the_test(pytester: pytest.Pytester, req
 
 
 def test_full_trace_shows_all(pytester: pytest.Pytester, request: pytest.FixtureRequest) -> None:
-    """With --full-trace the plugin's lines are there."""
+    """With --full-trace the plugin's lines are shown."""
     assert "/process.py:" in run(pytester, request, FAILS, "--full-trace")
 
 
 def test_a_fault_of_the_plugin_is_shown(pytester: pytest.Pytester, request: pytest.FixtureRequest) -> None:
-    """An error that the plugin did not foresee shows where in the plugin it was raised."""
+    """An unexpected error shows where in the plugin it was raised."""
     assert "/process.py:" in run(pytester, request, FAULT)
 
 
@@ -62,7 +62,7 @@ def test_a_fault_of_the_plugin_is_shown(pytester: pytest.Pytester, request: pyte
 def test_ctrl_c_shows_the_line_of_the_test(
     waits: str, pytester: pytest.Pytester, request: pytest.FixtureRequest
 ) -> None:
-    """After Ctrl-C pytest names the file and line of the test that was interrupted, not the plugin's nor its handler's."""
+    """After Ctrl-C pytest names the file and line of the interrupted test, not the plugin's or its handler's."""
     pytest.importorskip("pexpect")
     mode = request.config.getoption("netns_mode") or "auto"
     pytester.makepyfile(

@@ -1,4 +1,4 @@
-"""Where something is missing: who is affected, what is said, and how often."""
+"""If something is missing: which tests are affected, what is reported, and how often."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ MASKED = [
 
 @pytest.fixture
 def suite() -> Iterator[Path]:
-    """A directory any user can read, with the suite in it."""
+    """A directory that any user can read, with the suite in it."""
     directory = give(Path(tempfile.mkdtemp(prefix="netns-unavailable.")))
     (directory / "test_suite.py").write_text(SUITE)
     yield directory
@@ -59,7 +59,7 @@ def suite() -> Iterator[Path]:
 
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "xdist"])
 def test_without_namespaces_only_their_tests_are_skipped(suite: Path, workers: tuple[str, ...]) -> None:
-    """The cause is in each skip, cause and remedy are told once in full, and other tests run."""
+    """Each skip has the cause, cause and remedy are shown once in full, and other tests run."""
     outcome = run_pytest(NOTHING, suite, "--netns-mode=rootless", *workers)
     assert outcome.counts == {"passed": 1, "skipped": 5}, outcome.output
     assert outcome.output.count("remedy: ") == 1, outcome.output
@@ -72,7 +72,7 @@ def test_without_namespaces_only_their_tests_are_skipped(suite: Path, workers: t
 
 
 def test_the_header_says_it_in_one_line(suite: Path) -> None:
-    """Before the first test it is known why some will not run."""
+    """Before the first test the header shows why some will not run."""
     outcome = run_pytest(NOTHING, suite, "--netns-mode=rootless")
     assert outcome.output.count("netns: not available: cannot use network namespaces without root") == 1
 
@@ -83,14 +83,14 @@ def test_the_header_says_it_in_one_line(suite: Path) -> None:
     ids=["option", "CI", "ini"],
 )
 def test_it_can_be_an_error(suite: Path, options: list[str], env: dict[str, str]) -> None:
-    """Asked for, and by default in CI, a suite does not go green by skipping."""
+    """On request, and by default in CI, a suite does not pass by skipping."""
     outcome = run_pytest(NOTHING, suite, "--netns-mode=rootless", *options, env={**environment(), **env})
     assert outcome.status == 1
     assert outcome.counts == {"passed": 1, "error": 5}, outcome.output
 
 
 def test_skipping_can_be_asked_for_in_ci(suite: Path) -> None:
-    """The option wins over the variable CI."""
+    """The option overrides the variable CI."""
     options = ("--netns-mode=rootless", "--netns-unavailable=skip")
     outcome = run_pytest(NOTHING, suite, *options, env=environment(CI="true"))
     assert outcome.counts == {"passed": 1, "skipped": 5}, outcome.output
@@ -108,7 +108,7 @@ def test_without_nft_only_nat_is_affected(suite: Path, env: dict[str, str], coun
 
 
 def test_a_kernel_without_netfilter_costs_nat_only(suite: Path) -> None:
-    """libnftables would end the whole process there; the test that needs it is skipped, saying what is missing."""
+    """libnftables would end the whole process there; the test that needs it is skipped, with what is missing."""
     outcome = run_pytest([*as_root(), *filtered("socket/2=12:EPROTONOSUPPORT")], suite)
     assert outcome.counts == {"passed": 5, "skipped": 1}, outcome.output
     assert "cannot use NAT and nft rulesets: this kernel lacks it, or its module is not loaded" in outcome.output
@@ -123,14 +123,14 @@ def test_a_kernel_without_netfilter_costs_nat_only(suite: Path) -> None:
     ids=["setns refused", "unshare without --net"],
 )
 def test_who_could_not_come_back_does_not_leave(suite: Path, prefix: list[str], remedy: str) -> None:
-    """Where a thread may enter a new namespace, but not its old one again, the tests are skipped and pytest lives on."""
+    """If a thread can enter a new namespace, but cannot return, the tests are skipped and pytest survives."""
     outcome = run_pytest(prefix, suite)
     assert outcome.counts == {"passed": 1, "skipped": 5}, outcome.output
     assert f"remedy: {remedy}" in outcome.output
 
 
 def test_without_mounts_of_proc_only_the_process_view_is_affected(suite: Path) -> None:
-    """In a container that masks /proc everything works, but programs see the processes outside; it is said beforehand."""
+    """In a container that masks /proc everything works, but programs see the processes outside; the header says so."""
     outcome = run_pytest(MASKED, suite)
     assert outcome.counts == {"passed": 5, "failed": 1}, outcome.output
     assert "collected 6 items\nnetns: not available: own /proc: mount /proc: Operation not permitted" in outcome.output
@@ -139,8 +139,8 @@ def test_without_mounts_of_proc_only_the_process_view_is_affected(suite: Path) -
 
 @pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["one process", "xdist"])
 def test_without_any_mounts_networks_work_all_the_same(suite: Path, workers: tuple[str, ...]) -> None:
-    """AppArmor's usual refusal costs the views of /proc, /sys and /etc/hosts, and no packet; the header says so."""
-    # To an ordinary user, who is root inside, the directory of that name in /tmp may be somebody else's.
+    """AppArmor's usual refusal costs the views of /proc, /sys and /etc/hosts, but no packet; the header says so."""
+    # For an ordinary user, who is root inside, the directory of that name in /tmp may belong to another user.
     env = environment(PYTEST_DEBUG_TEMPROOT=str(suite))
     outcome = run_pytest([*as_root(), *filtered("mount:EACCES")], suite, *workers, env=env)
     assert outcome.counts == {"passed": 5, "failed": 1}, outcome.output
@@ -156,7 +156,7 @@ LOCKED = [*READ_ONLY, "unshare", "--user", "--map-root-user", "--mount", "--net"
 
 @pytest.mark.skipif(not IS_ROOT, reason="needs root: a fresh /proc may be mounted by it only")
 def test_root_in_a_container_does_not_need_a_writable_proc(suite: Path) -> None:
-    """Containers mount /proc/sys read-only; forwarding, and with it NAT, works all the same."""
+    """Containers mount /proc/sys read-only; forwarding, and NAT with it, still works."""
     outcome = run_pytest(READ_ONLY, suite)
     assert outcome.counts == {"passed": 6}, outcome.output
 
@@ -218,7 +218,7 @@ def test_ipv6(routed):
 
 
 def test_without_writable_settings_ipv4_is_forwarded_all_the_same(suite: Path) -> None:
-    """Interfaces that are there and those made later, NAT and port forwards: netlink sets what /proc/sys does not.
+    """Existing and later interfaces, NAT and port forwards: netlink sets what /proc/sys does not.
 
     The kernel cannot do so for IPv6: that test fails, and the end of the run shows the cause and the remedy.
     """
@@ -233,7 +233,7 @@ def test_without_writable_settings_ipv4_is_forwarded_all_the_same(suite: Path) -
 
 
 def test_a_limit_that_is_reached_is_named(suite: Path) -> None:
-    """Not an error in every test, but the one cause and its remedy."""
+    """One cause and its remedy are shown, not an error in every test."""
     none_left = [
         *as_root(),
         "unshare",
@@ -303,7 +303,7 @@ PORTABLE = EVERY_RUN | {
 
 @pytest.mark.parametrize("elsewhere", ["darwin", "win32"])
 def test_on_other_systems_the_plugin_registers_its_marker_and_skips(suite: Path, elsewhere: str) -> None:
-    """A suite for several systems is collected everywhere, strictly marked; its Linux tests are skipped."""
+    """A suite for several systems is collected everywhere, with strict markers; its Linux tests are skipped."""
     (suite / "sitecustomize.py").write_text(ELSEWHERE)
     (suite / "conftest.py").write_text(REPORT_MODULES)
     (suite / "test_suite.py").write_text(
@@ -320,7 +320,7 @@ def test_on_other_systems_the_plugin_registers_its_marker_and_skips(suite: Path,
 
 @pytest.mark.parametrize("elsewhere", ["darwin", "win32"])
 def test_on_other_systems_a_suite_may_name_all_there_is(suite: Path, elsewhere: str) -> None:
-    """Importing classes, as annotations need them, takes nothing that the other system lacks."""
+    """Importing classes, as annotations need them, imports nothing that the other system lacks."""
     (suite / "sitecustomize.py").write_text(ELSEWHERE)
     (suite / "test_suite.py").write_text(
         f"from pytest_netns import {', '.join(pytest_netns.__all__)}\n"
@@ -332,14 +332,14 @@ def test_on_other_systems_a_suite_may_name_all_there_is(suite: Path, elsewhere: 
 
 
 def test_a_suite_without_netns_does_not_pay(suite: Path) -> None:
-    """Having the plugin installed loads what every run of pytest needs of it, and nothing that talks to the kernel."""
+    """With the plugin installed, every run of pytest loads only what it needs, and nothing that talks to the kernel."""
     (suite / "conftest.py").write_text(REPORT_MODULES)
     (suite / "test_suite.py").write_text("def test_plain(): pass\n")
     assert loaded_modules(suite) == EVERY_RUN
 
 
 def test_a_test_that_passes_does_not_pay_for_those_that_fail(suite: Path) -> None:
-    """What decodes packets and tables for a report is not loaded, nor what reads topologies where there is none."""
+    """Modules that decode packets and tables for a report are not loaded, nor those that read topologies if there is none."""
     (suite / "conftest.py").write_text(REPORT_MODULES)
     (suite / "test_suite.py").write_text("import pytest\n@pytest.mark.netns\ndef test_marked(): pass\n")
     loaded = loaded_modules(suite)
@@ -349,14 +349,14 @@ def test_a_test_that_passes_does_not_pay_for_those_that_fail(suite: Path) -> Non
 
 
 def loaded_modules(suite: Path) -> set[str]:
-    """Those of ours that a run had loaded in the end, its conftest being REPORT_MODULES."""
+    """The plugin's modules that a run had loaded at its end, with REPORT_MODULES as conftest."""
     outcome = run_pytest([], suite, "-s")
     assert outcome.counts == {"passed": 1}, outcome.output
     return set(next(line for line in outcome.output.splitlines() if "OURS:" in line).split("OURS:")[1].split())
 
 
 def test_a_test_may_expect_it(suite: Path) -> None:
-    """UnavailableError that a test catches is the test's own business."""
+    """An UnavailableError that a test catches is not reported."""
     (suite / "test_suite.py").write_text(
         "import pytest\n"
         "from pytest_netns import UnavailableError\n"

@@ -1,4 +1,4 @@
-"""pytest-xdist: every way of distributing, crashing workers, and workers on other machines."""
+"""pytest-xdist: all distribution modes, crashing workers, and workers on other machines."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 
 @pytest.mark.parametrize("dist", ["load", "loadscope", "loadgroup", "loadfile", "worksteal"])
 def test_every_distribution(tmp_path: Path, dist: str) -> None:
-    """Labs with the same names, addresses and ports run in several workers and never meet."""
+    """Labs with the same names, addresses and ports run in several workers without interference."""
     (tmp_path / "test_suite.py").write_text(SUITE.format(tests=6))
     outcome = run_pytest([], tmp_path, "-n", "3", "--dist", dist, *MODE)
     assert outcome.counts == {"passed": 12}, outcome.output
@@ -100,7 +100,7 @@ def test_crash(netns):
 
 @pytest.mark.parametrize("how", ["os.kill(os.getpid(), signal.SIGKILL)", "os._exit(3)"])
 def test_a_worker_that_crashes_is_replaced_and_its_network_is_gone(netns: Lab, tmp_path: Path, how: str) -> None:
-    """The other tests pass, and of the crashed worker's namespace not even the cable into it is left."""
+    """The other tests pass, and of the crashed worker's namespace not even the link into it remains."""
     notes = tmp_path / "notes"
     (tmp_path / "test_suite.py").write_text(CRASH.format(notes=str(notes), how=how))
     argv = [sys.executable, "-m", "pytest", NO_CACHE, "-n", "2", "--netns-mode=root", str(tmp_path)]
@@ -151,7 +151,7 @@ def test_there(netns_pair, number):
 
 @pytest.fixture
 def directory() -> Iterator[Path]:
-    """Short, and of the user's own."""
+    """A short path that belongs to the user."""
     path = Path(tempfile.mkdtemp(prefix="netns-ssh."))
     yield path
     shutil.rmtree(path)
@@ -165,7 +165,7 @@ def machines(netns: Lab, directory: Path) -> tuple[Namespace, Namespace, Namespa
     (directory / "sshd_config").write_text(SSHD.format(directory=directory))
     (directory / "ssh_config").write_text(SSH.format(directory=directory))
     if IS_ROOT:
-        Path("/run/sshd").mkdir(exist_ok=True)  # Debian's sshd wants it for its unprivileged part
+        Path("/run/sshd").mkdir(exist_ok=True)  # required by Debian's sshd for its unprivileged part
     bridge = netns.add_bridge("v-net-0")
     left, right, controller = (netns.add_namespace(name) for name in ("left", "right", "controller"))
     for number, machine in enumerate((left, right, controller), 1):
@@ -196,7 +196,7 @@ def test_workers_on_other_machines_over_ssh(machines: tuple[Namespace, ...], dir
 
 
 def test_a_run_inside_a_namespace_of_a_worker(pytester: pytest.Pytester, request: pytest.FixtureRequest) -> None:
-    """A test in a worker of xdist runs pytest in a namespace: that one is no worker, though it inherits the environment of one."""
+    """A test in an xdist worker runs pytest in a namespace: that is no worker, though it inherits the worker's environment."""
     pytester.makepyfile(
         inner="""
         def test_inner(netns):

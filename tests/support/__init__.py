@@ -1,1 +1,1 @@
-"""What tests share: traffic, machines with fewer rights, system calls that are refused; imported as ``tests.support``."""
+"""Common helpers of the tests: traffic, machines with fewer rights, refused system calls; imported as ``tests.support``."""

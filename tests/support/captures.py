@@ -1,4 +1,4 @@
-"""The recordings of earlier tests: their threads and sockets stay for a moment."""
+"""The recordings of earlier tests: their threads and sockets remain for a moment."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pytest_netns.kernel.spaces import capture_threads
 
 
 def wait_ended(timeout: float = 10) -> None:
-    """Wait until no thread records any more, so that what a test counts is its own."""
+    """Wait until no thread records any more, so that a test counts only its own."""
     deadline = time.monotonic() + timeout
     capture_threads.flush()
     while time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""The machines a suite may find itself on, made from this one: other users, fewer rights, filters, narrower mounts."""
+"""Environments a suite may run in, built on this machine: other users, fewer rights, filters, restricted mounts."""
 
 from __future__ import annotations
 
@@ -15,21 +15,26 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 IS_ROOT = os.geteuid() == 0
-# Whoever owns the project can read it; where that is root, nobody (or who runs this) has to be able to.
+# The owner of the project can read it; if that is root, nobody (or the user who runs this) must be able to.
 OTHER = ROOT.stat().st_uid or 65534
 FILTER = Path(__file__).with_name("seccomp_filter.py")
 NO_CACHE = "-pno:cacheprovider"
-# Inner runs load no plugin that they are not about: importing all takes most of the time of a short run.
+# Inner runs load only the plugins they need: importing all takes most of the time of a short run.
 FEW_PLUGINS = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": "-p netns -p xdist"}
-NAMES = ("LOGNAME", "USER", "LNAME", "USERNAME")  # of who runs the suite; a run inside may be somebody else's
-TIMEOUT = 120  # seconds a whole inner run may take before it counts as hung
+NAMES = (
+    "LOGNAME",
+    "USER",
+    "LNAME",
+    "USERNAME",
+)  # those of the user who runs the suite; an inner run may be another user's
+TIMEOUT = 120  # seconds after which an inner run counts as hung
 
 Argv = Sequence[str]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an inner run of pytest came to."""
+    """The result of an inner run of pytest."""
 
     status: int
     counts: Mapping[str, int]
@@ -37,7 +42,7 @@ class Outcome:
 
 
 def ordinary_user() -> Argv:
-    """A command's beginning: an ordinary user without any privilege."""
+    """A command prefix: an ordinary user without any privilege."""
     drop = ["--inh-caps=-all", "--ambient-caps=-all"]
     if IS_ROOT:
         return ["setpriv", f"--reuid={OTHER}", f"--regid={OTHER}", "--clear-groups", *drop]
@@ -45,27 +50,27 @@ def ordinary_user() -> Argv:
 
 
 def as_root() -> Argv:
-    """A command's beginning: root, of this machine or of a user namespace of its own."""
+    """A command prefix: root, of this machine or of a new user namespace."""
     return [] if IS_ROOT else ["unshare", "--user", "--map-root-user", "--net"]
 
 
 def without_capabilities(*names: str) -> Argv:
-    """A command's beginning: root that lacks some capabilities, as in a container."""
+    """A command prefix: root without some capabilities, as in a container."""
     dropped = ",".join(f"-{name}" for name in names)
     return [*as_root(), "setpriv", f"--bounding-set={dropped}", f"--inh-caps={dropped}", "--ambient-caps=-all"]
 
 
 def filtered(*calls: str) -> Argv:
-    """A command's beginning: a seccomp filter refuses these system calls, each as NAME:ERRNO; see seccomp_filter.py."""
+    """A command prefix: a seccomp filter refuses these system calls, each as NAME:ERRNO; see seccomp_filter.py."""
     return [sys.executable, str(FILTER), *calls, "--"]
 
 
 def shell(script: str) -> Argv:
-    """A command's beginning: a shell script runs before the command."""
+    """A command prefix: a shell script that runs before the command."""
     return ["sh", "-ec", f'{script}\nexec "$@"', "sh"]
 
 
-# Every /proc there is: the kernel gives a fresh one to whoever sees any that hides nothing, mount_namespaces(7).
+# Every /proc there is: the kernel allows a new one if any visible one hides nothing, mount_namespaces(7).
 MASK_PROC = """
 mount --bind /dev/null /proc/interrupts
 findmnt --raw --noheadings --types proc --output TARGET | while read -r proc; do
@@ -75,7 +80,7 @@ done
 
 
 def environment(*, every_plugin: bool = False, **changes: str) -> dict[str, str]:
-    """This process's environment without what tells of the outer pytest run."""
+    """This process's environment without the variables of the outer pytest run."""
     kept = {
         key: value
         for key, value in os.environ.items()
@@ -93,7 +98,7 @@ def run_pytest(
     env: Mapping[str, str] | None = None,
     python: str = sys.executable,
 ) -> Outcome:
-    """Run the suite in a directory, from an environment."""
+    """Run the suite in a directory, in an environment."""
     argv = [*prefix, python, "-m", "pytest", NO_CACHE, "-rA", f"--rootdir={directory}", *arguments]
     done = subprocess.run(
         argv,
@@ -111,7 +116,7 @@ def run_pytest(
 
 
 def run_doctor(prefix: Argv, *, env: Mapping[str, str] | None = None) -> tuple[int, dict[str, Any], str]:
-    """Exit status, each probe's row by ``GROUP/NAME``, and the table as people see it."""
+    """The exit status, each probe's row by ``GROUP/NAME``, and the table as shown."""
     command = [*prefix, sys.executable, "-m", "pytest_netns", "doctor"]
     options: dict[str, Any] = {
         "cwd": "/",

@@ -1,4 +1,4 @@
-"""Two ICE agents (aioice), each behind a gateway of its own, that try to reach each other; and RFC 5780's questions to a STUN server."""
+"""Two ICE agents (aioice), each behind its own gateway, that try to connect; and RFC 5780's tests with a STUN server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pytest_netns.parts.gateway.nat import BEHAVIOURS
 STUN_PORT, OTHER_PORT = 3478, 3479
 SERVERS = {4: ("203.0.113.10", "203.0.113.11"), 6: ("2001:db8::10", "2001:db8::11")}
 _GATEWAYS = socket.inet_aton("203.0.113.101") + socket.inet_aton("203.0.113.102")  # from alice's to bob's
-SILENCE = 0.3  # seconds after which a STUN server has not answered
+SILENCE = 0.3  # seconds after which a STUN server counts as silent
 TOPOLOGY = Topology.loads("""
 [[bridges]]
 name = "internet"
@@ -55,7 +55,7 @@ via = "gw2"
 
 
 def build(lab: Lab, first: str, second: str, version: int = 4) -> None:
-    """alice behind gw1 and bob behind gw2, with a kind of NAT each; ``"masquerade"`` is plain masquerade."""
+    """alice behind gw1 and bob behind gw2, each with a kind of NAT; ``"masquerade"`` is plain masquerade."""
     lab.build(TOPOLOGY)
     for name, like, network in (("gw1", first, 1), ("gw2", second, 2)):
         source = f"10.{network}.0.0/24" if version == 4 else f"fd0{network}::/64"
@@ -76,14 +76,14 @@ def start_stun(lab: Lab) -> Service:
 
 
 class Answer(NamedTuple):
-    """What a STUN server has answered: as whom it sees the client, and what its other address is."""
+    """A STUN server's answer: the client's address as seen by it, and its own other address."""
 
     mapped: tuple[str, int]
     other: tuple[str, int]
 
 
 def classify(namespace: Namespace, version: int = 4) -> tuple[str, str]:
-    """Mapping and filtering as a STUN server tells, by RFC 5780 sections 4.3 and 4.4."""
+    """Mapping and filtering according to a STUN server, by RFC 5780 sections 4.3 and 4.4."""
     family = socket.AF_INET if version == 4 else socket.AF_INET6
     first, second = SERVERS[version]
     with namespace.socket(family, socket.SOCK_DGRAM) as asking, namespace.socket(family, socket.SOCK_DGRAM) as filtered:
@@ -111,7 +111,7 @@ def classify(namespace: Namespace, version: int = 4) -> tuple[str, str]:
 def _ask(
     client: socket.socket, server: tuple[str, int], *, change_address: bool = False, change_port: bool = False
 ) -> Answer | None:
-    """A binding request (RFC 8489), with CHANGE-REQUEST; None where no answer comes."""
+    """A binding request (RFC 8489), with CHANGE-REQUEST; None without an answer."""
     changed = change_address or change_port
     attribute = struct.pack(">HHI", 0x0003, 4, change_address << 2 | change_port << 1) if changed else b""
     transaction = os.urandom(12)
@@ -149,8 +149,8 @@ Description = tuple[list[str], str, str]  # of an agent: its candidates, user na
 
 
 def hole_punching(lab: Lab) -> bool:
-    """Whether ICE connects alice and bob, and data passes both ways; bob sends once a packet of alice's has come to his gateway."""
-    # An agent gives up after 31 s by itself; here packets take no time.
+    """Whether ICE connects alice and bob, and data passes both ways; bob sends once a packet from alice has reached his gateway."""
+    # An agent gives up after 31 s by itself; here packets arrive at once.
     aioice.stun.RETRY_RTO, aioice.stun.RETRY_MAX = 0.1, 4
     to_bob: queue.SimpleQueue[Description] = queue.SimpleQueue()
     to_alice: queue.SimpleQueue[Description] = queue.SimpleQueue()

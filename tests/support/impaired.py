@@ -1,4 +1,4 @@
-"""What arrives over an impaired cable between red and blue, and when."""
+"""The packets that arrive over an impaired link between red and blue, with their times."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ PORT = 5000
 
 
 def round_trip(namespace: Namespace, address: str) -> float:
-    """Milliseconds that the second of two echo requests takes: the first may wait for ARP."""
+    """The milliseconds of the second of two echo requests: the first may wait for ARP."""
     output = namespace.run(["ping", "-c2", "-i0.2", address]).stdout
     return float(re.findall(r"time=([\d.]+) ms", output)[-1])
 
 
 def numbers(cable: VethPair, count: int, *, size: int = 100, expected: int = -1) -> list[int]:
-    """Send so many numbered datagrams from a to b; the numbers that arrive, in their order.
+    """Send a number of numbered datagrams from a to b; returns the numbers that arrive, in order.
 
     Args:
-        expected: how many have to arrive; unless given, it is over when nothing arrives for half a second.
+        expected: the number that must arrive; default: until nothing arrives for half a second.
     """
     sender, receiver = cable.a.namespace, cable.b.namespace
     with (

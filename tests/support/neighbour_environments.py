@@ -1,7 +1,7 @@
-"""Virtual environments with what other suites use, and with the oldest and the newest pytest; made once and kept.
+"""Virtual environments with the plugins that suites use, and with the oldest and the newest pytest; created once and kept.
 
-Run it to make them all, where the network is: a run of the tests without root has no way out. They are kept below
-$NETNS_NEIGHBOURS, which several users may share to read, or else below the directory for temporary files.
+Run it to create them all with network access: a run of the tests without root has none. They are kept in
+$NETNS_NEIGHBOURS, which several users can share read-only, or else in the directory for temporary files.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ INSTALL_TIMEOUT = 240  # seconds
 
 
 def python_of(requirements: tuple[str, ...]) -> Path:
-    """Where an environment's Python is, made or not."""
+    """The path of an environment's Python, whether it exists or not."""
     key = hashlib.sha256(repr((requirements, sys.version)).encode()).hexdigest()[:12]
     return PLACE / key / "bin" / "python"
 
@@ -38,7 +38,7 @@ def is_made(requirements: tuple[str, ...]) -> bool:
 
 
 def make(requirements: tuple[str, ...]) -> None:
-    """Make an environment with these packages and the project, unless it is there."""
+    """Create an environment with these packages and the project, unless it exists."""
     PLACE.mkdir(mode=0o755, exist_ok=True)
     python = python_of(requirements)
     with open(PLACE / "lock", "w") as lock:

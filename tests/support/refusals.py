@@ -21,6 +21,6 @@ _WORDS = {
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
-    # Before the plugin looks what there is.
+    # Before the plugin checks the machine.
     kinds = filter(None, os.environ.get("REFUSE", "").split(","))
     install(program([parse(_WORDS[kind]) for kind in kinds if kind in _WORDS]))

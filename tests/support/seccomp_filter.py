@@ -1,7 +1,7 @@
 """Run a command under a seccomp filter that refuses system calls: ``seccomp_filter.py unshare:EPERM ... -- COMMAND``.
 
 With ``socket/2=12:EPROTONOSUPPORT`` only those whose argument 2, counted from 0, is 12; with ``unshare/0&0x20000000:EPERM``
-those with any of these bits. What container runtimes do by
+those with any of these bits. Container runtimes do so by
 default; see seccomp(2).
 """
 
@@ -26,7 +26,7 @@ SYSTEM_CALLS = {
 
 
 class Rule(NamedTuple):
-    """A system call to refuse: with any arguments where ``argument`` is None; ``test`` compares it with ``value``."""
+    """A system call to refuse: with any arguments if ``argument`` is None; ``test`` compares it with ``value``."""
 
     number: int
     argument: int | None
@@ -47,7 +47,7 @@ def parse(word: str) -> Rule:
 
 
 def program(rules: list[Rule]) -> bytes:
-    """The filter's instructions: what it sees is the system call's number, and its arguments from byte 16 on."""
+    """The filter's instructions: its data is the system call's number, and its arguments from byte 16 on."""
     lines = []
     for rule in rules:
         checks = [(LOAD, 0, 0, 0), (JUMP_IF_EQUAL, 0, 3 if rule.argument is not None else 1, rule.number)]
@@ -59,7 +59,7 @@ def program(rules: list[Rule]) -> bytes:
 
 
 def install(instructions: bytes) -> None:
-    """Put this process, and all that come of it, under the filter."""
+    """Put this process, and all its descendants, under the filter."""
     code = ctypes.create_string_buffer(instructions, len(instructions))
     argument = struct.pack("@HP", len(instructions) // 8, ctypes.addressof(code))
     libc = ctypes.CDLL(None, use_errno=True)

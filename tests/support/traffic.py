@@ -13,7 +13,7 @@ PATIENCE = 5.0  # seconds; only a failing test waits that long
 
 
 class Connection(NamedTuple):
-    """Both ends of an established connection, and who the server takes its client for."""
+    """Both ends of an established connection, and the client's address as seen by the server."""
 
     client: socket.socket
     server: socket.socket

@@ -166,7 +166,7 @@ def test_in_a_topology() -> None:
 
 
 def test_a_drawing_says_which_direction() -> None:
-    """50 % loss is not to be misread: an end sends with it, a port's cable has it both ways."""
+    """50 % loss is unambiguous: a veth end sends with it, a port's link has it both ways."""
     drawing = Topology.loads(TABLE).draw()
     assert "sends: delay 35ms, rate 12mbit" in drawing
     assert "veth-blue  sends: delay 50ms, loss 1%" in drawing

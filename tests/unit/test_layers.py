@@ -1,4 +1,4 @@
-"""The house rules: imports point down only, and nobody uses another module's private names."""
+"""The rules of the package: imports only point down, and no module uses another's private names."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "pytest_netns"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-# Every room, from the bottom up, and the rooms it may use besides itself and the errors. A room is the longest name here that
-# a module's path below the package starts with.
+# Every package, from the bottom up, and the packages it may use besides itself and the errors. A module belongs to the longest
+# name here that its path below the package starts with.
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "__init__": {"errors", "lab", "faults", "running", "topology", "parts", "packets", "drawing", "machine", "plugin"},
@@ -48,7 +48,7 @@ def _room(name: str) -> str:
 
 
 def _imports(path: Path) -> Iterator[str]:
-    """All modules it imports anywhere, those for type checking included, as ``pytest_netns.lab.lab`` or ``os.path``."""
+    """All modules it imports anywhere, including those for type checking, as ``pytest_netns.lab.lab`` or ``os.path``."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -74,13 +74,13 @@ def _upward(path: Path) -> set[tuple[str, str]]:
 
 @pytest.mark.parametrize("path", MODULES, ids=_name)
 def test_every_module_has_a_room(path: Path) -> None:
-    """A module that fits no room has not been thought about."""
+    """Every module belongs to a package with rules."""
     assert _room(_name(path)) or path == PACKAGE / "__init__.py", f"add a room for {_name(path)} to ROOMS"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=_name)
 def test_imports_point_down(path: Path) -> None:
-    """A room uses only the rooms it may use, imports for type checking included."""
+    """A package uses only the packages it may use, including imports for type checking."""
     if path == PACKAGE / "__init__.py":
         return
     assert _upward(path) == set()
@@ -101,7 +101,7 @@ def _foreign_private_uses(path: Path) -> list[str]:
 
 
 def test_private_names_of_others_are_left_alone() -> None:
-    """A name with a leading underscore is its module's own: used on self, super(), cls and the module's own classes only."""
+    """A name with a leading underscore is private to its module: used on self, super(), cls and the module's own classes only."""
     assert [use for path in MODULES for use in _foreign_private_uses(path)] == []
 
 
@@ -114,7 +114,7 @@ def test_only_the_plugin_imports_pytest(path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["explaining/state", "explaining/report", "packets/dissect", "packets/pcapng"])
 def test_showing_knows_values_only(name: str) -> None:
-    """What a report shows is a function of values: only collecting them needs a kernel and a lab."""
+    """The report is a function of values: only collecting them needs a kernel and a lab."""
     ours = {each for each in _imports(PACKAGE / f"{name}.py") if each.startswith("pytest_netns.")}
     rooms = {_room(each.removeprefix("pytest_netns.").replace(".", "/")) for each in ours}
     assert rooms <= {"errors", "values", "parts", "topology", "drawing", "packets", "explaining/state"}
@@ -129,6 +129,6 @@ def test_showing_knows_values_only(name: str) -> None:
     ],
 )
 def test_one_place_for_each_way_into_the_kernel(module: str, only: set[str]) -> None:
-    """One module makes system calls, one uses libnftables, one pyroute2's message classes; its own objects come from lab/iproute, and are named by the verbs that hand them out."""
+    """One module makes system calls, one uses libnftables, one pyroute2's message classes; its own objects come from lab/iproute, and are named by the methods that return them."""
     users = {_name(path) for path in MODULES if module in {name.split(".")[0] for name in _imports(path)}}
     assert users <= only

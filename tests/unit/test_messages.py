@@ -1,4 +1,4 @@
-"""Messages that pyroute2's classes encode: options by their names, each checked; what is written is read again."""
+"""Messages that pyroute2's classes encode: options by their names, each checked; what is written is read back."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pytest_netns.kernel.netlink import messages
     ids=["option of a kind", "option of a port", "rule", "route", "neighbour", "queue"],
 )
 def test_what_is_written_is_read(message: str, fields: dict[str, Any], attributes: dict[str, Any]) -> None:
-    """Fields and attributes, those inside others too, come back as they were given."""
+    """Fields and attributes, including nested ones, are read back unchanged."""
 
     def subset(given: Any, found: Any) -> bool:
         if isinstance(given, dict):
@@ -37,7 +37,7 @@ def test_what_is_written_is_read(message: str, fields: dict[str, Any], attribute
 
 @pytest.mark.parametrize("name", ["id", "vlan_id", "IFLA_VLAN_ID"])
 def test_names_of_options(name: str) -> None:
-    """An option has the kernel's name, with or without what all names of its table begin with."""
+    """An option has the kernel's name, with or without the common prefix of its table."""
     attributes = {"linkinfo": {"kind": "vlan", "data": {name: 10}}}
     assert messages.read("link", messages.body("link", {}, attributes))["linkinfo"]["data"] == {"vlan_id": 10}
 
@@ -51,19 +51,19 @@ def test_names_of_options(name: str) -> None:
     ],
 )
 def test_unknown_options(kind: str, data: dict[str, Any], mistake: str) -> None:
-    """An option that pyroute2 would drop in silence is an error that names the valid ones."""
+    """An option that pyroute2 would silently drop is an error that lists the valid ones."""
     with pytest.raises(InvalidTopologyError, match=mistake):
         messages.body("link", {}, {"linkinfo": {"kind": kind, "data": data}})
 
 
 def test_several_attributes_of_one_kind() -> None:
-    """A list is that many attributes."""
+    """A list becomes that many attributes."""
     vlans = {"af_spec": {"vlan_info": [{"vid": 10}, {"vid": 20}]}}
     assert messages.body("link", {"family": 7}, vlans)[16:].hex() == "14001a000800020000000a000800020000001400"
 
 
 def test_pyroute2_is_imported_at_first_use() -> None:
-    """A test that needs none of this does not pay for the import."""
+    """A test that needs none of this does not import it."""
     script = (
         "import sys\nfrom pytest_netns.lab import lab, building\nfrom pytest_netns.kernel.netlink import messages\n"
         "assert 'pyroute2' not in sys.modules\nmessages.link_kinds()\nassert 'pyroute2' in sys.modules"

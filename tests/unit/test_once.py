@@ -1,4 +1,4 @@
-"""One object a process: made once, replaced when it no longer works, forgotten in a forked child."""
+"""One object per process: created once, replaced when it no longer works, forgotten in a forked child."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pytest_netns.kernel.system import forking, once
 
 
 class Thing:
-    """Something of which a process has one, and what has been done to each."""
+    """An object of which a process has one, and the calls on each."""
 
     made: ClassVar[list[Thing]] = []
 
@@ -39,7 +39,7 @@ class Thing:
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[Thing]:
-    """The things made in this test."""
+    """The objects created in this test."""
     things: list[Thing] = []
     monkeypatch.setattr(Thing, "made", things)
     return things
@@ -57,7 +57,7 @@ def in_child(check: Callable[[], bool]) -> bool:
 
 
 def test_made_on_first_use_and_kept(made: list[Thing]) -> None:
-    """Nothing is made before the first use; then everybody gets the same."""
+    """Nothing is created before the first use; then all users get the same."""
     thing = once.PerProcess(Thing, close=Thing.close)
     assert thing.current is None
     assert made == []
@@ -68,7 +68,7 @@ def test_made_on_first_use_and_kept(made: list[Thing]) -> None:
 
 
 def test_closed_once_and_made_again(made: list[Thing]) -> None:
-    """Closing ends it once; closing what was never made does nothing; the next use makes another."""
+    """Closing ends it once; closing one that was never created does nothing; the next use creates another."""
     thing = once.PerProcess(Thing, close=Thing.close)
     thing.close()
     first = thing.get()
@@ -82,7 +82,7 @@ def test_closed_once_and_made_again(made: list[Thing]) -> None:
 
 
 def test_a_dead_one_is_replaced(made: list[Thing]) -> None:
-    """One that no longer works is dismissed and replaced when it is next used, not before."""
+    """One that no longer works is dismissed and replaced at its next use, not before."""
     thing = once.PerProcess(Thing, close=Thing.close, is_alive=Thing.is_alive, dismiss=Thing.dismiss)
     first = thing.get()
     assert thing.get() is first
@@ -96,7 +96,7 @@ def test_a_dead_one_is_replaced(made: list[Thing]) -> None:
 
 
 def test_a_dead_one_is_closed_if_there_is_no_other_way(made: list[Thing]) -> None:
-    """Without a way of its own to end a dead one, it is closed."""
+    """Without its own way to end a dead one, it is closed."""
     thing = once.PerProcess(Thing, close=Thing.close, is_alive=Thing.is_alive)
     thing.get().works = False
     thing.get()
@@ -105,7 +105,7 @@ def test_a_dead_one_is_closed_if_there_is_no_other_way(made: list[Thing]) -> Non
 
 
 def test_a_refusal_is_not_kept() -> None:
-    """If it cannot be made, the error reaches the caller, and the next use tries again."""
+    """If it cannot be created, the error reaches the caller, and the next use tries again."""
     answers: Iterator[OSError | Thing] = iter([OSError("refused"), Thing()])
 
     def make() -> Thing:
@@ -123,7 +123,7 @@ def test_a_refusal_is_not_kept() -> None:
 
 
 def test_one_that_does_not_end_is_kept() -> None:
-    """If ending it fails, as when a signal's handler raises in it, it can be ended again."""
+    """If ending it fails, for example because a signal handler raises in it, it can be ended again."""
 
     def close(thing: Thing) -> None:
         if not thing.ended:
@@ -142,7 +142,7 @@ def test_one_that_does_not_end_is_kept() -> None:
 
 
 def test_many_threads_get_the_same(made: list[Thing]) -> None:
-    """Threads that use it first at the same time get the same one."""
+    """Threads that first use it at the same time get the same one."""
     begin = threading.Barrier(8)
     slow = threading.Event()
 
@@ -168,7 +168,7 @@ def test_many_threads_get_the_same(made: list[Thing]) -> None:
 
 
 def test_used_again_while_it_is_made(made: list[Thing]) -> None:
-    """Making it may use it, as a signal's handler does: that does not deadlock."""
+    """Creating it may use it, as a signal handler does: that does not deadlock."""
     inner: list[Thing] = []
 
     def make() -> Thing:
@@ -184,7 +184,7 @@ def test_used_again_while_it_is_made(made: list[Thing]) -> None:
 
 @pytest.mark.parametrize(("abandon", "ended"), [(Thing.abandon, "abandoned "), (None, "closed ")])
 def test_a_forked_child_forgets_it(made: list[Thing], abandon: Callable[[Thing], None] | None, ended: str) -> None:
-    """A forked child closes what is its parent's, and makes its own; the parent keeps what it has."""
+    """A forked child closes its copy of the parent's, and creates its own; the parent keeps its own."""
     thing = once.PerProcess(Thing, close=Thing.close, abandon=abandon)
     first = thing.get()
     assert in_child(lambda: thing.current is None and first.ended == ended and thing.get() is not first)
@@ -194,7 +194,7 @@ def test_a_forked_child_forgets_it(made: list[Thing], abandon: Callable[[Thing],
 
 
 def test_a_child_is_free_of_a_lock_that_a_thread_held(made: list[Thing]) -> None:
-    """A child forked while another thread makes it does not wait for that thread, which it does not have."""
+    """A child forked while another thread creates it does not wait for that thread, which it lacks."""
     making, go_on = threading.Event(), threading.Event()
 
     def make() -> Thing:
@@ -215,7 +215,7 @@ def test_a_child_is_free_of_a_lock_that_a_thread_held(made: list[Thing]) -> None
 
 
 def test_closed_when_the_process_exits() -> None:
-    """What is still there at the end of the process is closed; what was made last goes first."""
+    """At the end of the process those still open are closed, in reverse order of creation."""
     code = (
         "from pytest_netns.kernel.system.once import PerProcess\n"
         "class Thing:\n"

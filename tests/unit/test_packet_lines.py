@@ -1,4 +1,4 @@
-"""Packets decoded: what a line says, and what assertions see."""
+"""Decoded packets: their lines, and their attributes."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ HOP_BY_HOP = bytes([17, 0, 0, 0, 0, 0, 0, 0])
     ],
 )
 def test_line(packet: Packet, line: str) -> None:
-    """Each packet is a line that names the protocol, both ends, and what matters; padding is not payload."""
+    """Each packet is a line that names the protocol, both ends, and the important values; padding is not payload."""
     assert str(packet) == line
 
 
 def test_digest_follows_a_frame() -> None:
-    """A frame seen on several interfaces in turn is one line; one sent again is another; the last lines are kept."""
+    """A frame seen on several interfaces in turn is one line; a retransmitted one is another; the last lines are kept."""
     frame = _ipv4(17, UDP)
     seen = [_packet(0x800, frame, interface=name, moment=n / 10) for n, name in enumerate(["a", "b", "a"])]
     assert digest(seen, 9) == [
@@ -74,11 +74,11 @@ def test_digest_follows_a_frame() -> None:
 
 
 def test_digest_leaves_out_chatter() -> None:
-    """What the kernel tells multicast groups by itself would hide what the test has done."""
+    """The kernel's own messages to multicast groups would hide the test's packets."""
     assert digest([_packet(0x86DD, _ipv6(58, b"\x85" + bytes(7))), _packet(0x800, _ipv4(2, bytes(8)))], 9) == []
 
 
 @pytest.mark.parametrize("layout", ["=qq", "=ii"], ids=["64-bit", "32-bit"])
 def test_time_stamps_of_the_kernel(layout: str) -> None:
-    """A timespec is read in the size that this machine's kernel gives to its programs."""
+    """A timespec is read in the size that this machine's kernel uses for its programs."""
     assert read_timespec(struct.pack(layout, 1_700_000_000, 5)) == 1_700_000_000_000_000_005

@@ -1,4 +1,4 @@
-"""Shapes of partitions, and what a cut makes each namespace drop: pure."""
+"""Shapes of partitions, and the packets each namespace drops for a cut: pure."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ CLUSTER = ["n1", "n2", "n3", "n4", "n5"]
 
 
 def seen(groups: list[list[str]]) -> dict[str, set[str]]:
-    """Whom each member sees, itself included."""
+    """The members that each member reaches, including itself."""
     names = {name for group in groups for name in group}
     apart = set(filters.pairs_of(groups))
     return {a: {b for b in names if (a, b) not in apart} for a in names}
 
 
 def test_halves_and_majority() -> None:
-    """Halves differ by one at most; a majority is more than half, and leaves somebody in the minority."""
+    """Halves differ by at most one; a majority is more than half, and leaves at least one in the minority."""
     assert partitions.halves(CLUSTER) == [["n1", "n2"], ["n3", "n4", "n5"]]
     assert partitions.majority(CLUSTER) == [["n1", "n2", "n3"], ["n4", "n5"]]
     assert partitions.majority(["n1", "n2"]) == [["n1"], ["n2"]]
@@ -30,7 +30,7 @@ def test_halves_and_majority() -> None:
 
 
 def test_bridge() -> None:
-    """One member sees everybody; the two sides do not see each other."""
+    """One member reaches all; the two sides do not reach each other."""
     view = seen(partitions.bridge(CLUSTER))
     assert [name for name, others in view.items() if others == set(CLUSTER)] == ["n3"]
     assert "n5" not in view["n1"]
@@ -38,7 +38,7 @@ def test_bridge() -> None:
 
 @pytest.mark.parametrize("count", range(4, 12))
 def test_majorities_ring(count: int) -> None:
-    """Each sees a majority, and no two see the same; nobody sees everybody, except where four or more neighbours must."""
+    """Each reaches a majority, and no two reach the same; none reaches all, except where four or more neighbours must."""
     members = [f"n{n}" for n in range(count)]
     view = seen(partitions.majorities_ring(members))
     assert all(len(others) > count / 2 for others in view.values())
@@ -54,19 +54,19 @@ def test_shuffled_by_the_random_numbers_given() -> None:
 
 @pytest.mark.parametrize("shape", [partitions.halves, partitions.bridge, partitions.majorities_ring])
 def test_too_few_members(shape: object) -> None:
-    """A shape says how many members it takes."""
+    """The error of a shape names its minimum number of members."""
     with pytest.raises(InvalidTopologyError, match="cannot partition 1 namespaces in this shape: it needs"):
         shape(["n1"])  # type: ignore[operator]
 
 
 def node(name: str, mac: str, *addresses: str, ports: frozenset[str] = frozenset(), more: int = 0) -> Node:
-    """A namespace with an interface, and more of them."""
+    """A namespace with one or more interfaces."""
     interfaces = ("eth0", *(f"eth{n + 1}" for n in range(more)))
     return Node(name, frozenset([mac]), tuple(map(ip_address, addresses)), interfaces, ports)
 
 
 def test_a_cut_drops_frames_and_packets_of_the_sender_where_they_arrive() -> None:
-    """By MAC address on the same segment, by IP address of either family across routers; only with those not to be heard."""
+    """By MAC address on the same segment, by IP address of either family across routers; only for namespaces that are cut off."""
     nodes = {
         "a": node("a", "02:00:00:00:00:0a", "10.0.0.1", "fd00::1"),
         "b": node("b", "02:00:00:00:00:0b", "10.0.0.2"),
@@ -81,7 +81,7 @@ def test_a_cut_drops_frames_and_packets_of_the_sender_where_they_arrive() -> Non
 
 
 def test_ports_of_a_bridge_are_passed_by_frames_for_others() -> None:
-    """Where a namespace is a switch too, only what is for itself is dropped: at the bridge, not at its ports."""
+    """If a namespace is also a switch, only packets for itself are dropped: at the bridge, not at its ports."""
     nodes = {
         "a": node("a", "02:00:00:00:00:0a"),
         "sw": node("sw", "02:00:00:00:00:0c", ports=frozenset(["eth1"]), more=1),
@@ -90,7 +90,7 @@ def test_ports_of_a_bridge_are_passed_by_frames_for_others() -> None:
 
 
 def test_routers_in_between_drop_what_they_forward() -> None:
-    """A router that translates addresses knows both ends, at least where it is the only one."""
+    """A router that translates addresses knows both ends, at least if it is the only one."""
     nodes = {
         "a": node("a", "02:00:00:00:00:0a", "10.0.0.1"),
         "b": node("b", "02:00:00:00:00:0b", "10.9.0.1"),
@@ -103,14 +103,14 @@ def test_routers_in_between_drop_what_they_forward() -> None:
 
 
 def frame(source_mac: str, source: str, destination: str, tag: bytes = b"") -> bytes:
-    """An Ethernet frame with an IPv4 header, as far as it is looked at."""
+    """An Ethernet frame with an IPv4 header, with the fields that are used."""
     ends = ip_address(source).packed + ip_address(destination).packed
     return bytes(6) + bytes.fromhex(source_mac.replace(":", "")) + tag + b"\x08\x00" + b"\x45" + bytes(11) + ends
 
 
 @pytest.mark.parametrize("tag", [b"", b"\x81\x00\x00\x0a"], ids=["untagged", "VLAN 10"])
 def test_what_a_filter_drops(tag: bytes) -> None:
-    """A captured frame is told to be dropped where the rules drop it: by interface, MAC address, IP address."""
+    """A captured frame is marked as dropped if the rules drop it: by interface, MAC address, IP address."""
     chosen = filters.Filter(("eth0",), False, frozenset(["02:00:00:00:00:0a"]), frozenset([ip_address("10.0.0.1")]))
     assert chosen.drops("eth0", frame("02:00:00:00:00:0a", "1.1.1.1", "2.2.2.2", tag))
     assert chosen.drops("eth0", frame("02:00:00:00:00:0f", "10.0.0.1", "2.2.2.2", tag))

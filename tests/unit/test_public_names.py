@@ -1,4 +1,4 @@
-"""Whatever users are handed has a public name, is described in the documentation, and refuses mistakes."""
+"""Everything users get has a public name, is documented, and rejects mistakes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CLASSES: list[type[Any]] = [
     each for name in pytest_netns.__all__ if isinstance(each := getattr(pytest_netns, name), type)
 ]
 
-# What the plugin's own modules know each other by: attributes with these are for them alone.
+# The plugin's internal classes: attributes of these types are internal too.
 INTERNAL = {"Gateway", "Impairments", "Key", "LabLinks", "Link", "Links", "Note", "Part", "Rules"}
 
 
@@ -37,7 +37,7 @@ DEFINED = defined_classes()
 
 
 def handed_out(kind: type[Any]) -> Iterator[tuple[str, str]]:
-    """The public members of a class, with the annotation of what they return or hold."""
+    """The public members of a class, with the annotations of their results or values."""
     for base in kind.__mro__:
         if not base.__module__.startswith("pytest_netns"):
             continue
@@ -61,7 +61,7 @@ def test_documented(name: str) -> None:
 
 
 def test_listed_once_and_in_order() -> None:
-    """The list of public names can be read."""
+    """The list of public names is sorted."""
     assert pytest_netns.__all__ == sorted(set(pytest_netns.__all__), key=str.lower)
 
 
@@ -86,7 +86,7 @@ def has_own(kind: type[object], method: str) -> bool:
 
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
 def test_mistakes_in_attributes_are_refused(kind: type[Any]) -> None:
-    """Values are frozen; handles have slots, or refuse what they do not have; both say what they are."""
+    """Values are frozen; handles have slots, or reject unknown attributes; both have a useful repr."""
     is_frozen = dataclasses.is_dataclass(kind) and kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
     has_slots = not kind.__dictoffset__
     is_error = issubclass(kind, Exception)
@@ -96,13 +96,13 @@ def test_mistakes_in_attributes_are_refused(kind: type[Any]) -> None:
 
 
 def test_every_error_is_public() -> None:
-    """Who catches an error of ours by name can import it."""
+    """Every error can be imported in order to catch it."""
     public = {kind.__name__ for kind in CLASSES if issubclass(kind, NetnsError)}
     assert {name for name, bases in DEFINED.items() if bases & public} <= public
 
 
 REFERENCE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
-# Members that only the plugin's own modules use; whatever else is public, docs/reference.md describes.
+# Members that only the plugin's own modules use; all other public ones are described in docs/reference.md.
 OWN_MEMBERS = {
     "at_end",
     "captures",
@@ -153,7 +153,7 @@ SECTIONS = re.findall(r"^### `(\w+)`\n(.*?)(?=^##)", REFERENCE, re.MULTILINE | r
 
 @pytest.mark.parametrize(("name", "text"), SECTIONS, ids=[name for name, _ in SECTIONS])
 def test_the_reference_is_of_what_there_is(name: str, text: str) -> None:
-    """Each member that docs/reference.md lists for a class is there."""
+    """Each member that docs/reference.md lists for a class exists."""
     kind = getattr(pytest_netns, name)
     first_cells = re.findall(r"^\| (`.*?) \|", text, re.MULTILINE)
     listed = {word for cell in first_cells for word in re.findall(r"`(\w+)(?:\(.*?\))?`", cell)}

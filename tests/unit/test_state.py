@@ -1,4 +1,4 @@
-"""Two moments of a network compared."""
+"""Two states of a network compared."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def ruleset(match: str, packets: int = 0) -> str:
 
 
 def test_own_rules_are_no_rules() -> None:
-    """Those of masquerades and port forwards are told as such."""
+    """Rules of masquerades and port forwards are described as such."""
     assert rules("table inet netns {\n\tchain postrouting {\n\t\tmasquerade\n\t}\n}\n" + ruleset("dport 22")) == [
         "ip mine",
         "ip mine input",
@@ -76,7 +76,7 @@ def test_own_rules_are_no_rules() -> None:
 
 
 def test_what_drops() -> None:
-    """Of all rules those are told that may be why a packet does not arrive."""
+    """Only rules that may drop a packet are shown."""
     text = (
         ruleset("dport 22")
         + "table ip t {\n\tchain c {\n\t\ttype filter hook input priority 0; policy drop;\n\t\taccept\n\t}\n}\n"
@@ -88,14 +88,14 @@ def test_what_drops() -> None:
 
 
 def test_what_is_not_known_has_not_changed() -> None:
-    """What was asked for at one of the moments only tells nothing."""
+    """A fact that was read in only one of the states is not a change."""
     before = replace(RED, unknown=frozenset({"listening"}))
     assert changes({"red": before}, {"red": replace(RED, listening=("tcp *:80",))}) == []
     assert changes({"red": RED}, {"red": NamespaceState("red", unknown=frozenset({"interfaces", "routes"}))}) == []
 
 
 def test_namespaces_come_and_go() -> None:
-    """A namespace that was added since, and one that is gone, are told by their names."""
+    """A namespace that was added or removed is shown by its name."""
     assert changes(
         {"old": NamespaceState("old")}, {"new": NamespaceState("new", routes=(RouteState("default dev lo"),))}
     ) == [

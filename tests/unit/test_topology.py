@@ -1,4 +1,4 @@
-"""A topology is a value: built in Python, filled in, compared, hashed, and given as pictures."""
+"""A topology is a value: built in Python, filled in, compared, hashed, and available as pictures."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def lan(*ports: PortSpec, **options: object) -> Topology:
 
 
 def test_the_pictures_are_those_of_the_introduction() -> None:
-    """pair, lan and nat have the names and addresses that the documentation draws."""
+    """pair, lan and nat have the names and addresses of the documentation's drawing."""
     assert addresses_of(PICTURES["pair"]) == {
         "red/veth-red": ["192.168.15.1/24"],
         "blue/veth-blue": ["192.168.15.2/24"],
@@ -61,7 +61,7 @@ def test_the_pictures_are_those_of_the_introduction() -> None:
 
 
 def test_one_value_or_several_of_text_or_object_are_the_same() -> None:
-    """Addresses may be text or ipaddress objects, one or any sequence, under either keyword."""
+    """Addresses can be text or ipaddress objects, one or any sequence, with either keyword."""
     wanted = PortSpec("red", addresses=("10.0.0.1/24", "fd00::1/64"))
     assert PortSpec("red", address=["10.0.0.1/24", ip_interface("fd00::1/64")]) == wanted
     assert PortSpec("red", address="10.0.0.1/24", addresses=iter(["fd00::1/64"])) == wanted
@@ -110,7 +110,7 @@ def test_a_subnet_gives_addresses_in_order_and_the_gateway_its_own() -> None:
 
 
 def test_given_addresses_are_kept_and_skipped() -> None:
-    """Who has an address of a family keeps it, and nobody else gets it, wherever it is written."""
+    """An interface with an address of a family keeps it, and no other gets it, wherever it is written."""
     topology = lan(
         PortSpec("a"), PortSpec("b", address="10.0.0.7/24"), PortSpec("c", address="10.0.0.1/24"), PortSpec("d"),
         PortSpec("e", address="10.0.0.254/24"), PortSpec("f", address="fd00::1/64"), subnet="10.0.0.0/24",
@@ -132,7 +132,7 @@ def test_the_gateway_of_other_subnets(subnet: str, bridge: str) -> None:
 
 
 def test_more_members_than_254() -> None:
-    """In a large subnet the members' addresses go on past the gateway's."""
+    """In a large subnet the members' addresses continue after the gateway's."""
     found = addresses_of(lan(*(PortSpec(f"n{n}") for n in range(300)), subnet="10.0.0.0/16"))
     assert found["n252/veth-n252"] == ["10.0.0.253/16"]
     assert found["n253/veth-n253"] == ["10.0.0.255/16"]
@@ -148,7 +148,7 @@ def test_a_veth_takes_the_first_two_addresses() -> None:
 
 
 def test_automatic_names_make_way_for_given_ones() -> None:
-    """A name given later in the topology is not taken by an automatic one before it."""
+    """A name given later in the topology is not used for an automatic one before it."""
     topology = Topology(
         bridges=[BridgeSpec("br0", ports=[PortSpec("red")])],
         veths=[VethSpec([VethEnd("red", name="veth-red"), VethEnd("host", name="veth-red-br")])],
@@ -159,7 +159,7 @@ def test_automatic_names_make_way_for_given_ones() -> None:
 
 
 def test_assigned_leaves_nothing_open() -> None:
-    """Names, addresses, MTUs and default routes are written out, and then there is nothing left to assign."""
+    """Names, addresses, MTUs and default routes are filled in, and then nothing is left to assign."""
     topology = lan(
         PortSpec("red", mtu=1400), PortSpec("blue"), subnet="10.0.0.0/24", subnet6="fd00::/64", gateway=True, mtu=9000
     )
@@ -176,7 +176,7 @@ def test_assigned_leaves_nothing_open() -> None:
 
 
 def test_an_own_default_route_is_kept() -> None:
-    """A gateway bridge adds no default route where one of that family is written out."""
+    """A gateway bridge adds no default route if one of that family is given."""
     own = RouteSpec("red", "0.0.0.0/0", via="10.0.0.2")
     ports = [PortSpec("red"), PortSpec("blue")]
     bridge = BridgeSpec("br0", ports=ports, subnet="10.0.0.0/24", subnet6="fd00::/64", gateway=True)
@@ -187,7 +187,7 @@ def test_an_own_default_route_is_kept() -> None:
 
 
 def test_a_gateway_by_name_is_the_neighbours_address() -> None:
-    """A namespace named as gateway stands for its address on the common network, of the destination's family."""
+    """A namespace named as gateway stands for its address on the common network, in the destination's family."""
     topology = Topology(
         veths=[
             VethSpec([VethEnd("red"), VethEnd("gw")], subnet="10.0.0.0/24", subnet6="fd00::/64"),
@@ -218,7 +218,7 @@ def test_a_gateway_by_name_is_the_neighbours_address() -> None:
     ],
 )
 def test_a_gateway_by_name_must_be_one_neighbour(route: RouteSpec, message: str) -> None:
-    """A name that is no neighbour's, or leaves several addresses, is refused with what there is."""
+    """A name that is no neighbour, or has several addresses, is refused with the valid ones."""
     veths = [
         VethSpec([VethEnd("red"), VethEnd("gw")], subnet="10.0.0.0/24"),
         VethSpec([VethEnd("gw", addresses=["10.1.0.1/24", "10.1.0.2/24"]), VethEnd("outside")], subnet="10.1.0.0/24"),
@@ -231,14 +231,14 @@ def test_a_gateway_by_name_must_be_one_neighbour(route: RouteSpec, message: str)
 
 
 def test_a_gateway_by_name_is_behind_the_interface_named() -> None:
-    """With two cables to the same neighbour, dev says which of its addresses is meant."""
+    """With two links to the same neighbour, dev decides which of its addresses is used."""
     veths = [VethSpec([VethEnd("red", name=f"eth{n}"), VethEnd("gw")], subnet=f"10.{n}.0.0/24") for n in range(2)]
     topology = Topology(veths=veths, routes=[RouteSpec("red", "default", via="gw", dev="eth1")])
     assert [str(each.via) for each in topology.assigned().routes] == ["10.1.0.2"]
 
 
 def two_gateways(*routes: RouteSpec) -> Topology:
-    """red with a cable to each of two gateways, one with both families."""
+    """red with a link to each of two gateways, one with both families."""
     veths = [
         VethSpec([VethEnd("red"), VethEnd("gw1")], subnet="10.1.0.0/24", subnet6="fd01::/64"),
         VethSpec([VethEnd("red"), VethEnd("gw2")], subnet="10.2.0.0/24", subnet6="fd02::/64"),
@@ -265,7 +265,7 @@ def test_several_gateways_by_name(via: list[str], found: list[list[str]]) -> Non
 
 @pytest.mark.parametrize("via", [["gw3", "fd02::2"], ["10.1.0.2", "fd02::2"], ["fd02::2", "10.1.0.2"]])
 def test_several_gateways_of_different_families(via: list[str]) -> None:
-    """One default route cannot lead to gateways of both families."""
+    """One default route cannot have gateways of both families."""
     with pytest.raises(
         InvalidTopologyError, match=r"routes\[0\]\.via: cannot use .*(different families|no IPv6 address)"
     ):
@@ -273,7 +273,7 @@ def test_several_gateways_of_different_families(via: list[str]) -> None:
 
 
 def test_routes_of_other_tables() -> None:
-    """A default route in another table takes the place of none; the same destination may be in several tables."""
+    """A default route in another table replaces none; the same destination can be in several tables."""
     bridge = BridgeSpec("br0", ports=[PortSpec("red")], subnet="10.0.0.0/24", gateway=True)
     routes = [
         RouteSpec("red", "default", via="host", table=101),
@@ -293,7 +293,7 @@ def test_routes_of_other_tables() -> None:
 
 
 def test_the_same_network_elsewhere_makes_no_neighbour() -> None:
-    """Two segments that share a network by permission stay two: who is on the other is no gateway."""
+    """Two segments that may share a network stay separate: a namespace on the other one is no gateway."""
     veths = [VethSpec([VethEnd(a), VethEnd(b)], subnet="10.0.0.0/24") for a, b in (("red", "blue"), ("gw", "outside"))]
     topology = Topology(veths=veths, allow_overlap=True)
     with pytest.raises(InvalidTopologyError, match="no address on a network of 'red'"):
@@ -301,7 +301,7 @@ def test_the_same_network_elsewhere_makes_no_neighbour() -> None:
 
 
 def test_inline_is_the_picture_in_one_line() -> None:
-    """The marker's short form: a bridge in host that is everyone's gateway, masquerade and port forwards."""
+    """The marker's short form: a bridge in host that is the gateway of all, masquerade and port forwards."""
     topology = Topology.inline(
         ["red", "blue"], subnet6="fd00::/64", masquerade=True, forward={8080: "blue:80", "udp/53": "red:53"}
     )
@@ -318,7 +318,7 @@ def test_inline_is_the_picture_in_one_line() -> None:
 
 
 def test_inline_reports_all_mistakes() -> None:
-    """Wrong names, ports and targets of the short form come in one error."""
+    """Invalid names, ports and targets of the short form come in one error."""
     with pytest.raises(InvalidTopologyError) as caught:
         Topology.inline(["red", "b l u e"], forward={"tpc/80": "red:80", 81: "rde:80"})
     assert len(caught.value.problems) == 3
@@ -326,7 +326,7 @@ def test_inline_reports_all_mistakes() -> None:
 
 
 def test_fields_hold_parsed_values() -> None:
-    """What a lab reads is objects of ipaddress, not text."""
+    """A lab gets ipaddress objects, not text."""
     route = RouteSpec("red", "10.0.0.0/8", via="10.1.0.1")
     assert (route.destination, route.via) == (ip_network("10.0.0.0/8"), ip_address("10.1.0.1"))
     assert RouteSpec("red", "default", via="gw").destination == "default"

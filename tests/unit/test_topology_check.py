@@ -1,4 +1,4 @@
-"""A topology with mistakes is refused before the kernel is touched: all mistakes at once, each with where and what instead."""
+"""A topology with mistakes is refused before the kernel is touched: all mistakes at once, each with its place and the valid values."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def route(rest: str) -> str:
     ],
 )  # fmt: skip
 def test_a_mistake_is_told_where_it_is_and_once(text: str, where: str, what: str) -> None:
-    """One mistake gives one problem, which begins with its key path and says what would be valid."""
+    """One mistake gives one problem, which begins with its key path and lists the valid values."""
     problems = problems_of(text)
     assert len(problems) == 1, problems
     assert problems[0].startswith(f"{where}: "), problems
@@ -154,12 +154,12 @@ def test_a_mistake_is_told_where_it_is_and_once(text: str, where: str, what: str
     ],
 )  # fmt: skip
 def test_what_looks_odd_but_works_is_accepted(text: str) -> None:
-    """Overlaps asked for, single addresses, link-local ones, gateways behind on-link routes and loops are no mistakes."""
+    """Allowed overlaps, single addresses, link-local ones, gateways behind on-link routes and loops are no mistakes."""
     Topology.loads(text)
 
 
 def test_all_mistakes_at_once() -> None:
-    """Unknown keys, wrong values and mistakes between parts come in one error, each once."""
+    """Unknown keys, invalid values and mistakes between parts come in one error, each once."""
     text = (
         LAN.replace("192.168.15.2/24", "192.168.15.2")
         + "nmae = 5\n"
@@ -183,20 +183,20 @@ def test_all_mistakes_at_once() -> None:
     ],
 )  # fmt: skip
 def test_no_mistakes_are_made_up(wrong: str, place: str, route: str) -> None:
-    """What only follows from another mistake is not reported: the route may be right once the address is."""
+    """Consequences of another mistake are not reported: the route may be right once the address is."""
     text = LAN.replace(wrong, "x") + f"[[routes]]\n{route}\n"
     assert [problem.split(": ")[0] for problem in problems_of(text)] == [place]
 
 
 def test_a_wrong_name_may_have_meant_any_namespace() -> None:
-    """While a port's namespace is unknown, no route is refused for want of an interface."""
+    """While a port's namespace is unknown, no route is refused for a missing interface."""
     text = bridge("namespace='r d', address='10.0.0.1/24'") + "[[namespaces]]\nname='red'\n"
     text += "[[routes]]\nnamespace='red'\ndestination='default'\nvia='10.0.0.2'\n"
     assert [problem.split(": ")[0] for problem in problems_of(text)] == ["bridges[0].ports[0].namespace"]
 
 
 def test_python_is_checked_as_toml_is() -> None:
-    """Parts of a wrong type and wrong values given in Python are reported together, with the same key paths."""
+    """Parts of a wrong type and invalid values given in Python are reported together, with the same key paths."""
     with pytest.raises(InvalidTopologyError) as caught:
         Topology(["red"], [BridgeSpec("br 0", ports=["blue"])], routes=[NamespaceSpec("x")])  # type: ignore[list-item]
     assert [problem.split(": ")[0] for problem in caught.value.problems] == [
@@ -234,7 +234,7 @@ def toml(value: object) -> str:
 @settings(max_examples=200)
 @given(st.dictionaries(TABLES, VALUES | st.lists(PART, max_size=3), max_size=4))
 def test_any_text_is_read_or_refused(document: dict[str, object]) -> None:
-    """Whatever a file says, it is read or refused with its mistakes; what is read is right by the schema, too."""
+    """Any file is read or refused with its mistakes; what is read is also valid by the schema."""
     text = "\n".join(f"{key} = {toml(value)}" for key, value in document.items())
     problems: tuple[str, ...] | None = None
     try:

@@ -1,4 +1,4 @@
-"""Interfaces of other kinds in a topology: read, checked, drawn, and written as they were."""
+"""Interfaces of other kinds in a topology: read, checked, drawn, and written back."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ via = "blue"
 
 
 def test_interfaces_are_read_and_written() -> None:
-    """Keys that no other field has are the kind's options; what is written is read as the same value."""
+    """Keys that no other field has are the kind's options; written and read again, the value is the same."""
     topology = Topology.loads(TOML)
     assert topology.links[0] == LinkSpec("red", "eth0.10", kind="vlan", link="eth0", vlan_id=10, address="10.0.10.1/24")
     assert dict(topology.links[2].options)["peers"][0]["allowed_ips"] == ["10.8.0.0/24"]
@@ -51,7 +51,7 @@ def test_interfaces_are_read_and_written() -> None:
 
 
 def test_interfaces_are_drawn() -> None:
-    """The drawing shows the kind and what matters of it, and a gateway by name is found over a VLAN."""
+    """The drawing shows the kind and its important values, and a gateway given by name is found over a VLAN."""
     drawing = Topology.loads(TOML).draw()
     assert "eth0.10  10.0.10.1/24  vlan  VLAN 10  on eth0" in drawing
     assert "10.7.0.0/16 via 10.0.10.2" in drawing
@@ -71,13 +71,13 @@ def test_interfaces_are_drawn() -> None:
     ],
 )  # fmt: skip
 def test_mistakes_in_interfaces(link: LinkSpec, problem: str) -> None:
-    """Each mistake is told with its place and what would be valid."""
+    """Each mistake is shown with its place and the valid values."""
     with pytest.raises(InvalidTopologyError, match=problem):
         Topology(veths=[CABLE], links=[link])
 
 
 def test_namespaces_and_routes_of_interfaces() -> None:
-    """A namespace that only an interface mentions is made; its network counts as one of the namespace's."""
+    """A namespace that only an interface mentions is created; the interface's network counts as one of its networks."""
     topology = Topology(
         links=[LinkSpec("alone", "lo1", kind="dummy", address="10.5.0.1/24")],
         routes=[RouteSpec("alone", "10.6.0.0/16", via="10.5.0.2")],

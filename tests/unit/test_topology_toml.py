@@ -1,4 +1,4 @@
-"""A topology as TOML: what is written is what is read, and the JSON Schema describes it."""
+"""A topology as TOML: written and read back unchanged, and described by the JSON Schema."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_toml_is_read_as_the_same_value_as_python() -> None:
 
 
 def test_sysctls_may_be_written_with_or_without_quotes() -> None:
-    """TOML reads dots outside of quotes as nested tables; both ways mean the setting."""
+    """TOML parses dots outside quotes as nested tables; both forms mean the setting."""
     quoted = Topology.loads('[[namespaces]]\nname = "red"\nsysctls = { "net.ipv4.ip_forward" = 1 }')
     dotted = Topology.loads('[[namespaces]]\nname = "red"\nsysctls.net.ipv4.ip_forward = true')
     assert quoted == dotted
@@ -99,13 +99,13 @@ def test_sysctls_may_be_written_with_or_without_quotes() -> None:
 
 @pytest.mark.parametrize("name", PICTURES)
 def test_pictures_survive_being_written(name: str) -> None:
-    """The ready-made pictures, as they are and filled in, are read back equal."""
+    """The ready-made pictures, unchanged and filled in, are read back equal."""
     for topology in (PICTURES[name], PICTURES[name].assigned()):
         assert Topology.loads(topology.dumps()) == topology
 
 
 def test_an_empty_topology() -> None:
-    """Nothing is written as nothing, and read as nothing."""
+    """An empty topology is written and read as empty."""
     assert Topology().dumps() == ""
     assert Topology.loads("") == Topology()
 
@@ -121,7 +121,7 @@ MAC = st.none() | st.integers(0, 2**32).map(
 
 @st.composite
 def topologies(draw: st.DrawFn) -> Topology:
-    """Valid topologies: every segment has subnets of its own, routes lead to neighbours."""
+    """Valid topologies: every segment has its own subnets, routes have neighbours as gateways."""
     numbers = iter(range(1, 250))
 
     def subnets(number: int) -> dict[str, str | None]:
@@ -191,7 +191,7 @@ def topologies(draw: st.DrawFn) -> Topology:
 @settings(max_examples=60)
 @given(topologies())
 def test_every_topology_survives_being_written(topology: Topology) -> None:
-    """Whatever is in a topology, its text is right by the schema and is read as an equal one; so is that of it filled in."""
+    """The text of any topology is valid by the schema and is read back equal; so is that of the filled-in one."""
     VALIDATOR.validate(tomllib.loads(topology.dumps()))
     assert Topology.loads(topology.dumps()) == topology
     assigned = topology.assigned()
@@ -204,20 +204,20 @@ def test_every_topology_survives_being_written(topology: Topology) -> None:
 @settings(max_examples=50)
 @given(topologies())
 def test_assigned_addresses_are_unique_on_each_segment(topology: Topology) -> None:
-    """Nobody gets an address that someone else has."""
+    """No interface gets an address that another one has."""
     held = [(each.segment, address.ip) for each in topology.interfaces for address in each.addresses]
     assert len(held) == len(set(held))
 
 
 @given(TEXT | st.sampled_from(['"""', "\\", "a\r\nb", "\x7f\x1f", "'''\n'''", '\n"\n""""\n\n']))
 def test_any_text_survives_being_written(text: str) -> None:
-    """Quotes, backslashes, control characters and line ends in nft text come back as they were."""
+    """Quotes, backslashes, control characters and line ends in nft text are read back unchanged."""
     topology = Topology([NamespaceSpec("red", nft=text)])
     assert Topology.loads(topology.dumps()) == topology
 
 
 def test_the_schema_that_ships_is_the_generated_one() -> None:
-    """The file for editors is what the code accepts today."""
+    """The file for editors is what the code accepts now."""
     shipped = (Path(pytest_netns.__file__).parent / "topology" / "schema.json").read_text(encoding="utf-8")
     assert shipped == json.dumps(Topology.json_schema(), indent=2) + "\n"
 
@@ -240,7 +240,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 @pytest.mark.parametrize("text", [DESIGN, *(path.read_text() for path in EXAMPLES.glob("*/*.toml"))])
 def test_the_schema_accepts_what_people_write(text: str) -> None:
-    """An editor finds nothing wrong with the documented file and the examples'."""
+    """An editor finds no mistakes in the documented file and those of the examples."""
     VALIDATOR.validate(tomllib.loads(text))
 
 
@@ -260,14 +260,14 @@ def test_the_schema_accepts_what_people_write(text: str) -> None:
     ],
 )
 def test_the_schema_refuses_what_is_refused(text: str) -> None:
-    """A wrong key, type, name or number is marked by the editor already."""
+    """The editor already marks a wrong key, type, name or number."""
     with pytest.raises(InvalidTopologyError):
         Topology.loads(text)
     assert not VALIDATOR.is_valid(tomllib.loads(text))
 
 
 def test_a_file_is_named_in_its_mistakes(tmp_path: Path) -> None:
-    """A mistake in a file begins with the file and the key path; so does text that is no TOML, and no text."""
+    """A mistake in a file begins with the file and the key path; so does text that is not TOML, and a file that is not text."""
     file = tmp_path / "office.toml"
     file.write_text('[[bridges]]\nname = "v-net-0"\nports = [{ namespace = "red", address = "192.168.15.1" }]')
     with pytest.raises(InvalidTopologyError) as caught:
@@ -300,7 +300,7 @@ def test_a_file_is_named_in_its_mistakes(tmp_path: Path) -> None:
     ids=lambda text: text[:30],
 )
 def test_any_text_is_refused_as_a_topology(text: str) -> None:
-    """Whatever the text, what is wrong with it is told as such, and soon."""
+    """For any text, its mistakes are reported as such, and soon."""
     with pytest.raises(InvalidTopologyError, match="cannot use this topology: 1 mistake"):
         Topology.loads(text)
 

@@ -1,4 +1,4 @@
-"""Names, addresses, ports and targets are checked once, and what is refused says what would be valid."""
+"""Names, addresses, ports and targets are checked once, and errors list the valid values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NAMES = st.from_regex(values.NAME_PATTERN, fullmatch=True)
 
 @given(namespace=NAMES, taken=st.sets(NAMES, max_size=5))
 def test_automatic_names_are_valid_and_free(namespace: str, taken: set[str]) -> None:
-    """Whatever the namespace is called, its automatic names are names the kernel takes, and are not taken."""
+    """Whatever a namespace's name, its automatic interface names are valid and free."""
     for choose in (naming.default_interface_name, naming.bridge_side_name):
         name = choose(namespace, taken)
         assert values.parse_interface_name(name) == name
@@ -27,7 +27,7 @@ def test_automatic_names_are_valid_and_free(namespace: str, taken: set[str]) -> 
 
 @given(namespace=NAMES)
 def test_automatic_names_never_run_out(namespace: str) -> None:
-    """Many interfaces in one namespace all get names of their own."""
+    """Many interfaces in one namespace all get different names."""
     taken: set[str] = set()
     for _ in range(120):
         taken.add(naming.default_interface_name(namespace, taken))
@@ -47,13 +47,13 @@ def test_automatic_names_read_well() -> None:
 
 
 def test_long_names_that_begin_alike_stay_apart() -> None:
-    """The bridge's sides of namespaces that differ only at the end have different names."""
+    """The bridge's ends for namespaces whose names differ only at the end have different names."""
     assert naming.bridge_side_name("production-db-1", ()) != naming.bridge_side_name("production-db-2", ())
 
 
 @given(address=st.ip_addresses(), prefix=st.integers(0, 128))
 def test_interface_addresses_are_kept_or_refused(address: values.IPAddress, prefix: int) -> None:
-    """An interface address is parsed to itself, or refused with the library's own error; and parsing again changes nothing."""
+    """An interface address is parsed, or refused with the library's own error; parsing it again changes nothing."""
     try:
         parsed = values.parse_interface_address(f"{address}/{prefix}")
     except InvalidTopologyError as error:
@@ -118,7 +118,7 @@ def test_targets_survive_being_written(host: values.IPAddress | str, port: int |
     ],
 )
 def test_refusals_name_the_value_and_what_is_valid(parse: object, value: object, hint: str) -> None:
-    """What cannot be used is refused with the value itself and with what would be valid."""
+    """An invalid value is refused with the value itself and the valid ones."""
     with pytest.raises(InvalidTopologyError) as caught:
         parse(value)  # type: ignore[operator]
     assert str(getattr(value, "host", value)).replace("\n", "\\n") in str(caught.value)
@@ -127,7 +127,7 @@ def test_refusals_name_the_value_and_what_is_valid(parse: object, value: object,
 
 
 def test_what_is_accepted() -> None:
-    """The forms a user may write a value in come out as one value."""
+    """All forms of a value are parsed to the same value."""
     assert values.parse_service_port(8080) == ("tcp", 8080)
     assert values.parse_service_port("8080") == ("tcp", 8080)
     assert values.parse_service_port("udp/53") == ("udp", 53)

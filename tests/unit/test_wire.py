@@ -1,4 +1,4 @@
-"""What is sent to the kernel is, byte for byte, what pyroute2 would send; what the kernel sends is read the same."""
+"""Messages to the kernel are, byte for byte, those of pyroute2; messages from the kernel are read the same."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_simple_requests(request_: Request, oracle: bytes) -> None:
 
 
 def test_veth() -> None:
-    """A veth pair: the same bytes, down to the peer's nested message, with the nested flag where rtnetlink wants it."""
+    """A veth pair: the same bytes, down to the peer's nested message, with the nested flag where rtnetlink expects it."""
     descriptor = os.open("/dev/null", os.O_RDONLY)
     try:
         request = rtlinks.add_veth(
@@ -102,7 +102,7 @@ def test_bridge() -> None:
 
 
 def _without_flags(body: bytes, offset: int) -> tuple[bytes, list[tuple[object, ...]]]:
-    """A body with its link-info attributes opened up, nested flags and a string's final NULs left out."""
+    """A body with its link-info attributes expanded, without nested flags and a string's final NULs."""
     fixed, rest = flat(body, offset)
     opened: list[tuple[object, ...]] = []
     for type_, payload in rest:
@@ -166,7 +166,7 @@ def test_routes(network: Any, via: Any, index: int | None, metric: int | None) -
 
 
 def test_neighbours_are_read() -> None:
-    """An entry that pyroute2 writes is read as what it says."""
+    """An entry encoded by pyroute2 is read correctly."""
     message = ndmsg()
     message["family"], message["ifindex"], message["state"] = socket.AF_INET, 5, 2
     message["attrs"] = [["NDA_DST", "192.168.15.2"], ["NDA_LLADDR", "02:00:00:00:00:02"]]
@@ -177,7 +177,7 @@ def test_neighbours_are_read() -> None:
 
 
 def test_namespace_ids() -> None:
-    """Watching a namespace: the same bytes, and the number is read back."""
+    """Watching a namespace: the same bytes, and the nsid is read back."""
     message = nsidmsg()
     message["attrs"] = [["NETNSA_NSID", 3], ["NETNSA_FD", 9]]
     oracle = encode(message)
@@ -186,7 +186,7 @@ def test_namespace_ids() -> None:
 
 
 def test_links_are_read() -> None:
-    """An interface that pyroute2 writes is read as what it says."""
+    """An interface encoded by pyroute2 is read correctly."""
     body = link(5, True, ifname="eth0", mtu=1400, address="02:00:00:00:00:02", master=3)
     info = rtlinks.parse_link(body)
     assert (info.index, info.name, info.mtu, info.mac, info.master) == (5, "eth0", 1400, "02:00:00:00:00:02", 3)
@@ -195,14 +195,14 @@ def test_links_are_read() -> None:
 
 @given(bodies=st.lists(st.binary(max_size=64), max_size=5))
 def test_messages_survive_the_way(bodies: list[bytes]) -> None:
-    """Several messages in one datagram come out as they went in."""
+    """Several messages in one datagram are read as sent."""
     data = b"".join(wire.message(20, 0, number, body) for number, body in enumerate(bodies))
     assert [(each.sequence, each.body) for each in wire.messages(data)] == list(enumerate(bodies))
 
 
 @given(data=st.binary(max_size=128))
 def test_torn_data_does_no_harm(data: bytes) -> None:
-    """Whatever bytes arrive, reading ends."""
+    """For any bytes, reading ends."""
     for message in wire.messages(data):
         wire.attributes(message.body)
     wire.attributes(data)
@@ -210,7 +210,7 @@ def test_torn_data_does_no_harm(data: bytes) -> None:
 
 @pytest.mark.parametrize("capped", [True, False])
 def test_the_kernels_words_are_found(capped: bool) -> None:
-    """The extended acknowledgement is found behind the request's header, or behind the whole request."""
+    """The extended acknowledgement is found after the request's header, or after the whole request."""
     request = wire.message(20, 0, 1, b"12345678")
     body = struct.pack("=i", -errno.EINVAL) + (request[:16] if capped else request) + wire.text(1, "no such thing")
     flags = wire.NLM_F_ACK_TLVS | (wire.NLM_F_CAPPED if capped else 0)
