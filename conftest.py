@@ -1,4 +1,4 @@
-"""For the project's own suite: the machine must be after it as it was before, which is checked at its end."""
+"""For the project's own suite: checks at its end that it has not changed the machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 pytest_plugins = ["pytester"]
 
-RUN_MARK = "PYTEST_NETNS_SUITE"  # in the environment of everything the suite starts
+RUN_MARK = "PYTEST_NETNS_SUITE"  # in the environment of all processes of the suite
 HOST_COMMANDS = (
     "ip -o link",
     "ip -o address",
@@ -31,24 +31,24 @@ HOST_COMMANDS = (
     "iptables-legacy-save",
     "ip6tables-legacy-save",
 )
-# Times, counters and what the kernel counts on its own: not ours.
+# Times, counters and values that the kernel changes by itself.
 COMMENT = re.compile(r"^#.*\n?", re.M)
 COUNTERS = re.compile(r"packets \d+ bytes \d+|\[\d+:\d+\]|(valid_lft|preferred_lft|expires) \w+")
 SELF_CHANGING = {"nf_conntrack_count", "flow_table_count"}
 
 
-# No example has a time limit on a busy machine; and who runs the suite may not be able to write where it lies.
+# Examples have no time limit on a busy machine; and the user who runs the suite may lack write permission here.
 hypothesis.settings.register_profile("suite", deadline=None, database=None)
 hypothesis.settings.load_profile("suite")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault(RUN_MARK, uuid.uuid4().hex)
-    # Under nohup, or in the background of a script, these are ignored, also by all that the tests start.
+    # Under nohup, or in the background of a script, these signals are ignored, in all child processes too.
     for number, usual in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, usual)
-    # How long an example takes says something about the machine only.
+    # The duration of an example only depends on the machine.
     hypothesis.settings.register_profile(
         "netns", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
     )
@@ -57,7 +57,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def machine_as_before(request: pytest.FixtureRequest) -> Iterator[None]:
-    """The host's network and mounts are unchanged, and no process of this run is left."""
+    """The host's network and mounts are unchanged, and no process of this run remains."""
     before = _host_state()
     yield
     changed = _changed(before, _host_state())
@@ -73,7 +73,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     left = _left_over()
     if left:
         session.config.get_terminal_writer().line(f"processes of this run are left: {left}", red=True)
-        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR  # not one that a second try forgives
+        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR  # a status for which there is no second try
 
 
 def _host_state() -> dict[str, str]:
@@ -83,14 +83,14 @@ def _host_state() -> dict[str, str]:
         if shutil.which(argv[0]):
             done = subprocess.run(argv, capture_output=True, text=True, check=False)
             state[command] = COUNTERS.sub("", COMMENT.sub("", done.stdout))
-    # A lab's addresses must not be known out here; what others on the real network have to do with is theirs.
+    # A lab's addresses must not appear outside; other neighbours of the real network do not matter.
     neighbours = subprocess.run(["ip", "neighbour"], capture_output=True, text=True, check=False).stdout
     state["neighbours"] = "\n".join(
         line for line in neighbours.splitlines() if line.startswith(("192.168.15.", "fd00:15:"))
     )
     state["mounts"] = Path("/proc/self/mounts").read_text()
     state["/run/netns"] = str(sorted(Path("/run/netns").glob("*")))
-    # Settings come with a module or an interface; those that are there keep their value.
+    # New settings come with a module or an interface; existing ones must keep their value.
     state.update({str(path): _read(path) for path in sorted(Path("/proc/sys/net").rglob("*")) if _is_setting(path)})
     return state
 

@@ -1,6 +1,6 @@
-"""Adds up the runs' results, and checks that every skipped test was skipped for a reason that is known and named.
+"""Add up the runs' results, and check that every skip has an allowed reason.
 
-Usage: summary.py FILE.xml ...   (JUnit files; a file's name is the run's name; NAME.again.xml: what failed in NAME, once more)
+Usage: summary.py FILE.xml ...   (JUnit files; a file's name is the run's name; NAME.again.xml: the second try of failures in NAME)
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
-MAX_FLAKY = 3  # tests that failed and passed when run again, in all runs together
+MAX_FLAKY = 3  # tests that failed and passed in the second try, in all runs together
 
-# Runs (a pattern), and what a skip in them may say. A reason that fits none of these fails the suite.
+# The allowed reasons of skips in runs that match a pattern. Any other reason fails the suite.
 ALLOWED_SKIPS = (
     ("*user*", r"^needs root(: |$)"),
     ("[!k]*", r"^this kernel lacks "),
@@ -29,7 +29,7 @@ ALLOWED_SKIPS = (
 
 
 def main(paths: list[str]) -> int:
-    """Print a line for each run and one for all; 1 where something failed, nothing ran, or a skip is not allowed."""
+    """Print a line for each run and a total; returns 1 if a test failed, none ran, or a skip is not allowed."""
     total: Counter[str] = Counter()
     complaints, flaky = [], []
     for path in map(Path, paths):
@@ -63,7 +63,7 @@ def is_allowed(run: str, reason: str) -> bool:
 
 
 def read(path: Path) -> dict[str, str]:
-    """The tests of a run, each with its outcome; after SKIPPED comes the reason."""
+    """The tests of a run, each with its outcome; SKIPPED is followed by the reason."""
     outcomes = {}
     for case in ET.parse(path).getroot().iter("testcase"):
         skipped = case.find("skipped")

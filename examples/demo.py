@@ -1,4 +1,4 @@
-"""The picture, in real packets: builds it, tries every connection, and says what it sees.
+"""The picture with real packets: builds it, tries every connection, and prints the results.
 
 Run it with ``make demo``, as root or as an ordinary user.
 """
@@ -39,7 +39,7 @@ http.server.HTTPServer(("", 80), Handler).serve_forever()
 
 
 def main() -> int:
-    """Show the picture; the exit status says whether everything was as it should be."""
+    """Show the picture; the exit status tells whether everything was as expected."""
     become_rootless()
     print(PICTURE)
     started = time.perf_counter()
@@ -47,7 +47,7 @@ def main() -> int:
     lab.build(PICTURES["nat"])
     built = time.perf_counter()
     print(
-        f"Built in {(built - started) * 1000:.1f} ms (the first time, with imports): 4 namespaces, 3 cables, 1 bridge, NAT.\n"
+        f"Built in {(built - started) * 1000:.1f} ms (the first time, with imports): 4 namespaces, 3 links, 1 bridge, NAT.\n"
     )
     show_namespaces(lab)
     good = show_connections(lab)
@@ -84,7 +84,7 @@ def show_namespaces(lab: Lab) -> None:
 
 
 def show_connections(lab: Lab) -> bool:
-    """Try what can reach what; True if each came out as the picture says."""
+    """Try every connection; returns whether each result matches the picture."""
     red, blue, host, outside = (lab[name] for name in ("red", "blue", "host", "outside"))
     blue.start([sys.executable, "-c", SERVER], ready=80)
     fetch = ["curl", "-sS", "--max-time", "2"]
@@ -116,12 +116,12 @@ def show_connections(lab: Lab) -> bool:
 
 
 def ping(namespace: Namespace, address: str) -> str:
-    """One echo request; returns the answer's line."""
+    """One echo request; returns the line of the reply."""
     return namespace.run(["ping", "-c1", "-W1", address]).stdout.splitlines()[1]
 
 
 def summary(outcome: object) -> str:
-    """An outcome in one line."""
+    """A result in one line."""
     if isinstance(outcome, CommandError):
         lines = (outcome.stderr or outcome.stdout).strip().splitlines()
         return lines[-1] if lines and lines[-1] else f"exit status {outcome.returncode}"

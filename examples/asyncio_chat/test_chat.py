@@ -1,4 +1,4 @@
-"""A chat server and its clients, all in this process: each socket lives in a namespace of its own."""
+"""A chat server and its clients, all in this process, with each socket in its own namespace."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,7 +11,7 @@ from pytest_netns import Lab, Namespace
 
 @asynccontextmanager
 async def server_in(namespace: Namespace) -> AsyncIterator[None]:
-    """A server: what one client says, all others hear."""
+    """A server: all other clients receive what one sends."""
     writers = set()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -30,7 +30,7 @@ async def server_in(namespace: Namespace) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def client_in(namespace: Namespace) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A client: what it hears, what it says."""
+    """A client: the lines it receives, and the writer for those it sends."""
     reader, writer = await asyncio.open_connection(sock=namespace.create_connection(("host", 7777)))
     yield reader, writer
     writer.close()
@@ -41,7 +41,7 @@ async def hear(reader: asyncio.StreamReader, timeout: float = 5) -> str:
     return (await asyncio.wait_for(reader.readline(), timeout)).decode()
 
 
-def test_everyone_hears_the_others_even_if_a_cable_was_cut(netns_lan: Lab) -> None:
+def test_everyone_hears_the_others_even_if_a_link_was_cut(netns_lan: Lab) -> None:
     host, red, blue = netns_lan.host, netns_lan["red"], netns_lan["blue"]
 
     async def conversation() -> None:
@@ -60,6 +60,6 @@ def test_everyone_hears_the_others_even_if_a_cable_was_cut(netns_lan: Lab) -> No
             with pytest.raises(TimeoutError):
                 await hear(red_hears, timeout=0.1)
             red.interfaces["veth-red"].up()
-            assert await hear(red_hears) == "192.168.15.2: still there?\n"  # TCP has tried again
+            assert await hear(red_hears) == "192.168.15.2: still there?\n"  # TCP has retransmitted
 
     asyncio.run(conversation())

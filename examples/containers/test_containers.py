@@ -1,4 +1,4 @@
-"""Podman and a lab: a container in a namespace of the lab, and one that is there already, adopted. Needs root."""
+"""Podman and a lab: a container in a namespace of the lab, and an existing one that is adopted. Needs root."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ import pytest
 
 from pytest_netns import Lab
 
-# Podman's own files are in memory, and the machine's control groups are not touched: the container has none.
+# Podman's own files are in memory, and the machine's control groups are not used: the container has none.
 PODMAN = (
     "umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && mount -t tmpfs none /mnt && "
     "exec podman --root /mnt/root --runroot /mnt/run --storage-driver vfs --runtime crun --cgroup-manager cgroupfs "
@@ -21,7 +21,7 @@ PODMAN = (
 
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
-    """A root file system with nothing but a web server; returns the folder it is in."""
+    """A root file system with only a web server; returns the directory that contains it."""
     for name in ("bin", "dev", "etc", "proc", "run", "sys", "tmp", "www"):
         (tmp_path / "image" / name).mkdir(parents=True)
     (tmp_path / "image/bin/busybox").write_bytes(Path("/bin/busybox").read_bytes())
@@ -31,7 +31,7 @@ def image(tmp_path: Path) -> Path:
 
 
 def test_a_container_in_a_namespace_of_the_lab(netns_nat: Lab, image: Path) -> None:
-    """The container has blue's network: it is what the router forwards to."""
+    """The container has blue's network: the router forwards to it."""
     blue, outside = netns_nat["blue"], netns_nat["outside"]
     script = PODMAN.format(home=image, options=f"--network ns:{blue.path}")
     blue.start(["sh", "-c", script], ready=lambda: blue.probe("127.0.0.1:80") == "open", timeout=60)
@@ -41,7 +41,7 @@ def test_a_container_in_a_namespace_of_the_lab(netns_nat: Lab, image: Path) -> N
 
 @pytest.fixture
 def container(image: Path) -> Iterator[int]:
-    """A container that has been started by something else, with no network: returns the PID of its server."""
+    """A container started by another program, without network: returns its server's PID."""
     pid_file = image / "pid"
     script = PODMAN.format(home=image, options=f"--network none --pidfile {pid_file}")
     podman = subprocess.Popen(["unshare", "--mount", "sh", "-c", script])
@@ -55,7 +55,7 @@ def container(image: Path) -> Iterator[int]:
 
 
 def test_a_container_that_is_there_already(netns: Lab, container: int) -> None:
-    """It is given a cable to the lab, used as any other namespace, and cut off."""
+    """It gets a link to the lab, is used like any other namespace, and is cut off."""
     web, client = netns.adopt("web", pid=container), netns.add_namespace("client")
     netns.add_veth(web, client, addresses=("192.168.15.1/24", "192.168.15.2/24"))
     netns.wait_until(lambda: client.probe("web:80") == "open")

@@ -1,4 +1,4 @@
-"""PostgreSQL with a streaming replica in another namespace: the cable between them is cut, and plugged in again."""
+"""PostgreSQL with a streaming replica in another namespace: the link between them is unplugged and plugged in again."""
 
 import glob
 import os
@@ -18,7 +18,7 @@ USER = "postgres" if os.geteuid() == 0 else None  # PostgreSQL refuses to run as
 
 @pytest.fixture
 def home() -> Iterator[str]:
-    """A directory that the database's user can get to, which tmp_path is not for another user."""
+    """A directory that the database's user can access, unlike tmp_path."""
     with tempfile.TemporaryDirectory(prefix="replication-") as path:
         if USER:
             try:
@@ -48,20 +48,20 @@ def start(machine: Namespace, data: str) -> Service:
 
 
 def sql(machine: Namespace, query: str) -> str:
-    """One value, asked for on the machine itself."""
+    """The result of a query, sent on the machine itself."""
     return machine.run(
         [f"{BIN}/psql", "-h", "127.0.0.1", "-U", "admin", "-d", "postgres", "-Atc", query]
     ).stdout.strip()
 
 
-def test_replica_catches_up_after_the_cable_was_cut(netns: Lab, databases: tuple[Namespace, Namespace]) -> None:
+def test_replica_catches_up_after_the_link_was_cut(netns: Lab, databases: tuple[Namespace, Namespace]) -> None:
     red, blue = databases
     sql(red, "create table t (n int); insert into t values (1)")
     netns.wait_until(lambda: sql(blue, "select count(*) from t") == "1", timeout=20)
 
     red.interfaces["veth-red"].down()
     sql(red, "insert into t values (2)")
-    assert sql(blue, "select count(*) from t") == "1"  # it still answers, with what it knows
+    assert sql(blue, "select count(*) from t") == "1"  # it still answers, with its old data
 
     red.interfaces["veth-red"].up()
     netns.wait_until(lambda: sql(blue, "select count(*) from t") == "2", timeout=20)

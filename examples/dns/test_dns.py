@@ -12,7 +12,7 @@ NETWORK = "192.168.15"
 
 @pytest.fixture
 def office(netns: Lab) -> Lab:
-    """A bridge that host is on, and two machines without addresses."""
+    """A bridge with host on it, and two machines without addresses."""
     lan = netns.add_bridge("v-net-0", f"{NETWORK}.5/24")
     for name in ("red", "blue"):
         lan.attach(netns.add_namespace(name), name="eth0", mac="02:00:00:00:00:0" + ("1" if name == "red" else "2"))
@@ -32,7 +32,7 @@ def dnsmasq(office: Lab, tmp_path: Path) -> Service:
 
 
 def ask_for_address(machine: Namespace, tmp_path: Path) -> str:
-    """What a DHCP client does: asks, and sets up what it is told."""
+    """Run a DHCP client, which configures the interface."""
     script = tmp_path / f"{machine.name}.sh"
     script.write_text(
         '#!/bin/sh\n[ "$1" = bound ] && ip address replace $ip/$mask dev $interface && ip route replace default via $router\nexit 0\n'

@@ -1,4 +1,4 @@
-"""Three etcd nodes: the leader is cut off, one way and both ways, and no write that was acknowledged is lost."""
+"""Three etcd nodes: the leader is cut off, in one and in both directions, and no acknowledged write is lost."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ EVERY = ",".join(f"http://{name}:2379" for name in NODES)
 
 @pytest.fixture
 def cluster(netns: Lab, tmp_path: Path) -> Lab:
-    """Three nodes on a switch, and the host, where the client is."""
+    """Three nodes on a switch, and the host with the client."""
     switch = netns.add_bridge("switch", "10.0.0.254/24")
     for number, name in enumerate(NODES, 1):
         switch.attach(netns.add_namespace(name), f"10.0.0.{number}/24")
@@ -43,7 +43,7 @@ def etcdctl(lab: Lab, *arguments: str, endpoints: str = EVERY) -> str:
 
 
 def leader(lab: Lab, among: Sequence[str]) -> str | None:
-    """Which of these nodes is a leader; None while none is."""
+    """The leader among these nodes; None if there is none."""
     for name in among:
         status = lab.host.run(
             ["etcdctl", "--command-timeout=2s", f"--endpoints=http://{name}:2379", "endpoint", "status", "-w", "json"],
@@ -52,13 +52,13 @@ def leader(lab: Lab, among: Sequence[str]) -> str | None:
         for answer in json.loads(status.stdout or "[]"):
             if (
                 answer["Status"].get("leader") == answer["Status"]["header"]["member_id"]
-            ):  # without one there is no such key
+            ):  # the key is missing if there is none
                 return name
     return None
 
 
 def check_that_nothing_is_lost(lab: Lab, fault: Callable[[str, list[str]], Cut]) -> None:
-    """Write before, during and after a fault that takes the leader away; every node must know all that was acknowledged."""
+    """Write before, during and after a fault that replaces the leader; every node must have all acknowledged writes."""
     old = lab.wait_until(lambda: leader(lab, NODES), timeout=60)
     others = [name for name in NODES if name != old]
     etcdctl(lab, "put", "before", old)

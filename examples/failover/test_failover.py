@@ -1,4 +1,4 @@
-"""keepalived on two gateways: when the master is cut off, the address moves, and gratuitous ARP tells the client."""
+"""keepalived on two gateways: when the master is cut off, the address moves, and gratuitous ARP informs the client."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -51,7 +51,7 @@ def holds(lab: Lab, name: str) -> bool:
 
 
 def announcement(lab: Lab, name: str) -> Callable[[Packet], bool]:
-    """What is true of a packet by which the client learns that a gateway has the address."""
+    """The condition of a packet that informs the client of a gateway's address."""
     mac = lab[name].interfaces["eth0"].mac
 
     def is_it(packet: Packet) -> bool:
@@ -72,6 +72,6 @@ def test_the_address_moves_and_comes_back(gateways: Lab) -> None:
 
     with gateways.capture() as packets:
         gateways.wait_until(lambda: not holds(gateways, "second"), timeout=20)  # the first one has the higher priority
-        # It never knew that it was cut off: only what it announces every second puts the client right.
+        # It did not notice that it was cut off: only its announcement every second corrects the client.
         packets.wait(announcement(gateways, "first"), timeout=20)
     client.run(["ping", "-c1", "-W1", ADDRESS])

@@ -1,4 +1,4 @@
-"""A LAN, a DMZ and the internet around one firewall: who reaches whom, what refused and dropped look like, counters and a log."""
+"""A LAN, a DMZ and the internet around one firewall: permitted connections, rejects and drops, counters and a log."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def office(netns: Lab) -> Lab:
 
 @pytest.fixture
 def firewall(office: Lab) -> Firewall:
-    """443 to the DMZ only, everything out of the LAN; the LAN is refused politely, the internet gets no answer."""
+    """443 to the DMZ only, everything out of the LAN; packets from the LAN are rejected, those from the internet dropped."""
     fw = office["gw"].firewall(policy="drop")
     fw.accept(destination="web", protocol="tcp", port=443)
     fw.accept(incoming="lan", outgoing="wan")
@@ -32,21 +32,21 @@ def firewall(office: Lab) -> Firewall:
 
 
 def test_the_web_server_is_reached_from_everywhere(office: Lab, firewall: Firewall) -> None:
-    """From the internet and from the LAN, on 443; the counter of that rule says how often."""
+    """From the internet and from the LAN, on 443; the rule's counter shows how often."""
     assert office["client"].probe("203.0.113.2:443") == "open"
     assert office["pc"].probe("203.0.113.2:443") == "open"
     assert firewall.rules[0].packets == 2
 
 
 def test_other_ports_and_the_lan_are_not(office: Lab, firewall: Firewall) -> None:
-    """The internet gets no answer from other ports nor from the LAN: it cannot even tell that they are there."""
+    """The internet gets no answer from other ports or from the LAN: it cannot even detect them."""
     assert office["client"].probe("203.0.113.2:22", timeout=0.3) == "timeout"
     assert office["client"].probe("10.0.0.2:443", timeout=0.3) == "timeout"
     assert firewall.packets
 
 
 def test_a_server_that_was_broken_into_gets_nowhere(office: Lab, firewall: Firewall) -> None:
-    """The DMZ starts no connections: refused at once, and kept in the log."""
+    """The DMZ starts no connections: they are rejected at once, and logged."""
     assert office["web"].probe("10.0.0.2:443") == "refused"
     assert office["web"].probe("198.51.100.2:80") == "refused"
     log = firewall.rules[2].log
@@ -57,6 +57,6 @@ def test_a_server_that_was_broken_into_gets_nowhere(office: Lab, firewall: Firew
 
 
 def test_without_the_firewall_everybody_reaches_everybody(office: Lab, firewall: Firewall) -> None:
-    """What the firewall is for."""
+    """The purpose of the firewall."""
     firewall.remove()
     assert office["client"].probe("10.0.0.2:443") == "open"

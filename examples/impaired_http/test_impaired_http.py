@@ -1,4 +1,4 @@
-"""An HTTP client over links as they are: time-outs over a long way, retries over loss, a slow line that gets faster."""
+"""An HTTP client over realistic links: time-outs over a long distance, retries over loss, a slow line that gets faster."""
 
 import asyncio
 import contextlib
@@ -23,8 +23,8 @@ SIZE = 500_000
 
 
 @pytest.fixture
-def cable(netns: Lab, tmp_path: Path) -> VethPair:
-    """A cable between a client, red, and a web server, blue."""
+def link(netns: Lab, tmp_path: Path) -> VethPair:
+    """A link between a client, red, and a web server, blue."""
     red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
     made = netns.add_veth(red, blue, addresses=("192.168.15.1/24", "192.168.15.2/24"))
     (tmp_path / "nginx.conf").write_text(NGINX)
@@ -39,7 +39,7 @@ def get(path: str, timeout: float) -> httpx.Response:
 
 
 def get_with_retries(path: str, timeout: float, attempts: int) -> httpx.Response:
-    """As `get`, again after each time-out."""
+    """Like `get`, again after each time-out."""
     for _ in range(attempts - 1):
         with contextlib.suppress(httpx.TransportError):
             return get(path, timeout)
@@ -47,7 +47,7 @@ def get_with_retries(path: str, timeout: float, attempts: int) -> httpx.Response
 
 
 def download(path: str, deadline: float) -> bytes:
-    """The whole of a file within so many seconds."""
+    """Download a whole file within a number of seconds."""
 
     async def fetch() -> bytes:
         async with httpx.AsyncClient(trust_env=False, timeout=None) as client:
@@ -56,26 +56,26 @@ def download(path: str, deadline: float) -> bytes:
     return asyncio.run(asyncio.wait_for(fetch(), deadline))
 
 
-def test_a_time_out_shorter_than_the_way(netns: Lab, cable: VethPair) -> None:
-    """200 ms each way: a connection takes 400 ms at least."""
-    with cable.impair(delay="200ms"):
+def test_a_time_out_shorter_than_the_way(netns: Lab, link: VethPair) -> None:
+    """200 ms each way: a connection takes at least 400 ms."""
+    with link.impair(delay="200ms"):
         with pytest.raises(httpx.ConnectTimeout):
             netns["red"].call(get, "hello", 0.3)
         assert netns["red"].call(get, "hello", 10).text == "hello"
     assert netns["red"].call(get, "hello", 10).text == "hello"
 
 
-def test_retries_over_loss(netns: Lab, cable: VethPair) -> None:
-    """Three packets in ten are lost each way: TCP and retries get every request through in the end."""
-    with cable.impair(delay="20ms", loss="30%", seed=7):
+def test_retries_over_loss(netns: Lab, link: VethPair) -> None:
+    """Three packets in ten are lost each way: with TCP and retries every request succeeds in the end."""
+    with link.impair(delay="20ms", loss="30%", seed=7):
         for _ in range(2):
             assert netns["red"].call(get_with_retries, "hello", 2, 20).text == "hello"
 
 
-def test_a_slow_line_that_gets_faster(netns: Lab, cable: VethPair) -> None:
-    """500 kB take 4 s at 1 Mbit/s; the line is changed while the test runs."""
-    cable.impair(rate="1mbit")
+def test_a_slow_line_that_gets_faster(netns: Lab, link: VethPair) -> None:
+    """500 kB take 4 s at 1 Mbit/s; the rate is changed while the test runs."""
+    link.impair(rate="1mbit")
     with pytest.raises(TimeoutError):
         netns["red"].call(download, "large", 1)
-    cable.impair(rate="100mbit")
+    link.impair(rate="100mbit")
     assert len(netns["red"].call(download, "large", 30)) == SIZE

@@ -1,4 +1,4 @@
-"""A network with IPv6 only that reaches servers with IPv4 only: NAT64 by tayga, DNS64 by unbound (RFC 6146, RFC 6147)."""
+"""An IPv6-only network that reaches IPv4-only servers: NAT64 by tayga, DNS64 by unbound (RFC 6146, RFC 6147)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 
 from pytest_netns import Lab, Topology
 
-PREFIX = "2001:db8:64::/96"  # of the addresses that stand for IPv4 ones
-POOL = "192.168.255.0/24"  # as whom tayga's clients appear in IPv4
+PREFIX = "2001:db8:64::/96"  # the prefix of addresses that are mapped to IPv4 ones
+POOL = "192.168.255.0/24"  # the IPv4 addresses of tayga's clients
 TAYGA = """\
 tun-device nat64
 ipv4-addr 192.168.255.1
@@ -64,18 +64,18 @@ def network(netns: Lab, tmp_path: Path) -> Lab:
 
 
 def test_the_phone_has_no_ipv4(network: Lab) -> None:
-    """There is nothing but IPv6 to begin with."""
+    """The phone's network has only IPv6."""
     routes = [route for route in network["phone"].routes() if route.destination.version == 4]
     assert not [route for route in routes if route.interface != "lo"]
 
 
 def test_an_ipv4_server_is_reached_by_name(network: Lab) -> None:
-    """The name has an IPv6 address that stands for the server's, and the web page comes."""
+    """The name has an IPv6 address that is mapped to the server's, and the web page arrives."""
     phone = network["phone"]
     assert "2001:db8:64::c633:6402" in phone.run("getent ahostsv6 web.example").stdout
     assert "Directory listing" in phone.run("curl -sf --max-time 10 http://web.example/").stdout
 
 
 def test_ping(network: Lab) -> None:
-    """ICMPv6 becomes ICMP, and back."""
+    """ICMPv6 is translated to ICMP, and back."""
     network["phone"].run("ping -c1 -W3 2001:db8:64::198.51.100.2")

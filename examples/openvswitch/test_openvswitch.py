@@ -1,4 +1,4 @@
-"""Two departments on one Open vSwitch: VLANs keep them apart, a trunk leads to another floor, OpenFlow blocks a host."""
+"""Two departments on one Open vSwitch: VLANs separate them, a trunk connects another floor, OpenFlow blocks a host."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Two peers behind routers of their own: ICE agents (aioice) that punch holes, and a TURN server (coturn) where that cannot work."""
+"""Two peers behind their own routers: ICE agents (aioice) punch holes, with a TURN server (coturn) where that cannot work."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ Description = tuple[list[str], str, str]  # of an agent: its candidates, user na
 
 @pytest.fixture
 def internet(netns: Lab) -> Lab:
-    """alice behind gw1, bob behind gw2, and a STUN and TURN server between them; the tests say what the gateways do."""
-    aioice.stun.RETRY_RTO, aioice.stun.RETRY_MAX = 0.1, 4  # an agent gives up after 31 s by itself; here all is near
+    """alice behind gw1, bob behind gw2, and a STUN and TURN server between them; the tests configure the gateways."""
+    aioice.stun.RETRY_RTO, aioice.stun.RETRY_MAX = (
+        0.1,
+        4,
+    )  # an agent gives up after 31 s by itself; here packets arrive at once
     netns.build(Topology.from_toml(Path(__file__).parent / "internet.toml"))
     server = ["turnserver", "-n", "-L", STUN, "--lt-cred-mech", "--realm=example", f"--user={USER}:{PASSWORD}"]
     netns["stun"].start(
@@ -50,21 +53,21 @@ def internet(netns: Lab) -> Lab:
     ],
 )
 def test_hole_punching(internet: Lab, first: str, second: str, direct: bool) -> None:
-    """Two home routers let holes be punched; a symmetric NAT only with an open one at the other side."""
+    """Hole punching works through two home routers; through a symmetric NAT only with an open one on the other side."""
     internet["gw1"].nat("10.1.0.0/24", out="wan", like=first)
     internet["gw2"].nat("10.2.0.0/24", out="wan", like=second)
     assert connect(internet) is direct
 
 
 def test_turn_works_where_nothing_else_does(internet: Lab) -> None:
-    """Between two symmetric NATs the relay is the way."""
+    """Between two symmetric NATs only the relay works."""
     for gateway, network in (("gw1", "10.1.0.0/24"), ("gw2", "10.2.0.0/24")):
         internet[gateway].nat(network, out="wan", like="symmetric")
     assert connect(internet, relay=True)
 
 
 def test_behind_a_carrier(internet: Lab) -> None:
-    """A home router is no obstacle, nor is one that has forgotten everything in between."""
+    """A home router is no obstacle, nor is one that has been restarted meanwhile."""
     internet["gw1"].nat("10.1.0.0/24", out="wan", like="home")
     internet["gw2"].nat("10.2.0.0/24", out="wan", like="carrier")
     assert connect(internet)
@@ -73,7 +76,7 @@ def test_behind_a_carrier(internet: Lab) -> None:
 
 
 def connect(lab: Lab, *, relay: bool = False) -> bool:
-    """Whether both agents reach each other; what they would tell each other by a signalling server goes by queues."""
+    """Whether both agents connect; queues take the place of a signalling server."""
     to_bob: queue.SimpleQueue[Description] = queue.SimpleQueue()
     to_alice: queue.SimpleQueue[Description] = queue.SimpleQueue()
     with ThreadPoolExecutor(2) as pool:
@@ -85,7 +88,7 @@ def connect(lab: Lab, *, relay: bool = False) -> bool:
 async def agent(
     controlling: bool, outgoing: queue.SimpleQueue[Description], incoming: queue.SimpleQueue[Description], relay: bool
 ) -> bool:
-    """One peer: runs in its namespace, on an event loop of its own."""
+    """One peer: runs in its namespace, on its own event loop."""
     turn = {"turn_server": (STUN, 3478), "turn_username": USER, "turn_password": PASSWORD} if relay else {}
     connection = aioice.Connection(ice_controlling=controlling, stun_server=(STUN, 3478), use_ipv6=False, **turn)
     try:

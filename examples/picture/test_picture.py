@@ -1,6 +1,6 @@
-"""The picture that introductions to network namespaces draw, as tests to copy from.
+"""The picture of every introduction to network namespaces, as tests to copy from.
 
-outside 192.168.1.3                      nothing here knows 192.168.15.0/24
+outside 192.168.1.3                      has no route to 192.168.15.0/24
      |
   eth0 192.168.1.2
 +---------------- host ----------------+
@@ -17,7 +17,7 @@ import pytest
 from pytest_netns import CommandError, Lab
 
 
-def test_a_cable_joins_two_namespaces(netns: Lab) -> None:
+def test_a_link_joins_two_namespaces(netns: Lab) -> None:
     red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
     near, far = netns.add_veth(red, blue, addresses=("192.168.15.1/24", "192.168.15.2/24"))
     red.run("ping -c1 192.168.15.2")

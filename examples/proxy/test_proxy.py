@@ -1,4 +1,4 @@
-"""HAProxy in front of two nginx: requests are shared out, and one server's end is nobody's trouble."""
+"""HAProxy in front of two nginx servers: requests are distributed, and clients do not notice when one server stops."""
 
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def haproxy(netns_nat: Lab, nginx: dict[str, Service], tmp_path: Path) -> Servic
 
 
 def who_answers(lab: Lab, requests: int = 4) -> list[str]:
-    """Which servers somebody on the internet gets an answer from."""
+    """The servers that answer requests from the internet."""
     return sorted(lab["outside"].run("curl -sf --max-time 5 http://192.168.1.2/").stdout for _ in range(requests))
 
 

@@ -1,4 +1,4 @@
-"""Four BIRD routers in a ring speak OSPF: a cable is pulled, and traffic goes the other way round."""
+"""Four BIRD routers in a ring run OSPF: a link is unplugged, and traffic takes the other way round."""
 
 from collections.abc import Iterator
 from subprocess import CompletedProcess
@@ -20,11 +20,11 @@ protocol ospf {{
 }}
 """
 COUNT = 4
-Ring = dict[tuple[int, int], VethPair]  # the cables by the numbers of the routers they join
+Ring = dict[tuple[int, int], VethPair]  # the links by the numbers of the routers they join
 
 
 def address(number: int) -> str:
-    """The address a router is known by, wherever its packets come in."""
+    """A router's own address, independent of interfaces."""
     return f"10.255.0.{number}"
 
 
@@ -36,14 +36,14 @@ def lab(netns_factory: LabFactory) -> Iterator[Lab]:
 
 @pytest.fixture(scope="module")
 def ring(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Ring:
-    """r1 - r2 - r3 - r4 - r1, once everybody knows the way to everybody; returns the cables by their two ends."""
+    """r1 - r2 - r3 - r4 - r1, once all routers have routes to all others; returns the links by their two ends."""
     routers = [lab.add_namespace(f"r{number}") for number in range(1, COUNT + 1)]
-    cables = {}
+    links = {}
     for number, router in enumerate(routers, 1):
         router.enable_forwarding()
         router.interfaces["lo"].add_address(f"{address(number)}/32")
         other = number % COUNT + 1
-        cables[number, other] = lab.add_veth(
+        links[number, other] = lab.add_veth(
             router,
             routers[other - 1],
             addresses=(f"10.0.{number}.1/30", f"10.0.{number}.2/30"),
@@ -54,7 +54,7 @@ def ring(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Ring:
         (home / "bird.conf").write_text(CONFIG.format(number=number))
         router.start(["bird", "-f", "-c", home / "bird.conf", "-s", home / "control", "-P", home / "pid"])
     lab.wait_until(lambda: all(knows_all(router) for router in routers), timeout=60)
-    return cables
+    return links
 
 
 def knows_all(router: Namespace) -> bool:
@@ -68,7 +68,7 @@ def way(router: Namespace, number: int) -> str:
 
 
 def ping(router: Namespace, source: int, target: int) -> CompletedProcess[str]:
-    """Whether a packet goes there and the answer comes back, both by routes that OSPF has found."""
+    """Whether a packet is answered, both ways by routes that OSPF has found."""
     return router.run(["ping", "-c1", "-W1", "-I", address(source), address(target)])
 
 
@@ -78,7 +78,7 @@ def test_the_short_way(lab: Lab, ring: Ring) -> None:
     lab.wait_until(lambda: ping(lab["r1"], 1, 3), timeout=30)
 
 
-def test_a_cable_is_pulled_and_plugged_in_again(lab: Lab, ring: Ring) -> None:
+def test_a_link_is_pulled_and_plugged_in_again(lab: Lab, ring: Ring) -> None:
     r1 = lab["r1"]
     with lab.capture() as packets:
         ring[1, 2].unplug()
@@ -89,8 +89,8 @@ def test_a_cable_is_pulled_and_plugged_in_again(lab: Lab, ring: Ring) -> None:
     lab.wait_until(lambda: way(r1, 2) == "to-r2", timeout=30)
 
 
-def test_a_router_is_cut_off_although_its_cables_are_fine(lab: Lab, ring: Ring) -> None:
-    """Without a carrier lost only missing hellos tell the neighbours."""
+def test_a_router_is_cut_off_although_its_links_are_fine(lab: Lab, ring: Ring) -> None:
+    """Without a lost carrier the neighbours only notice missing hellos."""
     with lab["r2"].isolate():
         lab.wait_until(lambda: way(lab["r1"], 3) == "to-r4", timeout=30)
         lab.wait_until(lambda: ping(lab["r1"], 1, 3), timeout=30)

@@ -1,4 +1,4 @@
-"""Two offices behind routers, joined over the internet by a VXLAN tunnel: their networks see each other as one.
+"""Two offices behind routers, joined over the internet by a VXLAN tunnel: their networks are connected.
 
 The offices, the routers and the internet are in sites.toml.
 """
@@ -27,7 +27,7 @@ def tunnel(netns: Lab) -> None:
 
 
 def test_without_tunnel_the_other_office_is_out_of_reach(netns: Lab) -> None:
-    """The internet knows no private networks."""
+    """The internet has no routes to private networks."""
     assert netns["desk"].run("ping -c1 -W1 10.2.0.2", check=False).returncode == 1
 
 
@@ -36,10 +36,10 @@ def test_through_the_tunnel(netns: Lab, tunnel: None) -> None:
         netns["desk"].run("ping -c1 -W2 10.2.0.2")
     on_the_way = [packet for packet in packets if packet.namespace == "internet" and packet.protocol != "arp"]
     assert {packet.destination_port for packet in on_the_way if packet.protocol == "udp"} == {4789}
-    assert not [packet for packet in on_the_way if packet.protocol == "icmp"]  # nobody there sees who talks to whom
+    assert not [packet for packet in on_the_way if packet.protocol == "icmp"]  # the inner packets are invisible there
 
 
 def test_large_packets_fit(netns: Lab, tunnel: None) -> None:
-    """VXLAN takes 50 bytes of each packet: the tunnel's MTU says so, and larger ones are split."""
+    """VXLAN takes 50 bytes of each packet: the tunnel's MTU is lower, and larger packets are fragmented."""
     assert netns["west"].interfaces["tunnel"].mtu == 1450
     netns["desk"].run("ping -c1 -W2 -s 4000 10.2.0.2")

@@ -1,4 +1,4 @@
-"""A program behind a home router that opens a port by itself: UPnP and NAT-PMP by miniupnpd, beside the plugin's own NAT."""
+"""A program behind a home router that opens a port itself: UPnP and NAT-PMP by miniupnpd, besides the plugin's own NAT."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from pytest_netns import Lab, Service
 
-# As miniupnpd's own nft_init.sh makes them.
+# The same as in miniupnpd's own nft_init.sh.
 TABLE = """
 table inet filter {
   chain forward {
@@ -28,7 +28,7 @@ table inet filter {
   chain postrouting_miniupnpd { }
 }
 """
-# It refuses to run behind an address that is not public, so it is told one.
+# It refuses to run behind a private address, so it is given a public one.
 CONFIG = """\
 ext_ifname=eth0
 ext_ip=192.0.9.7
@@ -46,7 +46,7 @@ DESCRIPTION = "http://192.168.15.5:5000/rootDesc.xml"
 
 @pytest.fixture
 def router(netns_nat: Lab, tmp_path: Path) -> Service:
-    """host as a home router that opens ports for who asks from inside."""
+    """host as a home router that opens ports on request from inside."""
     host = netns_nat.host
     host.nat("192.168.15.0/24", out="eth0", like="home")
     host.nft(TABLE)
@@ -56,7 +56,7 @@ def router(netns_nat: Lab, tmp_path: Path) -> Service:
 
 
 def test_upnp(netns_nat: Lab, router: Service) -> None:
-    """blue opens port 9000 of the router, outside gets in, and blue closes it again."""
+    """blue opens port 9000 of the router, outside reaches it, and blue closes it again."""
     blue, outside = netns_nat["blue"], netns_nat["outside"]
     blue.start("python3 -m http.server 8080", ready=8080)
     blue.run(f"upnpc -u {DESCRIPTION} -a 192.168.15.2 8080 9000 tcp")

@@ -1,4 +1,4 @@
-"""WireGuard in user space joins two offices behind NAT; what the internet sees of it; an office that gets another address."""
+"""WireGuard in user space joins two offices behind NAT; the internet sees only encrypted packets; an office changes its address."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ AllowedIPs = {networks}
 PersistentKeepalive = 1
 {endpoint}
 """
-OTHER = {"b": "a", "a": "b"}  # the one that waits to be called comes first
+OTHER = {"b": "a", "a": "b"}  # the passive one comes first
 NETWORKS = {"a": "192.168.1.0/24", "b": "192.168.2.0/24"}
 
 
@@ -31,7 +31,7 @@ def offices(netns: Lab, request: pytest.FixtureRequest, tmp_path: Path) -> Lab:
         other = OTHER[site]
         host.tmpfs("/run/wireguard")  # where each has a socket of the same name
         host.start(["wireguard-go", "-f", "wg0"], ready=Path("/run/wireguard/wg0.sock"))
-        # Only the first office knows where the other one is: behind a port forward.
+        # Only the first office is configured with the other's address, which has a port forward.
         endpoint = "Endpoint = 203.0.113.2:51820" if site == "a" else ""
         path = tmp_path / f"{site}.conf"
         path.write_text(

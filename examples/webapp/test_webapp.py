@@ -1,6 +1,6 @@
-"""A real web server, nginx, behind a gateway: reached by a port forward, seeing its real clients.
+"""A real web server, nginx, behind a gateway: reached by a port forward, with the clients' real addresses.
 
-nginx runs in blue (192.168.15.2), its port 80 is port 8080 of host's outer address (192.168.1.2).
+nginx runs in blue (192.168.15.2); its port 80 is port 8080 of host's outer address (192.168.1.2).
 """
 
 from collections.abc import Callable
@@ -24,14 +24,14 @@ FETCH = ["curl", "-sS", "--max-time", "5"]
 
 @pytest.fixture
 def nginx(netns_nat: Lab, tmp_path: Path) -> Service:
-    """nginx, ready, in blue; it keeps everything it writes in the test's own directory."""
+    """nginx, ready, in blue; all its files are in the test's own directory."""
     (tmp_path / "nginx.conf").write_text(CONFIGURATION)
     return netns_nat["blue"].start(["nginx", "-p", tmp_path, "-c", "nginx.conf", "-e", "stderr"], ready=80)
 
 
 @pytest.fixture
 def clients(nginx: Service, tmp_path: Path) -> Callable[[], list[str]]:
-    """The addresses requests came from; nginx writes the last of its log when it ends."""
+    """The addresses of clients; nginx writes the end of its log when it exits."""
 
     def read() -> list[str]:
         nginx.stop()

@@ -46,7 +46,7 @@ class Arrival(NamedTuple):
 
 
 @contextlib.contextmanager
-def cable(engine: str) -> Iterator[VethPair]:
+def link(engine: str) -> Iterator[VethPair]:
     """A link impaired by the engine."""
     with Lab("benchmark", engine=engine) as lab:
         a, b = lab.add_namespace("a"), lab.add_namespace("b")
@@ -186,9 +186,9 @@ def costs(engine: str) -> Iterator[Figure]:
         first, second = lab.add_veth(a, b), lab.add_veth(a, b)
         now = timed("", time.perf_counter())
         first.impair(delay="1ms")
-        now = timed("first cable of a lab", now)
+        now = timed("first link of a lab", now)
         second.impair(delay="1ms")
-        now = timed("another cable", now)
+        now = timed("another link", now)
         second.impair(delay="2ms")
         now = timed("a change", now)
         second.heal()
@@ -204,7 +204,7 @@ def measure(engine: str) -> Iterator[Figure]:
     Raises:
         UnavailableError: this machine lacks the engine.
     """
-    with cable(engine) as pair:
+    with link(engine) as pair:
         for figures in (delays, losses, rates, throughput):
             yield from figures(pair)
     yield from costs(engine)

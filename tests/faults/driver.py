@@ -35,8 +35,8 @@ def work() -> str:
     outcome = "fine"
     try:
         red, blue = lab.add_namespace("red"), lab.add_namespace("blue")
-        cable = lab.add_veth(red, blue, addresses=("192.168.15.1/24", "192.168.15.2/24"))
-        cable.a.impair(delay="1ms")
+        link = lab.add_veth(red, blue, addresses=("192.168.15.1/24", "192.168.15.2/24"))
+        link.a.impair(delay="1ms")
         red.run("true")
         blue.popen(["sleep", "1000"])
         with red:

@@ -65,11 +65,11 @@ def test_a_mistake_in_an_attribute_is_an_error(netns_pair: Lab, kind: str) -> No
 def test_what_a_fault_returns_undoes_it(netns_pair: Lab) -> None:
     """Every fault is undone by its ``heal()``, which is idempotent; its repr describes it."""
     red, blue = netns_pair["red"], netns_pair["blue"]
-    cable = red.interfaces["veth-red"]
+    link = red.interfaces["veth-red"]
     for begin, words in (
-        (cable.down, "red/veth-red is down"),
+        (link.down, "red/veth-red is down"),
         (blue.unplug, "red/veth-red -- blue/veth-blue is unplugged"),
-        (lambda: cable.impair(loss="100%"), "red/veth-red: loss 100%"),
+        (lambda: link.impair(loss="100%"), "red/veth-red: loss 100%"),
         (red.isolate, "red: isolated"),
         (red.crash, "red: crashed"),
     ):

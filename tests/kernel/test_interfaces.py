@@ -91,7 +91,7 @@ def test_renamed_interface(netns_pair: Lab) -> None:
     assert "eth9" in netns_pair.draw()
 
 
-def test_cable_made_by_a_program(netns: Lab, red: Namespace, blue: Namespace) -> None:
+def test_link_made_by_a_program(netns: Lab, red: Namespace, blue: Namespace) -> None:
     """A veth pair of a program works too: each end knows the other, and the drawing shows one line."""
     fd = blue.links.network.fd
     red.run(f"ip link add eth0 type veth peer name eth7 netns /proc/self/fd/{fd}", pass_fds=[fd])
@@ -107,8 +107,8 @@ def test_mac_addresses_are_the_same_in_every_lab(netns: Lab) -> None:
         bridge = lab.add_bridge("br0")
         names = [lab.add_namespace(name) for name in ("red", "blue", "green")]
         ports = [bridge.attach(each) for each in names]
-        cable: VethPair = lab.add_veth(names[0], names[1])
-        return [each.mac for each in (bridge, *ports, *cable, *(port.peer for port in ports if port.peer))]
+        link: VethPair = lab.add_veth(names[0], names[1])
+        return [each.mac for each in (bridge, *ports, *link, *(port.peer for port in ports if port.peer))]
 
     found = build(netns)
     assert len(set(found)) == len(found) == 9
@@ -296,28 +296,28 @@ def test_switched_off_and_on(router: Namespace) -> None:
     assert [str(route.via) for route in router.routes() if route.is_default] == ["10.0.2.1", "fd01::1"]
 
 
-@pytest.mark.parametrize("how", ["cable", "namespace", "block", "heal"])
+@pytest.mark.parametrize("how", ["link", "namespace", "block", "heal"])
 def test_unplugged_and_plugged_in(netns_nat: Lab, how: str) -> None:
     """Unplugged, neither end of a veth pair has a carrier; plugged in, everything is as before, on both sides."""
     host, outside = netns_nat.host, netns_nat["outside"]
     outside.add_route("192.168.15.0/24", via="192.168.1.2")
     host.interfaces["eth0"].add_address("fd00::1/64")
-    cable = VethPair(outside.interfaces["eth0"], host.interfaces["eth0"])
+    link = VethPair(outside.interfaces["eth0"], host.interfaces["eth0"])
     before = everything(host), everything(outside)
-    fault = outside.unplug() if how == "namespace" else cable.unplug()
-    assert (cable.a.has_carrier, cable.b.has_carrier) == (False, False)
+    fault = outside.unplug() if how == "namespace" else link.unplug()
+    assert (link.a.has_carrier, link.b.has_carrier) == (False, False)
     assert netns_nat.draw().count("unplugged") == 2
     assert not reaches(outside, "192.168.1.2")
     with pytest.raises(InvalidTopologyError, match=r"it is unplugged; call plug\(\)"):
-        (cable.b if not cable.b.is_up else cable.a).up()
-    {"cable": cable.plug, "namespace": outside.plug, "heal": netns_nat.heal, "block": fault.heal}[how]()
-    assert (cable.a.has_carrier, cable.b.has_carrier) == (True, True)
+        (link.b if not link.b.is_up else link.a).up()
+    {"link": link.plug, "namespace": outside.plug, "heal": netns_nat.heal, "block": fault.heal}[how]()
+    assert (link.a.has_carrier, link.b.has_carrier) == (True, True)
     assert (everything(host), everything(outside)) == before
     assert reaches(netns_nat["red"], "192.168.1.3")
-    with cable.unplug():
-        assert not cable.a.has_carrier
-    assert cable.a.has_carrier
-    cable.plug()  # nothing to do
+    with link.unplug():
+        assert not link.a.has_carrier
+    assert link.a.has_carrier
+    link.plug()  # nothing to do
     assert "unplugged" not in netns_nat.draw()
 
 
@@ -347,14 +347,14 @@ def carrier_changes(namespace: Namespace) -> int:
     return int(namespace.run("cat /sys/class/net/veth-red/carrier_changes").stdout)
 
 
-def test_flapping_cable(netns_pair: Lab) -> None:
+def test_flapping_link(netns_pair: Lab) -> None:
     """The carrier is lost and regained each time; invalid numbers are refused."""
     red, blue = netns_pair["red"], netns_pair["blue"]
-    cable = VethPair(red.interfaces["veth-red"], blue.interfaces["veth-blue"])
+    link = VethPair(red.interfaces["veth-red"], blue.interfaces["veth-blue"])
     before = carrier_changes(red)
-    cable.flap(3, down=0.01, up=0.01)
+    link.flap(3, down=0.01, up=0.01)
     assert carrier_changes(red) == before + 6
-    assert cable.a.has_carrier
+    assert link.a.has_carrier
     for wrong in ({"times": 0, "down": 1, "up": 1}, {"times": 1, "down": -1, "up": 1}):
         with pytest.raises(InvalidTopologyError, match="cannot flap a link with"):
-            cable.flap(**wrong)
+            link.flap(**wrong)

@@ -207,7 +207,7 @@ def test_interface_on_one_of_another_namespace(netns_lan: Lab) -> None:
 def test_members_of_a_bond(netns: Lab) -> None:
     """A bond of two links; when one is unplugged the other is used. The drawing shows the members below the bond."""
     red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
-    cables = [netns.add_veth(red, blue, names=(f"eth{n}", f"eth{n}")) for n in range(2)]
+    links = [netns.add_veth(red, blue, names=(f"eth{n}", f"eth{n}")) for n in range(2)]
     with where_there_is("bond"):
         for namespace, address in ((red, "10.0.0.1/24"), (blue, "10.0.0.2/24")):
             bond = namespace.add_interface("bond0", kind="bond", mode="active-backup", miimon=10)
@@ -215,7 +215,7 @@ def test_members_of_a_bond(netns: Lab) -> None:
                 namespace.interfaces[f"eth{number}"].set_master(bond)
             bond.add_address(address)
     netns.wait_until(lambda: reaches(red, "10.0.0.2"))
-    with cables[0].unplug():
+    with links[0].unplug():
         netns.wait_until(lambda: reaches(red, "10.0.0.2"))
     assert "bond0  10.0.0.1/24  bond  active-backup" in netns.draw()
 
@@ -327,7 +327,7 @@ def test_interface_moved_to_another_namespace(netns_pair: Lab) -> None:
         red.interfaces["veth-red"].move_to(green)
 
 
-def test_options_of_a_cable(netns: Lab) -> None:
+def test_options_of_a_link(netns: Lab) -> None:
     """MAC addresses, indexes, queues, offload, and whether it is up."""
     red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
     macs = ("02:00:00:00:00:01", "02:00:00:00:00:02")

@@ -103,10 +103,10 @@ def test_the_marker_works_without_ipv6() -> None:
 def test_what_needs_ipv6_says_that_it_is_missing(netns: Lab) -> None:
     """IPv6 addresses, routes, sockets and settings: the error names cause and remedy, and IPv4 keeps working."""
     red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
-    cable = netns.add_veth(red, blue, addresses=("192.168.15.1/24", "192.168.15.2/24"))
+    link = netns.add_veth(red, blue, addresses=("192.168.15.1/24", "192.168.15.2/24"))
     steps = (
-        lambda: cable.a.add_address("fd00:15::1/64"),
-        lambda: red.add_route("fd00:16::/64", dev=cable.a),
+        lambda: link.a.add_address("fd00:15::1/64"),
+        lambda: red.add_route("fd00:16::/64", dev=link.a),
         lambda: red.socket(socket.AF_INET6),
         lambda: red.sysctl("net.ipv6.conf.all.forwarding"),
         lambda: netns.add_veth(red, blue, addresses=("fd00:17::1/64", "fd00:17::2/64")),

@@ -7,8 +7,8 @@ import pytest
 SUITE = """
 def test_it(netns):
     red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
-    cable = netns.add_veth(red, blue, addresses=("10.0.0.1/24", "10.0.0.2/24"))
-    cable.a.impair(delay="20ms", loss="30%")
+    link = netns.add_veth(red, blue, addresses=("10.0.0.1/24", "10.0.0.2/24"))
+    link.a.impair(delay="20ms", loss="30%")
     raise AssertionError
 """
 

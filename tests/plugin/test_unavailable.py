@@ -171,7 +171,7 @@ def routed(netns):
     red, router, blue = (netns.add_namespace(name) for name in ("red", "router", "blue"))
     netns.add_veth(red, router, addresses=(["10.1.0.1/24", "fd00:1::1/64"], ["10.1.0.254/24", "fd00:1::254/64"]))
     router.enable_forwarding()
-    # This cable is there only after the router has become one.
+    # This link is added only after forwarding was enabled.
     netns.add_veth(router, blue, addresses=(["10.2.0.254/24", "fd00:2::254/64"], ["10.2.0.1/24", "fd00:2::1/64"]),
                    names=("late", "veth-blue"))
     for namespace, number in ((red, 1), (blue, 2)):

@@ -91,7 +91,7 @@ def test_fine(netns_pair, number):
 
 def test_crash(netns):
     sleeper = netns.add_namespace("doomed").popen(["sleep", "1000"])
-    # A cable from the network that the whole run is in: it goes when the namespace at its other end does.
+    # A link from the network of the whole run: it is deleted with the namespace at its other end.
     subprocess.run(["ip", "link", "add", "canary", "type", "veth", "peer", "name", "inner", "netns", str(sleeper.pid)], check=True)
     NOTES.write_text(open("/proc/net/dev").read())
     {how}

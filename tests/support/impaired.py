@@ -21,13 +21,13 @@ def round_trip(namespace: Namespace, address: str) -> float:
     return float(re.findall(r"time=([\d.]+) ms", output)[-1])
 
 
-def numbers(cable: VethPair, count: int, *, size: int = 100, expected: int = -1) -> list[int]:
+def numbers(link: VethPair, count: int, *, size: int = 100, expected: int = -1) -> list[int]:
     """Send a number of numbered datagrams from a to b; returns the numbers that arrive, in order.
 
     Args:
         expected: the number that must arrive; default: until nothing arrives for half a second.
     """
-    sender, receiver = cable.a.namespace, cable.b.namespace
+    sender, receiver = link.a.namespace, link.b.namespace
     with (
         listen(receiver, PORT, socket.SOCK_DGRAM) as server,
         sender.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,

@@ -33,10 +33,10 @@ def reaches(namespace: Namespace, address: str) -> bool:
 def listen(
     namespace: Namespace, port: int, kind: int = socket.SOCK_STREAM, family: int = socket.AF_INET6
 ) -> socket.socket:
-    """A socket that takes connections (or datagrams) on every address, of both families unless told."""
+    """A socket that accepts connections (or datagrams) on every address, of both families by default."""
     server = namespace.socket(family, kind)
     server.settimeout(PATIENCE)
-    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that had connections a moment ago
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port that was in use a moment ago
     server.bind(("", port))
     if kind == socket.SOCK_STREAM:
         server.listen()
@@ -45,7 +45,7 @@ def listen(
 
 @contextlib.contextmanager
 def connection(client: Namespace, address: str, port: int, server: socket.socket) -> Iterator[Connection]:
-    """A TCP connection from a namespace to an address, which must lead to the server."""
+    """A TCP connection from a namespace to an address, which must reach the server."""
     with client.socket(family_of(address), socket.SOCK_STREAM) as near:
         near.settimeout(PATIENCE)
         near.connect((address, port))
@@ -56,7 +56,7 @@ def connection(client: Namespace, address: str, port: int, server: socket.socket
 
 
 def peer_of_connection(client: Namespace, address: str, port: int, server: socket.socket) -> str:
-    """Connect, send a line there and one back; the address the server saw."""
+    """Connect, send a line each way; returns the client's address as seen by the server."""
     with connection(client, address, port, server) as (near, far, peer):
         near.sendall(b"there")
         assert far.recv(10) == b"there"
@@ -66,7 +66,7 @@ def peer_of_connection(client: Namespace, address: str, port: int, server: socke
 
 
 def peer_of_datagram(client: Namespace, address: str, port: int, server: socket.socket) -> str:
-    """Send a datagram there and one back; the address the server saw."""
+    """Send a datagram each way; returns the client's address as seen by the server."""
     with client.socket(family_of(address), socket.SOCK_DGRAM) as near:
         near.settimeout(PATIENCE)
         near.connect((address, port))
@@ -79,5 +79,5 @@ def peer_of_datagram(client: Namespace, address: str, port: int, server: socket.
 
 
 def plain(address: str) -> str:
-    """An IPv4 address without the prefix that an IPv6 socket shows it with."""
+    """An IPv4 address without the prefix that an IPv6 socket adds."""
     return address.removeprefix("::ffff:")

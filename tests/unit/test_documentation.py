@@ -1,4 +1,4 @@
-"""The README and docs/: links lead somewhere, and tables leave nothing out."""
+"""The README and docs/: links are valid, and tables are complete."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def anchors(page: Path) -> set[str]:
 
 @pytest.mark.parametrize(("page", "target"), LINKS)
 def test_links_lead_somewhere(page: Path, target: str) -> None:
-    """A link within the documentation names a file that is there, and a heading in it."""
+    """A link within the documentation names an existing file, and an existing heading in it."""
     path, _, anchor = target.partition("#")
     found = (page.parent / path) if path else page
     assert found.exists()
@@ -43,7 +43,7 @@ def test_the_readme_lists_every_page(page: Path) -> None:
 
 
 def test_the_readme_lists_every_example() -> None:
-    """Each folder of examples is in its table."""
+    """Each directory of examples is in its table."""
     folders = {path.parent.name for path in ROOT.glob("examples/*/test_*.py")}
     assert set(re.findall(r"^\| `examples/(\w+)`", README, re.MULTILINE)) == folders
 

@@ -1,4 +1,4 @@
-"""Drawings show every namespace, interface, address and cable, legibly and without overlaps."""
+"""Drawings show every namespace, interface, address and link, legibly and without overlaps."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_routes_are_written_as_ip_route_does(route: RouteSpec, words: str) -> No
 
 
 def test_routers_have_blocks_of_their_own() -> None:
-    """In a chain each router is a block that tells both of its cables; the ends are told at their routers."""
+    """In a chain each router is a block that shows both of its links; the ends are shown at their routers."""
     blocks = CHAIN.draw().split("\n\n")
     assert [block.splitlines()[0] for block in blocks] == ["[r1]", "[r2]", "[r3]"]
     assert "[r1] veth-r1-2" in blocks[1]
@@ -95,7 +95,7 @@ def test_routers_have_blocks_of_their_own() -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_lines_of_text_branch_properly(name: str) -> None:
-    """A branch that goes on has a trunk below it, and one that ends has not."""
+    """A branch that continues has a trunk below it, and one that ends has not."""
     for block in ALL[name].draw().split("\n\n"):
         lines = block.splitlines()
         for above, below in itertools.pairwise([*lines[1:], ""]):
@@ -109,7 +109,7 @@ def test_lines_of_text_branch_properly(name: str) -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_nothing_overlaps_in_the_image(name: str) -> None:
-    """Boxes are apart and inside the image, each text fits its box, and cables cross no box."""
+    """Boxes are apart and inside the image, each text fits its box, and links cross no box."""
     root = ElementTree.fromstring(ALL[name].draw("svg"))
     width, height = float(root.attrib["width"]), float(root.attrib["height"])
     boxes = [_frame(each) for each in root.iter(f"{SVG}rect") if each.attrib["class"] == "box"]
@@ -137,7 +137,7 @@ def _frame(rect: ElementTree.Element) -> tuple[float, float, float, float]:
 
 
 def _points(path: str) -> list[tuple[float, float]]:
-    """Points along a cubic curve, but for its very ends, which are on the boxes' edges."""
+    """Points along a cubic curve, except for its ends, which are on the boxes' edges."""
     numbers = [float(each) for each in re.findall(r"-?[\d.]+", path)]
     x0, y0, x1, y1, x2, y2, x3, y3 = numbers
     return [
@@ -150,11 +150,11 @@ def _points(path: str) -> list[tuple[float, float]]:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_each_cable_is_drawn_once(name: str) -> None:
-    """There are as many cables in the image and in the diagram as there are pairs of interfaces."""
-    cables = sum(each.peer is not None for each in ALL[name].interfaces) // 2
-    assert ALL[name].draw("svg").count("<path") == cables
-    assert ALL[name].draw("mermaid").count(" === ") == cables
+def test_each_link_is_drawn_once(name: str) -> None:
+    """There are as many links in the image and in the diagram as there are pairs of interfaces."""
+    links = sum(each.peer is not None for each in ALL[name].interfaces) // 2
+    assert ALL[name].draw("svg").count("<path") == links
+    assert ALL[name].draw("mermaid").count(" === ") == links
 
 
 def test_the_outside_is_left_and_the_lan_right() -> None:
@@ -166,7 +166,7 @@ def test_the_outside_is_left_and_the_lan_right() -> None:
 
 
 def test_any_text_is_escaped() -> None:
-    """Names and notes of a live network may be anything: the image stays XML, the diagram keeps its quotes."""
+    """Names and notes of a live network can be any text: the image stays valid XML, the diagram keeps its quotes."""
     hostile = SketchNamespace("red", (SketchInterface('<b>&"', is_up=False),), ('note "x" <y> \x01 #1',))
     sketch = Sketch((hostile,))
     texts = [each.text for each in ElementTree.fromstring(draw(sketch, "svg")).iter(f"{SVG}text")]
@@ -184,7 +184,7 @@ def test_styles_stay_inside_the_image() -> None:
 
 
 def test_an_unknown_format_is_refused() -> None:
-    """A format that is not there is refused with those that are."""
+    """An unknown format is refused with the known ones."""
     with pytest.raises(InvalidTopologyError, match=r"did you mean 'svg'\?"):
         PICTURES["pair"].draw("svgz")
 

@@ -1,4 +1,4 @@
-"""What errors say."""
+"""The texts and data of errors."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pytest_netns.errors import (
 
 
 def test_kernel_error() -> None:
-    """Action, place, the kernel's words, number, remedy; an OSError with an errno."""
+    """Action, place, the kernel's message, number, remedy; an OSError with an errno."""
     error = KernelError("add x", errno.ENOSPC, namespace="red", kernel_message="too many", remedy="fewer")
     assert str(error) == "cannot add x in namespace 'red': too many (No space left on device, ENOSPC)\n  remedy: fewer"
     assert str(KernelError("add x", errno.ENOSPC)) == "cannot add x: No space left on device (ENOSPC)"
@@ -36,7 +36,7 @@ def test_kernel_error() -> None:
 
 
 def test_command_errors() -> None:
-    """The command as typed, the status or signal, both outputs; and they are subprocess's own."""
+    """The command as typed, the status or signal, both outputs; also subprocess's own error classes."""
     error = CommandError(2, ["a b", "c"], b"out\n", "", namespace="red")
     assert str(error) == "cannot complete command in namespace 'red': 'a b' c: exit status 2\n  stdout:\n    out"
     assert isinstance(error, subprocess.CalledProcessError)
@@ -47,7 +47,7 @@ def test_command_errors() -> None:
 
 
 def test_long_output_keeps_both_ends() -> None:
-    """Programs say first what is wrong, or last; how much was left out is said, and a line has an end too."""
+    """The first and the last lines are shown, with the number of omitted ones; long lines are shortened too."""
     shown = show_output("\n".join(map(str, range(100))), "")
     assert shown.startswith("\n  stdout (first 5 and last 20 of 100 lines):\n    0\n")
     assert "\n    4\n    ...\n    80\n" in shown
@@ -83,7 +83,7 @@ def test_all_errors_are_pickled_here() -> None:
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 def test_errors_pickle(error: NetnsError) -> None:
-    """An error comes out of a process pool as it went in: text, data and notes."""
+    """An error comes out of a process pool unchanged: text, data and notes."""
     error.add_note("a note")
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is type(error)
@@ -92,7 +92,7 @@ def test_errors_pickle(error: NetnsError) -> None:
 
 
 def test_text_can_be_written_anywhere() -> None:
-    """A byte of a file's name that is not UTF-8 is an escape in the text, and as it was in the data."""
+    """A byte of a file's name that is not UTF-8 is an escape in the text, and unchanged in the data."""
     name = os.fsdecode(b"no\xff-such")
     error = CommandError(1, ["cat", name], "", f"cat: {name}: no such file \ud800\n", namespace="red")
     assert error.cmd == ["cat", name]
@@ -102,7 +102,7 @@ def test_text_can_be_written_anywhere() -> None:
 
 
 def test_ruleset_error() -> None:
-    """nft's message and the text it refused are both there."""
+    """It has both nft's message and the refused text."""
     error = RulesetError("add rul x", "Error: syntax error\nadd rul x\n    ^^^\n", namespace="host")
     assert str(error).startswith(
         "cannot apply nft ruleset in namespace 'host': Error: syntax error\nadd rul x\n    ^^^"

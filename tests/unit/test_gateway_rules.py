@@ -1,4 +1,4 @@
-"""What masquerades and port forwards are in nft's language, and which of them contradict each other."""
+"""Masquerades and port forwards as nft text, and conflicts between them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def spec(port: object, *to: str, **options: object) -> PortForwardSpec:
 
 
 def test_masquerade_as_text() -> None:
-    """A masquerade names its interface and its source, and spares what stays inside; for IPv6 with ip6."""
+    """A masquerade matches its interface and its source, and excludes traffic inside; for IPv6 with ip6."""
     assert texts(Masquerading(LAN, "eth0"), nftext.MASQUERADES) == [
         'oifname "eth0" ip saddr 192.168.15.0/24 ip daddr != 192.168.15.0/24 masquerade'
     ]
@@ -38,7 +38,7 @@ def test_masquerade_as_text() -> None:
 
 
 def test_each_rule_counts_where_every_packet_is_seen() -> None:
-    """Rules of type nat see the first packet only, so the counter is in the other table, after translation."""
+    """nat chains see only the first packet, so the counter is in the other table, after translation."""
     counted = texts(Masquerading(LAN), nftext.COUNTED) + texts(
         PortForwarding(spec("80-81", "red"), (RED,)), nftext.COUNTED
     )
@@ -68,7 +68,7 @@ def test_each_rule_counts_where_every_packet_is_seen() -> None:
     ],
 )
 def test_port_forward_as_text(port: object, to: list[str], expected: str) -> None:
-    """A range, a shifted range, several targets in turn; IPv6 in a rule of its own where a target has it."""
+    """A range, a shifted range, several targets in turn; a separate rule for IPv6 if a target has it."""
     addresses = tuple(BLUE if each.startswith("blue") else RED for each in to)
     four, *six = texts(PortForwarding(spec(port, *to), addresses), nftext.FORWARDS)
     assert four == f"meta nfproto ipv4 {expected}"
@@ -77,7 +77,7 @@ def test_port_forward_as_text(port: object, to: list[str], expected: str) -> Non
 
 
 def test_one_port_is_an_element_of_a_map() -> None:
-    """A port with one target for everybody takes no rule: for each family and protocol an element, and one that counts."""
+    """A port with one unrestricted target takes no rule: for each family and protocol a map element, and a counting one."""
     forwarding = PortForwarding(spec(8080, "blue:80", protocol=("tcp", "udp")), (BLUE,))
     assert not list(forwarding.rules())
     assert [each.map for each in forwarding.mapped] == ["tcp4", "udp4", "tcp6", "udp6"]
@@ -89,7 +89,7 @@ def test_one_port_is_an_element_of_a_map() -> None:
 
 
 def test_limits_of_a_port_forward() -> None:
-    """A source and an address are matched, and leave out the family they are not of; each protocol has its own rule."""
+    """A source and an address are matched, and exclude the other family; each protocol has its own rule."""
     limited = spec(53, "blue", protocol=("tcp", "udp"), source="203.0.113.0/24", address="192.168.1.20")
     rules = texts(PortForwarding(limited, (BLUE,)), nftext.FORWARDS)
     assert [rule.split()[3] for rule in rules] == ["tcp", "udp"]
@@ -97,7 +97,7 @@ def test_limits_of_a_port_forward() -> None:
 
 
 def test_words() -> None:
-    """A drawing says all there is to a port forward."""
+    """A drawing shows everything about a port forward."""
     limited = spec("5000-5010", "blue:80-90", protocol=("tcp", "udp"), source="203.0.113.0/24", address="192.168.1.20")
     assert forward.describe(limited) == "tcp+udp 5000-5010 at 192.168.1.20 from 203.0.113.0/24 → blue:80-90"
 
@@ -116,7 +116,7 @@ def test_words() -> None:
     ],
 )
 def test_contradictions(other: PortForwardSpec, contradict: bool) -> None:
-    """Two port forwards contradict each other where a connection could be meant by both; the error names both."""
+    """Two port forwards conflict if a connection could match both; the error names both."""
     first = spec("5000-5010", "blue", source="203.0.113.0/24", address="192.168.1.20")
     index: PortIndex[str] = PortIndex()
     index.add(first, "first")
@@ -138,7 +138,7 @@ def test_contradictions(other: PortForwardSpec, contradict: bool) -> None:
     ],
 )
 def test_mistakes(wrong: PortForwardSpec, said: str) -> None:
-    """What cannot be a port forward says why, naming both values."""
+    """An invalid port forward is refused with the reason, naming both values."""
     with pytest.raises(InvalidTopologyError, match=said):
         Topology(port_forwards=[wrong])
 
@@ -163,7 +163,7 @@ def test_a_flow_that_a_forward_concerns() -> None:
 
 
 def test_comments() -> None:
-    """A comment begins with the identity, holds no quote, and fits in what nft takes."""
+    """A comment begins with the identity, contains no quote, and fits nft's limit."""
     text = nftext.comment("netns-7", 'a "name" ' + "→" * 100)
     assert text.startswith("netns-7: a 'name' ")
     assert len(text.encode()) <= 127
@@ -209,13 +209,13 @@ def test_ports(written: object, ports: object) -> None:
     ],
 )
 def test_not_ports(written: object) -> None:
-    """Anything else names the value and what is valid."""
+    """The error for anything else names the value and the valid forms."""
     with pytest.raises(InvalidTopologyError, match=r"cannot use .* as port: .*65535"):
         parse_ports(written)
 
 
 def test_keys_of_the_markers_forward() -> None:
-    """Ports with protocols in front."""
+    """Ports with protocols as prefix."""
     assert parse_service_ports("tcp+udp/5000-5010") == (("tcp", "udp"), PortRange(5000, 5010))
     assert parse_service_ports(8080) == (("tcp",), 8080)
     assert parse_service_ports("udp/53") == (("udp",), 53)
@@ -224,7 +224,7 @@ def test_keys_of_the_markers_forward() -> None:
 
 
 def test_a_range_in_toml() -> None:
-    """A topology with all there is to a port forward is read, and written as it was."""
+    """A topology with all features of a port forward is read, and written back unchanged."""
     text = """[[namespaces]]
 name = "gw"
 

@@ -1,4 +1,4 @@
-"""What NATs and firewalls are in nft's language, and what is wrong with them, without a kernel."""
+"""NATs and firewalls as nft text, and their mistakes, without a kernel."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def table(mapping: str, filtering: str, version: int = 4, **options: object) -> 
 @pytest.mark.parametrize("version", [4, 6])
 @pytest.mark.parametrize(("mapping", "filtering"), list(itertools.product(BEHAVIOURS, BEHAVIOURS)))
 def test_who_gets_in(mapping: str, filtering: str, version: int) -> None:
-    """Packets of strangers are led in by endpoint-independent filtering, of known addresses by address-dependent, else none."""
+    """Packets from strangers are let in by endpoint-independent filtering, from known addresses by address-dependent, else not."""
     text = table(mapping, filtering, version)
     incoming = text.split("chain incoming")[1].split("chain unasked")[0]
     assert ("dnat" in incoming) is (filtering != BEHAVIOURS[2])
@@ -46,7 +46,7 @@ def test_maps_that_nft_writes_right(mapping: str, version: int) -> None:
 
 
 def test_ports_and_timeout() -> None:
-    """The range is where other ports come from, one by one where it is short; the timeout is that of UDP."""
+    """Other ports come from the range, one by one if it is short; the timeout is that of UDP."""
     text = table(BEHAVIOURS[0], BEHAVIOURS[2], ports=PortRange(20000, 20001), timeout=30)
     assert "numgen inc mod 2 map { 0 : 20000, 1 : 20001 }" in text
     assert "unreplied : 30, replied : 30" in text
@@ -55,7 +55,7 @@ def test_ports_and_timeout() -> None:
 
 @pytest.mark.parametrize("like", KINDS)
 def test_usual_devices(like: str) -> None:
-    """A name stands for its kind; what else is given goes before it, except what contradicts it."""
+    """A name stands for its kind; other given values override it, except contradictory ones."""
     assert nat.kind_of(NatSpec("gw", "10.0.0.0/8", "wan", like=like)) == KINDS[like]
     assert nat.kind_of(NatSpec("gw", "10.0.0.0/8", "wan", like=like, timeout=5)).timeout == 5
     wrong = next(each for each in BEHAVIOURS if each != KINDS[like].mapping)
@@ -63,7 +63,7 @@ def test_usual_devices(like: str) -> None:
 
 
 def test_one_to_one_and_snat() -> None:
-    """Sizes and families must fit."""
+    """Sizes and families must match."""
     assert not list(snat.mistakes(OneToOneSpec("gw", "10.0.0.0/25", "192.168.0.0/25")))
     assert list(snat.mistakes(OneToOneSpec("gw", "10.0.0.0/25", "192.168.0.0/24")))
     assert list(snat.mistakes(OneToOneSpec("gw", "10.0.0.1", "fd00::1")))
@@ -79,7 +79,7 @@ def rules(
 
 
 def test_rules_of_a_firewall() -> None:
-    """One nft rule where no address is given, else one for each family; a port alone is tcp and udp."""
+    """One nft rule if no address is given, else one for each family; a port alone is tcp and udp."""
     assert rules(FirewallRuleSpec("accept")) == ["counter accept"]
     assert rules(FirewallRuleSpec("drop", port=(80, "90-95"), incoming="lan")) == [
         'iifname "lan" meta l4proto { tcp, udp } th dport { 80, 90-95 } counter drop'
@@ -93,7 +93,7 @@ def test_rules_of_a_firewall() -> None:
 
 
 def test_rejects_and_logs() -> None:
-    """TCP is reset, others are told; a log comes before the verdict."""
+    """TCP is reset, others get an ICMP error; a log comes before the verdict."""
     assert rules(FirewallRuleSpec("reject")) == [
         "meta l4proto tcp counter reject with tcp reset",
         "counter reject with icmpx admin-prohibited",
@@ -104,14 +104,14 @@ def test_rejects_and_logs() -> None:
 
 
 def test_a_name_without_an_address_keeps_its_place() -> None:
-    """There is a rule for each family all the same, which matches nobody."""
+    """There is still a rule for each family, which matches no packet."""
     four, six = rules(FirewallRuleSpec("accept", source="red"), (LAN[4],))
     assert "ip saddr 192.168.15.0/24" in four
     assert "ip6 saddr 100::" in six
 
 
 def test_table_of_a_firewall() -> None:
-    """Answers pass where it is stateful; loopback and neighbours do on input; a rejecting policy rejects at the end."""
+    """Replies pass if it is stateful; loopback and neighbour discovery pass on input; a rejecting policy rejects at the end."""
     text = FirewallTable(FirewallSpec("gw", policy="reject", hook="input")).table("t", 'comment "c"')
     lines = [line.strip().removesuffix(' comment "c"') for line in text.splitlines()]
     assert "ct state established,related accept" in lines
@@ -121,7 +121,7 @@ def test_table_of_a_firewall() -> None:
 
 
 def test_words() -> None:
-    """A drawing says what a rule does."""
+    """A drawing describes a rule."""
     spec = FirewallRuleSpec(
         "accept", source="red", destination="10.0.0.1", protocol="tcp", port=(443, "8000-8010"), log=True
     )
@@ -161,5 +161,5 @@ def test_mistakes_in_a_topology(part: dict[str, object], said: str) -> None:
 
 
 def test_ports_need_a_protocol_that_has_them() -> None:
-    """ICMP has none."""
+    """ICMP has no ports."""
     assert list(firewall.mistakes(FirewallRuleSpec("accept", protocol="icmp", port=80), "forward"))

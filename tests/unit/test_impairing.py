@@ -1,4 +1,4 @@
-"""What becomes of packets on the user-space wire: decided without privileges, the same again with the same seed."""
+"""The user-space wire's decisions on packets: without privileges, and repeatable with the same seed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MANY = 10**6
 
 
 class Odds(TypedDict, total=False):
-    """What `Decisions` may be given besides the seed."""
+    """The options of `Decisions` besides the seed."""
 
     delay: float
     jitter: float
@@ -28,7 +28,7 @@ class Odds(TypedDict, total=False):
 def arrivals(
     count: int, *, seed: str = "seed", background: int = 0, **values: Unpack[Odds]
 ) -> list[tuple[int, float, bytes]]:
-    """What arrives of so many packets that are sent at once: number, time, contents; ``background`` ARP packets go between."""
+    """The packets that arrive of a number sent at once: number, time, contents; with ``background`` ARP packets between."""
     decisions = Decisions(seed, **values)
     found = []
     for number in range(count):
@@ -39,12 +39,12 @@ def arrivals(
 
 
 def test_a_perfect_link() -> None:
-    """Without values everything arrives at once, as it is."""
+    """Without values everything arrives at once, unchanged."""
     assert arrivals(3) == [(number, 0.0, IPV4) for number in range(3)]
 
 
 def test_times() -> None:
-    """A packet takes its delay, after those before it have been sent at the rate."""
+    """A packet arrives after its delay, and after earlier ones have been sent at the rate."""
     assert [when for _, when, _ in arrivals(3, delay=0.5)] == [0.5] * 3
     assert [when for _, when, _ in arrivals(3, delay=0.5, rate=8000)] == pytest.approx([0.6, 0.7, 0.8])
     assert all(0.4 <= when <= 0.6 for _, when, _ in arrivals(1000, delay=0.5, jitter=0.1))
@@ -52,7 +52,7 @@ def test_times() -> None:
 
 @pytest.mark.parametrize("share", [0.01, 0.3, 0.99])
 def test_shares(share: float) -> None:
-    """Of 10,000 packets so many are lost, come twice, overtake, are spoilt: within the 99 % interval of that seed."""
+    """Of 10,000 packets the shares that are lost, duplicated, reordered and corrupted are within the 99 % interval of that seed."""
     count, margin = 10_000, 2.58 * (10_000 * share * (1 - share)) ** 0.5
     assert len(arrivals(count, loss=share)) == pytest.approx(count * (1 - share), abs=margin)
     assert len(arrivals(count, duplicate=share)) == pytest.approx(count * (1 + share), abs=margin)
@@ -71,14 +71,14 @@ def test_a_seed_repeats() -> None:
 
 
 def test_which_packets_are_lost_depends_on_nothing_else() -> None:
-    """Not on other values, nor on what the kernel sends by itself in between."""
+    """Neither on other values, nor on the kernel's own packets in between."""
     lost = [number for number, _, _ in arrivals(100, loss=0.3)]
     assert [number for number, _, _ in arrivals(100, loss=0.3, delay=0.5, jitter=0.1, corrupt=0.5)] == lost
     assert [number for number, _, _ in arrivals(100, loss=0.3, background=3)] == lost
 
 
 def test_a_full_queue_loses() -> None:
-    """No more arrive than there is room for."""
+    """Packets beyond the queue limit are lost."""
     decisions = Decisions("seed", duplicate=1.0)
     assert len(decisions.arrivals(0.0, IPV4, 1)) == 1
     assert decisions.arrivals(0.0, IPV4, 0) == []
@@ -100,5 +100,5 @@ def test_a_full_queue_loses() -> None:
     ],
 )
 def test_background(frame: bytes, background: bool) -> None:
-    """What the kernel sends by itself is told from what programs send."""
+    """The kernel's own packets are distinguished from those of programs."""
     assert is_background(frame) is background

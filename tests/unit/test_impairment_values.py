@@ -1,4 +1,4 @@
-"""Impairments are plain values: what users write is parsed once, and what is refused says what would be valid."""
+"""Impairments are plain values: parsed once, and errors list the valid forms."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_rates(text: object, rate: int) -> None:
     ],
 )
 def test_wrong_values(name: str, value: Any, valid: str) -> None:
-    """An error names the value, what it was for, and the valid forms."""
+    """An error names the value, its purpose, and the valid forms."""
     with pytest.raises(InvalidTopologyError) as caught:
         Impairment(**{name: value})
     assert f"cannot use {value!r} as {name}" in str(caught.value)
@@ -92,14 +92,14 @@ def test_wrong_values(name: str, value: Any, valid: str) -> None:
 
 
 def test_every_mistake_is_told_at_once() -> None:
-    """Several wrong values are several problems of one error."""
+    """Several invalid values are several problems of one error."""
     with pytest.raises(InvalidTopologyError) as caught:
         Impairment(delay="x", loss="y")
     assert len(caught.value.problems) == 2
 
 
 def test_contradictions() -> None:
-    """What no link can do is refused: arriving before being sent, overtaking without anybody waiting."""
+    """Impossible values are refused: arrival before sending, reordering without delay."""
     with pytest.raises(InvalidTopologyError, match="cannot use '20ms' as jitter of a delay of '10ms'"):
         Impairment(delay="10ms", jitter="20ms")
     with pytest.raises(InvalidTopologyError, match="cannot use '5%' as reorder without delay"):
@@ -107,7 +107,7 @@ def test_contradictions() -> None:
 
 
 def test_it_is_a_frozen_value() -> None:
-    """Equal values are equal and hash alike; nobody can change one."""
+    """Equal values are equal and hash alike; they are immutable."""
     assert Impairment(delay="50ms") == Impairment(delay=0.05)
     assert hash(Impairment(loss="1%")) == hash(Impairment(loss=0.01))
     with pytest.raises(AttributeError):
@@ -126,14 +126,14 @@ def test_what_is_shown_can_be_read_again(delay: float, loss: float, rate: int, s
 
 
 def test_its_words() -> None:
-    """A drawing shows what differs from a perfect link, as tc writes it."""
+    """A drawing shows the values that differ from a perfect link, as in tc."""
     impairment = Impairment(delay=0.05, jitter="5ms", loss=0.3, rate=10**6, limit=10, seed=7)
     assert str(impairment) == "delay 50ms, jitter 5ms, loss 30%, rate 1mbit, limit 10, seed 7"
     assert str(Impairment()) == "none"
 
 
 def test_ready_values() -> None:
-    """Each ready value slows packets down, and TOML knows it by name."""
+    """Each preset slows packets down, and TOML accepts its name."""
     for name, ready in {"WIFI": WIFI, "LTE": LTE, "UMTS": UMTS, "SATELLITE": SATELLITE, "DSL": DSL}.items():
         assert ready.delay > 0
         assert parse_impairment(name) is ready
@@ -142,7 +142,7 @@ def test_ready_values() -> None:
 
 
 def test_an_impairment_or_its_values() -> None:
-    """impair() takes either; both, neither and unknown values are refused."""
+    """impair() accepts either; both, neither and unknown values are refused."""
     assert given_impairment(None, {"delay": "1s"}) == given_impairment(Impairment(delay=1), {}) == Impairment(delay=1)
     with pytest.raises(InvalidTopologyError, match="cannot impair without values"):
         given_impairment(None, {})
@@ -153,7 +153,7 @@ def test_an_impairment_or_its_values() -> None:
 
 
 def test_in_a_topology() -> None:
-    """In TOML and in Python: of a veth pair each direction, of an end what it sends, of a port its cable."""
+    """In TOML and in Python: for each direction of a veth pair, for packets an end sends, for a port's link."""
     topology = Topology.loads(TABLE)
     assert topology == Topology(
         veths=[VethSpec([VethEnd("red", impairment=LTE), VethEnd("blue")], impairment={"delay": 0.05, "loss": 0.01})],
