@@ -1,11 +1,11 @@
-# make demo    the picture of the README, in real packets
+# make demo    the picture of the README, with real packets
 # make test    lint, types, and the whole suite: as root, as an ordinary user, with pytest-xdist, on a second kernel
 # make test-kernels   the tests marked "kernels" on a second kernel: User Mode Linux; KERNEL=qemu: a virtual machine
-# make test-pythons   the suite on Debian 13 and sid, each in a folder: Python 3.13, 3.14 and 3.15; PYTHONS=trixie: one
-# make faults  the whole catalogue of crashes: every signal, every system call (takes about an hour)
-#              of it, one row: make faults ROW=root-EPERM-owner
-# make nat-table  hole punching between all kinds of NAT, and each kind as a STUN server sees it (takes two minutes)
-# make bench   how fast, against C, ip commands and others (takes long)
+# make test-pythons   the suite on Debian 13 and sid, each in a directory: Python 3.13, 3.14 and 3.15; PYTHONS=trixie: one
+# make faults  all crash tests: every signal, every system call (takes about an hour)
+#              a single row: make faults ROW=root-EPERM-owner
+# make nat-table  hole punching between all kinds of NAT, and each kind according to a STUN server (takes two minutes)
+# make bench   benchmarks, compared with C, ip commands and other tools (takes long)
 SHELL := /bin/bash
 .PHONY: demo test test-kernels test-pythons faults bench setup lint format clean nat-table
 

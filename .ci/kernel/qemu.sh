@@ -1,8 +1,8 @@
-# Read by run: Debian's own kernel in a virtual machine, which sees the machine's files over 9p. RELEASE=... chooses
-# another release of it; KVM=1 is fast, where the machine's /dev/kvm works: not every one does inside a virtual machine.
+# Sourced by run: Debian's own kernel in a virtual machine, which sees the machine's files over 9p. RELEASE=... selects
+# another release; KVM=1 is fast, if the machine's /dev/kvm works, which it may not inside a virtual machine.
 MORE_PACKAGES="qemu-system-x86 busybox-static cpio kmod" .ci/setup
 kernels=$environments/kernels release=${RELEASE:-}
-if [ -z "$release" ]; then # the newest that the distribution has
+if [ -z "$release" ]; then # the newest of the distribution
     release=$(apt-cache depends linux-image-amd64 | sed -n 's/^ *Depends: linux-image-//p')
 fi
 if [ ! -e "$kernels/$release/initrd" ]; then
@@ -14,7 +14,7 @@ if [ ! -e "$kernels/$release/initrd" ]; then
         dpkg-deb -x linux-image-*.deb . && rm linux-image-*.deb
         [ -d lib ] || ln -s usr/lib lib
         depmod --basedir "$PWD" "$release"
-        # What it takes to reach the machine's files: modules, in order, and a shell.
+        # The requirements for reaching the machine's files: modules, in order, and a shell.
         mkdir -p first/bin first/modules first/proc first/root && cp "$(command -v busybox)" first/bin/busybox
         for module in virtio_pci 9pnet_virtio 9p overlay; do
             modprobe --dirname "$PWD" --set-version "$release" --show-depends $module
