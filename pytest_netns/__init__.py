@@ -1,4 +1,4 @@
-"""Every test gets a network of its own: Linux network namespaces, veth pairs, bridges, NAT and port forwards.
+"""Every test gets its own network: Linux network namespaces, veth pairs, bridges, NAT and port forwards.
 
 Names are loaded at their first use, so that a suite that does not use the plugin does not pay for it.
 """

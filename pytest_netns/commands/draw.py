@@ -18,7 +18,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--format", choices=FORMATS, help="default: by the extension of --output (.svg, .mmd), else text"
     )
-    parser.add_argument("--output", "-o", type=Path, metavar="PATH", help="where to write it; default: stdout")
+    parser.add_argument("--output", "-o", type=Path, metavar="PATH", help="the file to write; default: stdout")
     parser.set_defaults(run=run)
 
 

@@ -14,8 +14,8 @@ def draw_text(sketch: Sketch) -> str:
     """A block of lines for each namespace; one with a single link is shown at its other end."""
     order = {name: n for n, name in enumerate(_in_order(sketch))}
     ends = {name for name in order if _is_end(sketch, name)}
-    told = {name for name in ends if (peer := sketch.neighbours(name)[0]) not in ends or order[peer] < order[name]}
-    blocks = ["\n".join(_block(sketch, sketch.named(name), told)) for name in order if name not in told]
+    inlined = {name for name in ends if (peer := sketch.neighbours(name)[0]) not in ends or order[peer] < order[name]}
+    blocks = ["\n".join(_block(sketch, sketch.named(name), inlined)) for name in order if name not in inlined]
     return "\n\n".join(blocks) + "\n" if blocks else ""
 
 
@@ -29,7 +29,7 @@ def _is_end(sketch: Sketch, name: str) -> bool:
     return len(namespace.interfaces) == len(neighbours) == 1 and len(namespace.notes) <= NOTES_AT_END
 
 
-def _block(sketch: Sketch, namespace: SketchNamespace, told: set[str]) -> Iterator[str]:
+def _block(sketch: Sketch, namespace: SketchNamespace, inlined: set[str]) -> Iterator[str]:
     rows = namespace.rows
     lefts = [branch + row.text for branch, row in zip(_branches(rows), rows, strict=True)]
     cabled = [left for left, row in zip(lefts, rows, strict=True) if (namespace.name, row.name) in sketch.peers]
@@ -38,7 +38,7 @@ def _block(sketch: Sketch, namespace: SketchNamespace, told: set[str]) -> Iterat
     yield from (f"{'│' if rows else ' '}  {note}" for note in namespace.notes)
     for left, row in zip(lefts, rows, strict=True):
         peer = sketch.peers.get((namespace.name, row.name))
-        yield left if peer is None else f"{left} ".ljust(width + 4, "─") + f" {_far_end(sketch, peer, told)}"
+        yield left if peer is None else f"{left} ".ljust(width + 4, "─") + f" {_far_end(sketch, peer, inlined)}"
 
 
 def _branches(rows: list[SketchInterface]) -> list[str]:
@@ -59,10 +59,10 @@ def _branches(rows: list[SketchInterface]) -> list[str]:
     return branches[::-1]
 
 
-def _far_end(sketch: Sketch, peer: Place, told: set[str]) -> str:
+def _far_end(sketch: Sketch, peer: Place, inlined: set[str]) -> str:
     there = sketch.named(peer[0])
     interface = there.rows[there.row_numbers[peer[1]]]
-    notes = there.notes if there.name in told else ()
+    notes = there.notes if there.name in inlined else ()
     return " · ".join([f"[{there.name}] {interface.text}", *notes])
 
 

@@ -1,1 +1,1 @@
-"""Faults: what a test does to its network on purpose, to see how its software reacts."""
+"""Fault injection, to test how software reacts to a failing network."""

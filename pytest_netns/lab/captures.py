@@ -17,7 +17,7 @@ class Captures:
 
     Args:
         networks: returns the lab's namespaces.
-        drops: tells whether a fault dropped a frame, see `Capture`.
+        drops: returns whether a fault dropped a frame, see `Capture`.
 
     Attributes:
         recording: the packets for the test's report; None if they are not recorded.

@@ -339,15 +339,17 @@ class Links:
             else rtaddresses.replay(body, rtaddresses.RTM_DELADDR)
         )
         after = self._address_messages(link)
-        lost = [told for each, told in before.items() if each not in after and each != address and each.version == 4]
-        self.change(*(rtaddresses.replay(told, rtaddresses.RTM_NEWADDR) for told in lost))
+        lost = [
+            message for each, message in before.items() if each not in after and each != address and each.version == 4
+        ]
+        self.change(*(rtaddresses.replay(message, rtaddresses.RTM_NEWADDR) for message in lost))
         self.changed()
 
     def _address_messages(self, link: Link) -> dict[IPInterface, bytes]:
         """The kernel's messages about the addresses of an interface."""
         found = self.netlink.dump(rtaddresses.dump_addresses(), bytes)
-        told = {rtaddresses.parse_address(body): body for body in found}
-        return {address: body for (index, address), body in told.items() if index == link.index}
+        bodies = {rtaddresses.parse_address(body): body for body in found}
+        return {address: body for (index, address), body in bodies.items() if index == link.index}
 
     def set_master(self, link: Link, master: Link | None) -> None:
         """Make an interface a member of another one, or of none."""

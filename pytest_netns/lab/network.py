@@ -56,7 +56,7 @@ class Network:
         """
         found = next((each for each in self.addresses if each.version == 4), None)
         if found is None:
-            raise InvalidTopologyError(f"cannot tell the address of namespace {self.name!r}: it has no IPv4 address")
+            raise InvalidTopologyError(f"cannot read the address of namespace {self.name!r}: it has no IPv4 address")
         return str(found.ip)
 
     @property

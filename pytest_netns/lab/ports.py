@@ -66,6 +66,6 @@ def _request(type_: int, port: Link, vlans: list[dict[str, int]], *, own: bool) 
 
 
 def _filters_vlans(bridge: Link) -> bool:
-    told = bridge.home.netlink.get(rtlinks.get_link(bridge.index, bridge.name), bytes)
-    data = messages.read("link", told).get("linkinfo", {}).get("data", {})
+    answer = bridge.home.netlink.get(rtlinks.get_link(bridge.index, bridge.name), bytes)
+    data = messages.read("link", answer).get("linkinfo", {}).get("data", {})
     return bool(data.get("br_vlan_filtering"))

@@ -92,8 +92,11 @@ def removals(
     if network is None and not gateways:
         found = [(version, found[0][1]) for version in _FAMILIES]
     number = METRIC.parse(metric) if metric is not None else 0
-    where = MAIN if table is None else parse_table(table)
-    return [RouteInfo(_FAMILIES[version], network, hops, number, where, protocol=0, type=0) for version, hops in found]
+    table_number = MAIN if table is None else parse_table(table)
+    return [
+        RouteInfo(_FAMILIES[version], network, hops, number, table_number, protocol=0, type=0)
+        for version, hops in found
+    ]
 
 
 def remove(links: Links, routes: Sequence[RouteInfo]) -> None:

@@ -31,7 +31,7 @@ from pytest_netns.values.notes import Note
 _FIRST_LOG_GROUP = 1000  # users probably choose small numbers for their own groups
 _numbers = itertools.count(1)
 
-AddressesOf: TypeAlias = Callable[[IPAddress | str], tuple[IPAddress, ...]]  # tells the addresses of a host
+AddressesOf: TypeAlias = Callable[[IPAddress | str], tuple[IPAddress, ...]]  # returns the addresses of a host
 Resolve: TypeAlias = Callable[[AddressesOf], Translation]
 
 
@@ -394,7 +394,7 @@ class Rules:
         """Raise an error if a rule is not in force.
 
         Raises:
-            NetnsError: tells whether it was removed, or deleted by something else.
+            NetnsError: it was removed, or deleted by something else.
         """
         refused = f"cannot {action} {entry.effect.description!r} of namespace {self._name!r}"
         if entry.state == "removed":

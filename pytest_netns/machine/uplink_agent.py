@@ -122,7 +122,7 @@ def main(path: str, owner: int) -> None:
     """Serve until the owner has ended.
 
     Args:
-        path: of the socket to listen on, in a directory of its own, which is removed at the end.
+        path: the path of the socket to listen on, in a separate directory, which is removed at the end.
         owner: a pidfd of the process that started this one.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):

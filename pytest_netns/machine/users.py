@@ -56,7 +56,7 @@ class Mapper:
     """A child process that stays outside, and maps users once its parent is in its own user namespace.
 
     Raises:
-        StepError: users cannot be mapped here; says what is missing.
+        StepError: users cannot be mapped here; names what is missing.
     """
 
     def __init__(self) -> None:
@@ -87,7 +87,7 @@ class Mapper:
 
 
 def _command(kind: str, own: int) -> list[str]:
-    import pwd  # not available on other systems, where suites are collected too
+    import pwd  # not available on other systems, on which suites are collected too
 
     program = shutil.which(_PROGRAMS[kind]) or shutil.which(_PROGRAMS[kind], path="/usr/bin:/bin:/usr/sbin:/sbin")
     if program is None:

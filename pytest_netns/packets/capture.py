@@ -30,7 +30,7 @@ class Capture(Sequence["Packet"]):
     on input, and after nft can drop it on output.
 
     Args:
-        drops: tells whether a received frame was dropped by a fault, given namespace, interface,
+        drops: returns whether a fault dropped a received frame, given namespace, interface,
             seconds since 1970, frame.
         by_itself: whether it was started automatically, so that it must not fail, nor use up the process's descriptors.
 
@@ -64,8 +64,8 @@ class Capture(Sequence["Packet"]):
     def problem(self) -> str:
         """Why packets are missing, other than for lack of memory; empty if none are."""
         unnamed = sum(each.unnamed for _, each in self._all())
-        told = f"{unnamed} packets of interfaces whose names are not UTF-8 were not kept" if unnamed else ""
-        return "\n".join(filter(None, (self._problem, told)))
+        unreadable = f"{unnamed} packets of interfaces whose names are not UTF-8 were not kept" if unnamed else ""
+        return "\n".join(filter(None, (self._problem, unreadable)))
 
     @property
     def dropped(self) -> int:

@@ -269,9 +269,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    told = getattr(node, "workeroutput", {}).get("netns")  # None if the worker crashed
-    if told is not None:
-        node.config.stash[RUN].receive_worker_report(told)
+    report = getattr(node, "workeroutput", {}).get("netns")  # None if the worker crashed
+    if report is not None:
+        node.config.stash[RUN].receive_worker_report(report)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

@@ -119,7 +119,7 @@ def _use_first(item: pytest.Item, name: str) -> None:
 
 
 def _is_replaced(item: pytest.Item, name: str) -> bool:
-    """Whether a test uses another fixture of that name than the plugin's, or a parameter; also true if pytest does not say."""
+    """Whether a test uses a fixture of that name that is not the plugin's, or a parameter; also true if pytest does not know."""
     if name in getattr(getattr(item, "callspec", None), "params", ()):  # a parameter may also have another scope
         return True
     manager = getattr(item.session, "_fixturemanager", None)

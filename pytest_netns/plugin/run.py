@@ -96,17 +96,17 @@ class Run:
 
         return uplink.agent_path()
 
-    def inherit(self, told: list[str] | None, agent: str) -> None:
+    def inherit(self, unavailable: list[str] | None, agent: str) -> None:
         """In an xdist worker: take over the controller's refusal and its uplink helper."""
         if agent:
             from pytest_netns.machine import uplink
 
             uplink.use_agent(agent)
-        if told is not None:
+        if unavailable is not None:
             from pytest_netns.errors import UnavailableError
 
             self._checked = True
-            self._unavailable = UnavailableError(*told)
+            self._unavailable = UnavailableError(*unavailable)
         elif self.settings.mode == "rootless" and _is_linux():
             from pytest_netns.machine import rootless
 

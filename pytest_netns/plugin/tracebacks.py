@@ -21,7 +21,7 @@ def hide_own_frames() -> None:
 
 
 def end_at_caller(excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-    """End a traceback where the plugin was called: where inside it Ctrl-C came is of no use."""
+    """End a traceback at the call of the plugin: the place inside it that Ctrl-C interrupted is of no use."""
     entries = excinfo.traceback
     roots = [_root(entry.frame) for entry in entries]
     # The last function pytest calls is the test, or a fixture or hook, which may be the plugin's.

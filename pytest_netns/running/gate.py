@@ -15,7 +15,7 @@ class Gate:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()  # re-entrant: a signal handler may close a lab
-        self._left: threading.Condition | None = None  # while somebody waits until all others have left
+        self._left: threading.Condition | None = None  # set while a thread waits until all others have left
         self._inside: dict[int, int] = {}  # by thread
         self._shut = False
         self._owner = os.getpid()

@@ -14,6 +14,6 @@ _HINTS = {"Specified qdisc kind is unknown": _QUEUE, "Unknown device type": _KIN
 
 
 def find(stderr: str | bytes | None) -> str | None:
-    """A hint about what a command wrote to stderr, if there is one."""
+    """A hint for a command's stderr, if there is one."""
     text = stderr.decode(errors="replace") if isinstance(stderr, bytes) else stderr or ""
     return next((hint for sign, hint in _HINTS.items() if sign in text), None)

@@ -13,7 +13,7 @@ from pytest_netns.running import terminal
 if TYPE_CHECKING:
     from pytest_netns.running.programs import Programs
 
-    _Spawn = pexpect.spawn[Any]  # bytes or str, as the option "encoding" says
+    _Spawn = pexpect.spawn[Any]  # bytes or str, depending on the option "encoding"
 else:
     _Spawn = pexpect.spawn
 

@@ -187,7 +187,7 @@ def _note_place(error: FileNotFoundError) -> None:
 
 def _add_groups(options: dict[str, Any]) -> None:
     """Give a program that runs as another user that user's groups, not root's, unless groups are given."""
-    import pwd  # not available on other systems, where suites are collected too
+    import pwd  # not available on other systems, on which suites are collected too
 
     user = options["user"]
     try:
@@ -271,7 +271,7 @@ def run(
 def note_refused(error: E, programs: Programs) -> E:
     """Add to an error the parts that the environment refused programs in this namespace: they may be the reason."""
     if refused := programs.refused_parts():
-        error.add_note(f"programs here run without {'; '.join(refused)}: pytest-netns doctor says how to fix it")
+        error.add_note(f"programs here run without {'; '.join(refused)}: pytest-netns doctor shows how to fix it")
     return error
 
 

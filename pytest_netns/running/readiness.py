@@ -36,7 +36,7 @@ _LAST_PAUSE = 0.02  # seconds between two reads of the kernel's socket tables
 
 
 def condition(programs: Programs, ready: Ready | None, cwd: str | os.PathLike[str] | None) -> Condition:
-    """Return a function that says what a service is still missing, "" once it is ready. To be created before the service starts."""
+    """Return a function that describes what a service still lacks, "" once it is ready. Call it before the service starts."""
     if ready is None:
         return lambda service: ""
     if isinstance(ready, re.Pattern):

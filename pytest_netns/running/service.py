@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _LAST_PAUSE = 0.02  # seconds between two checks whether a service is ready
 _ENDING_SIGNALS = frozenset(
     {2, 9, 15}
-)  # SIGINT, SIGKILL, SIGTERM; as numbers: other systems, where suites are collected too, lack some names
+)  # SIGINT, SIGKILL, SIGTERM; as numbers, since other systems, on which suites are collected too, lack some names
 
 
 class Service(Process):

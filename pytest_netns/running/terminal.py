@@ -95,7 +95,7 @@ def _words(command: Command) -> list[str]:
 
 
 def _set_up(far: int, size: tuple[int, int], echo: bool) -> None:
-    import fcntl  # Windows has neither, where suites for several systems import this module too
+    import fcntl  # missing on Windows, on which suites for several systems import this module too
     import termios
 
     fcntl.ioctl(far, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))

@@ -77,6 +77,6 @@ def test_an_address_where_there_is_none(netns: Lab) -> None:
     red = netns.add_namespace("red")
     assert red.addresses == []
     with pytest.raises(
-        InvalidTopologyError, match="cannot tell the address of namespace 'red': it has no IPv4 address"
+        InvalidTopologyError, match="cannot read the address of namespace 'red': it has no IPv4 address"
     ):
         red.address  # noqa: B018

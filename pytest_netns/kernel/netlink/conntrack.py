@@ -36,7 +36,7 @@ _TCP_NOT_OPEN = ("none", "syn-sent", "syn-sent2", "time-wait", "close")
 
 @dataclass(frozen=True)
 class Direction:
-    """One direction of a tracked connection; ports are 0 where the protocol has none."""
+    """One direction of a tracked connection; ports are 0 if the protocol has none."""
 
     source: str
     destination: str

@@ -5,7 +5,7 @@ case and without their prefix: ``vlan_id`` or ``id`` for ``IFLA_VLAN_ID``. pyrou
 are checked against its classes' tables here.
 """
 
-# pyroute2 has no annotations: of its classes, and of what they decode, no type is known.
+# pyroute2 has no annotations: the types of its classes, and of decoded values, are unknown.
 # pyright: reportUnknownVariableType=false, reportUnknownMemberType=false
 
 from __future__ import annotations

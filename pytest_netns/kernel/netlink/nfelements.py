@@ -36,7 +36,7 @@ def element(key: bytes, data: bytes = b"", comment: str = "") -> bytes:
 
     Args:
         key: as the kernel has it.
-        data: what a map leads to, the parts of a concatenation padded to four bytes each.
+        data: a map's value, with the parts of a concatenation padded to four bytes each.
         comment: empty for none.
     """
     parts = _field(_KEY, key)
@@ -51,7 +51,7 @@ def change(netlink: NetlinkSocket, delete: Changes, add: Changes) -> None:
     """Delete elements and add others, in one transaction.
 
     Raises:
-        KernelError: the kernel refused one: ENOENT where it is not there, EEXIST where it is there already, EMSGSIZE
+        KernelError: the kernel refused one: ENOENT if it does not exist, EEXIST if it already exists, EMSGSIZE
             for more than fit into one transaction; nothing of it was done.
     """
     requests = [*_requests(_DELETE, delete), *_requests(_NEW, add, wire.NLM_F_CREATE | wire.NLM_F_EXCL)]
@@ -60,7 +60,7 @@ def change(netlink: NetlinkSocket, delete: Changes, add: Changes) -> None:
 
 
 def comments(netlink: NetlinkSocket, place: Place) -> dict[bytes, str]:
-    """The keys of a set's elements, with their comments; none where there is no such set."""
+    """The keys of a set's elements, with their comments; empty if the set does not exist."""
     request = Request(("list elements of nft set", place.set), _GET, _head(place))
     try:
         return {key: comment for found in netlink.dump(request, _parse_comments) for key, comment in found}
@@ -74,7 +74,7 @@ def counts(netlink: NetlinkSocket, place: Place, key: bytes) -> tuple[int, int]:
     """Packets and bytes that an element has counted.
 
     Raises:
-        KernelError: ENOENT where it is not there.
+        KernelError: ENOENT if it does not exist.
         UnavailableError: it does not count, since the kernel took no notice of its set's ``counter``.
     """
     body = _head(place) + wire.nested(_LIST_ELEMENTS, element(key))

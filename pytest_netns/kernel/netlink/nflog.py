@@ -36,7 +36,7 @@ class LoggedPacket(NamedTuple):
 
 
 class LogReader:
-    """Reads what is logged to one group from now on.
+    """Reads the packets logged to one group, starting now.
 
     Args:
         netlink: a socket of the namespace, which this reader closes.

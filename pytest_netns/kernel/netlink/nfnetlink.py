@@ -1,4 +1,4 @@
-"""nfnetlink: what the messages of nf_tables, connection tracking and NFLOG have in common; pure."""
+"""nfnetlink: the common parts of messages of nf_tables, connection tracking and NFLOG; pure."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def _counts(expressions: bytes) -> tuple[int, int]:
 
 
 def counts_of(data: bytes) -> tuple[int, int]:
-    """Packets and bytes of an expression; 0 where it is no counter."""
+    """Packets and bytes of a counter expression; 0 for other expressions."""
     expression = wire.attributes(data)
     if wire.read_text(expression.get(_NFTA_EXPR_NAME, b"")) != "counter":
         return 0, 0

@@ -19,7 +19,7 @@ _Table = tuple[int, bytes]  # family and name, as in messages
 
 
 def read(netlink: NetlinkSocket) -> frozenset[object]:
-    """All rules and elements of tables that translate, undecoded: two of these differ where rules for new connections do."""
+    """All rules and elements of NAT tables, not decoded: two results differ if the rules for new connections differ."""
     tables = set(netlink.dump(_everything("chains", _GETCHAIN), _parse_nat_table))
     if not tables:
         return frozenset()

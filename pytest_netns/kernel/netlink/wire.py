@@ -50,7 +50,7 @@ def acknowledges(data: bytes, sequence: int) -> bool:
 
 
 def body_of(data: bytes, sequence: int) -> bytes | None:
-    """What follows the header, where a received datagram is one message that answers another, as it almost always is; no error."""
+    """The body of a received datagram with a single reply message, as almost always, and no error."""
     length, type_, _, answered, _ = _HEADER.unpack_from(data)
     return data[_HEADER.size :] if answered == sequence and length == len(data) and type_ != NLMSG_ERROR else None
 

@@ -19,13 +19,13 @@ else:
     import syscalls
 
 NAMES_HEADER = "# This namespace's own, written by pytest-netns.\n"  # of the files in /etc that may be overwritten
-NETNS_DIRECTORY = "/run/netns"  # where ip-netns(8) keeps its names
+NETNS_DIRECTORY = "/run/netns"  # the directory of ip-netns(8)'s names
 # Descriptors that an init keeps open, so that they have a path below /proc as long as it lives:
 FILES_FD = 100  # the directory of this view's own files, which has no path
 PEERS_FD = 101  # pytest's /proc/PID/fd, with its descriptors of network namespaces
 _XTABLES_LOCK = "/run/xtables.lock"  # iptables(8)
 _NOBODY = 65534  # the owner shown by the kernel for users outside of the user namespace, user_namespaces(7)
-_ORIGINAL = ".machine"  # where a replaced directory shows the machine's original
+_ORIGINAL = ".machine"  # the machine's original, in a replaced directory
 _NAME_FILES = ("hosts", "resolv.conf", "nsswitch.conf")
 
 

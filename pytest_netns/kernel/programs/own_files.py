@@ -19,7 +19,7 @@ class OwnFiles:
     Args:
         init: the view's init process.
         run: runs a function on a thread that is inside the view.
-        mounts: whether the view has mounts of its own.
+        mounts: whether the view has its own mounts.
     """
 
     def __init__(self, init: Init, run: Callable[[Callable[[], Any]], Any], *, mounts: bool) -> None:
@@ -117,7 +117,7 @@ class OwnFiles:
             raise UnavailableError(
                 "private files of a namespace",
                 f"this environment refuses {refused}",
-                "pytest-netns doctor says what fixes it",
+                "pytest-netns doctor shows how to fix it",
             )
         self._run(function)
 

@@ -115,7 +115,7 @@ class Supervisor:
                     break
                 _close_all(received)  # of an earlier request whose answer was not read because of an exception
         except OSError as error:
-            self._kill()  # it may have created an init that nobody knows of
+            self._kill()  # it may have created an unknown init
             raise self._dead() from error
         if not name:
             self._last_taken = self._last_request

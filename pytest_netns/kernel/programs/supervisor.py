@@ -131,7 +131,7 @@ def make_init(name: str, namespace: int, home: int) -> tuple[int, list[str]]:
     try:
         return os.pidfd_open(pid), refused
     except OSError:
-        os.kill(pid, signal.SIGKILL)  # nobody else knows of it
+        os.kill(pid, signal.SIGKILL)  # no other process knows of it
         raise
 
 

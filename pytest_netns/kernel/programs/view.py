@@ -238,7 +238,7 @@ class View:
 
 
 def current_directory() -> str:
-    """The current directory; the root directory where it has been removed."""
+    """The current directory; the root directory if it has been removed."""
     try:
         return os.getcwd()
     except FileNotFoundError:

@@ -144,5 +144,5 @@ def _disable_ipv6(network: NetworkNamespace) -> None:
     """Disable IPv6, so that only redirected frames cross the hidden interfaces; the calling thread is inside."""
     with contextlib.suppress(
         OSError
-    ):  # no IPv6, or settings cannot be written: then the kernel sends some packets of its own
+    ):  # no IPv6, or settings cannot be written: the kernel then sends some packets itself
         network.write_sysctl("ipv6/conf/default/disable_ipv6", "1")

@@ -176,7 +176,7 @@ def _is_static(body: bytes) -> bool:
 
 
 def _open(name: str, path: str) -> int:
-    import fcntl  # Windows has none, where suites for several systems import this module too
+    import fcntl  # missing on Windows, on which suites for several systems import this module too
 
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -19,7 +19,7 @@ _ETHTOOL_GLINK = 0x0A
 
 def settle(netlink: NetlinkSocket, name: str) -> None:
     """Apply an interface's carrier change now; does nothing if the interface is gone or ethtool is not supported."""
-    import fcntl  # Windows has none, where suites import Lab too
+    import fcntl  # missing on Windows, on which suites import Lab too
 
     value = array.array("I", [_ETHTOOL_GLINK, 0])
     request = struct.pack("16sP16x", name.encode(), value.buffer_info()[0])  # struct ifreq, netdevice(7)

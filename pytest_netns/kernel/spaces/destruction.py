@@ -37,7 +37,7 @@ class Watched:
 
 
 class Hub:
-    """Tracks the end of namespaces, from a namespace of its own."""
+    """Tracks the end of namespaces, from its own namespace."""
 
     def __init__(self) -> None:
         self._namespace = NetworkNamespace.create("hub")

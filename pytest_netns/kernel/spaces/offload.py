@@ -16,7 +16,7 @@ _SETTINGS = (0x17, 0x1F, 0x24, 0x2C)
 
 def disable(netlink: NetlinkSocket, name: str) -> None:
     """Have an interface send packets as on a real wire: with checksums, none larger than the MTU."""
-    import fcntl  # Windows has none, where suites import Lab too
+    import fcntl  # missing on Windows, on which suites import Lab too
 
     for setting in _SETTINGS:
         value = array.array("I", [setting, 0])

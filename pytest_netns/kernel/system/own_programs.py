@@ -18,7 +18,7 @@ def start(
     stderr: int = subprocess.DEVNULL,
     environment: Collection[str] = (),
 ) -> subprocess.Popen[bytes]:
-    """Start a program in a session of its own, in the calling thread's namespaces.
+    """Start a program in a new session, in the calling thread's namespaces.
 
     Args:
         file: its path.

@@ -1,4 +1,4 @@
-"""Read /proc: the processes, and what they have open.
+"""Read /proc: the processes and their open files.
 
 Only standard library modules that are quick to import: the supervisor runs this file outside of the package too.
 """

@@ -192,7 +192,7 @@ class PortForwarding(Translation):
     """A port forward with resolved addresses.
 
     Attributes:
-        spec: what the user wrote.
+        spec: the user's specification.
         addresses: the addresses of each target, at most one of each family.
         mapped: map elements, one for each family and protocol, if a single port is forwarded to a single target without restrictions.
     """
@@ -206,7 +206,7 @@ class PortForwarding(Translation):
 
     @property
     def description(self) -> str:
-        """What a drawing says of it."""
+        """Its description in drawings."""
         return describe(self.spec)
 
     @property
