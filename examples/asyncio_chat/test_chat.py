@@ -37,29 +37,29 @@ async def client_in(namespace: Namespace) -> AsyncIterator[tuple[asyncio.StreamR
     await writer.wait_closed()
 
 
-async def hear(reader: asyncio.StreamReader, timeout: float = 5) -> str:
+async def receive(reader: asyncio.StreamReader, timeout: float = 5) -> str:
     return (await asyncio.wait_for(reader.readline(), timeout)).decode()
 
 
-def test_everyone_hears_the_others_even_if_a_link_was_cut(netns_lan: Lab) -> None:
+def test_chat_survives_a_link_failure(netns_lan: Lab) -> None:
     host, red, blue = netns_lan.host, netns_lan["red"], netns_lan["blue"]
 
     async def conversation() -> None:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(server_in(host))
-            red_hears, red_says = await stack.enter_async_context(client_in(red))
-            blue_hears, blue_says = await stack.enter_async_context(client_in(blue))
+            red_reader, red_writer = await stack.enter_async_context(client_in(red))
+            blue_reader, blue_writer = await stack.enter_async_context(client_in(blue))
 
-            blue_says.write(b"hello\n")
-            assert await hear(red_hears) == "192.168.15.2: hello\n"
-            red_says.write(b"good morning\n")
-            assert await hear(blue_hears) == "192.168.15.1: good morning\n"
+            blue_writer.write(b"hello\n")
+            assert await receive(red_reader) == "192.168.15.2: hello\n"
+            red_writer.write(b"good morning\n")
+            assert await receive(blue_reader) == "192.168.15.1: good morning\n"
 
             red.interfaces["veth-red"].down()
-            blue_says.write(b"still there?\n")
+            blue_writer.write(b"still there?\n")
             with pytest.raises(TimeoutError):
-                await hear(red_hears, timeout=0.1)
+                await receive(red_reader, timeout=0.1)
             red.interfaces["veth-red"].up()
-            assert await hear(red_hears) == "192.168.15.2: still there?\n"  # TCP has retransmitted
+            assert await receive(red_reader) == "192.168.15.2: still there?\n"  # TCP has retransmitted
 
     asyncio.run(conversation())

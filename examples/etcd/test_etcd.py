@@ -81,7 +81,7 @@ def test_the_leader_is_partitioned(cluster: Lab) -> None:
     check_that_nothing_is_lost(cluster, fault)
 
 
-def test_nobody_hears_the_leader(cluster: Lab) -> None:
+def test_packets_from_the_leader_are_dropped(cluster: Lab) -> None:
     def fault(old: str, others: list[str]) -> Cut:
         return cluster.cut(old, to=others)
 

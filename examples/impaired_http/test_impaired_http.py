@@ -11,7 +11,7 @@ from pytest_netns import Lab, VethPair
 
 NGINX = """
 daemon off; pid nginx.pid; worker_processes 1;
-user root;  # as root, the files of a test are nobody else's
+user root;  # as root, since only root can read a test's files
 events {}
 http {
   access_log off;

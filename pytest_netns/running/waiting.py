@@ -41,7 +41,7 @@ class _Polling:
         """
         if self._deadline.is_over():
             last = f"it returned {found!r}" if failure is None else _show(failure)
-            text = f"cannot go on: the condition is not true after {self._timeout:g} s: {last}"
+            text = f"cannot continue: the condition is not true after {self._timeout:g} s: {last}"
             raise NotReadyError(text) from failure
         if isinstance(failure, CommandError | CommandTimeout):
             self._records.withdraw_failure(failure)

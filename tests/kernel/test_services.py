@@ -392,7 +392,9 @@ def test_wait_until(red: Namespace, tmp_path: Path) -> None:
 
 def test_wait_until_in_vain(red: Namespace) -> None:
     """A condition that is not true in time is an error with its last result, or the failed command."""
-    with pytest.raises(NotReadyError, match=r"cannot go on: the condition is not true after 0.02 s: it returned \[\]"):
+    with pytest.raises(
+        NotReadyError, match=r"cannot continue: the condition is not true after 0.02 s: it returned \[\]"
+    ):
         red._lab.wait_until(list, timeout=0.02)
     with pytest.raises(NotReadyError, match="echo sorry; exit 3"):
         red._lab.wait_until(lambda: red.run("echo sorry; exit 3", shell=True), timeout=0.05)
