@@ -92,16 +92,24 @@ def show_connections(lab: Lab) -> bool:
         ("red reaches blue over the bridge", True, lambda: ping(red, "192.168.15.2")),
         ("host reaches red", True, lambda: ping(host, "192.168.15.1")),
         ("red reaches outside, as 192.168.1.2 (masquerade)", True, lambda: ping(red, "192.168.1.3")),
-        ("outside knows no way to blue", False, lambda: ping(outside, "192.168.15.2")),
+        ("outside has no route to blue", False, lambda: ping(outside, "192.168.15.2")),
         (
-            "outside asks 192.168.1.2:8080: nobody there",
+            "outside connects to 192.168.1.2:8080: refused",
             False,
             lambda: outside.run([*fetch, "http://192.168.1.2:8080/"]),
         ),
         ("... now host forwards port 8080 to blue:80", True, lambda: host.forward_port(8080, to="blue:80")),
-        ("outside asks 192.168.1.2:8080 again", True, lambda: outside.run([*fetch, "http://192.168.1.2:8080/"]).stdout),
-        ("red asks the same address (hairpin)", True, lambda: red.run([*fetch, "http://192.168.1.2:8080/"]).stdout),
-        ("in red there is nobody but red's own processes", True, lambda: red.run("ps -e -o pid=,comm=").stdout),
+        (
+            "outside connects to 192.168.1.2:8080 again",
+            True,
+            lambda: outside.run([*fetch, "http://192.168.1.2:8080/"]).stdout,
+        ),
+        (
+            "red connects to the same address (hairpin)",
+            True,
+            lambda: red.run([*fetch, "http://192.168.1.2:8080/"]).stdout,
+        ),
+        ("red sees only its own processes", True, lambda: red.run("ps -e -o pid=,comm=").stdout),
     ]
     print()
     good = True

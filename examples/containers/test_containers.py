@@ -54,7 +54,7 @@ def container(image: Path) -> Iterator[int]:
     podman.wait()
 
 
-def test_a_container_that_is_there_already(netns: Lab, container: int) -> None:
+def test_an_existing_container(netns: Lab, container: int) -> None:
     """It gets a link to the lab, is used like any other namespace, and is cut off."""
     web, client = netns.adopt("web", pid=container), netns.add_namespace("client")
     netns.add_veth(web, client, addresses=("192.168.15.1/24", "192.168.15.2/24"))

@@ -50,7 +50,7 @@ def test_red_gets_an_address_of_the_range_and_blue_its_own(office: Lab, dnsmasq:
     office["red"].run(f"ping -c1 -W2 {NETWORK}.60")
 
 
-def test_names_of_those_who_have_leases(office: Lab, dnsmasq: Service, tmp_path: Path) -> None:
+def test_names_of_hosts_with_leases(office: Lab, dnsmasq: Service, tmp_path: Path) -> None:
     ask_for_address(office["red"], tmp_path)
     ask_for_address(office["blue"], tmp_path)
     for name, address in (("blue.office.test", f"{NETWORK}.60"), ("www.example.com", f"{NETWORK}.5")):

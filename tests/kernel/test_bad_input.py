@@ -265,7 +265,7 @@ def test_any_name_is_made_as_it_is_or_refused(name: str) -> None:
 
 @real_kernel
 @given(address=st.ip_addresses(), prefix=st.integers(0, 130))
-def test_any_address_is_there_or_refused(address: ipaddress.IPv4Address | ipaddress.IPv6Address, prefix: int) -> None:
+def test_any_address_is_added_or_refused(address: ipaddress.IPv4Address | ipaddress.IPv6Address, prefix: int) -> None:
     """For any address: the interface has exactly that one, or an error of the plugin gives the reason and it has none."""
     text = f"{address}/{prefix}"
     with Lab() as lab:

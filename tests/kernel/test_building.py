@@ -71,7 +71,7 @@ def test_everything_in_a_topology(netns: Lab) -> None:
     assert "counter packets 1 " in blue.ruleset()
 
 
-def test_built_together_with_what_is_there(netns: Lab) -> None:
+def test_built_in_a_lab_with_namespaces(netns: Lab) -> None:
     """A topology can be added to a lab; an existing namespace is used, an existing interface is an error."""
     red = netns.add_namespace("red")
     netns.build(Topology.loads(OFFICE))

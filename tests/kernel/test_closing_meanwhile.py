@@ -66,7 +66,7 @@ def _close_meanwhile(use: Callable[[Lab, Namespace, int], object]) -> BaseExcept
 
 
 @pytest.mark.parametrize("name", USES)
-def test_the_thread_that_uses_it_is_told(name: str) -> None:
+def test_the_thread_that_uses_it_gets_an_error(name: str) -> None:
     """Any use by another thread of a lab that is closed ends with "its lab is closed"; no thread, descriptor or namespace remains."""
     with Lab() as lab:
         first = lab.add_namespace("first")  # creates what all labs share

@@ -118,7 +118,7 @@ def test_through_nat(routed: Lab) -> None:
     assert outer.probe("10.2.0.254:8080") == "open"
 
 
-def test_an_open_connection_is_cut_and_goes_on_after_healing(cluster: Lab) -> None:
+def test_an_open_connection_is_cut_and_continues_after_healing(cluster: Lab) -> None:
     """A cut applies to open connections, including tracked ones; TCP retransmits once it is healed."""
     n1, n2 = cluster["n1"], cluster["n2"]
     n1.nft("table inet t { chain c { type filter hook input priority 0; ct state established accept\n }\n }")
@@ -206,7 +206,7 @@ def test_shapes_are_groups(cluster: Lab) -> None:
         assert reaches(cluster["n1"], "10.0.0.3")
 
 
-def test_rules_that_somebody_flushed(cluster: Lab) -> None:
+def test_rules_that_were_flushed(cluster: Lab) -> None:
     """Healing works although the namespace's own program has flushed all rules."""
     partition = cluster.partition(["n1"], ["n2"])
     cluster["n1"].run("nft flush ruleset")

@@ -212,7 +212,7 @@ def test_call_async_raises_and_times_out_as_call_does(netns: Lab) -> None:
         release.set()
 
 
-def test_a_lookup_nobody_can_answer_fails_in_a_call(netns: Lab) -> None:
+def test_a_lookup_without_an_answer_fails_in_a_call(netns: Lab) -> None:
     """Without a name server a lookup fails, and sooner than on the real network."""
     red = netns.add_namespace("red")
     with pytest.raises(socket.gaierror):

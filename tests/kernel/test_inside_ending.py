@@ -75,7 +75,7 @@ def test_a_chain_of_processes(tmp_path: Path, pause: float) -> None:
     assert trace.read_text() == last
 
 
-def test_a_child_that_has_left_for_a_network_of_its_own(tmp_path: Path) -> None:
+def test_a_child_in_a_new_network_namespace(tmp_path: Path) -> None:
     """If a program inside starts one in another network namespace, that ends with its parent."""
     up = tmp_path / "up"
     with Lab() as lab:
@@ -90,7 +90,7 @@ def test_a_child_that_has_left_for_a_network_of_its_own(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", ["block", "call"])
 @pytest.mark.parametrize("deaf", [False, True])
-def test_a_program_that_has_made_a_network_of_its_own(how: str, deaf: bool) -> None:
+def test_a_program_that_has_created_a_network_namespace(how: str, deaf: bool) -> None:
     """Processes that Python code starts inside and that move to a new network namespace end with the lab, even if they ignore SIGTERM."""
     trap = "trap '' TERM; " if deaf else ""
     argv = ["unshare", "--net", "sh", "-c", f"{trap}sleep 1007 & while :; do wait; done"]

@@ -56,7 +56,7 @@ def test_programs_find_each_namespace_by_name(pair: tuple[Namespace, Namespace])
     assert red.run("getent ahostsv4 localhost").stdout.split()[0] == "127.0.0.1"
 
 
-def test_each_namespace_is_told_the_address_it_can_reach(netns: Lab) -> None:
+def test_names_resolve_to_reachable_addresses(netns: Lab) -> None:
     """host resolves to its address on the reader's own network, or to any if none is shared."""
     red, outside = netns.add_namespace("red"), netns.add_namespace("outside")
     netns.add_veth(netns.host, outside, addresses=("192.168.1.2/24", "192.168.1.3/24"))
@@ -222,7 +222,7 @@ def test_threads_and_event_loops_started_inside_look_up_inside(pair: tuple[Names
     assert found == [{BLUE}] * 3
 
 
-def test_a_lookup_nobody_can_answer_fails_at_once(pair: tuple[Namespace, Namespace]) -> None:
+def test_a_lookup_without_an_answer_fails_at_once(pair: tuple[Namespace, Namespace]) -> None:
     """Without a name server none is asked: there are only refused packets to the namespace's own loopback."""
     red, _ = pair
     with red, pytest.raises(socket.gaierror):

@@ -178,7 +178,7 @@ def test_a_fork_server_is_not_shared_between_networks(red: Namespace, netns: Lab
     assert start() == outside
 
 
-def test_multiprocessing_goes_on_working_after_the_lab() -> None:
+def test_multiprocessing_works_after_the_lab() -> None:
     """Its helper processes do not end with a lab, or are restarted silently."""
     context = multiprocessing.get_context("spawn")
     with Lab() as lab:

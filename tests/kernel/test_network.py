@@ -468,7 +468,7 @@ def test_a_bridge_side_takes_no_name_that_the_topology_gives(netns: Lab) -> None
     assert peer.namespace is netns["outside"]
 
 
-def test_the_first_of_many_refusals_is_told(netns: Lab) -> None:
+def test_the_first_of_many_errors_is_raised(netns: Lab) -> None:
     """More errors than a socket can hold at once hide neither the first one nor later ones."""
     networks = [f"10.{n // 250}.{n % 250}.0/24" for n in range(500)]
     red = netns.add_namespace("red")

@@ -29,7 +29,7 @@ ACTIONS: dict[str, Callable[[Lab], object]] = {
 
 @pytest.mark.parametrize("action", ACTIONS)
 @pytest.mark.parametrize("through", ["masquerade", "forward"])
-def test_an_open_connection_goes_on(netns_nat: Lab, through: str, action: str) -> None:
+def test_an_open_connection_continues(netns_nat: Lab, through: str, action: str) -> None:
     """After unrelated changes, the far side of a connection through NAT can still send first."""
     client, address, server = ("blue", "192.168.1.3", "outside")
     if through == "forward":

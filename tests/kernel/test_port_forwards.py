@@ -153,7 +153,7 @@ def test_remove(netns_nat: Lab) -> None:
         peer_of_connection(outside, OUTER, 8080, server)
 
 
-def test_a_removed_forward_lets_go_of_datagrams(netns_nat: Lab) -> None:
+def test_a_removed_forward_forgets_udp_flows(netns_nat: Lab) -> None:
     """A UDP flow that was forwarded reaches the gateway itself afterwards, from the same socket."""
     host = netns_nat.host
     forwarded = host.forward_port(53, to="blue", protocol="udp")

@@ -422,7 +422,7 @@ def test_a_start_that_is_refused_leaves_no_descriptor(lab: Lab, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("victim", ["watchdog", "supervisor"])
-def test_replacing_the_supervisor_spares_who_is_inside(lab: Lab, victim: str) -> None:
+def test_replacing_the_supervisor_spares_processes_inside(lab: Lab, victim: str) -> None:
     """A new supervisor takes over the watch: neither pytest, which is inside, nor what it started there is killed."""
     red = lab.add_namespace("red")
     with red:

@@ -149,7 +149,7 @@ def test_pause_and_resume(red: Namespace) -> None:
     assert service.paused is None
 
 
-def test_a_pause_is_told_and_healed(red: Namespace) -> None:
+def test_a_pause_is_shown_and_healed(red: Namespace) -> None:
     """Drawings and reports show paused services; healing the lab resumes them; a paused service can be stopped."""
     service = red.start(["sleep", "1000"])
     service.pause()

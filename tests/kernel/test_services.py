@@ -193,7 +193,7 @@ def test_ready_by_a_unix_socket(red: Namespace, tmp_path: Path) -> None:
     assert not (tmp_path / "up").exists(), "it is in the namespace's own files"
 
 
-def test_ready_by_the_port_of_a_program_that_nobody_may_look_into(red: Namespace) -> None:
+def test_ready_by_the_port_of_a_program_that_hides_its_descriptors(red: Namespace) -> None:
     """ssh-agent, gpg-agent and programs that can be executed but not read hide their descriptors; their port counts all the same."""
     hidden = "import ctypes; ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)"
     service = red.start(python(f"{hidden}\n{LISTEN}", "tcp", "127.0.0.1", 5000), ready=5000)

@@ -114,9 +114,7 @@ def start_with(monkeypatch: pytest.MonkeyPatch, directory: Path, script: str) ->
     monkeypatch.setattr(sys, "executable", str(python))
 
 
-def test_what_a_supervisor_wrote_before_it_died_is_told(
-    netns: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_dead_supervisors_output_is_shown(netns: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If a supervisor cannot start, for example because of a missing library, the error has its exit status and output."""
     start_with(monkeypatch, tmp_path, "echo 'libpython3.so: cannot open shared object file' >&2; exit 127")
     with pytest.raises(NetnsError, match=r"exit status 127: libpython3\.so: cannot open shared object file"):
@@ -176,7 +174,7 @@ def test_a_forked_child_that_closes_the_lab_ends_nothing(netns: Lab) -> None:
     beside.wait()
 
 
-def test_a_forked_child_runs_programs_of_its_own(netns: Lab) -> None:
+def test_a_forked_child_runs_its_own_programs(netns: Lab) -> None:
     """A child can use its parent's namespaces: what it starts there ends when it closes the lab, the parent's processes do not."""
     red = netns.add_namespace("red")
     program = red.popen(["sleep", "1000"])

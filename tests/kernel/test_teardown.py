@@ -226,7 +226,7 @@ def test_an_interrupt_while_closing_undoes_the_rest(monkeypatch: pytest.MonkeyPa
     assert not [each for each in _left(before) if "namespace" in each]
 
 
-def test_the_tests_error_and_the_teardowns_are_both_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tests_error_and_the_teardowns_are_both_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     """An error in the block remains visible as the context of the teardown's error."""
     real = NetworkNamespace.close
 

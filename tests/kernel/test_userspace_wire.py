@@ -82,7 +82,7 @@ def test_flushing_the_ruleset_does_not_heal(wired: VethPair) -> None:
     assert round_trip(wired.a.namespace, B) >= 40
 
 
-def test_a_killed_wire_is_told(wired: VethPair) -> None:
+def test_a_killed_wire_is_reported(wired: VethPair) -> None:
     """Without its helper a link is unimpaired again; the drawing and the next change report it; then there is a new helper."""
     lab = wired.a.namespace.lab
     (pid,) = wire_processes()

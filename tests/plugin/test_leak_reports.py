@@ -179,7 +179,7 @@ def test_cycles_are_no_leak(pytester: pytest.Pytester) -> None:
 
 
 @pytest.mark.parametrize("workers", [(), ("-n1",)], ids=["alone", "xdist"])
-def test_native_threads_of_libraries_are_told_apart(pytester: pytest.Pytester, workers: tuple[str, ...]) -> None:
+def test_native_threads_of_libraries_are_no_error(pytester: pytest.Pytester, workers: tuple[str, ...]) -> None:
     """A thread that a library starts permanently cannot be ended by a test: it is reported with the remedy, and is no error."""
     pytester.makepyfile("""
         import ctypes

@@ -26,7 +26,7 @@ def lacking() -> str:
     pytest.skip("this kernel lacks nothing that could be asked for")
 
 
-def test_what_is_there_is_no_obstacle(pytester: pytest.Pytester) -> None:
+def test_available_features_are_no_obstacle(pytester: pytest.Pytester) -> None:
     """A test whose needs are met runs; a single need may be given as text."""
     for names in ("['veth', 'bridge']", "'veth'"):
         pytester.makepyfile(SUITE.format(names=names))

@@ -241,7 +241,7 @@ def test_files_are_private(run: RunFile, pytester: pytest.Pytester, tmp_path: Pa
     assert precious.read_text() == "mine"
 
 
-def test_first_packet_is_there(netns: Lab) -> None:
+def test_the_first_packet_is_captured(netns: Lab) -> None:
     """Packets sent right after an interface is created are captured: the neighbour discovery of a veth that comes up."""
     with netns.capture() as packets:
         red, blue = netns.add_namespace("red"), netns.add_namespace("blue")

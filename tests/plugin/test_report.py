@@ -350,7 +350,7 @@ def test_other(netns_pair):
     result.stdout.no_fnmatch_line("*INTERNALERROR*")
 
 
-def test_the_cause_is_told(run: RunFile) -> None:
+def test_the_cause_is_shown(run: RunFile) -> None:
     """Obstacles to packets are shown without -vv, whatever has caused them and when: MTU, qdiscs, ports, routes, rules."""
     result = run(
         """
@@ -384,7 +384,7 @@ def test_it(path):
     result.stdout.no_fnmatch_line("*changed since set-up*")
 
 
-def test_what_a_program_changes_is_told(run: RunFile) -> None:
+def test_changes_by_programs_are_shown(run: RunFile) -> None:
     """Traffic control and interfaces by programs are changes if the test makes them, and not otherwise."""
     result = run(
         """

@@ -162,7 +162,7 @@ def test_plain(netns):
     result.assert_outcomes(passed=2)
 
 
-def test_mistakes_in_a_file_are_told_at_once(pytester: pytest.Pytester, run: RunFile) -> None:
+def test_mistakes_in_a_file_are_reported_at_once(pytester: pytest.Pytester, run: RunFile) -> None:
     """All mistakes of a file are in the test's error, each with the file, the key and the valid values."""
     pytester.makefile(".toml", office=OFFICE.replace("subnet", "subnett").replace("desk", "a b"))
     result = run('@pytest.mark.netns("office.toml")\ndef test_office(netns): pass\n')

@@ -122,7 +122,7 @@ def test_a_kernel_without_netfilter_costs_nat_only(suite: Path) -> None:
     ],
     ids=["setns refused", "unshare without --net"],
 )
-def test_who_could_not_come_back_does_not_leave(suite: Path, prefix: list[str], remedy: str) -> None:
+def test_a_thread_that_could_not_return_does_not_enter(suite: Path, prefix: list[str], remedy: str) -> None:
     """If a thread can enter a new namespace, but cannot return, the tests are skipped and pytest survives."""
     outcome = run_pytest(prefix, suite)
     assert outcome.counts == {"passed": 1, "skipped": 5}, outcome.output

@@ -25,7 +25,7 @@ def table(mapping: str, filtering: str, version: int = 4, **options: object) -> 
 
 @pytest.mark.parametrize("version", [4, 6])
 @pytest.mark.parametrize(("mapping", "filtering"), list(itertools.product(BEHAVIOURS, BEHAVIOURS)))
-def test_who_gets_in(mapping: str, filtering: str, version: int) -> None:
+def test_filtering_of_incoming_packets(mapping: str, filtering: str, version: int) -> None:
     """Packets from strangers are let in by endpoint-independent filtering, from known addresses by address-dependent, else not."""
     text = table(mapping, filtering, version)
     incoming = text.split("chain incoming")[1].split("chain unasked")[0]

@@ -91,7 +91,7 @@ def test_wrong_values(name: str, value: Any, valid: str) -> None:
     assert valid in str(caught.value)
 
 
-def test_every_mistake_is_told_at_once() -> None:
+def test_all_mistakes_are_reported_at_once() -> None:
     """Several invalid values are several problems of one error."""
     with pytest.raises(InvalidTopologyError) as caught:
         Impairment(delay="x", loss="y")

@@ -128,7 +128,7 @@ def route(rest: str) -> str:
         (LAN + "[[port_forwards]]\nnamespace='host'\nport=0\nto='red:80'", "port_forwards[0].port", "1 to 65535"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_told_where_it_is_and_once(text: str, where: str, what: str) -> None:
+def test_a_mistake_is_reported_once_with_its_place(text: str, where: str, what: str) -> None:
     """One mistake gives one problem, which begins with its key path and lists the valid values."""
     problems = problems_of(text)
     assert len(problems) == 1, problems
