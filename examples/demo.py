@@ -58,14 +58,14 @@ def main() -> int:
     left = len(destruction.hub().alive())
     gone = time.perf_counter()
     print(
-        f"\nClosed in {(closed - closing) * 1000:.1f} ms; {(gone - closed) * 1000:.1f} ms later the kernel had freed all namespaces but {left}."
+        f"\nClosed in {(closed - closing) * 1000:.1f} ms; {(gone - closed) * 1000:.1f} ms later the kernel had freed them; {left} namespaces left."
     )
     started = time.perf_counter()
     with Lab("demo again") as again:
         again.build(PICTURES["nat"])
         built = time.perf_counter()
     print(
-        f"Once more, warm: built in {(built - started) * 1000:.1f} ms, closed in {(time.perf_counter() - built) * 1000:.1f} ms."
+        f"A second time: built in {(built - started) * 1000:.1f} ms, closed in {(time.perf_counter() - built) * 1000:.1f} ms."
     )
     supervision.close()
     return 0 if good and not left else 1

@@ -1,8 +1,8 @@
-// For User Mode Linux on processors whose registers are larger than those it knows (such as Intel's AMX).
+// For User Mode Linux on CPUs with larger registers than it supports (such as Intel's AMX).
 //
-// UML saves and restores the registers of its processes by ptrace(2), into a buffer for those it was built for. Reading
-// fills the buffer; writing is refused by the machine's kernel with EFAULT, as it takes the whole only:
-// xstateregs_set() in arch/x86/kernel/fpu/regset.c of Linux. So the rest is written as it is now.
+// UML saves and restores the registers of its processes by ptrace(2), in a buffer of the size it was built for. Reading
+// fills the buffer, but the machine's kernel refuses to write it with EFAULT, as it only accepts the whole register set:
+// xstateregs_set() in arch/x86/kernel/fpu/regset.c of Linux. So the rest is written with its present values.
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -18,7 +18,7 @@ typedef long ptrace_function(enum __ptrace_request, ...);
 
 long ptrace(enum __ptrace_request request, ...) {
     static ptrace_function *real;
-    static char whole[1 << 16];  // UML asks from one thread
+    static char whole[1 << 16];  // UML calls this from one thread only
     va_list arguments;
     va_start(arguments, request);
     pid_t pid = va_arg(arguments, pid_t);

@@ -102,7 +102,7 @@ def _pid() -> None:
 def _mount() -> None:
     if not syscalls.has_capability(syscalls.CAP_SYS_CHROOT):
         remedy = "in a container: --cap-add SYS_CHROOT"
-        raise StepError("mount namespace", 0, "nobody could enter it without CAP_SYS_CHROOT", remedy)
+        raise StepError("mount namespace", 0, "entering it requires CAP_SYS_CHROOT", remedy)
     with step("mount namespace"):
         syscalls.unshare(syscalls.CLONE_NEWNS)
         syscalls.mount("", "/", "", syscalls.MS_REC | syscalls.MS_SLAVE)

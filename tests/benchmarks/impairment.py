@@ -115,7 +115,7 @@ def losses(pair: VethPair) -> Iterator[Figure]:
     pair.impair(duplicate="10%", limit=20_000)
     yield Figure("duplicates of 10,000", "10%", _arrived(pair) / 100 - 100, "%", _interval(0.1))
     pair.impair(delay="1ms", limit=20_000)
-    yield Figure("loss that nobody asked for", "none", 100 - _arrived(pair) / 100, "%", "0")
+    yield Figure("unrequested loss", "none", 100 - _arrived(pair) / 100, "%", "0")
 
 
 def _arrived(pair: VethPair) -> int:

@@ -82,8 +82,8 @@ class Contender:
 
     def _give_up(self, line: str = "") -> None:
         _, errors = self._program.communicate(timeout=PATIENCE)
-        told = errors.strip().splitlines()
-        raise CannotRun(told[-1] if told else line or f"ended with status {self._program.returncode}")
+        lines = errors.strip().splitlines()
+        raise CannotRun(lines[-1] if lines else line or f"ended with status {self._program.returncode}")
 
 
 def run(

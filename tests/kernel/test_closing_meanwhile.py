@@ -61,7 +61,7 @@ def _close_meanwhile(use: Callable[[Lab, Namespace, int], object]) -> BaseExcept
     threading.Event().wait(random.uniform(0, 0.004))
     lab.close()
     user.join(LONGEST)
-    assert not user.is_alive(), "it waits for ever"
+    assert not user.is_alive(), "it hangs"
     return outcome[0]
 
 

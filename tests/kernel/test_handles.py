@@ -146,7 +146,7 @@ def test_a_program_of_an_ordinary_user() -> None:
     import os
 
     if os.getuid() != 0:
-        pytest.skip("needs root: to become somebody else")
+        pytest.skip("needs root: to become another user")
     options = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"]
     done = subprocess.run([*options, sys.executable, "-c", PROGRAM], capture_output=True, text=True, cwd="/tmp")
     assert done.returncode == 0, done.stderr

@@ -146,7 +146,7 @@ print("ended with", program.wait(10))
 """
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: to say which PID comes next")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: to set the next PID")
 def test_pids_that_have_started_anew() -> None:
     """If PIDs wrap around in a long-lived lab, processes with any PID are found."""
     inside = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", sys.executable, "-c", WRAP]

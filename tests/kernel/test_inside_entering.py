@@ -211,14 +211,14 @@ def test_await_inside_a_block_is_an_error_and_moves_no_other_task(netns: Lab, ru
 def test_several_tasks_that_await_inside_blocks(netns: Lab, runner: asyncio.Runner) -> None:
     """Each of them gets the error, and none leaves a descriptor behind."""
     namespaces = [netns.add_namespace(name) for name in ("red", "blue", "green")]
-    told = []
+    messages = []
 
     async def wrong(namespace: Namespace) -> None:
         try:
             with namespace:
                 await asyncio.sleep(0)
         except NetnsError as error:
-            told.append(str(error).split(":")[0])
+            messages.append(str(error).split(":")[0])
 
     async def together() -> None:
         await asyncio.gather(*map(wrong, namespaces))
@@ -228,8 +228,10 @@ def test_several_tasks_that_await_inside_blocks(netns: Lab, runner: asyncio.Runn
     for _ in range(5):
         runner.run(together())
     assert len(os.listdir("/proc/self/fd")) <= descriptors  # descriptors that something else has closed are no leak
-    assert sorted(set(told)) == [f"cannot await inside `with` namespace {each!r}" for each in ("blue", "green", "red")]
-    assert len(told) == 6 * len(namespaces)
+    assert sorted(set(messages)) == [
+        f"cannot await inside `with` namespace {each!r}" for each in ("blue", "green", "red")
+    ]
+    assert len(messages) == 6 * len(namespaces)
 
 
 def test_await_inside_a_block_is_an_error_in_trio(netns: Lab) -> None:

@@ -221,7 +221,7 @@ def test_async_programs_are_as_asyncio_s(netns_pair: Lab) -> None:
         lines = output.decode().split("\n")
         word, pid = lines[0].split()
         assert word == "hello"
-        assert int(pid) < 100, "not a PID of a namespace of its own"
+        assert int(pid) < 100, "not a PID in a separate PID namespace"
         assert lines[1].split() == ["192.168.15.2", "blue"]
         assert lines[2] == "red"
         assert (errors, process.returncode) == (b"", 3)

@@ -149,7 +149,7 @@ def test_carrier(netns_pair: Lab) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "told", "shown"),
+    ("given", "reported", "shown"),
     [
         ("172.16.0.1 peer 172.16.1.0/24", "172.16.0.1/32", "inet 172.16.0.1 peer 172.16.1.0/24 scope global eth0"),
         ("10.0.0.1 peer 10.0.0.2/32", "10.0.0.1/32", "inet 10.0.0.1 peer 10.0.0.2/32 scope global eth0"),
@@ -160,7 +160,9 @@ def test_carrier(netns_pair: Lab) -> None:
         ),
     ],
 )
-def test_address_with_a_peer(netns: Lab, red: Namespace, blue: Namespace, given: str, told: str, shown: str) -> None:
+def test_address_with_a_peer(
+    netns: Lab, red: Namespace, blue: Namespace, given: str, reported: str, shown: str
+) -> None:
     """With a peer, the address is the interface's own and the network the peer's; it can be removed, whoever added it."""
     end, _ = netns.add_veth(red, blue, names=("eth0", "eth0"))
     for add in (
@@ -168,7 +170,7 @@ def test_address_with_a_peer(netns: Lab, red: Namespace, blue: Namespace, given:
         lambda: red.run(["ip", "address", "add", *given.split(), "dev", "eth0"]),
     ):
         add()
-        assert [str(each) for each in end.addresses if not each.is_link_local] == [told]
+        assert [str(each) for each in end.addresses if not each.is_link_local] == [reported]
         lines = red.run("ip address show eth0").stdout.splitlines()
         assert shown.removesuffix(" nodad") in " ".join(line.strip() for line in lines)
         end.remove_address(given)

@@ -281,9 +281,9 @@ def test_settings_a_namespace_starts_with(red: Namespace) -> None:
     assert int(groups[0]) <= os.getgid() <= int(groups[1])
 
 
-@pytest.mark.parametrize("told", [True, False], ids=["told", "not told"])
+@pytest.mark.parametrize("notified", [True, False], ids=["notified", "not notified"])
 def test_settings_inherited_from_a_host_are_put_right(
-    red: Namespace, monkeypatch: pytest.MonkeyPatch, told: bool
+    red: Namespace, monkeypatch: pytest.MonkeyPatch, notified: bool
 ) -> None:
     """A host may be a router with source filtering: a namespace's inherited settings are reset when it is created."""
 
@@ -300,7 +300,7 @@ def test_settings_inherited_from_a_host_are_put_right(
         }
         assert missing <= {("ipv6/conf/all/accept_dad", "0")}
         with monkeypatch.context() as patch:
-            if not told:
+            if not notified:
                 patch.setattr(red._kernel.netlink, "get", refuse)
             red._kernel.set_defaults()
     found = {key: red.sysctl(f"net/{key}") for key in STARTS_WITH}

@@ -176,7 +176,7 @@ ROWS: list[tuple[str, Argv, str, str, str]] = [
         "--device /dev/net/tun",
     ),
     (
-        "/dev/net/tun of somebody else",
+        "/dev/net/tun of another user",
         [
             *IN_OWN_MOUNTS,
             *shell("mount -t tmpfs tmpfs /dev/net; touch /dev/net/tun; chmod 0 /dev/net/tun"),

@@ -17,7 +17,7 @@ RECORDER = (
     + """
 import pytest
 
-def pytest_runtestloop():  # before the first test a run without root has moved to a namespace of its own
+def pytest_runtestloop():  # before the first test a run without root has moved to a new namespace
     global OUTSIDE
     OUTSIDE = network()
 

@@ -77,7 +77,7 @@ def test_files_mean_what_they_did(netns, tmp_path):
     with pytest.raises(PermissionError):
         own.read_text()
     assert "Permission denied" in netns.host.run(["cat", str(own)], check=False).stderr
-    with pytest.raises(PermissionError):  # the machine's root is nobody in there, and its files are not ours
+    with pytest.raises(PermissionError):  # the machine's root is not mapped in there
         os.chown("/etc/passwd", os.geteuid(), -1)
     with pytest.raises(PermissionError):
         open("/etc/netns-test", "w")

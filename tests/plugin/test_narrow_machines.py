@@ -55,7 +55,7 @@ def test_two_capabilities(tmp_path: Path) -> None:
     only = "--bounding-set=-all,+sys_admin,+net_admin"
     output = run(tmp_path, "setpriv", only, "--inh-caps=-all", *PYTEST)
     assert "2 passed" in output, output
-    assert "mount namespace: nobody could enter it without CAP_SYS_CHROOT" in output
+    assert "mount namespace: entering it requires CAP_SYS_CHROOT" in output
 
 
 @pytest.mark.parametrize("mode", ["auto", "root", "rootless"])

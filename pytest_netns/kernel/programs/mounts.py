@@ -45,7 +45,7 @@ def make_view(name: str) -> list[str]:
     if attempt("host name", (syscalls.unshare, syscalls.CLONE_NEWUTS)):
         attempt("host name", (syscalls.set_hostname, name))
     if not syscalls.has_capability(syscalls.CAP_SYS_CHROOT):  # setns(2)
-        return [*refused, "mount namespace: nobody could enter it without CAP_SYS_CHROOT"]
+        return [*refused, "mount namespace: entering it requires CAP_SYS_CHROOT"]
     if not attempt("mount namespace", (syscalls.unshare, syscalls.CLONE_NEWNS)):
         return refused
     # Later mounts outside still propagate to this view (slave); mounts in this view do not propagate out.

@@ -1,4 +1,4 @@
-/* The least a test with a network of its own can cost, called from its body: a namespace with lo up, made and given up. */
+/* The minimum cost of a test with its own network, called from its body: create and free a namespace with lo up. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <linux/netlink.h>
@@ -8,7 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* 0 if all went well. */
+/* Returns 0 on success. */
 int bare(void)
 {
     struct {

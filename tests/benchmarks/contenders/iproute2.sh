@@ -1,5 +1,5 @@
 #!/bin/sh
-# The pictures "pair" and "nat" with ip and nft commands, as a shell script has it; protocol as in kernel.c.
+# The pictures "pair" and "nat" with ip and nft commands in a shell script; protocol as in kernel.c.
 
 pair_up() {
     ip netns add red && ip netns add blue &&

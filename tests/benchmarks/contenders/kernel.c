@@ -1,11 +1,11 @@
-/* What the kernel itself takes: the same networks as the plugin makes, in C with raw netlink.
+/* The kernel's own time: the same networks as the plugin's, in C with raw netlink.
  *
  * Usage: kernel PICTURE [N]    PICTURE: pair | lan | nat | bridge | chain
  * Reads a line from stdin for each step ("up", then "down", and so on) and answers with its time in seconds.
  *
- * The same settings, names, indices, addresses and number of messages as the plugin's, links made directly in their
- * namespaces, each usable at once (a new carrier is made to take effect), everything closed at the end. Only what the
- * plugin does for its own book-keeping is left out.
+ * The same settings, names, indexes, addresses and number of messages as the plugin's; links are created directly in
+ * their namespaces and usable at once (a new carrier is made to take effect); everything is closed at the end. Only the
+ * plugin's own bookkeeping is left out.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -93,7 +93,7 @@ static void finish(struct nlmsghdr *message)
     used += NLMSG_ALIGN(message->nlmsg_len);
 }
 
-/* Send what has been gathered as one datagram; only the last message is acknowledged, errors always are. */
+/* Send the collected messages as one datagram; only the last one is acknowledged, and errors. */
 static void transact(int netlink)
 {
     struct nlmsghdr *message = (void *)batch, *last = message;
@@ -193,7 +193,7 @@ static void add_veth(int index, const char *name, struct space *there, int peer_
     finish(message);
 }
 
-/* Without it the kernel may let what the interface sends drop for a second, see carrier.py. */
+/* Without it the kernel may drop the interface's packets for up to a second, see carrier.py. */
 static void settle(int netlink, const char *name)
 {
     struct ethtool_value value = {.cmd = ETHTOOL_GLINK};
@@ -215,7 +215,7 @@ static void write_setting(const char *path, const char *value)
     close(fd);
 }
 
-/* As the plugin does: whether net.ipv4.conf has zero for forwarding and rp_filter is asked over netlink. */
+/* As in the plugin: netlink shows whether forwarding and rp_filter of net.ipv4.conf are zero. */
 static void read_inherited(int netlink, int which, int *forwarding, int *rp_filter)
 {
     struct netconfmsg info = {.ncm_family = AF_INET};
@@ -237,7 +237,7 @@ static void read_inherited(int netlink, int which, int *forwarding, int *rp_filt
     }
 }
 
-/* What is right already is not written, as in the plugin. */
+/* As in the plugin, settings that are already right are not written. */
 static void set_defaults(int netlink)
 {
     static int all_detect = -1; /* the same in every new namespace */
