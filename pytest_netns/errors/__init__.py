@@ -185,8 +185,8 @@ class CommandTimeout(NetnsError, subprocess.TimeoutExpired):
     Attributes: those of `subprocess.TimeoutExpired`, and ``namespace``.
     """
 
-    stdout: str | bytes | None  # type: ignore[assignment]  # text unless asked for bytes, other than with subprocess
-    stderr: str | bytes | None  # type: ignore[assignment]
+    stdout: str | bytes | None  # type: ignore[assignment]  # pyright: ignore[reportIncompatibleVariableOverride]  # text unless asked for bytes, other than with subprocess
+    stderr: str | bytes | None  # type: ignore[assignment]  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def __init__(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pytest_netns import values
 from pytest_netns.errors import InvalidTopologyError
@@ -83,7 +83,7 @@ class Firewall(GatewayRule):
         links: Links,
         resolve: Callable[[str], tuple[IPAddress, ...]],
         watch: Callable[[], None],
-        name_of: Callable[[object], object],
+        name_of: Callable[[object], Any],
     ) -> None:
         super().__init__(rules, entry)
         self._spec = spec
@@ -201,23 +201,22 @@ class Firewall(GatewayRule):
     def _add(
         self,
         verdict: str,
-        source: object,
-        destination: object,
-        protocol: object,
-        port: object,
-        incoming: object,
-        outgoing: object,
+        source: Place | Iterable[Place],
+        destination: Place | Iterable[Place],
+        protocol: str | Iterable[str],
+        port: Port | Iterable[Port],
+        incoming: Device | Iterable[Device],
+        outgoing: Device | Iterable[Device],
         log: bool,
     ) -> FirewallRule:
-        places = [self._name_of(source), self._name_of(destination), self._name_of(incoming), self._name_of(outgoing)]
         spec = FirewallRuleSpec(
             verdict,
-            source=places[0],  # type: ignore[arg-type]
-            destination=places[1],  # type: ignore[arg-type]
-            protocol=protocol,  # type: ignore[arg-type]
-            port=port,  # type: ignore[arg-type]
-            incoming=places[2],  # type: ignore[arg-type]
-            outgoing=places[3],  # type: ignore[arg-type]
+            source=self._name_of(source),
+            destination=self._name_of(destination),
+            protocol=protocol,
+            port=port,
+            incoming=self._name_of(incoming),
+            outgoing=self._name_of(outgoing),
             log=log,
         )
         return self.add(spec)

@@ -321,6 +321,6 @@ class GatewayMethods(Network):
 
     def _name_of_member(self, target: Target | IPNetwork | GatewayMethods) -> Any:
         if isinstance(target, GatewayMethods):
-            self.lab.check_member(target)  # type: ignore[arg-type]
+            self.lab.check_member(target)
             return target.name
         return target

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 from pytest_netns import values
 from pytest_netns.errors import InvalidTopologyError, NetnsError
@@ -277,7 +277,13 @@ class VethPair(Sequence[Interface]):
         for end in self:
             end.heal()
 
-    def __getitem__(self, index: int) -> Interface:  # type: ignore[override]
+    @overload
+    def __getitem__(self, index: int) -> Interface: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Interface]: ...
+
+    def __getitem__(self, index: int | slice) -> Interface | Sequence[Interface]:
         return self._ends[index]
 
     def __len__(self) -> int:

@@ -45,7 +45,7 @@ class Members:
         if self._closed:
             raise LabClosedError
 
-    def check_member(self, namespace: Namespace) -> None:
+    def check_member(self, namespace: object) -> None:
         """Raise an error unless it is a namespace of this lab, and the lab is open."""
         self.check_open()
         if not isinstance(namespace, Namespace):

@@ -20,12 +20,13 @@ import signal
 import socket
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
-if __name__ == "__main__":
-    sys.path[:0] = [os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "kernel", "system")]
-    import syscalls  # type: ignore[import-not-found]
-else:
+if TYPE_CHECKING or __name__ != "__main__":
     from pytest_netns.kernel.system import syscalls
+else:
+    sys.path[:0] = [os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "kernel", "system")]
+    import syscalls
 
 MAX_MESSAGE = 4096
 _READY_TIMEOUT = 10.0  # seconds; slirp4netns takes some 20 ms
@@ -91,7 +92,7 @@ class Client:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
-                preexec_fn=lambda: syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL),  # noqa: PLW1509 - one thread  # pyright: ignore[reportUnknownLambdaType, reportUnknownMemberType, reportUnknownArgumentType]
+                preexec_fn=lambda: syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL),  # noqa: PLW1509 - one thread
             )
         except OSError as error:
             os.close(receive)

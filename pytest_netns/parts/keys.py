@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import Field, dataclass, fields
 from typing import Any, ClassVar, Final
 
 from pytest_netns import values
@@ -78,12 +78,13 @@ class Part:
     others: ClassVar[str] = ""
     _is_parsed: bool
     _is_sound: bool
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]  # each part is a dataclass
 
     @classmethod
     @functools.cache
     def keys(cls) -> dict[str, Key]:
         """The fields' names, with their keys."""
-        return {each.name: each.metadata["key"] for each in fields(cls)}  # type: ignore[arg-type]
+        return {each.name: each.metadata["key"] for each in fields(cls)}
 
     def notes(self) -> Iterable[Note]:
         """Its notes for drawings and reports, once its topology is `assigned`; parts with notes override this."""

@@ -81,7 +81,7 @@ def _explain(
     if used:
         report.sections += report_sections(used, before, whole=settings.whole)
         if item.config.pluginmanager.hasplugin("html"):  # pytest-html
-            report.extras = [*getattr(report, "extras", ()), *html_extras(used)]  # type: ignore[attr-defined]
+            report.extras = [*getattr(report, "extras", ()), *html_extras(used)]  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
     if own is not None and (report.failed or report.when == "call"):
         report.sections += keep_packets(own, item.config.rootpath, failed=report.failed, settings=settings)
     if used and settings.pause:

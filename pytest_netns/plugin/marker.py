@@ -115,7 +115,7 @@ def _use_first(item: pytest.Item, name: str) -> None:
     known = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
     scopes = [known[each][-1].scope if known.get(each) else "function" for each in names]
     names.insert(scopes.index("function") if "function" in scopes else len(names), name)
-    item.fixturenames = names  # type: ignore[attr-defined]
+    item.fixturenames = names  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _is_replaced(item: pytest.Item, name: str) -> bool:

@@ -29,6 +29,14 @@ from pytest_netns.running import hints
 if TYPE_CHECKING:
     from pytest_netns.running.programs import Programs
 
+    class _Popen(subprocess.Popen[Any]):
+        """With the methods that are overridden here, which typeshed leaves out."""
+
+        def _wait(self, timeout: float | None) -> int: ...
+        def _remaining_time(self, endtime: float | None) -> float | None: ...
+else:
+    _Popen = subprocess.Popen
+
 Command: TypeAlias = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 E = TypeVar("E", bound=NetnsError)
 P = TypeVar("P", bound="Process")
@@ -39,7 +47,7 @@ _SYSTEM_PATH = (
 )
 
 
-class Process(subprocess.Popen[Any]):
+class Process(_Popen):
     """A program running in a namespace: a `subprocess.Popen` that ends with the lab at the latest.
 
     Attributes:
@@ -82,11 +90,11 @@ class Process(subprocess.Popen[Any]):
     def _wait(self, timeout: float | None) -> int:
         if timeout is not None and not self.has_ended(timeout):
             raise subprocess.TimeoutExpired(self.args, timeout)
-        return super()._wait(None)  # type: ignore[misc,no-any-return]
+        return super()._wait(None)
 
     def _remaining_time(self, endtime: float | None) -> float | None:
         if endtime is None or self._limit is None:
-            return super()._remaining_time(endtime)  # type: ignore[misc,no-any-return]
+            return super()._remaining_time(endtime)
         return self._limit.remaining()
 
     def _check_timeout(self, endtime: float | None, timeout: Any, output: Any, errors: Any, over: bool = False) -> None:
@@ -105,7 +113,7 @@ class Process(subprocess.Popen[Any]):
                     return False
             finally:
                 os.close(pidfd)
-        super()._wait(None)  # type: ignore[misc]  # poll() returns None while another thread is reaping it
+        super()._wait(None)  # poll() returns None while another thread is reaping it
         return True
 
     def lab_closes(self) -> None:

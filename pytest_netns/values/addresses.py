@@ -22,12 +22,12 @@ class _WithPeer:
     def __init__(self, text: str) -> None:
         own, _, far = text.partition(" peer ")
         peer = ipaddress.ip_interface(far.strip())
-        super().__init__((ipaddress.ip_address(own.strip()).packed, peer.network.prefixlen))  # type: ignore[call-arg]
+        super().__init__((ipaddress.ip_address(own.strip()).packed, peer.network.prefixlen))  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
         self.peer = peer
         self.__dict__["network"] = peer.network
 
     def __str__(self) -> str:
-        return f"{self.ip} peer {self.peer}"  # type: ignore[attr-defined]
+        return f"{self.ip} peer {self.peer}"  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
 
     def __reduce__(self) -> tuple[type, tuple[str]]:
         return type(self), (str(self),)

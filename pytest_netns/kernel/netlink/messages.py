@@ -5,15 +5,12 @@ case and without their prefix: ``vlan_id`` or ``id`` for ``IFLA_VLAN_ID``. pyrou
 are checked against its classes' tables here.
 """
 
-# pyroute2 has no annotations: the types of its classes, and of decoded values, are unknown.
-# pyright: reportUnknownVariableType=false, reportUnknownMemberType=false
-
 from __future__ import annotations
 
 import functools
 import struct
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from pytest_netns.errors import InvalidTopologyError
 from pytest_netns.values.choices import suggest
@@ -108,7 +105,7 @@ def _attributes(class_: Any, given: Mapping[str, Any], fields: Mapping[str, Any]
 
 def _value(class_: Any, value: Any) -> Any:
     if isinstance(value, list):
-        return [_value(class_, each) for each in value]
+        return [_value(class_, each) for each in value]  # pyright: ignore[reportUnknownVariableType]
     if not is_mapping(value) or class_ is None:
         return value
     fields = {name for name, *_ in class_.fields}
@@ -149,7 +146,7 @@ def _queue_class() -> Any:
         @staticmethod
         def get_options(message: Any, *args: Any, **kwargs: Any) -> Any:
             newer = _newer_queue_options().get(message.get_attr("TCA_KIND"))
-            return newer or tcmsg.get_options(message, *args, **kwargs)
+            return cast("Any", newer or tcmsg.get_options(message, *args, **kwargs))
 
     return Queue
 
@@ -188,8 +185,8 @@ def _newer_queue_options() -> dict[str, Any]:
 
 
 def _decoded(decoder: Any) -> dict[str, Any]:
-    fields = {name for name, *_ in type(decoder).fields}
-    values = {name: decoder[name] for name in fields if name in decoder}
+    fields: set[str] = {name for name, *_ in decoder.__class__.fields}
+    values: dict[str, Any] = {name: decoder[name] for name in fields if name in decoder}
     for name, value in decoder.get("attrs", ()):
         values[_short(type(decoder), name)] = _plain(value)
     return values
@@ -197,7 +194,7 @@ def _decoded(decoder: Any) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, list):
-        return [_plain(each) for each in value]
+        return [_plain(each) for each in value]  # pyright: ignore[reportUnknownVariableType]
     return _decoded(value) if hasattr(value, "nla_map") and "attrs" in value else value
 
 

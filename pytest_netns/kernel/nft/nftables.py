@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]
+import _signal  # type: ignore[import-not-found]  # pyright: ignore[reportMissingImports]
 import contextlib
 import functools
 import importlib
@@ -23,7 +23,7 @@ from pytest_netns.kernel.system import diagnosis, sockets
 _NETLINK_NETFILTER = 12
 _SIGNALS = frozenset(map(int, signal.valid_signals()))
 # Not the signal module's own function, which makes an enum member of each number: 100 us.
-_set_mask = cast("Callable[[int, Iterable[int]], set[int]]", _signal.pthread_sigmask)  # pyright: ignore[reportUnknownMemberType]
+_set_mask = cast("Callable[[int, Iterable[int]], set[int]]", _signal.pthread_sigmask)
 
 _lock = threading.Lock()  # libnftables keeps state in global variables
 

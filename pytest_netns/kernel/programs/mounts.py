@@ -10,7 +10,7 @@ import errno
 import functools
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 TYPE_CHECKING = False  # as in typing, which takes too long to import here
 if TYPE_CHECKING or __package__:
@@ -33,10 +33,10 @@ def make_view(name: str) -> list[str]:
     """Give the calling process its own mounts and host name; returns a line for each part that this environment refuses."""
     refused: list[str] = []
 
-    def attempt(part: str, *steps: tuple[object, ...]) -> bool:
+    def attempt(part: str, *steps: tuple[Callable[..., object], *tuple[object, ...]]) -> bool:
         try:
             for function, *arguments in steps:
-                function(*arguments)  # type: ignore[operator]
+                function(*arguments)
         except OSError as error:
             refused.append(f"{part}: {error.strerror}")
             return False

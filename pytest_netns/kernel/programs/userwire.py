@@ -33,15 +33,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-if __name__ == "__main__":
-    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-    from impairing import Decisions  # type: ignore[import-not-found]
-    from ring import Ring  # type: ignore[import-not-found]
-else:
+if TYPE_CHECKING or __name__ != "__main__":
     from pytest_netns.kernel.programs.impairing import Decisions
     from pytest_netns.kernel.programs.ring import Ring
+else:
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+    from impairing import Decisions
+    from ring import Ring
 
 MAX_MESSAGE = 1 << 16
 DESCRIPTORS = 2

@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 import warnings
+from typing import cast
 
 PREFIX = "netns-"  # of the names of our threads
 _MESSAGE = r".*multi-threaded, use of \w+\(\) may lead to deadlocks"
@@ -28,8 +29,9 @@ def _before() -> None:
     if ours and len(os.listdir("/proc/self/task")) == ours + 1:
         warnings.filterwarnings("ignore", _MESSAGE, DeprecationWarning)
         return
-    for entry in [entry for entry in warnings.filters if getattr(entry[1], "pattern", None) == _MESSAGE]:
-        warnings.filters.remove(entry)  # type: ignore[attr-defined]
+    filters = cast("list[tuple[object, ...]]", warnings.filters)  # a list, whatever typeshed says
+    for entry in [entry for entry in filters if getattr(entry[1], "pattern", None) == _MESSAGE]:
+        filters.remove(entry)
 
 
 if sys.version_info >= (3, 12):

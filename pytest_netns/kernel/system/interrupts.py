@@ -7,7 +7,7 @@ interrupted by a guarded signal: one that arrives in them is raised again shortl
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]
+import _signal  # type: ignore[import-not-found]  # pyright: ignore[reportMissingImports]
 import os
 import signal
 import threading
