@@ -36,6 +36,11 @@ def python(script: str, *arguments: object) -> list[str]:
     return [sys.executable, "-I", "-S", "-c", textwrap.dedent(script), *map(str, arguments)]
 
 
+def sleep(seconds: int) -> str:
+    """The command of a long sleep that no other process on the machine has."""
+    return f"sleep {seconds}.{os.getpid()}"
+
+
 def is_alive(command: str) -> bool:
     """Whether a process with this command line is alive on the machine."""
     for pid in filter(str.isdigit, os.listdir("/proc")):
@@ -53,11 +58,11 @@ def test_a_program_that_starts_another_when_it_is_asked_to_end(tmp_path: Path) -
     up = tmp_path / "up"
     with Lab() as lab:
         with lab.add_namespace("red"):
-            script = f"trap 'sleep 1004 & exit 0' TERM; touch {up}; while :; do sleep 0.02; done"
+            script = f"trap '{sleep(1004)} & exit 0' TERM; touch {up}; while :; do sleep 0.02; done"
             program = subprocess.Popen(["sh", "-c", script])
         lab.wait_until(up.exists)
     assert program.wait(GONE_AFTER) == 0
-    assert not is_alive("sleep 1004")
+    assert not is_alive(sleep(1004))
 
 
 @pytest.mark.parametrize("pause", [0, 0.001, 0.01])
@@ -80,12 +85,12 @@ def test_a_child_in_a_new_network_namespace(tmp_path: Path) -> None:
     up = tmp_path / "up"
     with Lab() as lab:
         with lab.add_namespace("red"):
-            script = f"unshare --net sh -c 'touch {up}; exec sleep 1005' & wait"
+            script = f"unshare --net sh -c 'touch {up}; exec {sleep(1005)}' & wait"
             program = subprocess.Popen(["sh", "-c", script])
         lab.wait_until(up.exists)
-        lab.wait_until(lambda: is_alive("sleep 1005"))
+        lab.wait_until(lambda: is_alive(sleep(1005)))
     program.wait(GONE_AFTER)
-    assert not is_alive("sleep 1005")
+    assert not is_alive(sleep(1005))
 
 
 @pytest.mark.parametrize("how", ["block", "call"])
@@ -93,7 +98,7 @@ def test_a_child_in_a_new_network_namespace(tmp_path: Path) -> None:
 def test_a_program_that_has_created_a_network_namespace(how: str, deaf: bool) -> None:
     """Processes that Python code starts inside and that move to a new network namespace end with the lab, even if they ignore SIGTERM."""
     trap = "trap '' TERM; " if deaf else ""
-    argv = ["unshare", "--net", "sh", "-c", f"{trap}sleep 1007 & while :; do wait; done"]
+    argv = ["unshare", "--net", "sh", "-c", f"{trap}{sleep(1007)} & while :; do wait; done"]
     with Lab() as lab:
         red = lab.add_namespace("red")
         if how == "block":
@@ -101,9 +106,9 @@ def test_a_program_that_has_created_a_network_namespace(how: str, deaf: bool) ->
                 program = subprocess.Popen(argv, start_new_session=True)
         else:
             program = red.call(subprocess.Popen, argv, start_new_session=True)
-        lab.wait_until(lambda: is_alive("sleep 1007"))
+        lab.wait_until(lambda: is_alive(sleep(1007)))
     assert program.wait(GONE_AFTER) == (-9 if deaf else -15)
-    assert not is_alive("sleep 1007")
+    assert not is_alive(sleep(1007))
 
 
 def test_a_program_that_was_started_outside_is_left_alone() -> None:

@@ -7,7 +7,7 @@ import select
 import signal
 from typing import NamedTuple
 
-from pytest_netns.kernel.system import syscalls
+from pytest_netns.kernel.system import procfs, syscalls
 
 MOUNT_VIEW, HOST_NAME, PIDS = syscalls.CLONE_NEWNS, syscalls.CLONE_NEWUTS, syscalls.CLONE_NEWPID
 _PF_EXITING = 0x4  # include/linux/sched.h; the flags are in proc_pid_stat(5)
@@ -33,8 +33,7 @@ class Init(NamedTuple):
     def is_ending(self) -> bool:
         """Whether it has been killed; it ends only once everything in its PID namespace has been reaped."""
         try:
-            with open(f"/proc/{self.pid}/stat", encoding="utf-8", errors="replace") as stat:
-                flags = int(stat.read().rpartition(")")[2].split()[6])
+            flags = int(procfs.stat(self.pid)[6])
         except (FileNotFoundError, ProcessLookupError):
             return True
         return bool(flags & _PF_EXITING) or self.has_ended()

@@ -14,8 +14,9 @@ from collections.abc import Callable, Mapping
 
 TYPE_CHECKING = False  # as in typing, which takes too long to import here
 if TYPE_CHECKING or __package__:
-    from pytest_netns.kernel.system import syscalls
+    from pytest_netns.kernel.system import procfs, syscalls
 else:
+    import procfs
     import syscalls
 
 NAMES_HEADER = "# This namespace's own, written by pytest-netns.\n"  # of the files in /etc that may be overwritten
@@ -245,10 +246,7 @@ def copy_owner(status: os.stat_result, path: str) -> None:
 @functools.cache
 def descriptors_directory(pid: int) -> str:
     """The directory in which a process's namespace descriptors have paths that are valid in views too."""
-    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-        started = (
-            file.read().rpartition(")")[2].split()[19]
-        )  # proc_pid_stat(5): tells processes with the same PID apart
+    started = procfs.stat(pid)[19]  # tells processes with the same PID apart
     return f"/tmp/pytest-netns-{pid}-{started}"
 
 

@@ -12,6 +12,8 @@ import threading
 import warnings
 from typing import cast
 
+from pytest_netns.kernel.system import privileges
+
 PREFIX = "netns-"  # of the names of our threads
 _MESSAGE = r".*multi-threaded, use of \w+\(\) may lead to deadlocks"
 
@@ -26,7 +28,7 @@ def fork() -> int:
 def _before() -> None:
     """Decide at each fork: the warning filters may have been replaced, and other threads started."""
     ours = sum(thread.name.startswith(PREFIX) for thread in threading.enumerate())
-    if ours and len(os.listdir("/proc/self/task")) == ours + 1:
+    if ours and privileges.thread_count() == ours + 1:
         warnings.filterwarnings("ignore", _MESSAGE, DeprecationWarning)
         return
     filters = cast("list[tuple[object, ...]]", warnings.filters)  # a list, whatever typeshed says

@@ -59,8 +59,7 @@ def _read(pid: int) -> ProcessInfo:
     with open(f"/proc/{pid}/cmdline", "rb") as file:
         arguments = [os.fsdecode(part) for part in file.read().rstrip(b"\0").split(b"\0")]
     command = shlex.join(arguments) if arguments != [""] else f"({status['Name']})"
-    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-        started = int(file.read().rpartition(")")[2].split()[19]) / _TICKS
+    started = int(procfs.stat(pid)[19]) / _TICKS
     inside = int(status.get("NSpid", str(pid)).split()[-1])
     return ProcessInfo(pid, inside, status["State"][:1], command, started)
 
@@ -83,8 +82,7 @@ class ProcessStat(NamedTuple):
 def stat(pid: int) -> ProcessStat | None:
     """Read a process's stat; None if it has ended and been reaped."""
     try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            fields = file.read().rpartition(")")[2].split()
+        fields = procfs.stat(pid)
     except OSError:
         return None
     return ProcessStat(pid, fields[0], int(fields[1]), int(fields[3]), int(fields[19]))

@@ -23,6 +23,16 @@ def network_namespace(pid: int) -> int:
     return os.stat(f"/proc/{pid}/ns/net").st_ino
 
 
+def stat(pid: int) -> list[str]:
+    """The fields of proc_pid_stat(5) that follow the program's name: field 3 of the manual page is the first.
+
+    Raises:
+        OSError: the process has been reaped.
+    """
+    with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
+        return file.read().rpartition(")")[2].split()
+
+
 def open_files(pid: int) -> dict[int, str]:
     """The targets of a process's descriptors; empty if it has ended or may not be inspected."""
     files: dict[int, str] = {}
