@@ -113,13 +113,22 @@ class KernelError(NetnsError, OSError):
         action: what was requested, such as ``"add bridge v-net-0"``.
         namespace: the name of the namespace; empty outside of one.
         kernel_message: the kernel's message (netlink extended acknowledgement); may be empty.
+        creates_interface: whether the request was to create an interface, so that it does not exist.
         errno: the error number, as in `OSError`.
     """
 
     def __init__(
-        self, action: str, errno: int, *, namespace: str = "", kernel_message: str = "", remedy: str = ""
+        self,
+        action: str,
+        errno: int,
+        *,
+        namespace: str = "",
+        kernel_message: str = "",
+        remedy: str = "",
+        creates_interface: bool = False,
     ) -> None:
         self.action = action
+        self.creates_interface = creates_interface
         self.namespace = namespace
         if errno == errno_codes.EMFILE and not remedy:
             kernel_message, remedy = _explain_open_files()

@@ -100,7 +100,7 @@ def again_if_taken(members: Sequence[Links], make: Callable[[], T]) -> T:
         try:
             return make()
         except KernelError as error:
-            if error.errno not in (errno.EEXIST, errno.EBUSY) or not error.action.startswith("add"):
+            if error.errno not in (errno.EEXIST, errno.EBUSY) or not error.creates_interface:
                 raise
             for links in members:
                 links.infos()
@@ -184,7 +184,7 @@ def _make(link: Link, steps: Sequence[tuple[Links, Sequence[Request]]]) -> None:
         for links, requests in steps:
             links.change(*requests)
     except BaseException as failure:
-        if not (isinstance(failure, KernelError) and failure.action == steps[0][1][0].action):
+        if not (isinstance(failure, KernelError) and failure.creates_interface):
             with contextlib.suppress(KernelError):  # interrupted before the interface existed
                 link.home.change(rtlinks.delete_link(link.index, link.name))
         raise

@@ -117,7 +117,7 @@ def _make(links: Links, want: Wanted) -> Link:
         _MAKERS[kind.maker](link, want)
         links.change(*_settings(link, want))
     except BaseException as failure:
-        if not (isinstance(failure, KernelError) and failure.action.startswith(f"add {kind.name} interface")):
+        if not (isinstance(failure, KernelError) and failure.creates_interface):
             with contextlib.suppress(KernelError):  # interrupted before the interface existed
                 links.change(rtlinks.delete_link(link.index, name))
         raise
@@ -161,7 +161,8 @@ def _by_netlink(link: Link, want: Wanted) -> None:
     if link.mac:
         attributes["address"] = link.mac
     words = ("add", want.kind.name, "interface", link.name)
-    request = Request(words, rtlinks.RTM_NEWLINK, _body(link, want.kind, attributes), NLM_F_CREATE | NLM_F_EXCL)
+    body = _body(link, want.kind, attributes)
+    request = Request(words, rtlinks.RTM_NEWLINK, body, NLM_F_CREATE | NLM_F_EXCL, creates_interface=True)
     sender = link.home if want.on is None else want.on.home
     try:
         sender.change(request)
@@ -215,7 +216,8 @@ def _tun(link: Link, want: Wanted) -> None:
         fcntl.ioctl(device, _TUNSETPERSIST, 1)
     except OSError as error:
         action = f"add {want.kind.name} interface {link.name}"
-        raise KernelError(action, error.errno or errno.EIO, namespace=link.home.name) from error
+        code = error.errno or errno.EIO
+        raise KernelError(action, code, namespace=link.home.name, creates_interface=True) from error
     finally:
         os.close(device)
     found = link.home.netlink.dump(rtlinks.dump_links(), rtlinks.parse_link)

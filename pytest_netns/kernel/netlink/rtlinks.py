@@ -89,14 +89,15 @@ def add_veth(
         local, peer = local + number, peer + number
     kind = _kind("veth", nested(_VETH_INFO_PEER, _ifinfo(peer_index) + peer))
     description = ("add veth pair", f"{name},", peer_name)
-    return Request(description, RTM_NEWLINK, _ifinfo(index, up=up) + local + kind, NLM_F_CREATE | NLM_F_EXCL)
+    body = _ifinfo(index, up=up) + local + kind
+    return Request(description, RTM_NEWLINK, body, NLM_F_CREATE | NLM_F_EXCL, creates_interface=True)
 
 
 def add_bridge(name: str, index: int, *, mtu: int | None = None, mac: str | None = None) -> Request:
     """Add a bridge that is up and forwards at once, since STP is off (it would take 4 s to 30 s)."""
     kind = _kind("bridge", u32(_IFLA_BR_STP_STATE, 0))
     body = _ifinfo(index, up=True) + _link_attributes(name=name, mtu=mtu, mac=mac) + kind
-    return Request(("add bridge", name), RTM_NEWLINK, body, NLM_F_CREATE | NLM_F_EXCL)
+    return Request(("add bridge", name), RTM_NEWLINK, body, NLM_F_CREATE | NLM_F_EXCL, creates_interface=True)
 
 
 def set_link(

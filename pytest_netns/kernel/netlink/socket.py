@@ -228,7 +228,7 @@ class NetlinkSocket:
         except OSError as error:
             if self._socket.fileno() < 0:
                 raise LabClosedError(self.namespace) from None
-            raise KernelError(request.action, error.errno or errno.EIO, namespace=self.namespace) from error
+            raise self._refusal(request, error.errno or errno.EIO) from error
 
     def _replies(self, first: int) -> Iterator[wire.Message]:
         """Receive one datagram; yield its messages that answer requests from this sequence number on."""
@@ -248,4 +248,13 @@ class NetlinkSocket:
         missing = unsupported.find(request, code, message)
         if missing is not None:
             return missing
-        return KernelError(request.action, code, namespace=self.namespace, kernel_message=message)
+        return self._refusal(request, code, message)
+
+    def _refusal(self, request: Request, code: int, message: str = "") -> KernelError:
+        return KernelError(
+            request.action,
+            code,
+            namespace=self.namespace,
+            kernel_message=message,
+            creates_interface=request.creates_interface,
+        )
