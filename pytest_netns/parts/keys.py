@@ -222,9 +222,14 @@ def _parse_sysctls(value: Any) -> tuple[tuple[str, str], ...]:
     problems: list[str] = []
     for name, text in items:
         try:
-            settings[values.parse_sysctl_name(name)] = values.parse_sysctl_value(text)
+            values.parse_sysctl_name(name)
         except InvalidTopologyError as error:
-            problems.append(str(error) if repr(name) in str(error) else f"{name!r}: {error}")
+            problems.append(str(error))
+            continue
+        try:
+            settings[name] = values.parse_sysctl_value(text)
+        except InvalidTopologyError as error:
+            problems.append(f"{name!r}: {error}")
     if problems:
         raise InvalidTopologyError("; ".join(problems), problems=problems)
     return tuple(settings.items())

@@ -279,7 +279,8 @@ def run(
 def note_refused(error: E, programs: Programs) -> E:
     """Add to an error the parts that the environment refused programs in this namespace: they may be the reason."""
     if refused := programs.refused_parts():
-        error.add_note(f"programs here run without {'; '.join(refused)}: pytest-netns doctor shows how to fix it")
+        parts = "; ".join(map(str, refused))
+        error.add_note(f"programs here run without {parts}: pytest-netns doctor shows how to fix it")
     return error
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pytest_netns.errors import LabClosedError, fails_as
-from pytest_netns.kernel.programs import leaving, supervision, sweeping
+from pytest_netns.kernel.programs import inits, leaving, supervision, sweeping
 from pytest_netns.kernel.programs.view import View
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
 from pytest_netns.kernel.system import interrupts
@@ -193,8 +193,8 @@ class Programs:
         if view is not None:
             view.abandon()
 
-    def refused_parts(self) -> tuple[str, ...]:
-        """The parts that the environment refused programs here, a line for each."""
+    def refused_parts(self) -> tuple[inits.Refusal, ...]:
+        """The parts that the environment refused programs here."""
         return self.view.init.refused if self.view is not None else ()
 
 

@@ -105,10 +105,8 @@ def check_names(checked: Checked) -> Iterator[Problem]:
 def check_links(checked: Checked) -> Iterator[Problem]:
     """An interface of another kind has its required options, and its lower interface and master exist."""
     for path, link in links_of(checked.tables, checked.broken):
-        try:
-            link.check()
-        except InvalidTopologyError as error:
-            yield f"{path}.link" if "needs link" in str(error) else path, str(error)
+        for key, problem in link.problems():
+            yield f"{path}.{key}" if key else path, problem
         for key, name in (("link", link.link), ("master", link.master)):
             if name is not None and checked.certain(link.namespace):
                 others = [each.name for each in checked.plan.of(link.namespace) if each.path != path]

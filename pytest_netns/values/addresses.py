@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
 from typing import TypeAlias
@@ -114,17 +115,15 @@ def parse_network(value: object, what: str = "network") -> IPNetwork:
     """Parse a network, or a single address as a network: ``"192.168.15.0/24"``."""
     if isinstance(value, IPNetwork):
         return value
-    try:
-        if isinstance(value, IPAddress):
-            return ipaddress.ip_network(value)
-        return ipaddress.ip_network(value if isinstance(value, str) else "")
-    except ValueError as error:
-        hint = ""
-        if "host bits" in str(error) and isinstance(value, str):
-            hint = f"; '{ipaddress.ip_network(value, strict=False)}' would be valid"
-        raise InvalidTopologyError(
-            f"cannot use {value!r} as {what}: write a network such as '192.168.15.0/24'{hint}"
-        ) from None
+    if isinstance(value, IPAddress):
+        return ipaddress.ip_network(value)
+    text = value if isinstance(value, str) else ""
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_network(text)
+    hint = ""
+    with contextlib.suppress(ValueError):  # it may only have host bits set
+        hint = f"; '{ipaddress.ip_network(text, strict=False)}' would be valid"
+    raise InvalidTopologyError(f"cannot use {value!r} as {what}: write a network such as '192.168.15.0/24'{hint}")
 
 
 def parse_destination(value: object) -> IPNetwork | None:

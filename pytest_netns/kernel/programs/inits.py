@@ -13,18 +13,43 @@ MOUNT_VIEW, HOST_NAME, PIDS = syscalls.CLONE_NEWNS, syscalls.CLONE_NEWUTS, sysca
 _PF_EXITING = 0x4  # include/linux/sched.h; the flags are in proc_pid_stat(5)
 
 
+class Refusal(NamedTuple):
+    """A part of a namespace's view that this environment refused.
+
+    Attributes:
+        part: such as ``"PID namespace"`` or ``"own /proc"``.
+        reason: why.
+    """
+
+    part: str
+    reason: str
+
+    @classmethod
+    def parse(cls, line: str) -> Refusal:
+        """Read a line of the supervisor."""
+        part, _, reason = line.partition(": ")
+        return cls(part, reason)
+
+    def __str__(self) -> str:
+        return f"{self.part}: {self.reason}"
+
+
 class Init(NamedTuple):
     """The init process of a namespace, seen from pytest.
 
     Attributes:
         pid: its PID as seen from pytest.
         pidfd: its pidfd.
-        refused: the parts that this environment refused, a line for each.
+        refused: the parts that this environment refused.
     """
 
     pid: int
     pidfd: int
-    refused: tuple[str, ...]
+    refused: tuple[Refusal, ...]
+
+    def has(self, *parts: str) -> bool:
+        """Whether none of these parts was refused."""
+        return not any(refusal.part in parts for refusal in self.refused)
 
     def has_ended(self) -> bool:
         """Whether it has ended, and with it everything in its PID namespace."""
@@ -42,8 +67,8 @@ class Init(NamedTuple):
 def parts_of(init: Init) -> int:
     """The namespaces of an init that can be entered, as CLONE_ flags."""
     parts = 0
-    for prefix, flag in (("mount namespace", MOUNT_VIEW), ("host name", HOST_NAME), ("PID namespace", PIDS)):
-        if not any(line.startswith(prefix) for line in init.refused):
+    for part, flag in (("mount namespace", MOUNT_VIEW), ("host name", HOST_NAME), ("PID namespace", PIDS)):
+        if init.has(part):
             parts |= flag
     return parts
 

@@ -88,7 +88,7 @@ class OwnFiles:
 
     def has(self, *parts: str) -> bool:
         """Whether the environment has refused none of these parts."""
-        return self._mounts and not any(line.startswith(parts) for line in self._init.refused)
+        return self._mounts and self._init.has(*parts)
 
     @property
     def _init_directory(self) -> str:
@@ -113,7 +113,7 @@ class OwnFiles:
 
     def _make(self, function: Callable[[], None]) -> None:
         if not self.has("own /etc/hosts"):
-            refused = "; ".join(self._init.refused) or "own mounts"
+            refused = "; ".join(map(str, self._init.refused)) or "own mounts"
             raise UnavailableError(
                 "private files of a namespace",
                 f"this environment refuses {refused}",

@@ -14,7 +14,7 @@ import threading
 from pytest_netns.errors import NetnsError, UnavailableError
 from pytest_netns.kernel.programs import mounts, watchdog
 from pytest_netns.kernel.programs import supervisor as program
-from pytest_netns.kernel.programs.inits import Init, kill, pid_of, wait_ended
+from pytest_netns.kernel.programs.inits import Init, Refusal, kill, pid_of, wait_ended
 from pytest_netns.kernel.spaces import destruction
 from pytest_netns.kernel.spaces.netns import NetworkNamespace, are_open, home
 from pytest_netns.kernel.system import interrupts, once, own_programs, sockets
@@ -24,7 +24,7 @@ _END_TIMEOUT = 5.0
 _SEND_TRIES = 3
 
 _controllers: list[int] = []  # PIDs of processes whose end also ends this one
-_refused: dict[str, None] = {}  # the parts that the environment has refused any init so far, in order
+_refused: dict[Refusal, None] = {}  # the parts that the environment has refused any init so far, in order
 
 
 class Supervisor:
@@ -83,7 +83,7 @@ class Supervisor:
                     raise self._dead()
                 raise NetnsError(f"cannot start the init process of namespace {namespace.name!r}: {' '.join(lines)}")
             try:
-                init = Init(pid_of(descriptors[0]), descriptors[0], tuple(lines))
+                init = Init(pid_of(descriptors[0]), descriptors[0], tuple(map(Refusal.parse, lines)))
             except BaseException:
                 kill(descriptors[0], signal.SIGKILL)
                 os.close(descriptors[0])
@@ -257,7 +257,7 @@ def forget_lost() -> None:
 
 def refused() -> list[str]:
     """The parts of a namespace's view that this environment has refused so far, a line for each."""
-    return list(_refused)
+    return list(map(str, _refused))
 
 
 def _after_fork_in_parent() -> None:

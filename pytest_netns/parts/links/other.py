@@ -82,16 +82,15 @@ class LinkSpec(Part):
             addresses=as_many(address) + as_many(addresses), mtu=mtu, mac=mac, options=given,
         )  # fmt: skip
 
-    def check(self) -> None:
-        """Check the options, as far as the kind itself can.
-
-        Raises:
-            InvalidTopologyError: a value is invalid, or an option is missing.
-        """
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """What is wrong with it, as far as the kind itself can check: the key (empty for options), and a sentence."""
         kind = kind_named(self.kind)
-        kind.attributes(dict(self.options))
+        try:
+            kind.attributes(dict(self.options))
+        except InvalidTopologyError as error:
+            yield "", str(error)
         if "link" in kind.needs and self.link is None:
-            raise InvalidTopologyError(f"is missing: a {self.kind} interface needs link, its lower interface")
+            yield "link", f"is missing: a {self.kind} interface needs link, its lower interface"
 
     def notes(self) -> Iterator[Note]:
         """Its important properties: VLAN 10, VNI 7, its lower interface."""
