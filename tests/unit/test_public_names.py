@@ -106,7 +106,6 @@ REFERENCE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
 OWN_MEMBERS = {
     "at_end",
     "captures",
-    "check",
     "check_member",
     "check_open",
     "check_values",
