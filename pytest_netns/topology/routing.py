@@ -90,12 +90,19 @@ def _route(checked: Checked, path: str, route: RouteSpec) -> Iterator[Problem]:
         return
     if all(checked.certain(each) for each in route.gateways if isinstance(each, str)):
         try:
-            resolve(route, checked.plan)
+            for resolved in resolve(route, checked.plan):
+                if (twice := _first_twice(resolved.gateways)) is not None:
+                    yield f"{path}.via", f"cannot use '{twice}' twice as gateway of one route: name each gateway once"
         except InvalidTopologyError as error:
             yield f"{path}.via", str(error)
     for each in route.gateways:
         if not isinstance(each, str):
             yield from ((f"{path}.via", text) for text in _gateway_mistakes(checked, route, each, interfaces))
+
+
+def _first_twice(gateways: tuple[IPAddress | str, ...]) -> IPAddress | str | None:
+    """The first gateway that is listed more than once."""
+    return next((each for each in gateways if gateways.count(each) > 1), None)
 
 
 def _gateway_mistakes(

@@ -115,6 +115,7 @@ def route(rest: str) -> str:
         (route("destination='default'\ntype='unreachable'"), "routes[0].destination", "write '0.0.0.0/0' or '::/0'"),
         (route("destination='10.0.0.0/8'\nvia=[]"), "routes[0].via", "needs via (a gateway) or dev"),
         (route("destination='10.0.0.0/8'\nvia=['192.168.15.5', '192.168.16.5']"), "routes[0].via", "on no network of 'red'"),
+        (route("destination='10.0.0.0/8'\nvia=['blue', '192.168.15.2']"), "routes[0].via", "'192.168.15.2' twice"),
         (route("destination='10.0.0.0/8'\nvia=['blue', 'bleu']"), "routes[0].via", "did you mean 'blue'?"),
         (route("destination='10.0.0.0/8'\nvia=['blue', '10.0.0.0/8']"), "routes[0].via[1]", "without prefix length"),
         (route("destination='10.9.9.0/24'\ntype='unreachable'") + "[[routes]]\nnamespace='red'\ndestination='default'\nvia='10.9.9.9'",
