@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from pytest_netns import InvalidTopologyError, Lab, UnavailableError
+from pytest_netns.kernel.system import once
+from pytest_netns.machine import uplink
 
 TUN = "/dev/net/tun"
 INNER = """
@@ -144,5 +147,7 @@ def test_without_slirp4netns(netns: Lab, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("pytest_netns.machine.uplink.find_program", lambda: None)
     monkeypatch.setattr("pytest_netns.kernel.system.privileges.in_own_user_namespace", lambda: False)
     monkeypatch.setattr("pytest_netns.machine.uplink._path", "")
+    no_connection = once.PerProcess(uplink._connect, close=socket.socket.close)  # an earlier test may have connected
+    monkeypatch.setattr("pytest_netns.machine.uplink._connection", no_connection)
     with pytest.raises(UnavailableError, match=r"slirp4netns is not installed\n.*sudo apt-get install slirp4netns"):
         netns.add_namespace("red").add_uplink()
