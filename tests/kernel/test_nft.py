@@ -186,3 +186,20 @@ def test_a_program_inherits_no_socket_of_nft(netns_nat: Lab) -> None:
     netns_nat.host.forward_port(8080, to="blue:80")
     netns_nat.host.ruleset()
     assert inherited() <= before
+
+
+def test_no_program_inherits_the_socket_of_libnftables(netns: Lab) -> None:
+    """It would keep the namespace alive for as long as the program runs."""
+    before = _inheritable()
+    netns.add_namespace("gw").masquerade("192.168.15.0/24")
+    assert _inheritable() == before
+
+
+def _inheritable() -> set[str]:
+    """What a program that is started without closing descriptors would have open."""
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # that of the listing itself
+            if os.get_inheritable(int(name)):
+                found.add(f"{name}: {os.readlink(f'/proc/self/fd/{name}')}")
+    return found
