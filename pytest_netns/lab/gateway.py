@@ -121,7 +121,7 @@ class Gateway:
             if not addresses[-1]:
                 raise InvalidTopologyError(f"cannot use namespace {host!r} as a target: it has no address yet")
         translation = PortForwarding(spec, tuple(addresses))
-        if not translation.leads_somewhere:
+        if not translation.has_common_version:
             raise InvalidTopologyError(
                 f"cannot forward {translation.description!r} of namespace {self._name!r}: source, address and target have no "
                 "IP version in common"
@@ -144,7 +144,7 @@ class Gateway:
         """Translate the source address of packets."""
         self._check_part(spec, snat.mistakes(spec))
         out = None if spec.out is None else self._links.find(spec.out).name
-        return self._exchange(spec, SourceTranslation(spec.source, spec.to, out), spec.to, out)
+        return self._translate(spec, SourceTranslation(spec.source, spec.to, out), spec.to, out)
 
     def one_to_one(self, spec: OneToOneSpec) -> Snat:
         """Map an outer address or network to an inner one."""
@@ -156,8 +156,8 @@ class Gateway:
             out = near and self._links.link(near[0]).name
         translation = OneToOne(spec, self._inner(spec, self._addresses), out)
         if not isinstance(spec.inner, str):
-            return self._exchange(spec, translation, outer, out)
-        handle = self._exchange(
+            return self._translate(spec, translation, outer, out)
+        handle = self._translate(
             spec, translation, outer, out, lambda now: OneToOne(spec, self._inner(spec, now, translation.inner), out)
         )
         self._names.watch(self._follow)
@@ -178,7 +178,7 @@ class Gateway:
             "address yet"
         )
 
-    def _exchange(
+    def _translate(
         self,
         spec: SnatSpec | OneToOneSpec,
         translation: SourceTranslation | OneToOne,
@@ -187,7 +187,7 @@ class Gateway:
         resolve: Resolve | None = None,
     ) -> Snat:
         entry = Entry(translation, resolve)
-        undo = self._have_address(outer, out) if outer is not None else _nothing
+        undo = self._add_outer_address(outer, out) if outer is not None else _nothing
         try:
             self._rules.add(entry)
         except BaseException:
@@ -202,7 +202,7 @@ class Gateway:
                 return index, own.network.prefixlen
         return None
 
-    def _have_address(self, address: IPAddress, out: str | None) -> Callable[[], None]:
+    def _add_outer_address(self, address: IPAddress, out: str | None) -> Callable[[], None]:
         """Add an address that outer hosts expect on their own network; returns the function that removes it."""
         near = self._near(address)
         if near is None or any(own.ip == address for _, own in self._links.addresses()):

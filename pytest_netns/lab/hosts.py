@@ -95,7 +95,7 @@ class Hosts:
             object, str
         ] = {}  # the /etc/hosts texts of one version, shared by members in the same networks
         self._texts_version = -1
-        self._held = False
+        self._is_delayed = False
         self._lock = threading.RLock()
         self._watchers: list[Callable[[], None]] = []
 
@@ -176,18 +176,18 @@ class Hosts:
             raise InvalidTopologyError(f"cannot find namespace {name!r} in this lab: {listing}")
 
     def _tell(self) -> None:
-        if not self._held:
+        if not self._is_delayed:
             for watcher in self._watchers:
                 watcher()
 
     @contextlib.contextmanager
-    def held(self) -> Generator[None]:
+    def batch(self) -> Generator[None]:
         """Delay updates of the files until the end of the block, for many changes."""
-        self._held = True
+        self._is_delayed = True
         try:
             yield
         finally:
-            self._held = False
+            self._is_delayed = False
         self._spread()
         self._tell()
 
@@ -226,7 +226,7 @@ class Hosts:
 
     def _spread(self) -> None:
         """Update the files of all namespaces, unless updates are delayed."""
-        if self._held or not self._readers:
+        if self._is_delayed or not self._readers:
             return
         with self._lock:
             self._read_stale()

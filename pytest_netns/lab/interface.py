@@ -122,7 +122,7 @@ class Interface:
         Returns:
             A handle that sets it up again, like `up`, by its ``heal()`` or at the end of a ``with`` block; so does ``lab.heal()``.
         """
-        return switching.switch_off(self.namespace.lab.faults, self._link)
+        return switching.set_down(self.namespace.lab.faults, self._link)
 
     def add_address(self, address: str | IPInterface, *, scope: str = "global") -> None:
         """Add an address, usable at once.

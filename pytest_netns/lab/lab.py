@@ -227,7 +227,7 @@ class Lab(LinkMethods):
         from pytest_netns.lab import building
 
         self.check_open()
-        with self.names.held(), self.links.together():
+        with self.names.batch(), self.links.batch():
             building.build(self, topology)
         self._built.append(topology)
 

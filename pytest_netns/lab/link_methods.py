@@ -170,4 +170,4 @@ class LinkMethods(FaultMethods):
             return connecting.add_bridge(links, name, addresses, mtu)
         from pytest_netns.lab import making
 
-        return making.add_link(links, making.wanted("bridge", name, options, on=None, mtu=mtu, addresses=addresses))
+        return making.add_link(links, making.check_new("bridge", name, options, on=None, mtu=mtu, addresses=addresses))

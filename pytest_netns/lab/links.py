@@ -77,7 +77,7 @@ class LabLinks:
         self._waiting: dict[int, list[Link]] = {}  # by thread
 
     @contextlib.contextmanager
-    def together(self) -> Generator[None]:
+    def batch(self) -> Generator[None]:
         """Create many interfaces: the waits for each of them are done at the end of the block."""
         thread = threading.get_ident()
         waiting = self._waiting.setdefault(thread, [])

@@ -27,7 +27,7 @@ _TUNSETIFF, _TUNSETPERSIST, _TUNSETOWNER, _TUNSETGROUP = 0x400454CA, 0x400454CB,
 _IFF_TUN, _IFF_TAP, _IFF_NO_PI, _IFF_MULTI_QUEUE, _IFF_VNET_HDR = 0x0001, 0x0002, 0x1000, 0x0100, 0x4000
 
 
-class Wanted(NamedTuple):
+class NewInterface(NamedTuple):
     """An interface to create.
 
     Attributes:
@@ -52,10 +52,10 @@ class Wanted(NamedTuple):
     up: bool = True
 
 
-def wanted(
+def check_new(
     kind: str, name: str, options: Mapping[str, Any], *, on: Link | None, mtu: int | None = None, mac: str | None = None,
     **rest: Any,
-) -> Wanted:  # fmt: skip
+) -> NewInterface:  # fmt: skip
     """Check the arguments, as far as that is possible without the kernel.
 
     Raises:
@@ -70,7 +70,7 @@ def wanted(
     if "link" in found.needs and on is None:
         raise InvalidTopologyError(f"cannot add {kind} interface {name!r}: it needs link, its lower interface")
     mtu, mac = None if mtu is None else parse_mtu(mtu), None if mac is None else parse_mac(mac)
-    return Wanted(found, name, attributes, on, mtu=mtu, mac=mac, **rest)
+    return NewInterface(found, name, attributes, on, mtu=mtu, mac=mac, **rest)
 
 
 def check_options(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,30 +92,30 @@ def parse_kind_of(kind: object) -> str:
     return "veth" if kind == "veth" else parse_kind(kind)
 
 
-def add_link(links: Links, want: Wanted) -> Link:
+def add_link(links: Links, new: NewInterface) -> Link:
     """Create an interface.
 
     Raises:
         UnavailableError: this kernel does not have the kind.
     """
     with links.lab.lock:
-        link = connecting.again_if_taken((links,), lambda: _make(links, want))
+        link = connecting.again_if_taken((links,), lambda: _make(links, new))
         links.register(link)
     links.settle(link)
     if links.read(link).flags & rtlinks.IFF_RUNNING:
         links.wait_link_local(link)
-        links.wait_usable(link, want.addresses)
+        links.wait_usable(link, new.addresses)
     return link
 
 
-def _make(links: Links, want: Wanted) -> Link:
-    kind, name = want.kind, connecting.check_name(links, want.name)
-    mac = want.mac or (naming.derived_mac(links.name, name) if kind.has_own_mac else "")
-    link = Link(links, _free_index(links, want), name, mac)
-    link.port_mtu = want.mtu
+def _make(links: Links, new: NewInterface) -> Link:
+    kind, name = new.kind, connecting.check_name(links, new.name)
+    mac = new.mac or (naming.derived_mac(links.name, name) if kind.has_own_mac else "")
+    link = Link(links, _free_index(links, new), name, mac)
+    link.port_mtu = new.mtu
     try:
-        _MAKERS[kind.maker](link, want)
-        links.change(*_settings(link, want))
+        _MAKERS[kind.maker](link, new)
+        links.change(*_settings(link, new))
     except BaseException as failure:
         if not (isinstance(failure, KernelError) and failure.creates_interface):
             with contextlib.suppress(KernelError):  # interrupted before the interface existed
@@ -124,62 +124,62 @@ def _make(links: Links, want: Wanted) -> Link:
     return link
 
 
-def _free_index(links: Links, want: Wanted) -> int:
+def _free_index(links: Links, new: NewInterface) -> int:
     """An index that is free in its namespace and, for kernels before 6.13, in that of its lower interface."""
     index = links.next_index()
-    if want.on is not None and want.on.home is not links:
-        want.on.home.infos()
-        while want.on.home.uses(index):
+    if new.on is not None and new.on.home is not links:
+        new.on.home.infos()
+        while new.on.home.uses(index):
             index = links.next_index()
     return index
 
 
-def _settings(link: Link, want: Wanted) -> list[Request]:
+def _settings(link: Link, new: NewInterface) -> list[Request]:
     """The requests that configure a new interface."""
     requests = link.home.settings_of(link.index, link.name)
-    if want.mtu is not None:
-        requests.append(rtlinks.set_link(link.index, link.name, mtu=want.mtu))
-    if want.mac is not None:
-        requests.append(rtlinks.set_link(link.index, link.name, mac=want.mac))
-    if want.master is not None:
-        requests.append(rtlinks.set_master(link.index, link.name, want.master.index))
-    requests += [rtaddresses.add_address(link.index, link.name, address) for address in want.addresses]
-    if want.up:
+    if new.mtu is not None:
+        requests.append(rtlinks.set_link(link.index, link.name, mtu=new.mtu))
+    if new.mac is not None:
+        requests.append(rtlinks.set_link(link.index, link.name, mac=new.mac))
+    if new.master is not None:
+        requests.append(rtlinks.set_master(link.index, link.name, new.master.index))
+    requests += [rtaddresses.add_address(link.index, link.name, address) for address in new.addresses]
+    if new.up:
         requests.append(rtlinks.set_link(link.index, link.name, up=True))
     return requests
 
 
-def _by_netlink(link: Link, want: Wanted) -> None:
-    info: dict[str, Any] = {"kind": want.kind.name}
-    if want.attributes and want.kind.maker == "netlink":
-        info["data"] = dict(want.attributes)
+def _by_netlink(link: Link, new: NewInterface) -> None:
+    info: dict[str, Any] = {"kind": new.kind.name}
+    if new.attributes and new.kind.maker == "netlink":
+        info["data"] = dict(new.attributes)
     attributes: dict[str, Any] = {"ifname": link.name, "linkinfo": info}
-    if want.on is not None:
-        attributes["link"] = want.on.index
-        if want.on.home is not link.home:
+    if new.on is not None:
+        attributes["link"] = new.on.index
+        if new.on.home is not link.home:
             attributes["net_ns_fd"] = link.home.network.fd
     if link.mac:
         attributes["address"] = link.mac
-    words = ("add", want.kind.name, "interface", link.name)
-    body = _body(link, want.kind, attributes)
+    words = ("add", new.kind.name, "interface", link.name)
+    body = _body(link, new.kind, attributes)
     request = Request(words, rtlinks.RTM_NEWLINK, body, NLM_F_CREATE | NLM_F_EXCL, creates_interface=True)
-    sender = link.home if want.on is None else want.on.home
+    sender = link.home if new.on is None else new.on.home
     try:
         sender.change(request)
     except KernelError as error:
         if error.errno not in _UNKNOWN_KIND:
             raise
-        raise _lacking(want, error) from error
+        raise _lacking(new, error) from error
 
 
-def _lacking(want: Wanted, error: KernelError) -> UnavailableError:
+def _lacking(new: NewInterface, error: KernelError) -> UnavailableError:
     """The error for a kind, or an option of it, that this kernel lacks."""
-    if want.attributes and "Unknown device type" not in error.kernel_message and error.errno == errno.EOPNOTSUPP:
-        options = ", ".join(want.attributes)
+    if new.attributes and "Unknown device type" not in error.kernel_message and error.errno == errno.EOPNOTSUPP:
+        options = ", ".join(new.attributes)
         cause = f"this kernel is built without one of them ({error.strerror}, ENOTSUP)"
-        return UnavailableError(f"{options} of {want.kind.name} interfaces", cause, "use a distribution's kernel")
-    cause, remedy = diagnosis.explain(f"interface {want.kind.name}", error.errno or 0, error.kernel_message)
-    return UnavailableError(f"interfaces of kind {want.kind.name}", cause, remedy)
+        return UnavailableError(f"{options} of {new.kind.name} interfaces", cause, "use a distribution's kernel")
+    cause, remedy = diagnosis.explain(f"interface {new.kind.name}", error.errno or 0, error.kernel_message)
+    return UnavailableError(f"interfaces of kind {new.kind.name}", cause, remedy)
 
 
 def _body(link: Link, kind: LinkKind, attributes: Mapping[str, Any]) -> bytes:
@@ -194,20 +194,20 @@ def _body(link: Link, kind: LinkKind, attributes: Mapping[str, Any]) -> bytes:
         ) from error
 
 
-def _wireguard(link: Link, want: Wanted) -> None:
-    _by_netlink(link, want)
-    wireguard.configure(link.home.network, link.name, want.attributes)
+def _wireguard(link: Link, new: NewInterface) -> None:
+    _by_netlink(link, new)
+    wireguard.configure(link.home.network, link.name, new.attributes)
 
 
-def _tun(link: Link, want: Wanted) -> None:
+def _tun(link: Link, new: NewInterface) -> None:
     """Create a tun or tap interface: netlink cannot, and its index cannot be chosen."""
-    options = want.attributes
-    flags = _IFF_TUN if want.kind.name == "tun" else _IFF_TAP
+    options = new.attributes
+    flags = _IFF_TUN if new.kind.name == "tun" else _IFF_TAP
     for name, bit in (("multi_queue", _IFF_MULTI_QUEUE), ("vnet_hdr", _IFF_VNET_HDR)):
         flags |= bit if options.get(name) else 0
     flags |= 0 if options.get("pi") else _IFF_NO_PI
     with link.home.network.entered():  # the device belongs to the namespace in which it is opened
-        device = _open_tun(want.kind)
+        device = _open_tun(new.kind)
     try:
         fcntl.ioctl(device, _TUNSETIFF, struct.pack("16sH22x", link.name.encode(), flags))
         for name, request in (("user", _TUNSETOWNER), ("group", _TUNSETGROUP)):
@@ -215,7 +215,7 @@ def _tun(link: Link, want: Wanted) -> None:
                 fcntl.ioctl(device, request, options[name])
         fcntl.ioctl(device, _TUNSETPERSIST, 1)
     except OSError as error:
-        action = f"add {want.kind.name} interface {link.name}"
+        action = f"add {new.kind.name} interface {link.name}"
         code = error.errno or errno.EIO
         raise KernelError(action, code, namespace=link.home.name, creates_interface=True) from error
     finally:
@@ -234,7 +234,7 @@ def _open_tun(kind: LinkKind) -> int:
         raise UnavailableError(f"interfaces of kind {kind.name}", cause, remedy) from error
 
 
-_MAKERS: dict[str, Callable[[Link, Wanted], None]] = {
+_MAKERS: dict[str, Callable[[Link, NewInterface], None]] = {
     "netlink": _by_netlink,
     "wireguard": _wireguard,
     "tun": _tun,

@@ -107,7 +107,7 @@ class Network:
         on = link.link if isinstance(link, Interface) else None if link is None else self.links.find(link)
         if on is not None:
             self.links.check_same_lab(on.home)
-        want = making.wanted(
+        new = making.check_new(
             kind,
             name,
             options,
@@ -118,7 +118,7 @@ class Network:
             addresses=parse_addresses(addresses),
             up=up,
         )
-        return handle(making.add_link(self.links, want), kind)
+        return handle(making.add_link(self.links, new), kind)
 
     def unplug(self) -> Healable:
         """Unplug all links: they lose their carrier, until `plug`, the end of a ``with`` block, or ``lab.heal()``.

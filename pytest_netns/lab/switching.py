@@ -29,7 +29,7 @@ class Switches:
         self._links = links
         self._taken: dict[Link, list[Request]] = {}
         self.unplugged: dict[Link, Unplugged] = {}
-        self.off: dict[Link, SwitchedOff] = {}
+        self.down_links: dict[Link, InterfaceDown] = {}
 
     def down(self, link: Link) -> None:
         """Set an interface down, and remember what the kernel drops."""
@@ -50,7 +50,7 @@ class Switches:
                 "call plug() of the veth pair or of the namespace"
             )
         self._links.change(rtlinks.set_link(link.index, link.name, up=True))
-        if (fault := self.off.pop(link, None)) is not None:
+        if (fault := self.down_links.pop(link, None)) is not None:
             fault.ended()
         for end in (link, self._links.peer(link)):
             if end is not None and end.home.read(end).mac:
@@ -75,7 +75,7 @@ class Switches:
                 yield rtroutes.replay(body)
 
 
-class SwitchedOff(Healing):
+class InterfaceDown(Healing):
     """An interface that was set down: set up again by `heal`, at the end of a ``with`` block, or by ``lab.heal()``.
 
     Args:
@@ -92,7 +92,7 @@ class SwitchedOff(Healing):
     def heal(self) -> None:
         """Set it up again and restore what was dropped, unless it is up already or was down before; idempotent."""
         switches = self._link.home.switches
-        if switches.off.get(self._link) is self:
+        if switches.down_links.get(self._link) is self:
             try:
                 switches.up(self._link)
             except KernelError as error:
@@ -102,21 +102,21 @@ class SwitchedOff(Healing):
 
     def ended(self) -> None:
         """Mark it as up again."""
-        self._link.home.switches.off.pop(self._link, None)
+        self._link.home.switches.down_links.pop(self._link, None)
         self._faults.discard(self)
 
     def __repr__(self) -> str:
         return f"<{self._link.home.name}/{self._link.name} is down>"
 
 
-def switch_off(faults: Faults, link: Link) -> SwitchedOff:
+def set_down(faults: Faults, link: Link) -> InterfaceDown:
     """Set an interface down, and remember what the kernel drops."""
     switches = link.home.switches
     was_on = _is_up(link)
     switches.down(link)
-    fault = SwitchedOff(faults, link)
+    fault = InterfaceDown(faults, link)
     if was_on:
-        switches.off[link] = fault
+        switches.down_links[link] = fault
         faults.add(fault)
     return fault
 
@@ -156,7 +156,7 @@ class Unplugged(Healing):
         return f"<{' -- '.join(ends)} is unplugged{' (healed)' if is_plugged else ''}>"
 
 
-class Together(Healing):
+class HealingGroup(Healing):
     """Several faults that end together."""
 
     __slots__ = ("_faults",)
@@ -173,7 +173,7 @@ class Together(Healing):
         return f"<{', '.join(repr(fault).strip('<>') for fault in self._faults) or 'nothing to undo'}>"
 
 
-def unplug(faults: Faults, ends: Iterable[Link]) -> Together:
+def unplug(faults: Faults, ends: Iterable[Link]) -> HealingGroup:
     """Unplug links: both ends lose their carrier.
 
     Args:
@@ -189,7 +189,7 @@ def unplug(faults: Faults, ends: Iterable[Link]) -> Together:
             fault = switches.unplugged[pulled] = Unplugged(faults, pulled, None if peer is None else end)
             faults.add(fault)
             begun.append(fault)
-    return Together(begun)
+    return HealingGroup(begun)
 
 
 def plug(ends: Iterable[Link]) -> None:

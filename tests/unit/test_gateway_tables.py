@@ -28,7 +28,7 @@ def table(mapping: str, filtering: str, version: int = 4, **options: object) -> 
 def test_filtering_of_incoming_packets(mapping: str, filtering: str, version: int) -> None:
     """Packets from strangers are let in by endpoint-independent filtering, from known addresses by address-dependent, else not."""
     text = table(mapping, filtering, version)
-    incoming = text.split("chain incoming")[1].split("chain unasked")[0]
+    incoming = text.split("chain incoming")[1].split("chain unsolicited")[0]
     assert ("dnat" in incoming) is (filtering != BEHAVIOURS[2])
     assert ("@peers_udp" in incoming) is (filtering == BEHAVIOURS[1])
     assert all(line.endswith('comment "c"') for line in incoming.splitlines() if "dnat" in line)

@@ -274,7 +274,7 @@ class PortForwarding(Translation):
                     yield version, protocol, targets
 
     @property
-    def leads_somewhere(self) -> bool:
+    def has_common_version(self) -> bool:
         """Whether source, address and targets have a common IP version."""
         return bool(self.mapped) or any(True for _ in self._targets(as_range(self.spec.port)))
 

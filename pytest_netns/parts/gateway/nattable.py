@@ -69,7 +69,7 @@ class Natting(Table):
         chains = [
             self._chain("timeouts", f"filter hook prerouting priority {_PRIORITY_IN - 1}", self._timeouts(name)),
             self._chain("incoming", f"nat hook prerouting priority {_PRIORITY_IN}", self._incoming()),
-            self._chain("unasked", f"filter hook prerouting priority {_PRIORITY_IN + 9}", self._unasked()),
+            self._chain("unsolicited", f"filter hook prerouting priority {_PRIORITY_IN + 9}", self._unsolicited()),
             *marking,
             self._chain("outgoing", f"nat hook postrouting priority {_PRIORITY_OUT}", self._outgoing()),
             self._chain("learning", f"filter hook postrouting priority {_PRIORITY_OUT + 3}", self._learning()),
@@ -212,7 +212,7 @@ class Natting(Table):
             if self.kind.hairpin:
                 yield f'iifname != "{self.out}" {ip} saddr {network(self.source)} {match} {lead}'
 
-    def _unasked(self) -> Iterator[str]:
+    def _unsolicited(self) -> Iterator[str]:
         """Drop unsolicited packets before connection tracking assigns their port to them."""
         ip = self._ip
         new = f'{of_family(self.source.version)} iifname "{self.out}" ct state new'
