@@ -144,7 +144,7 @@ class Links:
 
     @created_on_use
     def switches(self) -> Switches:
-        """The interfaces that are switched off."""
+        """The interfaces that are down, and those whose link is unplugged."""
         return Switches(self)
 
     def tables(self) -> Tables:

@@ -210,7 +210,7 @@ class Run:
         if self.is_worker and not self._watched:
             from pytest_netns.kernel.programs import supervision
 
-            # Without its controller a worker goes on for many seconds; the watchdog ends it.
+            # Without its controller a worker keeps running for many seconds; the watchdog ends it.
             supervision.end_with(os.getppid())
             supervision.supervisor()
             self._watched = True

@@ -22,7 +22,7 @@ from pytest_netns.kernel.system import diagnosis, sockets
 
 _NETLINK_NETFILTER = 12
 _SIGNALS = frozenset(map(int, signal.valid_signals()))
-# Not the signal module's own function, which makes an enum member of each number: 100 us.
+# Not the signal module's own function, which creates an enum member for each number: 100 us.
 _set_mask = cast("Callable[[int, Iterable[int]], set[int]]", _signal.pthread_sigmask)
 
 _lock = threading.Lock()  # libnftables keeps state in global variables
@@ -52,7 +52,7 @@ class Nft:
         module = load()
         self._name = place.name
         with _lock, place.entered(), _closed_on_exec():
-            self._context: Any = module.Nftables()  # bound to the namespace it is made in
+            self._context: Any = module.Nftables()  # bound to the namespace it is created in
 
     def apply(self, text: str) -> str:
         """Run a ruleset of our own in one transaction; returns its output.

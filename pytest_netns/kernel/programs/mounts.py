@@ -187,7 +187,7 @@ def mount_netns_directory(directory: str) -> None:
     netns_directory = f"{directory}/netns"
     os.mkdir(netns_directory)
     if not os.path.isdir(NETNS_DIRECTORY):
-        with contextlib.suppress(OSError):  # as `ip netns add` makes it
+        with contextlib.suppress(OSError):  # as `ip netns add` creates it
             os.mkdir(NETNS_DIRECTORY)
     if not os.path.isdir(NETNS_DIRECTORY):
         os.mkdir(f"{directory}/run")

@@ -136,7 +136,7 @@ class Wire:
         answer = {"n": request["n"]}
         try:
             getattr(self, f"_{request['do']}")(request, descriptors)
-        except Exception as error:  # pytest reports it; the other links go on
+        except Exception as error:  # pytest reports it; the other links continue
             answer["error"] = f"{request['do']}: {type(error).__name__}: {error}"
         self._control.send(json.dumps(answer).encode())
         return True

@@ -154,7 +154,7 @@ class CaptureSocket:
                     self.unnamed += 1
                     continue
                 except OSError as error:
-                    if error.errno != errno.ENETDOWN:  # an interface went down: reported once, the socket goes on
+                    if error.errno != errno.ENETDOWN:  # an interface went down: reported once, the socket stays usable
                         raise
                     continue
                 self._keep(data, ancillary, address)

@@ -154,7 +154,7 @@ def _leave_last(blocks: list[NamespaceBlock], error: BaseException | None) -> No
 
 @interrupts.uninterrupted
 def restore_thread(block: NamespaceBlock) -> None:
-    """Move the calling thread back to where a block began, or end the process: it must never go on in the wrong network."""
+    """Move the calling thread back to where a block began, or end the process: it must never continue in the wrong network."""
     if block.is_back:
         return
     try:

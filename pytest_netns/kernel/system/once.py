@@ -1,4 +1,4 @@
-"""Objects of which each process has one: made on first use, and forgotten in a forked child."""
+"""Objects of which each process has one: created on first use, and forgotten in a forked child."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class PerProcess(Generic[T]):
         os.register_at_fork(after_in_child=self._after_fork_in_child)
 
     def get(self) -> T:
-        """The object; made if there is none that works."""
+        """The object; created if there is none that works."""
         current = self.current
         if current is not None and self._is_alive is None:  # at each new namespace
             return current
@@ -58,7 +58,7 @@ class PerProcess(Generic[T]):
             return self.current
 
     def close(self) -> None:
-        """End the object, if there is one; the next use makes another."""
+        """End the object, if there is one; the next use creates another."""
         with self.lock:
             self._end(self._close)
 
