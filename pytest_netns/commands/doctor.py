@@ -113,7 +113,7 @@ def _limits() -> list[Line]:
 
     from pytest_netns.kernel.system.diagnosis import read_sysctl
 
-    found: list[Line] = []
+    lines: list[Line] = []
     for name, which, least, option in (
         ("open files", resource.RLIMIT_NOFILE, _OPEN_FILES, "-n"),
         ("processes", resource.RLIMIT_NPROC, _PROCESSES, "-u"),
@@ -121,13 +121,13 @@ def _limits() -> list[Line]:
         soft, _ = resource.getrlimit(which)
         enough = soft == resource.RLIM_INFINITY or soft >= least
         without = "only small labs work; a namespace takes about 5 open files and 2 processes"
-        found.append(
+        lines.append(
             Line("limits", name, True)
             if enough
             else Line("limits", name, False, f"no more than {soft}", f"ulimit {option} {least * 4}", without)
         )
     namespaces = int(read_sysctl("user/max_net_namespaces") or 0)
-    found.append(
+    lines.append(
         Line("limits", "namespaces", True)
         if namespaces >= _PROCESSES
         else Line(
@@ -139,7 +139,7 @@ def _limits() -> list[Line]:
             "labs of up to that many namespaces work",
         )
     )
-    return found
+    return lines
 
 
 def _xdist() -> Line:

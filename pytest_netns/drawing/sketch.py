@@ -232,7 +232,7 @@ def _mtu_note(mtu: int | None) -> list[str]:
 
 
 def _by_place(notes: Iterable[Note]) -> dict[Place, list[str]]:
-    found: dict[Place, list[str]] = {}
+    texts: dict[Place, list[str]] = {}
     for note in notes:
-        found.setdefault((note.namespace, note.interface), []).append(note.text)
-    return found
+        texts.setdefault((note.namespace, note.interface), []).append(note.text)
+    return texts

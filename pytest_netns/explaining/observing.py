@@ -104,8 +104,8 @@ def _look_at_all(
     looks = [_Look(each, deadline, NamespaceState(each.name)) for each in lab]
     for look in looks:
         nothing = replace(look.state, unknown=frozenset({"interfaces", "routes", "notes"}))
-        own = notes.get(look.state.name, ())
-        look.state = look("interfaces", functools.partial(states.network, notes=own), nothing)
+        own_notes = notes.get(look.state.name, ())
+        look.state = look("interfaces", functools.partial(states.network, notes=own_notes), nothing)
     for look, running in zip(looks, _running(lab, looks, deadline), strict=True):
         _add_processes(look, running, before)
     for look in looks:
@@ -116,11 +116,11 @@ def _look_at_all(
 def _running(lab: Lab, looks: list[_Look], deadline: _Deadline) -> list[list[ProcessInfo]]:
     """The processes of each namespace, except its init."""
     inodes = [each.programs.inode for each in lab]
-    found: dict[int, list[ProcessInfo]] = {}
+    processes: dict[int, list[ProcessInfo]] = {}
     if looks:
-        found = looks[0]("processes", lambda _: process_table.by_namespace(inodes, deadline.is_over), found)
+        processes = looks[0]("processes", lambda _: process_table.by_namespace(inodes, deadline.is_over), processes)
     inits = {each.programs.view.init.pid for each in lab if each.programs.view is not None}
-    return [[each for each in found.get(inode, ()) if each.pid not in inits] for inode in inodes]
+    return [[each for each in processes.get(inode, ()) if each.pid not in inits] for inode in inodes]
 
 
 def _add_processes(look: _Look, running: list[ProcessInfo], before: snapshot.Snapshot | None) -> None:

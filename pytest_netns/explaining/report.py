@@ -50,12 +50,12 @@ def sections(state: LabState, *, whole: bool = False) -> list[tuple[str, str]]:
         state: the lab.
         whole: show everything, instead of what most likely explains the failure.
     """
-    found: list[tuple[str, str]] = []
+    chosen: list[tuple[str, str]] = []
     if state.namespaces:
         drawing = draw(Sketch.from_states(state.namespaces)).rstrip()
-        found.append(("netns: network when the test failed", "\n".join([drawing, *state.notes])))
+        chosen.append(("netns: network when the test failed", "\n".join([drawing, *state.notes])))
     if state.changes:
-        found.append(("netns: changed since set-up", _cut(state.changes, LINES_WHOLE if whole else LINES)))
+        chosen.append(("netns: changed since set-up", _cut(state.changes, LINES_WHOLE if whole else LINES)))
     inside = "\n".join(line for each in state.namespaces for line in _show(each, whole))
     if inside:
         hint = (
@@ -63,14 +63,14 @@ def sections(state: LabState, *, whole: bool = False) -> list[tuple[str, str]]:
             if whole
             else "\n(-vv shows interfaces with counters, routes, neighbours, nft rules, tracked connections)"
         )
-        found.append(("netns: inside the namespaces", inside + hint))
+        chosen.append(("netns: inside the namespaces", inside + hint))
     for service in state.services:
         lines, total = showing.excerpt(service.output, LINES_WHOLE if whole else LINES)
         text = "\n".join([*lines, *([f"({total} lines in all)"] * (len(lines) < total))])
-        found.append((f"netns: output of {service.command} in {service.namespace}", _join(text, service.death)))
+        chosen.append((f"netns: output of {service.command} in {service.namespace}", _join(text, service.death)))
     if state.failures:
-        found.append(("netns: commands that failed", "\n".join(state.failures)))
-    return [(showing.encodable(title), showing.encodable(text)) for title, text in found]
+        chosen.append(("netns: commands that failed", "\n".join(state.failures)))
+    return [(showing.encodable(title), showing.encodable(text)) for title, text in chosen]
 
 
 def _show(namespace: NamespaceState, whole: bool) -> Iterator[str]:

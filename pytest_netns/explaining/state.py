@@ -44,7 +44,7 @@ def dropping(ruleset: str) -> list[str]:
 
 def rules(ruleset: str) -> list[str]:
     """The lines of an nft ruleset, each with its table and chain and without counts; our own tables are omitted, as they are shown as notes."""
-    found: list[str] = []
+    lines: list[str] = []
     place: list[str] = []
     for line in map(str.strip, ruleset.splitlines()):
         if line == "}":
@@ -52,10 +52,10 @@ def rules(ruleset: str) -> list[str]:
         elif (line := _COMMENT.sub("", line)).endswith(" {"):
             place.append(line.removesuffix(" {").removeprefix("table ").removeprefix("chain "))
             if not _OWN_TABLE.fullmatch(place[0]):
-                found.append(" ".join(place))
+                lines.append(" ".join(place))
         elif line and place and not _OWN_TABLE.fullmatch(place[0]):
-            found.append(f"{' '.join(place)}: {_COUNTS.sub('', line)}")
-    return found
+            lines.append(f"{' '.join(place)}: {_COUNTS.sub('', line)}")
+    return lines
 
 
 def changes(before: Mapping[str, NamespaceState], after: Mapping[str, NamespaceState]) -> list[str]:

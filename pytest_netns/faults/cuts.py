@@ -91,13 +91,13 @@ class Cut(Healing):
         return [Note(name, f"{self._description}, {self.dropped} packets dropped") for name in self._shown]
 
     def _count(self) -> int:
-        found = 0
+        packets = 0
         for name in self._filters:
             for family in filters.FAMILIES:
                 with contextlib.suppress(NetnsError):  # it has no table of that family, or its lab is closed
                     listing = nftables.apply(self._members[name].network, f"list table {family} {self._table}")
-                    found += sum(map(int, _COUNTER.findall(listing)))
-        return found
+                    packets += sum(map(int, _COUNTER.findall(listing)))
+        return packets
 
     def _remove(self) -> None:
         networks: list[NetworkNamespace] = []

@@ -94,8 +94,8 @@ class Impairments:
 
     def of(self, target: Target) -> Impairment | None:
         """The impairment of an interface's outgoing packets, if any."""
-        found = self._in_force.get(target.key)
-        return None if found is None else found.impairment
+        in_force = self._in_force.get(target.key)
+        return None if in_force is None else in_force.impairment
 
     @fails_as("impair link")
     def set(self, target: Target, impairment: Impairment | None) -> None:

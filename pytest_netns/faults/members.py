@@ -66,11 +66,13 @@ def look(member: Member) -> Node:
     infos = [info for info in member.infos() if not info.flags & IFF_LOOPBACK]
     bridges = {info.index for info in infos if info.kind == "bridge"}
     known = {info.index for info in infos}
-    own = [address.ip for index, address in member.addresses() if index in known and not address.ip.is_link_local]
+    own_addresses = [
+        address.ip for index, address in member.addresses() if index in known and not address.ip.is_link_local
+    ]
     return Node(
         member.name,
         frozenset(info.mac for info in infos if len(info.mac) == len("02:00:00:00:00:01")),
-        tuple(own),
+        tuple(own_addresses),
         tuple(info.name for info in infos),
         frozenset(info.name for info in infos if info.master in bridges),
     )

@@ -128,12 +128,12 @@ class Nemesis:
 
 def _pauses(every: object) -> tuple[float, float]:
     pauses = every if is_list(every) and len(every) == 2 else (every, every)
-    found = [float(each) for each in pauses if isinstance(each, int | float) and not isinstance(each, bool)]
-    if len(found) != 2 or not 0 <= found[0] <= found[1]:
+    seconds = [float(each) for each in pauses if isinstance(each, int | float) and not isinstance(each, bool)]
+    if len(seconds) != 2 or not 0 <= seconds[0] <= seconds[1]:
         raise InvalidTopologyError(
             f"cannot use {every!r} as pause between faults: write seconds, such as 1 or (0.5, 2) for a random pause"
         )
-    return found[0], found[1]
+    return seconds[0], seconds[1]
 
 
 def _takes_rng(starter: FaultStarter) -> bool:

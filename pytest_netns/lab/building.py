@@ -105,12 +105,12 @@ def _route(lab: Lab, plan: Topology) -> None:
     """Add each namespace's routes in one batch, and its masquerades and port forwards together."""
     for name, routes in _by_namespace(plan.routes).items():
         namespace = lab[name]
-        found: list[RouteInfo] = []
+        infos: list[RouteInfo] = []
         for route in routes:
             index = 0 if route.dev is None else namespace.links.find(route.dev).index
             options = RouteOptions(route.metric, route.table, route.type)
-            found += additions(namespace.links, route.destination, route.gateways, index, options)
-        namespace.links.change(*map(add_route, found))
+            infos += additions(namespace.links, route.destination, route.gateways, index, options)
+        namespace.links.change(*map(add_route, infos))
     masquerades, port_forwards = _by_namespace(plan.masquerades), _by_namespace(plan.port_forwards)
     for name in dict.fromkeys([*masquerades, *port_forwards]):
         namespace = lab[name]
@@ -127,10 +127,10 @@ def _route(lab: Lab, plan: Topology) -> None:
 
 def _by_namespace(parts: Iterable[Part]) -> dict[str, list[Part]]:
     """The parts of each namespace, in order."""
-    found: dict[str, list[Part]] = {}
+    groups: dict[str, list[Part]] = {}
     for part in parts:
-        found.setdefault(part.namespace, []).append(part)
-    return found
+        groups.setdefault(part.namespace, []).append(part)
+    return groups
 
 
 def _named(end: InterfaceSpec) -> str:

@@ -109,29 +109,29 @@ def again_if_taken(members: Sequence[Links], make: Callable[[], T]) -> T:
 
 def _make_pair(a: End, b: End, bridge: Link | None, queues: int | None) -> tuple[Link, Link]:
     names = _names(a, b, plugged=bridge is not None)
-    own, peer = (
+    first_end, peer = (
         Link(end.links, _index(end), name, end.mac or naming.derived_mac(end.links.name, name))
         for end, name in zip((a, b), names, strict=True)
     )
     pair = rtlinks.add_veth(
-        own.name,
-        own.index,
+        first_end.name,
+        first_end.index,
         peer.name,
         peer.index,
         b.links.network.fd,
         mtu=a.mtu,
         peer_mtu=b.mtu,
-        mac=own.mac,
+        mac=first_end.mac,
         peer_mac=peer.mac,
         bridge=0 if bridge is None else bridge.index,
         queues=queues,
         up=a.up,
     )
-    first = [pair, *_settings(own, a.addresses)]
+    first = [pair, *_settings(first_end, a.addresses)]
     switched = [rtlinks.set_link(peer.index, peer.name, up=True)] if b.up else []
     second = [*switched, *_settings(peer, b.addresses)]
-    _make(own, [(a.links, first), (b.links, second)])
-    return own, peer
+    _make(first_end, [(a.links, first), (b.links, second)])
+    return first_end, peer
 
 
 def _index(end: End) -> int:

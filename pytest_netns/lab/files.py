@@ -46,7 +46,7 @@ class Files:
     def bind(self, source: str, target: str, use: Callable[[], View], *, read_only: bool) -> None:
         """Bind-mount a file or directory now."""
         action = f"bind {source} to {target}"
-        self._make(_Step(action, lambda own: own.bind(source, target, read_only=read_only)), use)
+        self._make(_Step(action, lambda own_files: own_files.bind(source, target, read_only=read_only)), use)
 
     def prepare(self, view: View) -> None:
         """Create what this view lacks."""
@@ -80,11 +80,11 @@ class Files:
 
 
 def _private(path: str) -> _Step:
-    return _Step(f"make a private {path}", lambda own: own.make_private(path))
+    return _Step(f"make a private {path}", lambda own_files: own_files.make_private(path))
 
 
 def _file(path: str, text: str) -> _Step:
-    return _Step(f"write a private {path}", lambda own: own.write_file(path, text.encode()))
+    return _Step(f"write a private {path}", lambda own_files: own_files.write_file(path, text.encode()))
 
 
 def path_of(fd: int, views: Iterable[View]) -> str:

@@ -225,13 +225,13 @@ class Firewall(GatewayRule):
         """The networks, and the addresses of names; None for any."""
         if not places:
             return None
-        found: list[IPNetwork] = []
+        networks: list[IPNetwork] = []
         for place in places:
             if isinstance(place, str):
-                found += [values.parse_network(address) for address in self._resolve(place)]
+                networks += [values.parse_network(address) for address in self._resolve(place)]
             else:
-                found.append(place)
-        return tuple(found)
+                networks.append(place)
+        return tuple(networks)
 
 
 class CaptivePortal(GatewayRule):

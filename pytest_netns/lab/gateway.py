@@ -103,11 +103,11 @@ class Gateway:
 
     def _forward(self, spec: PortForwardSpec, addresses_of: AddressesOf) -> Entry:
         if spec.address is not None:
-            own = self._links.own_addresses()
-            if not any(spec.address in each.network for each in own):
+            own_addresses = self._links.own_addresses()
+            if not any(spec.address in each.network for each in own_addresses):
                 raise InvalidTopologyError(
                     f"cannot forward port {spec.port} of namespace {self._name!r} at {spec.address}: it is in none of "
-                    f"its networks; it has {', '.join(map(str, own)) or 'no address'}"
+                    f"its networks; it has {', '.join(map(str, own_addresses)) or 'no address'}"
                 )
         has_names = False
         addresses: list[tuple[IPAddress, ...]] = []
@@ -197,15 +197,19 @@ class Gateway:
 
     def _near(self, address: IPAddress) -> tuple[int, int] | None:
         """The index of the interface whose network contains an address, and the prefix length."""
-        for index, own in self._links.addresses():
-            if address in own.network and own.network.num_addresses > 1 and not own.is_loopback:
-                return index, own.network.prefixlen
+        for index, interface_address in self._links.addresses():
+            if (
+                address in interface_address.network
+                and interface_address.network.num_addresses > 1
+                and not interface_address.is_loopback
+            ):
+                return index, interface_address.network.prefixlen
         return None
 
     def _add_outer_address(self, address: IPAddress, out: str | None) -> Callable[[], None]:
         """Add an address that outer hosts expect on their own network; returns the function that removes it."""
         near = self._near(address)
-        if near is None or any(own.ip == address for _, own in self._links.addresses()):
+        if near is None or any(interface_address.ip == address for _, interface_address in self._links.addresses()):
             return _nothing  # it already exists, or outer routers have a route to this namespace
         self._links.infos()
         link = self._links.find(out) if out is not None else self._links.link(near[0])

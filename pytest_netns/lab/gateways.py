@@ -180,10 +180,10 @@ class PrefixTranslation:
         refused = f"cannot use {self.description!r} of namespace {self._links.name!r}"
         if self._removed:
             raise NetnsError(f"{refused}: it has been removed; add it again")
-        found = prefixes.counts(self._links.network, self._rule)
-        if len(found) < _RULES_OF_A_PREFIX:
+        counts = prefixes.counts(self._links.network, self._rule)
+        if len(counts) < _RULES_OF_A_PREFIX:
             raise NetnsError(f"{refused}: something else has deleted its ip6tables rules; add it again")
-        return sum(packets for packets, _ in found), sum(octets for _, octets in found)
+        return sum(packets for packets, _ in counts), sum(octets for _, octets in counts)
 
     @property
     def description(self) -> str:

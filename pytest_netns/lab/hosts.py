@@ -43,11 +43,11 @@ def parse_resolvers(servers: object) -> tuple[IPAddress, ...]:
     return parsed
 
 
-def best_addresses(own: Iterable[IPInterface], other: Iterable[IPInterface]) -> list[IPAddress]:
+def best_addresses(near: Iterable[IPInterface], far: Iterable[IPInterface]) -> list[IPAddress]:
     """The addresses by which to reach another namespace: one of each family, preferably in a shared network."""
-    shared = {address.network for address in own}
+    shared = {address.network for address in near}
     chosen: dict[int, IPAddress] = {}
-    for address in sorted(other, key=lambda address: address.network not in shared):
+    for address in sorted(far, key=lambda address: address.network not in shared):
         chosen.setdefault(address.version, address.ip)
     return list(chosen.values())
 
@@ -158,8 +158,8 @@ class Hosts:
     def best_addresses(self, viewer: str, name: str) -> list[IPAddress]:
         """The addresses by which to reach a namespace from another one: one of each family, read from the kernel."""
         self._check_known(name)
-        own, other = (global_addresses(self._members[each].kernel) for each in (viewer, name))
-        return best_addresses(own, other)
+        near, far = (global_addresses(self._members[each].kernel) for each in (viewer, name))
+        return best_addresses(near, far)
 
     def addresses(self, name: str) -> list[IPAddress]:
         """All addresses of a namespace except link-local ones and those of its loopback interface, read from the kernel."""
@@ -262,12 +262,12 @@ class Hosts:
         """Each further name has its own line, since the first name of a line is the canonical one for all of them."""
         yield from self._localhost()
         for member in self._members.values():
-            found: list[object] = list(best_addresses(viewer.addresses, member.addresses))
-            if not found and member is viewer:
-                found.append("127.0.0.1")
+            addresses: list[object] = list(best_addresses(viewer.addresses, member.addresses))
+            if not addresses and member is viewer:
+                addresses.append("127.0.0.1")
             further = [name for name, target in self._hostnames.items() if target == member.kernel.name]
             names = self._own_names(member, further)
-            for address in found:
+            for address in addresses:
                 yield str(address), names
                 yield from ((str(address), (name,)) for name in further if name not in names)
         for name, target in self._hostnames.items():
@@ -278,9 +278,9 @@ class Hosts:
         """With the machine's own name too: Python code in the test process gets it from `gethostname` and looks it up."""
         machine = os.uname().nodename
         known = {*self._members, *self._hostnames, *(each.hostname for each in self._members.values())}
-        own = (machine,) if values.HOSTNAME_PATTERN.fullmatch(machine) and machine not in known else ()
+        own_names = (machine,) if values.HOSTNAME_PATTERN.fullmatch(machine) and machine not in known else ()
         for address in _LOCALHOST:
-            yield address, ("localhost", *own)
+            yield address, ("localhost", *own_names)
 
     def _own_names(self, member: Member, further: Sequence[str]) -> tuple[str, ...]:
         """The names of a namespace itself, the full one first, as in hosts(5): ``red.example.com red``."""
@@ -299,9 +299,9 @@ class Hosts:
                 self._stale.add(member)
         while self._stale:
             member = self._stale.pop()
-            found = global_addresses(member.kernel)
-            if member.addresses != found:
-                member.addresses = found
+            addresses = global_addresses(member.kernel)
+            if member.addresses != addresses:
+                member.addresses = addresses
                 self._version += 1
         if self._version != version:
             self._tell()

@@ -75,8 +75,10 @@ class LinkMethods(FaultMethods):
         for namespace in (red, blue):
             self.check_member(namespace)
         a, b = (
-            End(namespace.links, name, own, mtu, mac, index, up)
-            for namespace, name, own, mac, index in zip((red, blue), names, parsed, macs, indexes, strict=True)
+            End(namespace.links, name, own_addresses, mtu, mac, index, up)
+            for namespace, name, own_addresses, mac, index in zip(
+                (red, blue), names, parsed, macs, indexes, strict=True
+            )
         )
         return join(a, b, (impairment, impairment), offload=offload, queues=queues)
 

@@ -181,11 +181,11 @@ class Links:
     def infos(self) -> list[LinkInfo]:
         """All interfaces, read now, except those that are not listed."""
         everything = self.netlink.dump(rtlinks.dump_links(), rtlinks.parse_link)
-        found = [info for info in everything if rtlinks.is_listed(info)]
-        self._known = {info.index: self._seen(info.index, info.name) for info in found}
+        listed = [info for info in everything if rtlinks.is_listed(info)]
+        self._known = {info.index: self._seen(info.index, info.name) for info in listed}
         self._names = {info.name for info in everything}
         self._used = frozenset(info.index for info in everything)
-        return found
+        return listed
 
     def link(self, index: int) -> Link:
         """The interface with an index that `infos` has returned."""
@@ -347,8 +347,8 @@ class Links:
 
     def _address_messages(self, link: Link) -> dict[IPInterface, bytes]:
         """The kernel's messages about the addresses of an interface."""
-        found = self.netlink.dump(rtaddresses.dump_addresses(), bytes)
-        bodies = {rtaddresses.parse_address(body): body for body in found}
+        messages = self.netlink.dump(rtaddresses.dump_addresses(), bytes)
+        bodies = {rtaddresses.parse_address(body): body for body in messages}
         return {address: body for (index, address), body in bodies.items() if index == link.index}
 
     def set_master(self, link: Link, master: Link | None) -> None:
@@ -372,8 +372,8 @@ class Links:
             )
         self.change(rtlinks.move_link(link.index, link.name, to.network.fd))
         self.forget(link)
-        found = to.netlink.dump(rtlinks.dump_links(), rtlinks.parse_link)
-        link.home, link.index = to, next(info.index for info in found if info.name == link.name)
+        infos = to.netlink.dump(rtlinks.dump_links(), rtlinks.parse_link)
+        link.home, link.index = to, next(info.index for info in infos if info.name == link.name)
         to.register(link)
         self.changed()
 

@@ -65,12 +65,12 @@ def check_new(
         raise InvalidTopologyError(
             "cannot add a single veth interface: a veth pair has two ends; use lab.add_veth or bridge.attach"
         )
-    found = kind_named(kind)
+    link_kind = kind_named(kind)
     attributes = check_options(kind, options)
-    if "link" in found.needs and on is None:
+    if "link" in link_kind.needs and on is None:
         raise InvalidTopologyError(f"cannot add {kind} interface {name!r}: it needs link, its lower interface")
     mtu, mac = None if mtu is None else parse_mtu(mtu), None if mac is None else parse_mac(mac)
-    return NewInterface(found, name, attributes, on, mtu=mtu, mac=mac, **rest)
+    return NewInterface(link_kind, name, attributes, on, mtu=mtu, mac=mac, **rest)
 
 
 def check_options(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,11 +79,11 @@ def check_options(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         InvalidTopologyError: an unknown option or an invalid value.
     """
-    found = kind_named(kind)
-    attributes = found.attributes(options)
+    link_kind = kind_named(kind)
+    attributes = link_kind.attributes(options)
     for each in attributes:
-        if not found.knows(each) and not messages.has_link_option(kind, each):
-            raise found.unknown(each, messages.link_options(kind) if found.maker == "netlink" else ())
+        if not link_kind.knows(each) and not messages.has_link_option(kind, each):
+            raise link_kind.unknown(each, messages.link_options(kind) if link_kind.maker == "netlink" else ())
     return attributes
 
 
@@ -220,8 +220,8 @@ def _tun(link: Link, new: NewInterface) -> None:
         raise KernelError(action, code, namespace=link.home.name, creates_interface=True) from error
     finally:
         os.close(device)
-    found = link.home.netlink.dump(rtlinks.dump_links(), rtlinks.parse_link)
-    link.index = next(info.index for info in found if info.name == link.name)
+    infos = link.home.netlink.dump(rtlinks.dump_links(), rtlinks.parse_link)
+    link.index = next(info.index for info in infos if info.name == link.name)
     if link.mac:
         link.home.change(rtlinks.set_link(link.index, link.name, mac=link.mac))
 

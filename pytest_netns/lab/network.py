@@ -54,10 +54,10 @@ class Network:
         Raises:
             InvalidTopologyError: it has none.
         """
-        found = next((each for each in self.addresses if each.version == 4), None)
-        if found is None:
+        first = next((each for each in self.addresses if each.version == 4), None)
+        if first is None:
             raise InvalidTopologyError(f"cannot read the address of namespace {self.name!r}: it has no IPv4 address")
-        return str(found.ip)
+        return str(first.ip)
 
     @property
     def addresses(self) -> list[IPInterface]:
@@ -167,8 +167,8 @@ class Network:
             InvalidTopologyError: a value is invalid in a route.
             KernelError: the kernel refused, for example because the gateway is on no connected network.
         """
-        found = self._routes(destination, via, dev, metric, table, type, source, onlink)
-        self.links.change(*map(rtroutes.add_route, found))
+        infos = self._routes(destination, via, dev, metric, table, type, source, onlink)
+        self.links.change(*map(rtroutes.add_route, infos))
 
     def add_default_route(self, via: Gateways = None, *, dev: Interface | str | None = None) -> None:
         """Add a default route; see `add_route`."""
@@ -187,8 +187,8 @@ class Network:
         onlink: bool = False,
     ) -> None:
         """Add a route, or replace the one to the same destination with the same metric and table; see `add_route`."""
-        found = self._routes(destination, via, dev, metric, table, type, source, onlink)
-        self.links.change(*map(rtroutes.replace_route, found))
+        infos = self._routes(destination, via, dev, metric, table, type, source, onlink)
+        self.links.change(*map(rtroutes.replace_route, infos))
 
     def remove_route(
         self,
@@ -205,8 +205,8 @@ class Network:
             KernelError: there is no such route.
         """
         index = 0 if dev is None else self.link_of(dev).index
-        found = routes.removals(self.links, destination, self._gateways(via), index, metric, table)
-        routes.remove(self.links, found)
+        infos = routes.removals(self.links, destination, self._gateways(via), index, metric, table)
+        routes.remove(self.links, infos)
 
     def routes(self, table: int | str = "main") -> list[Route]:
         """Read a routing table, IPv4 and IPv6.
@@ -215,8 +215,8 @@ class Network:
             table: its number, or ``"main"``, ``"local"`` or ``"default"``.
         """
         number = parse_table(table)
-        found = self.links.netlink.dump(rtroutes.dump_routes(), rtroutes.parse_route)
-        return of_table(found, self.links.index_names(), number)
+        infos = self.links.netlink.dump(rtroutes.dump_routes(), rtroutes.parse_route)
+        return of_table(infos, self.links.index_names(), number)
 
     def route_to(
         self,
@@ -260,8 +260,8 @@ class Network:
             table: the routing table they use: its number, or ``"main"``, ``"local"`` or ``"default"``.
             priority: lower numbers come first; default: before all existing rules except that of the local table.
         """
-        found = routes.rules(source, destination, self._incoming(incoming), mark, table, priority)
-        self.links.change(*map(rtrules.add_rule, found))
+        infos = routes.rules(source, destination, self._incoming(incoming), mark, table, priority)
+        self.links.change(*map(rtrules.add_rule, infos))
 
     def remove_rule(
         self,
@@ -274,13 +274,13 @@ class Network:
         priority: int | None = None,
     ) -> None:
         """Remove the first rule that matches all arguments; see `add_rule`."""
-        found = routes.rules(source, destination, self._incoming(incoming), mark, table, priority)
-        self.links.change(*map(rtrules.remove_rule, found))
+        infos = routes.rules(source, destination, self._incoming(incoming), mark, table, priority)
+        self.links.change(*map(rtrules.remove_rule, infos))
 
     def rules(self) -> list[Rule]:
         """The policy routing rules, IPv4 and IPv6, in order of priority."""
-        found = self.links.netlink.dump(rtrules.dump_rules(), rtrules.parse_rule)
-        return sorted(map(rule_of, found), key=lambda rule: (rule.version, rule.priority))
+        infos = self.links.netlink.dump(rtrules.dump_rules(), rtrules.parse_rule)
+        return sorted(map(rule_of, infos), key=lambda rule: (rule.version, rule.priority))
 
     # -- neighbours -----------------------------------------------------------------------------------
 
@@ -384,14 +384,14 @@ class Network:
     def _gateways(self, via: Gateways) -> list[Via]:
         """One or several gateways, with namespaces by name."""
         several = via if isinstance(via, Sequence) and not isinstance(via, str) else () if via is None else (via,)
-        found: list[Via] = []
+        gateways: list[Via] = []
         for each in several:
             if isinstance(each, Network):
                 self.links.check_same_lab(each.links)
-                found.append(each.name)
+                gateways.append(each.name)
             else:
-                found.append(each)
-        return found
+                gateways.append(each)
+        return gateways
 
     def _incoming(self, interface: Interface | str | None) -> str:
         return "" if interface is None else self.link_of(interface).name

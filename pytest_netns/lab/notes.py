@@ -23,17 +23,17 @@ class Notes:
 
     def by_namespace(self) -> dict[str, tuple[Note, ...]]:
         """The notes by namespace name; ``""`` for the whole network."""
-        found: dict[str, tuple[Note, ...]] = {}
+        groups: dict[str, tuple[Note, ...]] = {}
         for note in self.collect():
-            found[note.namespace] = (*found.get(note.namespace, ()), note)
-        return found
+            groups[note.namespace] = (*groups.get(note.namespace, ()), note)
+        return groups
 
     def collect(self) -> list[Note]:
         """The notes of all sources, in order of registration; an error in a source becomes a note."""
-        found: list[Note] = []
+        notes: list[Note] = []
         for source in tuple(self._sources):
             try:
-                found += source.notes()
+                notes += source.notes()
             except Exception as error:  # a report is never a reason for a failure
-                found.append(Note("", f"{type(source).__name__} cannot be shown: {type(error).__name__}: {error}"))
-        return found
+                notes.append(Note("", f"{type(source).__name__} cannot be shown: {type(error).__name__}: {error}"))
+        return notes

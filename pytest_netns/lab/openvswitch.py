@@ -216,11 +216,11 @@ class OpenVSwitch(Bridge):
 
 def _vlan_settings(tag: int | None, trunks: tuple[int, ...]) -> list[str]:
     """The database columns of a port, ovs-vswitchd.conf.db(5)."""
-    found = [] if tag is None else [f"tag={tag}"]
+    columns = [] if tag is None else [f"tag={tag}"]
     if trunks:
-        found.append(f"trunks={','.join(map(str, trunks))}")
-        found.append(f"vlan_mode={'trunk' if tag is None else 'native-untagged'}")
-    return found
+        columns.append(f"trunks={','.join(map(str, trunks))}")
+        columns.append(f"vlan_mode={'trunk' if tag is None else 'native-untagged'}")
+    return columns
 
 
 def add(

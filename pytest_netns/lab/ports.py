@@ -42,12 +42,12 @@ def set_vlans(port: Link, bridge: Link, tag: int | None, trunks: tuple[int, ...]
         raise InvalidTopologyError(
             f"cannot use tag or trunks on bridge {bridge.name!r}: it does not filter VLANs; add it with vlan_filtering=True"
         )
-    own = port is bridge
+    is_bridge = port is bridge
     wanted = [{"vid": vlan} for vlan in trunks]
     wanted += [{"vid": tag, "flags": _PVID | _UNTAGGED}] if tag is not None else []
     numbers = {*trunks, tag}
-    requests = [_request(rtlinks.RTM_DELLINK, port, [{"vid": 1}], own=own)] if 1 not in numbers else []
-    port.home.change(*requests, _request(_RTM_SETLINK, port, wanted, own=own))
+    requests = [_request(rtlinks.RTM_DELLINK, port, [{"vid": 1}], is_bridge=is_bridge)] if 1 not in numbers else []
+    port.home.change(*requests, _request(_RTM_SETLINK, port, wanted, is_bridge=is_bridge))
 
 
 def isolate(port: Link) -> None:
@@ -57,9 +57,9 @@ def isolate(port: Link) -> None:
     port.home.change(Request(("isolate port", port.name), rtlinks.RTM_NEWLINK, body))
 
 
-def _request(type_: int, port: Link, vlans: list[dict[str, int]], *, own: bool) -> Request:
+def _request(type_: int, port: Link, vlans: list[dict[str, int]], *, is_bridge: bool) -> Request:
     spec: dict[str, Any] = {"vlan_info": vlans}
-    if own:
+    if is_bridge:
         spec["flags"] = _SELF
     body = messages.body("link", {"family": _AF_BRIDGE, "index": port.index}, {"af_spec": spec})
     return Request(("set VLANs of", port.name), type_, body)

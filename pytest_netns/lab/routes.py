@@ -61,9 +61,9 @@ def additions(
     elif not gateways and not index:
         raise InvalidTopologyError(f"cannot add route to {destination}: it needs via=GATEWAY or dev=INTERFACE")
     source = None if options.source is None else values.parse_address(options.source, "source of a route")
-    found: list[RouteInfo] = []
+    infos: list[RouteInfo] = []
     for version, hops in _hops(links, network, gateways, index, source):
-        found.append(
+        infos.append(
             RouteInfo(
                 family=_FAMILIES[version],
                 destination=network,
@@ -75,7 +75,7 @@ def additions(
                 onlink=options.onlink,
             )
         )
-    return found
+    return infos
 
 
 def removals(
@@ -88,14 +88,14 @@ def removals(
 ) -> list[RouteInfo]:
     """The routes to remove, for each family the arguments match."""
     network = values.parse_destination(destination)
-    found = list(_hops(links, network, gateways, index, None))
+    hops_of_families = list(_hops(links, network, gateways, index, None))
     if network is None and not gateways:
-        found = [(version, found[0][1]) for version in _FAMILIES]
+        hops_of_families = [(version, hops_of_families[0][1]) for version in _FAMILIES]
     number = METRIC.parse(metric) if metric is not None else 0
     table_number = MAIN if table is None else parse_table(table)
     return [
         RouteInfo(_FAMILIES[version], network, hops, number, table_number, protocol=0, type=0)
-        for version, hops in found
+        for version, hops in hops_of_families
     ]
 
 
@@ -118,8 +118,8 @@ def route_to(links: Links, target: Via, source: str | IPAddress | None, mark: in
     else:
         address = values.parse_address(target)
     index = links.find(address.scope_id).index if isinstance(address, IPv6Address) and address.scope_id else 0
-    own = None if source is None else values.parse_address(source, "source of a packet")
-    request = rtroutes.find_route(address, index, source=own, mark=0 if mark is None else parse_mark(mark))
+    source_address = None if source is None else values.parse_address(source, "source of a packet")
+    request = rtroutes.find_route(address, index, source=source_address, mark=0 if mark is None else parse_mark(mark))
     try:
         info = links.netlink.get(request, rtroutes.parse_looked_up)
     except KernelError as error:
@@ -139,17 +139,19 @@ def rules(
     priority: int | None,
 ) -> list[RuleInfo]:
     """The rules that the arguments describe: one, or one for each family."""
-    own = None if source is None else values.parse_network(source, "source of a rule")
-    far = None if destination is None else values.parse_network(destination, "destination of a rule")
-    versions = {network.version for network in (own, far) if network is not None} or {4, 6}
-    if own is not None and far is not None and len(versions) > 1:
-        raise InvalidTopologyError(f"cannot use a rule from '{own}' to '{far}': they are of different families")
+    source_network = None if source is None else values.parse_network(source, "source of a rule")
+    destination_network = None if destination is None else values.parse_network(destination, "destination of a rule")
+    versions = {network.version for network in (source_network, destination_network) if network is not None} or {4, 6}
+    if source_network is not None and destination_network is not None and len(versions) > 1:
+        raise InvalidTopologyError(
+            f"cannot use a rule from '{source_network}' to '{destination_network}': they are of different families"
+        )
     rule = RuleInfo(
         family=0,
         priority=None if priority is None else METRIC.parse(priority),
         table=0 if table is None else parse_table(table),
-        source=own,
-        destination=far,
+        source=source_network,
+        destination=destination_network,
         incoming=incoming,
         mark=0 if mark is None else parse_mark(mark),
     )
@@ -184,14 +186,14 @@ def _hops(
         versions = [version for version in _FAMILIES if all(version in choice for choice in choices)]
     if not versions:
         raise InvalidTopologyError("cannot add one route by several gateways: they are of different families")
-    found: list[tuple[int, tuple[Hop, ...]]] = []
+    hops: list[tuple[int, tuple[Hop, ...]]] = []
     for version in versions:
         ways = [
             _hop(links, network, version, gateway, choice, index)
             for gateway, choice in zip(gateways, choices, strict=True)
         ]
-        found.append((version, tuple(ways) if ways else (Hop(None, index),) if index else ()))
-    return found
+        hops.append((version, tuple(ways) if ways else (Hop(None, index),) if index else ()))
+    return hops
 
 
 def _hop(
@@ -220,8 +222,8 @@ def _gateways(links: Links, via: Via) -> dict[int, IPAddress]:
     if other is None:
         address = values.parse_address(via, "gateway")
         return {address.version: address}
-    own = {address.network for address in links.own_addresses()}
-    shared = [address.ip for address in other.own_addresses() if address.network in own]
+    own_networks = {address.network for address in links.own_addresses()}
+    shared = [address.ip for address in other.own_addresses() if address.network in own_networks]
     if not shared:
         raise InvalidTopologyError(
             f"cannot use namespace {via!r} as a gateway of {links.name!r}: they have no network in common"

@@ -186,8 +186,8 @@ def route_of(info: RouteInfo, names: Mapping[int, str]) -> Route:
 
 def of_table(routes: Sequence[RouteInfo], names: Mapping[int, str], table: int) -> list[Route]:
     """The routes of a table; without local addresses, except in the local table."""
-    found = (route_of(info, names) for info in routes if info.table == table)
-    return [route for route in found if table == RT_TABLE_LOCAL or route.type not in _OF_THE_KERNEL]
+    routes_of_table = (route_of(info, names) for info in routes if info.table == table)
+    return [route for route in routes_of_table if table == RT_TABLE_LOCAL or route.type not in _OF_THE_KERNEL]
 
 
 def configured(routes: Sequence[RouteInfo], names: Mapping[int, str]) -> Iterator[Route]:

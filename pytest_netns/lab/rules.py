@@ -127,8 +127,8 @@ class Rules:
             if not entry.found and not entry.ports:
                 self._find_all()
             rules = [nfrules.counted(self._netlink, rule) for rule in entry.found if rule.table != nftext.TABLE]
-            found = [(rule.packets, rule.bytes) for rule in rules] + portmaps.counts(self._netlink, entry.ports)
-        packets, octets = zip(entry.counted_before, *found, strict=True)
+            counts = [(rule.packets, rule.bytes) for rule in rules] + portmaps.counts(self._netlink, entry.ports)
+        packets, octets = zip(entry.counted_before, *counts, strict=True)
         return sum(packets), sum(octets)
 
     def notes(self) -> Iterator[Note]:

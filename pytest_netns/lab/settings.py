@@ -45,8 +45,8 @@ class Settings:
     def set(self, name: str, value: str | int) -> str:
         """Set a setting for a user; returns its value afterwards."""
         self.write({name: value})
-        found = self._written[name] = self.read(name)
-        return found
+        written = self._written[name] = self.read(name)
+        return written
 
     def write(self, settings: Mapping[str, str | int]) -> None:
         """Write settings that belong to another feature, which is reported instead of them."""

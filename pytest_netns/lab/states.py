@@ -56,10 +56,10 @@ def decode(
         )
         for link, body in links
     )
-    found = [info for info in map(rtroutes.parse_route, tables[2]) if info is not None]
+    route_infos = [info for info in map(rtroutes.parse_route, tables[2]) if info is not None]
     routes = (
         RouteState(str(route), not route.is_connected, route.destination.is_link_local)
-        for route in configured(found, names)
+        for route in configured(route_infos, names)
     )
     return NamespaceState(name, interfaces, tuple(routes), notes=texts(notes, ""))
 
@@ -78,8 +78,8 @@ def _kind_words(info: LinkInfo, body: bytes, names: Mapping[int, str]) -> Iterat
 
 def _policy(links: Links) -> tuple[str, ...]:
     """The policy routing rules that were added."""
-    found = links.netlink.dump(rtrules.dump_rules(), rtrules.parse_rule)
-    return tuple(str(rule_of(info)) for info in found if not is_own(info))
+    rules = links.netlink.dump(rtrules.dump_rules(), rtrules.parse_rule)
+    return tuple(str(rule_of(info)) for info in rules if not is_own(info))
 
 
 def texts(notes: Iterable[Note], interface: str) -> tuple[str, ...]:

@@ -21,17 +21,17 @@ def are_any(netlink: NetlinkSocket) -> bool:
         return False
 
 
-def forget(netlink: NetlinkSocket, effects: Sequence[Effect], own: Callable[[], Set[IPAddress]]) -> None:
+def forget(netlink: NetlinkSocket, effects: Sequence[Effect], own_addresses: Callable[[], Set[IPAddress]]) -> None:
     """Forget the connections that rules would translate differently; except established TCP ones.
 
     Args:
         netlink: a netfilter socket of the namespace.
         effects: what the rules do.
-        own: returns the namespace's own addresses.
+        own_addresses: returns the namespace's own addresses.
     """
     if any(each.for_datagrams for each in effects) and are_any(netlink):
-        addresses = own()
-        forget_if(netlink, lambda found: any(each.concerns(_flow(found, addresses)) for each in effects))
+        addresses = own_addresses()
+        forget_if(netlink, lambda connection: any(each.concerns(_flow(connection, addresses)) for each in effects))
 
 
 def forget_if(netlink: NetlinkSocket, condition: Callable[[TrackedConnection], bool] = lambda _: True) -> None:
@@ -41,14 +41,14 @@ def forget_if(netlink: NetlinkSocket, condition: Callable[[TrackedConnection], b
             conntrack.delete(netlink, connection)
 
 
-def _flow(connection: TrackedConnection, own: Set[IPAddress]) -> Flow:
+def _flow(connection: TrackedConnection, own_addresses: Set[IPAddress]) -> Flow:
     destination = ipaddress.ip_address(connection.original.destination)
     return Flow(
         connection.protocol,
         ipaddress.ip_address(connection.original.source),
         destination,
         connection.original.destination_port,
-        destination in own,
+        destination in own_addresses,
         connection.has_other_source,
         connection.has_other_destination,
     )

@@ -34,22 +34,22 @@ class Range(NamedTuple):
     numbers: int
 
 
-def lines_of(own: int, extra: Range) -> list[Line]:
+def lines_of(own_id: int, extra: Range) -> list[Line]:
     """A map that keeps the user's own number, and maps others to a range."""
-    before = min(own, extra.numbers)
-    after = Line(own + 1, extra.start + before, extra.numbers - before)
-    lines = [Line(0, extra.start, before), Line(own, own, 1), after]
+    before = min(own_id, extra.numbers)
+    after = Line(own_id + 1, extra.start + before, extra.numbers - before)
+    lines = [Line(0, extra.start, before), Line(own_id, own_id, 1), after]
     return [line for line in lines if line.numbers > 0]
 
 
 def parse_ranges(text: str, names: Sequence[str]) -> list[Range]:
     """Parse a user's ranges, by name or number, from the text of /etc/subuid, subuid(5)."""
-    found: list[Range] = []
+    ranges: list[Range] = []
     for line in text.splitlines():
         fields = line.strip().split(":")
         if len(fields) == 3 and fields[0] in names and fields[1].isdigit() and fields[2].isdigit():
-            found.append(Range(int(fields[1]), int(fields[2])))
-    return found
+            ranges.append(Range(int(fields[1]), int(fields[2])))
+    return ranges
 
 
 class Mapper:
@@ -60,7 +60,7 @@ class Mapper:
     """
 
     def __init__(self) -> None:
-        commands = [_command(kind, own) for kind, own in (("uid", os.geteuid()), ("gid", os.getegid()))]
+        commands = [_command(kind, own_id) for kind, own_id in (("uid", os.geteuid()), ("gid", os.getegid()))]
         read, self._go = os.pipe()
         self._child = os.fork()
         if self._child == 0:
@@ -86,7 +86,7 @@ class Mapper:
         return os.waitpid(self._child, 0)[1] == 0
 
 
-def _command(kind: str, own: int) -> list[str]:
+def _command(kind: str, own_id: int) -> list[str]:
     import pwd  # not available on other systems, on which suites are collected too
 
     program = shutil.which(_PROGRAMS[kind]) or shutil.which(_PROGRAMS[kind], path="/usr/bin:/bin:/usr/sbin:/sbin")
@@ -106,7 +106,7 @@ def _command(kind: str, own: int) -> list[str]:
     if not ranges:
         remedy = f"sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {name}"
         raise StepError(STEP, 0, f"{file} gives user {name} no numbers for other users", remedy)
-    lines = lines_of(own, max(ranges, key=lambda each: each.numbers))
+    lines = lines_of(own_id, max(ranges, key=lambda each: each.numbers))
     return [program, str(os.getpid()), *(str(number) for line in lines for number in line)]
 
 

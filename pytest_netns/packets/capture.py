@@ -99,16 +99,16 @@ class Capture(Sequence["Packet"]):
 
     def remove(self, name: str) -> None:
         """Discard a namespace whose creation failed."""
-        found = self._sockets.pop(name, None)
-        if found is not None:
-            found.close()
+        socket = self._sockets.pop(name, None)
+        if socket is not None:
+            socket.close()
 
     def leave(self, name: str) -> None:
         """Stop capturing a namespace that is removed; its packets are kept."""
-        found = self._sockets.pop(name, None)
-        if found is not None:
-            found.close()
-            self._left.append((name, found))
+        socket = self._sockets.pop(name, None)
+        if socket is not None:
+            socket.close()
+            self._left.append((name, socket))
 
     def stop(self) -> None:
         """Stop capturing; captured packets are kept. Idempotent."""
@@ -178,11 +178,11 @@ class Capture(Sequence["Packet"]):
 
     def _since(self, counts: dict[str, int]) -> list[Packet]:
         """The packets after these counts, which are updated."""
-        found: list[Packet] = []
+        packets: list[Packet] = []
         for name, each in self._all():
             frames, counts[name] = each.frames(counts.get(name, 0))
-            found += [self._packet(name, frame) for frame in frames]
-        return sorted(found, key=operator.attrgetter("time"))
+            packets += [self._packet(name, frame) for frame in frames]
+        return sorted(packets, key=operator.attrgetter("time"))
 
     def _in_order(self, most: int | None) -> Iterator[Packet]:
         records = sorted(

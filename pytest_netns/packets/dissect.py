@@ -194,8 +194,8 @@ def _ethernet(data: bytes) -> Headers:
     reader = _READERS.get(type_)
     if reader is None:
         return Headers(detail=f"ethernet type 0x{type_:04x}, {len(data)} B", vlans=vlans)
-    found = reader(data[at + 2 :])
-    return replace(found, vlans=vlans) if vlans else found
+    headers = reader(data[at + 2 :])
+    return replace(headers, vlans=vlans) if vlans else headers
 
 
 def _ip(data: bytes) -> Headers:

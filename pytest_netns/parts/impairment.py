@@ -101,18 +101,18 @@ class Impairment:
             raise InvalidTopologyError("; ".join(problems), problems=problems)
 
     def _contradictions(self) -> list[str]:
-        found: list[str] = []
+        problems: list[str] = []
         if self.jitter > self.delay:
-            found.append(
+            problems.append(
                 f"cannot use {show_time(self.jitter)!r} as jitter of a delay of {show_time(self.delay)!r}: no packet "
                 "arrives before it is sent; give a delay of at least the jitter"
             )
         if self.reorder and not self.delay:
-            found.append(
+            problems.append(
                 f"cannot use {show_share(self.reorder)!r} as reorder without delay: reordered packets are those that skip "
                 "the delay; give a delay"
             )
-        return found
+        return problems
 
     def as_dict(self) -> dict[str, str | int]:
         """The values that differ from a perfect link, as text that parses to the same: ``{"delay": "50ms", "loss": "1%"}``."""
@@ -217,14 +217,14 @@ def _from_table(table: Mapping[Any, Any]) -> Impairment:
     problems = [
         f"cannot use key {key!r} in an impairment: {suggest(key, _PARSERS)}" for key in table if key not in _PARSERS
     ]
-    found = None
+    impairment = None
     try:
-        found = Impairment(**{key: item for key, item in table.items() if key in _PARSERS})
+        impairment = Impairment(**{key: item for key, item in table.items() if key in _PARSERS})
     except InvalidTopologyError as error:
         problems += error.problems
-    if problems or found is None:
+    if problems or impairment is None:
         raise InvalidTopologyError("; ".join(problems), problems=problems)
-    return found
+    return impairment
 
 
 def given_impairment(impairment: object, values: Mapping[str, Any]) -> Impairment:

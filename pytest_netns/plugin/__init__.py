@@ -251,19 +251,19 @@ def pytest_keyboard_interrupt(excinfo: pytest.ExceptionInfo[BaseException]) -> N
 
 @pytest.hookimpl(wrapper=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[None, Any, Any]:
-    own = session.config.stash[RUN]
+    run = session.config.stash[RUN]
     result = yield
     # After Ctrl-C pytest keeps the traceback, and with it what was open in the test until the process ends.
-    own.note_leaks(wait=exitstatus != pytest.ExitCode.INTERRUPTED)
-    own.note_refusals()
+    run.note_leaks(wait=exitstatus != pytest.ExitCode.INTERRUPTED)
+    run.note_refusals()
     output = getattr(session.config, "workeroutput", None)
     if output is not None:
-        output["netns"] = own.report_for_controller()
+        output["netns"] = run.report_for_controller()
         return result
-    if own.leaks:
+    if run.leaks:
         from pytest_netns.plugin import leaks
 
-        leaks.report(session, own.leaks, as_errors=own.settings.leaks == "error")
+        leaks.report(session, run.leaks, as_errors=run.settings.leaks == "error")
     return result
 
 

@@ -26,11 +26,11 @@ def watch(labs: Iterable[Lab]) -> dict[Lab, Snapshot]:
     """Take snapshots of labs at the end of set-up."""
     from pytest_netns.explaining.snapshot import snapshot
 
-    found: dict[Lab, Snapshot] = {}
+    snapshots: dict[Lab, Snapshot] = {}
     for lab in labs:
         with contextlib.suppress(Exception):  # closed, or about to raise its own error
-            found[lab] = snapshot(lab)
-    return found
+            snapshots[lab] = snapshot(lab)
+    return snapshots
 
 
 def explain(
@@ -97,13 +97,13 @@ def report_sections(labs: Iterable[Lab], since: Mapping[Lab, Snapshot], *, whole
     """The report sections (title, text) about a failed test's labs; never raises."""
     from pytest_netns.explaining import observing, report
 
-    found: list[tuple[str, str]] = []
+    sections: list[tuple[str, str]] = []
     for lab in labs:
         try:
-            found += report.sections(observing.observe(lab, since.get(lab), whole=whole), whole=whole)
+            sections += report.sections(observing.observe(lab, since.get(lab), whole=whole), whole=whole)
         except Exception as error:
-            found.append(("netns", f"the network cannot be shown: {type(error).__name__}: {error}"))
-    return found
+            sections.append(("netns", f"the network cannot be shown: {type(error).__name__}: {error}"))
+    return sections
 
 
 def keep_packets(lab: Lab, root: Path, *, failed: bool, settings: Settings) -> list[tuple[str, str]]:

@@ -87,12 +87,12 @@ def warn(category: type[Warning], accesses: Sequence[Access], labs: Iterable[Lab
 def explain(accesses: Iterable[Access], labs: Iterable[Lab]) -> list[str]:
     """A sentence for each access to an address or name of a lab."""
     owners = dict(_owners(labs))
-    found: dict[str, None] = {}
+    lines: dict[str, None] = {}
     for each in accesses:
         for host in each.hosts:
             if host in owners:
-                found[_sentence(each, host, owners[host])] = None
-    return list(found)
+                lines[_sentence(each, host, owners[host])] = None
+    return list(lines)
 
 
 def _sentence(access: Access, host: str, owner: str) -> str:

@@ -48,13 +48,13 @@ def find(*, wait: bool) -> list[Leak]:
     elif hub.overdue(destruction.GRACE):
         gc.collect()  # reference cycles keep sockets open until collected
         hub.wait(_USUAL)
-    found: list[Leak] = []
+    leaks: list[Leak] = []
     for late in hub.overdue(0 if wait else destruction.GRACE):
         leak = _describe(hub, late, wait=wait)
         if leak is not None:
-            found.append(leak)
+            leaks.append(leak)
             hub.forget(late)
-    return found
+    return leaks
 
 
 def report(session: pytest.Session, leaks: Iterable[Leak], *, as_errors: bool) -> None:

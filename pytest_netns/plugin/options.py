@@ -82,21 +82,21 @@ def parse(config: pytest.Config) -> Settings:
     Raises:
         pytest.UsageError: a value that is not among the choices.
     """
-    found = {name: _value(config, name, choices) for name, (choices, _, _) in _OPTIONS.items()}
-    unavailable = found["netns_unavailable"] or ("fail" if os.environ.get("CI") else "skip")
+    values = {name: _value(config, name, choices) for name, (choices, _, _) in _OPTIONS.items()}
+    unavailable = values["netns_unavailable"] or ("fail" if os.environ.get("CI") else "skip")
     pause = bool(config.getoption("--netns-pause"))
     if pause and is_controller(config):
         raise pytest.UsageError("--netns-pause: xdist workers have no terminal; run without -n")
     return Settings(
-        found["netns_mode"],
+        values["netns_mode"],
         unavailable,
-        found["netns_leaks"],
-        found["netns_pcap"],
+        values["netns_leaks"],
+        values["netns_pcap"],
         pause,
         config.get_verbosity() >= 2,
         _seed(config),
-        found["netns_impairments"],
-        found["netns_uplink"],
+        values["netns_impairments"],
+        values["netns_uplink"],
     )
 
 

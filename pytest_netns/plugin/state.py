@@ -42,13 +42,13 @@ def uses_netns(item: pytest.Item) -> bool:
 def labs_of(item: pytest.Item) -> list[Lab]:
     """The test's own lab, and labs of wider scope if it uses any."""
     names = getattr(item, "fixturenames", ())
-    found = [item.stash[LAB]] if LAB in item.stash else []
+    labs = [item.stash[LAB]] if LAB in item.stash else []
     if "netns_factory" in names:
-        found += item.config.stash[RUN].factory.labs
+        labs += item.config.stash[RUN].factory.labs
     if "netns" in names:  # with a parameter it may have a wider scope
         wider = [node.stash[LAB] for node in item.listchain()[:-1] if LAB in node.stash]
-        found += [lab for lab in wider if not lab.closed]
-    return found
+        labs += [lab for lab in wider if not lab.closed]
+    return labs
 
 
 def forget(item: pytest.Item) -> None:

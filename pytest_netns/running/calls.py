@@ -101,8 +101,8 @@ class Call:
             frames = traceback.StackSummary.extract(_awaiting(coroutine))
         else:
             frames = traceback.extract_stack(sys._current_frames().get(self._thread.ident or 0))  # pyright: ignore[reportPrivateUsage]
-        own = [number for number, frame in enumerate(frames) if frame.filename == __file__]
-        return "".join(traceback.format_list(frames[own[-1] + 1 if own else 0 :]))
+        own_frames = [number for number, frame in enumerate(frames) if frame.filename == __file__]
+        return "".join(traceback.format_list(frames[own_frames[-1] + 1 if own_frames else 0 :]))
 
     def _run(self) -> None:
         try:

@@ -46,8 +46,8 @@ class Family:
     def begin(self, main: Process) -> None:
         """Record the program, which has been started."""
         self._main = main
-        found = process_table.stat(main.pid)
-        self._started = 0 if found is None else found.started
+        stat = process_table.stat(main.pid)
+        self._started = 0 if stat is None else stat.started
 
     def started(self) -> None:
         """The service is ready: later orphans belong to other programs, unless it still has to become a daemon."""
@@ -61,11 +61,11 @@ class Family:
         if not self._is_starting and not self._is_settled and self._main.poll() == 0:
             self._remember_daemons()
             self._is_settled = True
-        found = procfs.descendants(self._main.pid) if self._main.returncode is None else []
+        pids = procfs.descendants(self._main.pid) if self._main.returncode is None else []
         for orphan in self._orphans():
-            if orphan not in found and self._owns_orphan(orphan):
-                found += procfs.descendants(orphan)
-        return found
+            if orphan not in pids and self._owns_orphan(orphan):
+                pids += procfs.descendants(orphan)
+        return pids
 
     def _remember_daemons(self) -> None:
         """Record the current daemons as permanently its own."""
@@ -75,20 +75,20 @@ class Family:
 
     def _owns_orphan(self, pid: int) -> bool:
         assert self._main is not None
-        found = process_table.stat(pid)
-        if found is None or pid == self._main.pid:
+        stat = process_table.stat(pid)
+        if stat is None or pid == self._main.pid:
             return False
-        if found.session == self._main.pid or (pid, found.started) in self._daemons:
+        if stat.session == self._main.pid or (pid, stat.started) in self._daemons:
             return True
         return self._is_starting and self._may_be_daemon(pid)
 
     def _may_be_daemon(self, pid: int) -> bool:
         """Whether an orphan appeared after the service was started, and is in no other program's session."""
-        found = process_table.stat(pid)
-        if found is None or found.started < self._started or (pid, found.started) in self._before:
+        stat = process_table.stat(pid)
+        if stat is None or stat.started < self._started or (pid, stat.started) in self._before:
             return False
         others = {process.pid for process in self._programs.processes if process is not self._main}
-        return pid not in others and found.session not in others
+        return pid not in others and stat.session not in others
 
     def _orphans(self) -> list[int]:
         """The processes of the namespace whose parent has ended."""
@@ -100,17 +100,17 @@ class Family:
 
 def _orphans_without_init(view: View) -> list[int]:
     """The orphans if there is no PID namespace: processes in the network namespace whose parent is not in it."""
-    found: list[int] = []
+    orphans: list[int] = []
     for pid in procfs.pids():
         process = process_table.stat(pid) if pid not in (os.getpid(), view.init.pid) and view.contains(pid) else None
         if process is not None and process.parent != os.getpid() and not view.contains(process.parent):
-            found.append(pid)
-    return found
+            orphans.append(pid)
+    return orphans
 
 
 def _identity(pid: int) -> Identity:
-    found = process_table.stat(pid)
-    return (pid, 0 if found is None else found.started)
+    stat = process_table.stat(pid)
+    return (pid, 0 if stat is None else stat.started)
 
 
 class HasPids(Protocol):
@@ -139,12 +139,12 @@ class Everything:
         roots = [pid for pid in procfs.pids() if view.contains(pid)]
         roots += [pid for pid in procfs.children(view.init.pid) if view.has_pids]
         roots += [process.pid for process in self._programs.processes if process.returncode is None]
-        found: dict[int, None] = {}
+        pids: dict[int, None] = {}
         for root in roots:
             process = process_table.stat(root)
             if root not in ours and process is not None and (init is None or process.parent != init.parent):
-                found.update(dict.fromkeys(procfs.descendants(root)))
-        return [pid for pid in found if pid not in ours]
+                pids.update(dict.fromkeys(procfs.descendants(root)))
+        return [pid for pid in pids if pid not in ours]
 
 
 class Held:

@@ -61,11 +61,11 @@ def check_is_function(function: object, instead: str) -> None:
         )
 
 
-def check_is_result(found: object, function: object, instead: str) -> None:
+def check_is_result(result: object, function: object, instead: str) -> None:
     """The same check for the result of a function."""
-    if inspect.isawaitable(found):
-        if inspect.iscoroutine(found):
-            found.close()
+    if inspect.isawaitable(result):
+        if inspect.iscoroutine(result):
+            result.close()
         raise InvalidTopologyError(
             f"cannot use what {show_function(function)} returns as condition: nothing would await it; {instead}"
         )
@@ -82,13 +82,13 @@ def _function_condition(programs: Programs, function: Callable[[], object]) -> C
 
     def missing(service: Service) -> str:
         try:
-            found = function()
+            result = function()
         except NOT_YET as error:
             if isinstance(error, CommandError | CommandTimeout):
                 programs.lab.records.withdraw_failure(error)
             return f"{show_function(function)} failed: {error}"
-        check_is_result(found, function, instead)
-        return "" if found else f"{show_function(function)} is not true"
+        check_is_result(result, function, instead)
+        return "" if result else f"{show_function(function)} is not true"
 
     return missing
 
@@ -106,19 +106,19 @@ def _path_condition(programs: Programs, path: str) -> Condition:
 
 def _file_identity(path: str) -> tuple[int, ...]:
     try:
-        found = os.stat(path)
+        stat = os.stat(path)
     except OSError:
         return ()
-    return found.st_dev, found.st_ino, found.st_ctime_ns
+    return stat.st_dev, stat.st_ino, stat.st_ctime_ns
 
 
 def _missing_file(path: str, before: tuple[int, ...]) -> str:
-    found = _file_identity(path)
-    if not found:
+    identity = _file_identity(path)
+    if not identity:
         return f"there is no {path}"
     if stat.S_ISSOCK(os.stat(path).st_mode):
         return _missing_unix_listener(path)
-    return "" if found != before else f"{path} existed before the service was started, and has not changed"
+    return "" if identity != before else f"{path} existed before the service was started, and has not changed"
 
 
 def _missing_unix_listener(path: str) -> str:
@@ -135,13 +135,13 @@ def _missing_unix_listener(path: str) -> str:
 
 def _missing_listener(service: Service, protocol: str, port: int) -> str:
     listeners = listening.listening(service.programs.network, protocol)
-    own: set[int] | None = None
+    service_pids: set[int] | None = None
     others: list[int] = []
-    for found in listeners:
-        if found.port == port:
-            own = set(service.family.pids()) if own is None else own
-            holders = list(listening.holders(found.inode))
-            if any(pid in own for pid in holders) or (not holders and any(map(_is_unreadable, own))):
+    for listener in listeners:
+        if listener.port == port:
+            service_pids = set(service.family.pids()) if service_pids is None else service_pids
+            holders = list(listening.holders(listener.inode))
+            if any(pid in service_pids for pid in holders) or (not holders and any(map(_is_unreadable, service_pids))):
                 return ""
             others += holders
     if others:
@@ -165,9 +165,9 @@ def _what_listens(service: Service, protocol: str, port: int) -> str:
     """A hint: the ports that may have been meant."""
     both = listening.listening(service.programs.network, "tcp", "udp")
     other = "udp" if protocol == "tcp" else "tcp"
-    if any((found.protocol, found.port) == (other, port) for found in both):
+    if any((listener.protocol, listener.port) == (other, port) for listener in both):
         return f", but {other} port {port} is listened on: write ready='{other}/{port}'"
-    ports = sorted({found.port for found in both if found.protocol == protocol})
+    ports = sorted({listener.port for listener in both if listener.protocol == protocol})
     return f"; {protocol} ports that are listened on: {', '.join(map(str, ports)) or 'none'}"
 
 
@@ -177,11 +177,11 @@ def wait_listening(programs: Programs, port: int, protocol: str, timeout: float)
     values.parse_protocol(protocol)
     deadline = Deadline(timeout, last=_LAST_PAUSE)
     while True:
-        found = listening.listening(programs.network, protocol)
-        if any(listener.port == port for listener in found):
+        listeners = listening.listening(programs.network, protocol)
+        if any(listener.port == port for listener in listeners):
             return
         if deadline.is_over():
-            others = ", ".join(str(number) for number in sorted({listener.port for listener in found})) or "none"
+            others = ", ".join(str(number) for number in sorted({listener.port for listener in listeners})) or "none"
             raise NotReadyError(
                 f"cannot use {protocol} port {port} in namespace {programs.name!r}: nothing listens on it "
                 f"after {timeout:g} s; {protocol} ports that are listened on: {others}"

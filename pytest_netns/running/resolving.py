@@ -151,8 +151,8 @@ def _with_number(sock: socket.socket, address: tuple[Any, ...]) -> tuple[Any, ..
     programs = current()
     if programs is None:
         return address
-    found = _run_inside(programs, _ORIGINALS["getaddrinfo"], host, None, sock.family, sock.type)
-    return (found[0][4][0], *address[1:])
+    answers = _run_inside(programs, _ORIGINALS["getaddrinfo"], host, None, sock.family, sock.type)
+    return (answers[0][4][0], *address[1:])
 
 
 _methods = {name: _method(name) for name in _METHODS}

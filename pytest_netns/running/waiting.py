@@ -33,14 +33,14 @@ class _Polling:
         self._timeout = timeout
         self._deadline = Deadline(timeout)
 
-    def not_yet(self, found: object, failure: BaseException | None) -> float:
+    def not_yet(self, result: object, failure: BaseException | None) -> float:
         """Handle a result that is not true; returns the seconds to wait before the next poll.
 
         Raises:
             NotReadyError: the timeout is over.
         """
         if self._deadline.is_over():
-            last = f"it returned {found!r}" if failure is None else _show(failure)
+            last = f"it returned {result!r}" if failure is None else _show(failure)
             text = f"cannot continue: the condition is not true after {self._timeout:g} s: {last}"
             raise NotReadyError(text) from failure
         if isinstance(failure, CommandError | CommandTimeout):
@@ -59,16 +59,16 @@ def until(records: Records, condition: Callable[[], T | None], timeout: float, r
         raise NetnsError(f"cannot wait in a running event loop, which would be blocked: {_INSTEAD}")
     polling = _Polling(records, timeout, retry_on)
     while True:
-        found: T | None = None
+        result: T | None = None
         failure = None
         try:
-            found = condition()
+            result = condition()
         except polling.retry_on as error:
             failure = error
-        check_is_result(found, condition, _INSTEAD)
-        if found:
-            return found
-        sleep(polling.not_yet(found, failure))
+        check_is_result(result, condition, _INSTEAD)
+        if result:
+            return result
+        sleep(polling.not_yet(result, failure))
 
 
 async def until_async(

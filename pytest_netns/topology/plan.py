@@ -115,11 +115,11 @@ def _plan_bridge(
     addresses = _fill(plan, path, (bridge.subnet, bridge.subnet6), holders, gateway=True)
     home = bridge.namespace
     plan.add(PlannedInterface(path, path, home, bridge.name, addresses[0], bridge.mtu))
-    for (port_path, port), own in zip(ports, addresses[1:], strict=True):
+    for (port_path, port), port_addresses in zip(ports, addresses[1:], strict=True):
         mtu = port.mtu or bridge.mtu
         name = _take(port.name or default_interface_name(port.namespace, taken[port.namespace]), taken[port.namespace])
         side = _take(bridge_side_name(port.namespace, taken[home]), taken[home])
-        plan.add(PlannedInterface(port_path, path, port.namespace, name, own, mtu, peer=(home, side)))
+        plan.add(PlannedInterface(port_path, path, port.namespace, name, port_addresses, mtu, peer=(home, side)))
         plan.add(
             PlannedInterface(
                 f"{port_path} (the bridge's side)", path, home, side, (), mtu, bridge.name, (port.namespace, name)
@@ -211,7 +211,7 @@ def default_routes(
         if not isinstance(segment.spec, BridgeSpec) or not segment.spec.gateway:
             continue
         inside = [each for each in plan.interfaces if each.segment == segment.path]
-        gateways = [own.ip for each in inside if each.path == segment.path for own in each.addresses]
+        gateways = [address.ip for each in inside if each.path == segment.path for address in each.addresses]
         for port in inside:
             for version in (4, 6):
                 via = next((each for each in gateways if each.version == version and port.reaches(each)), None)
@@ -248,39 +248,39 @@ def resolve(route: RouteSpec, plan: Plan) -> list[RouteSpec]:
     if len(route.gateways) < 2 and not isinstance(route.via, str):
         return [route]
     ways = [_ways(route, each, version_of(route), plan) for each in route.gateways]
-    found: list[tuple[IPAddress, ...]] = []
+    combinations: list[tuple[IPAddress, ...]] = []
     if isinstance(route.destination, str):
         versions = [version for version in (4, 6) if all(version in way for way in ways)]
-        found = [tuple(way[version] for way in ways) for version in versions]
+        combinations = [tuple(way[version] for way in ways) for version in versions]
     else:  # an IPv4 route may have an IPv6 gateway, if given as an address
         wanted = route.destination.version
-        found = [tuple(way[wanted] if wanted in way else next(iter(way.values())) for way in ways)]
-    if not found:
+        combinations = [tuple(way[wanted] if wanted in way else next(iter(way.values())) for way in ways)]
+    if not combinations:
         listing = ", ".join(repr(str(each)) for each in route.gateways)
         raise InvalidTopologyError(f"cannot use {listing} as gateways of one route: they are of different families")
-    return [replace(route, gateways=gateways) for gateways in found]
+    return [replace(route, gateways=gateways) for gateways in combinations]
 
 
 def _ways(route: RouteSpec, gateway: IPAddress | str, wanted: int | None, plan: Plan) -> dict[int, IPAddress]:
     """The addresses of a gateway by family: both, if it is a neighbour in both."""
     if not isinstance(gateway, str):
         return {gateway.version: gateway}
-    found: dict[int, set[IPAddress]] = defaultdict(set)
+    by_version: dict[int, set[IPAddress]] = defaultdict(set)
     for mine in plan.of(route.namespace):
         for theirs in plan.of(gateway):
             if theirs.segment == mine.segment and route.dev in (None, mine.name) and gateway != route.namespace:
                 for address in theirs.addresses:
                     if wanted in (None, address.version) and mine.reaches(address.ip):
-                        found[address.version].add(address.ip)
+                        by_version[address.version].add(address.ip)
     family = f"IPv{wanted} " if wanted else ""
-    if not found:
+    if not by_version:
         raise InvalidTopologyError(
             f"cannot use {gateway!r} as gateway: it has no {family}address on a network of {route.namespace!r}; {plan.networks_of(route.namespace)}"
         )
-    for addresses in found.values():
+    for addresses in by_version.values():
         if len(addresses) > 1:
             listing = ", ".join(f"'{each}'" for each in sorted(addresses, key=int))
             raise InvalidTopologyError(
                 f"cannot use {gateway!r} as gateway: it has several addresses there; write the one you mean: {listing}"
             )
-    return {version: next(iter(addresses)) for version, addresses in found.items()}
+    return {version: next(iter(addresses)) for version, addresses in by_version.items()}

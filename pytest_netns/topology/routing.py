@@ -19,20 +19,20 @@ def check_gateways(checked: Checked) -> Iterator[Problem]:
     """A bridge that is a gateway shares a network with its ports."""
     for segment in checked.segments:
         if isinstance(segment.spec, BridgeSpec) and segment.spec.gateway and checked.certain(segment.spec.namespace):
-            own = next(each for each in checked.plan.of(segment.spec.namespace) if each.path == segment.path)
-            if not own.addresses:
+            bridge = next(each for each in checked.plan.of(segment.spec.namespace) if each.path == segment.path)
+            if not bridge.addresses:
                 yield (
                     f"{segment.path}.gateway",
-                    f"cannot use bridge {own.name!r} as gateway: it has no address; give it an address or a subnet",
+                    f"cannot use bridge {bridge.name!r} as gateway: it has no address; give it an address or a subnet",
                 )
                 continue
             for each in checked.plan.interfaces:
                 if (
                     each.segment == segment.path
                     and each.addresses
-                    and not any(each.reaches(a.ip) for a in own.addresses)
+                    and not any(each.reaches(a.ip) for a in bridge.addresses)
                 ):
-                    listing = ", ".join(f"'{a.network}'" for a in own.addresses)
+                    listing = ", ".join(f"'{a.network}'" for a in bridge.addresses)
                     yield (
                         f"{each.path}.address",
                         f"cannot use '{each.addresses[0]}' here: the bridge is this port's gateway, and is on {listing}",
@@ -112,7 +112,7 @@ def _gateway_mistakes(
     zone = getattr(via, "scope_id", None)  # the interface of a link-local gateway, RFC 4007 section 11
     if version_of(route) != via.version and via.version == 4:
         yield f"{refused}it is IPv{via.version}, and the destination '{route.destination}' is IPv{version_of(route)}"
-    elif any(via == own.ip for each in interfaces for own in each.addresses):
+    elif any(via == address.ip for each in interfaces for address in each.addresses):
         yield f"{refused}it is an address of {route.namespace!r} itself"
     elif via.is_link_local and via.version == 6:
         if route.dev is None and zone is None:

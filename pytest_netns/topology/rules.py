@@ -166,5 +166,5 @@ def check_overlaps(checked: Checked) -> Iterator[Problem]:
 def check_mtus(checked: Checked) -> Iterator[Problem]:
     """IPv6 fits through every interface that has an IPv6 address."""
     for each in checked.plan.interfaces:
-        if each.mtu is not None and each.mtu < MIN_IPV6_MTU and any(own.version == 6 for own in each.addresses):
+        if each.mtu is not None and each.mtu < MIN_IPV6_MTU and any(address.version == 6 for address in each.addresses):
             yield f"{each.path}.mtu", f"cannot use {each.mtu} as MTU: IPv6 needs at least {MIN_IPV6_MTU} bytes"

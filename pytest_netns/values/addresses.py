@@ -21,9 +21,9 @@ class _WithPeer:
     """An interface's address with that of its peer, ``"10.0.0.1 peer 10.0.0.2/32"``; its network is the peer's."""
 
     def __init__(self, text: str) -> None:
-        own, _, far = text.partition(" peer ")
-        peer = ipaddress.ip_interface(far.strip())
-        super().__init__((ipaddress.ip_address(own.strip()).packed, peer.network.prefixlen))  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+        local, _, remote = text.partition(" peer ")
+        peer = ipaddress.ip_interface(remote.strip())
+        super().__init__((ipaddress.ip_address(local.strip()).packed, peer.network.prefixlen))  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
         self.peer = peer
         self.__dict__["network"] = peer.network
 
@@ -43,10 +43,10 @@ class IPv6PeerInterface(_WithPeer, ipaddress.IPv6Interface):
 
 
 def _parse_with_peer(text: str) -> IPInterface:
-    own, _, far = text.partition(" peer ")
+    local, _, remote = text.partition(" peer ")
     try:
-        version = ipaddress.ip_address(own.strip()).version
-        if "/" not in far or ipaddress.ip_interface(far.strip()).version != version:
+        version = ipaddress.ip_address(local.strip()).version
+        if "/" not in remote or ipaddress.ip_interface(remote.strip()).version != version:
             raise ValueError
     except ValueError:
         raise InvalidTopologyError(

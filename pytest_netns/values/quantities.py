@@ -28,41 +28,41 @@ MAX_COUNT = 10**6
 
 def parse_time(value: object, what: str = "time") -> float:
     """Parse a time up to a minute, in seconds: ``0.05``, ``"50ms"``, ``"200us"``, ``"1.5s"``."""
-    found = _number(value)
-    if found is None:
-        found = _with_unit(value, _TIMES)
-    if found is None or not 0 <= found <= MAX_TIME:
+    seconds = _number(value)
+    if seconds is None:
+        seconds = _with_unit(value, _TIMES)
+    if seconds is None or not 0 <= seconds <= MAX_TIME:
         raise InvalidTopologyError(
             f"cannot use {value!r} as {what}: write seconds from 0 to {MAX_TIME:g} such as 0.05, or text such as "
             "'50ms', '200us', '1.5s'"
         )
-    return round(found, 9)
+    return round(seconds, 9)
 
 
 def parse_share(value: object, what: str = "share") -> float:
     """Parse a share from 0 to 1: ``0.3`` or ``"30%"``."""
-    found = _number(value)
-    if found is None:
+    share = _number(value)
+    if share is None:
         percent = _with_unit(value, {"%": 1.0})
-        found = None if percent is None else percent / 100
-    if found is None or not 0 <= found <= 1:
+        share = None if percent is None else percent / 100
+    if share is None or not 0 <= share <= 1:
         raise InvalidTopologyError(
             f"cannot use {value!r} as {what}: write a share from 0 to 1 such as 0.3, or text such as '30%'"
         )
-    return round(found, 9)
+    return round(share, 9)
 
 
 def parse_rate(value: object, what: str = "rate") -> int:
     """Parse a rate in bits per second: ``1_000_000``, ``"1mbit"``, ``"512kbit"``, ``"1.5gbit"``; units as in tc(8)."""
     valid = "write bits per second such as 1000000, or text such as '1mbit', '512kbit', '10gbit'"
-    found = _number(value)
-    if found is None:
-        found = _with_unit(value, _RATES)
-    if found is None and isinstance(value, str) and value.lower().endswith(("bps", "b/s", "bit/s")):
+    rate = _number(value)
+    if rate is None:
+        rate = _with_unit(value, _RATES)
+    if rate is None and isinstance(value, str) and value.lower().endswith(("bps", "b/s", "bit/s")):
         raise InvalidTopologyError(f"cannot use {value!r} as {what}: it may mean bits or bytes (as in tc); {valid}")
-    if found is None or not 8 <= found <= MAX_RATE:
+    if rate is None or not 8 <= rate <= MAX_RATE:
         raise InvalidTopologyError(f"cannot use {value!r} as {what}: {valid}, from 8 bit to 1 tbit per second")
-    return round(found)
+    return round(rate)
 
 
 def parse_count(value: object, what: str = "count") -> int:

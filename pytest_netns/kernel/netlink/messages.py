@@ -128,8 +128,8 @@ def _class_of(class_: Any, type_: str, given: Mapping[str, Any], fields: Mapping
         return _queue_options(given["TCA_KIND"])
     if type_ == "af_spec":
         return class_.af_spec_bridge if fields.get("family") else class_.af_spec_inet
-    found = getattr(class_, type_.lstrip("*"), None)
-    return found if isinstance(found, type) else None
+    attribute_class = getattr(class_, type_.lstrip("*"), None)
+    return attribute_class if isinstance(attribute_class, type) else None
 
 
 def _queue_options(kind: str) -> Any:

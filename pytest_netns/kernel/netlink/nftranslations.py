@@ -23,7 +23,7 @@ def read(netlink: NetlinkSocket) -> frozenset[object]:
     tables = set(netlink.dump(_everything("chains", _GETCHAIN), _parse_nat_table))
     if not tables:
         return frozenset()
-    found: set[object] = {
+    bodies: set[object] = {
         each for each in netlink.dump(_everything("rules", _GETRULE), _parse_rule) if each[0] in tables
     }
     for (family, table), name in netlink.dump(_everything("sets", _GETSET), _parse_set):
@@ -31,8 +31,8 @@ def read(netlink: NetlinkSocket) -> frozenset[object]:
             body = nfnetlink.header(family) + wire.attribute(_SET_TABLE, table) + wire.attribute(_SET_NAME, name)
             request = Request(("list elements of nft sets",), _GETSETELEM, body)
             for elements in netlink.dump(request, _parse_elements):
-                found |= {(family, table, name, each) for each in elements}
-    return frozenset(found)
+                bodies |= {(family, table, name, each) for each in elements}
+    return frozenset(bodies)
 
 
 def _everything(what: str, message: int) -> Request:

@@ -243,12 +243,12 @@ class FirewallFilter(Translation):
             for side, given in (("saddr", self.sources), ("daddr", self.destinations)):
                 if given is None:
                     continue
-                own = [network(each) for each in given if each.version == version]
-                if not own and self._has_names:
-                    own = [_NOWHERE[version]]  # so that the rule keeps its position until the name has an address
-                if not own:
+                networks = [network(each) for each in given if each.version == version]
+                if not networks and self._has_names:
+                    networks = [_NOWHERE[version]]  # so that the rule keeps its position until the name has an address
+                if not networks:
                     break
-                text += _set(f"{family(version)} {side}", own)
+                text += _set(f"{family(version)} {side}", networks)
             else:
                 yield f"{of_family(version)} {text}{common}"
 

@@ -248,14 +248,14 @@ class PortForwarding(Translation):
             limits.append(("saddr", self.spec.source))
         if self.spec.address is not None:
             limits.append(("daddr", ipaddress.ip_network(self.spec.address)))
-        found: list[tuple[str, Forwarded]] = []
+        rules: list[tuple[str, Forwarded]] = []
         for version, protocol, ((address, first), *others) in self._targets(ports):
             if others or (ports.size > 1 and first != ports.first):
                 return []
             match = (version, protocol, (ports.first, ports.last), tuple(limits))
-            found.append((FORWARDS, Forwarded(*match, (address, None if first == ports.first else first))))
-            found.append((COUNTED, Forwarded(*match, None)))
-        return found
+            rules.append((FORWARDS, Forwarded(*match, (address, None if first == ports.first else first))))
+            rules.append((COUNTED, Forwarded(*match, None)))
+        return rules
 
     def _targets(self, ports: PortRange) -> Iterator[tuple[int, str, list[tuple[IPAddress, int]]]]:
         """IP version, protocol and targets."""

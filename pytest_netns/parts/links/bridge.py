@@ -74,8 +74,8 @@ class BridgeSpec(Part):
         gateway: bool = False,
         mtu: int | None = None,
     ) -> None:
-        own = as_many(address) + as_many(addresses)
+        own_addresses = as_many(address) + as_many(addresses)
         self._fill(
-            name=name, namespace=namespace, addresses=own, ports=ports,
+            name=name, namespace=namespace, addresses=own_addresses, ports=ports,
             subnet=subnet, subnet6=subnet6, gateway=gateway, mtu=mtu,
         )  # fmt: skip

@@ -53,5 +53,5 @@ class InterfaceSpec(Part):
         mac: str | None = None,
         impairment: Impairment | Mapping[str, Any] | str | None = None,
     ) -> None:
-        own = as_many(address) + as_many(addresses)
-        self._fill(namespace=namespace, addresses=own, name=name, mtu=mtu, mac=mac, impairment=impairment)
+        own_addresses = as_many(address) + as_many(addresses)
+        self._fill(namespace=namespace, addresses=own_addresses, name=name, mtu=mtu, mac=mac, impairment=impairment)

@@ -19,12 +19,12 @@ from pytest_netns.values.shapes import is_mapping
 def _parse_options(value: Any) -> tuple[tuple[str, Any], ...]:
     pairs = value.items() if is_mapping(value) else value
     try:
-        found = tuple((name, held) for name, held in pairs)
+        options = tuple((name, held) for name, held in pairs)
     except (TypeError, ValueError):
         raise InvalidTopologyError(f"cannot use {value!r} as options: write names with values") from None
-    if not all(isinstance(name, str) for name, _ in found):
+    if not all(isinstance(name, str) for name, _ in options):
         raise InvalidTopologyError(f"cannot use {value!r} as options: names are text, such as 'vlan_id'")
-    return found
+    return options
 
 
 _KIND = Kind(parse_kind, {"enum": list(NAMES), "examples": ["vlan"]})

@@ -71,31 +71,31 @@ class LinkKind:
         Raises:
             InvalidTopologyError: a value is invalid, or an option is missing.
         """
-        found: dict[str, Any] = {}
+        attributes: dict[str, Any] = {}
         for name, value in given.items():
             option = self._option(name)
             if option is None:
-                found[name.lower()] = value
+                attributes[name.lower()] = value
                 continue
             try:
                 parsed = option.parse(value)
             except InvalidTopologyError as error:
                 raise InvalidTopologyError(f"{error} (option {name!r} of a {self.name} interface)") from None
             attribute = option.for_ipv6 if option.for_ipv6 and ":" in str(parsed) else option.attribute
-            found[attribute] = _merged(found.get(attribute), parsed)
+            attributes[attribute] = _merged(attributes.get(attribute), parsed)
         for name in self.needs:
             option = self.options.get(name)
-            if option is not None and not {option.attribute, option.for_ipv6} & found.keys():
+            if option is not None and not {option.attribute, option.for_ipv6} & attributes.keys():
                 example = self.example.get(name, self.example.get(option.attribute))
                 raise InvalidTopologyError(
                     f"cannot add {self.name} interface: it needs {option.attribute}, such as {option.attribute}={example!r}"
                 )
-        return self.complete(found)
+        return self.complete(attributes)
 
     def _option(self, name: str) -> Option | None:
         written = name.lower()
-        for own, option in self.options.items():
-            if written in (own, option.attribute, option.for_ipv6, f"ifla_{option.attribute}"):
+        for option_name, option in self.options.items():
+            if written in (option_name, option.attribute, option.for_ipv6, f"ifla_{option.attribute}"):
                 return option
         return None
 

@@ -36,22 +36,22 @@ def peer(given: Any) -> dict[str, Any]:
             raise InvalidTopologyError(f"cannot use {name!r} of a peer: {suggest(name, _PEER)}")
     allowed = given.get("allowed_ips", ())
     several = allowed if is_several(allowed) else (allowed,)
-    found: dict[str, Any] = {
+    parsed: dict[str, Any] = {
         "public_key": key(given["public_key"]),
         "allowed_ips": [parse_network(each, "allowed network") for each in several],
     }
     if "preshared_key" in given:
-        found["preshared_key"] = key(given["preshared_key"])
+        parsed["preshared_key"] = key(given["preshared_key"])
     if "persistent_keepalive" in given:
-        found["persistent_keepalive"] = number(0, 65535)(given["persistent_keepalive"])
+        parsed["persistent_keepalive"] = number(0, 65535)(given["persistent_keepalive"])
     if "endpoint" in given:
         endpoint = parse_target(given["endpoint"])
         if endpoint.port is None or isinstance(endpoint.host, str):
             raise InvalidTopologyError(
                 f"cannot use '{endpoint}' as endpoint: write address and port, such as '192.0.2.1:51820'"
             )
-        found["endpoint"] = (str(endpoint.host), endpoint.port)
-    return found
+        parsed["endpoint"] = (str(endpoint.host), endpoint.port)
+    return parsed
 
 
 def _peers(value: Any) -> list[dict[str, Any]]:
