@@ -17,9 +17,7 @@ from pytest_netns.kernel.spaces.destruction import Hub
 
 HERE = Path(__file__).parent
 UNSHARE = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
-WITHIN = (
-    10.0  # seconds after its end within which everything of a victim must be gone; a busy kernel frees namespaces late
-)
+WITHIN = 10.0  # seconds within which everything of a victim must be gone; a busy kernel frees namespaces late
 PATIENCE = 60.0  # seconds after which a victim counts as hung
 
 

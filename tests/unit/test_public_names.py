@@ -23,7 +23,7 @@ CLASSES: list[type[Any]] = [
 ]
 
 # The plugin's internal classes: attributes of these types are internal too.
-INTERNAL = {"Gateway", "Impairments", "Key", "LabLinks", "Link", "Links", "Note", "Part", "Rules"}
+INTERNAL = {"Gateway", "Impairments", "Key", "LabLinks", "Link", "Links", "Note", "Part", "Programs", "Rules"}
 
 
 def defined_classes() -> dict[str, set[str]]:
