@@ -22,6 +22,11 @@ ALLOWED_SKIPS = (
     ("kernel-uml-*", r"^cannot use (NAT and nft rulesets: this kernel is built without it|.*[Ww]ire[Gg]uard)"),
     ("*", r"^cannot use (interfaces of kind \w+|\w+ of bridge interfaces): this kernel "),
     ("*user*", r"^cannot use interfaces of kind \w+: /dev/net/tun may not be opened"),
+    (
+        "*user*",
+        r"^cannot use Open vSwitch: this kernel has no openvswitch module, and in user space it needs /dev/net/tun",
+    ),
+    ("*user*", r"^cannot use uplinks: pytest has moved into a user namespace"),
     ("*", r"^the module \w+ is not loaded, and loading it adds interfaces to this machine$"),
     ("*", r"^Python warns since 3\.12$"),
     ("*", r"^needs a kernel without IPv6$"),
