@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import signal
 import socket
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
@@ -70,6 +72,33 @@ def test_a_refused_request_at_the_end(wired: VethPair, monkeypatch: pytest.Monke
     monkeypatch.setattr(socket, "send_fds", refused)
     wired.a.namespace.lab.close()
     assert sent_by is socket.send_fds
+    hub = destruction.hub()
+    hub.wait(5)
+    assert hub.alive() == []
+    assert len(wire_processes()) == 1
+
+
+class RefusedPoll:
+    """A `select.poll` that the kernel refuses."""
+
+    used = False
+
+    def register(self, fd: int, events: int) -> None:
+        """Accept any descriptor."""
+
+    def poll(self, timeout: float) -> None:
+        """Fail like a poll that a seccomp filter refuses."""
+        RefusedPoll.used = True
+        raise PermissionError(errno.EPERM, "refused")
+
+
+def test_a_refused_poll_at_the_end(wired: VethPair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the kernel does not tell whether the helper lives while a lab is closed, it still holds nothing of that lab."""
+    refused = SimpleNamespace(poll=RefusedPoll, select=select.select)
+    with monkeypatch.context() as patch:
+        patch.setattr("pytest_netns.kernel.programs.wirehelper.select", refused)
+        wired.a.namespace.lab.close()
+    assert RefusedPoll.used
     hub = destruction.hub()
     hub.wait(5)
     assert hub.alive() == []

@@ -82,8 +82,8 @@ class Helper:
         poll = select.poll()
         if self._control.fileno() >= 0:
             poll.register(self._control, 0)
-        if poll.poll(0):
-            with contextlib.suppress(subprocess.TimeoutExpired):
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):  # what the kernel refuses to tell is no problem
+            if poll.poll(0):
                 self._process.wait(_TIMEOUT)  # it has closed its socket, so it is about to end
         status = self._process.poll()
         return "" if status is None else f"the user-space wire (PID {self._process.pid}) has died, status {status}"
