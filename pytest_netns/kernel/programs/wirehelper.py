@@ -45,11 +45,11 @@ class Helper:
                 self._control, helper_end = sockets.pair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
                 undo.callback(self._control.close)
                 with helper_end:
+                    self._control.settimeout(_TIMEOUT)  # nothing may fail once the program runs
                     control = helper_end.fileno()
                     self._process = own_programs.start(
                         userwire.__file__, control, descriptors=[control], stderr=subprocess.PIPE
                     )
-            self._control.settimeout(_TIMEOUT)
             undo.pop_all()
 
     def next_number(self) -> int:
