@@ -10,7 +10,7 @@ from typing import TypeAlias
 from pytest_netns.errors import NetnsError
 from pytest_netns.parts.gateway import nftext
 
-State: TypeAlias = tuple[int, frozenset[tuple[str, int]], dict[str, tuple[str, int]]]
+State: TypeAlias = tuple[int, bool, frozenset[tuple[str, int]], dict[str, tuple[str, int]]]
 
 # The kernel copies a chain for every rule that is added to it, so chains are kept short.
 _RULES_PER_CHAIN = 50
@@ -26,22 +26,24 @@ class Chains:
     def __init__(self, name: str) -> None:
         self._name = name
         self._frame = 0  # the number of jump rules to our chains; 0: no tables yet; -1: changed by something else
+        self._translates_destinations = False
         self._maps: frozenset[tuple[str, int]] = frozenset()  # the port maps: protocol and IP version
         self._open: dict[str, tuple[str, int]] = {}  # by kind: the chain for the next rule, and its number of rules
         self._numbers = itertools.count(1)
 
     def state(self) -> State:
         """The state to restore if nft refuses the text generated after this."""
-        return self._frame, self._maps, dict(self._open)
+        return self._frame, self._translates_destinations, self._maps, dict(self._open)
 
     def restore(self, state: State) -> None:
         """Restore a state, as none of the text generated since is in force."""
-        self._frame, self._maps, self._open = state
+        self._frame, self._translates_destinations, self._maps, self._open = state
 
     def check_frame(self, frame: int) -> None:
         """Compare with the number of jump rules to our chains that the kernel has."""
         if frame != self._frame:
             self._frame = -1 if frame else 0
+            self._translates_destinations = False
             self._maps = frozenset()
             self._open.clear()
 
@@ -63,17 +65,17 @@ class Chains:
             if (protocol, version) not in self._maps:
                 self._maps |= {(protocol, version)}
                 self._frame += nftext.PORTS_MAP_RULES
-                yield nftext.ports_map(protocol, version)
+                yield self._make_for(nftext.FORWARDS) + nftext.ports_map(protocol, version)
 
     def place(self, kind: str) -> tuple[str, str, str]:
-        """The table and chain for the next rule of a kind, and the text that creates the chain if it is new."""
+        """The table and chain for the next rule of a kind, and the text that creates what is missing for it."""
         table = nftext.TABLE_OF[kind]
-        chain, rules = self._open.get(kind, ("", _RULES_PER_CHAIN))
-        made = ""
+        made = self._make_for(kind)
+        chain, rules = self._open.get(kind, (kind, 0))
         if rules >= _RULES_PER_CHAIN:
             chain, rules = f"{kind}-{next(self._numbers)}", 0
             self._frame += 1
-            made = (
+            made += (
                 f"add chain inet {table} {chain}\n"
                 f'add rule inet {table} {kind} jump {chain} comment "{nftext.FRAME_COMMENT}"\n'
             )
@@ -83,6 +85,17 @@ class Chains:
     def have_room(self, kinds: Iterable[str]) -> bool:
         """Whether the existing chains have room for rules of these kinds."""
         return self._frame > 0 and all(
-            self._open.get(kind, ("", _RULES_PER_CHAIN))[1] + n <= _RULES_PER_CHAIN
+            self._exists(kind) and self._open.get(kind, ("", 0))[1] + n <= _RULES_PER_CHAIN
             for kind, n in Counter(kinds).items()
         )
+
+    def _exists(self, kind: str) -> bool:
+        return self._translates_destinations or kind not in nftext.TRANSLATES_DESTINATIONS
+
+    def _make_for(self, kind: str) -> str:
+        """The text that creates the chains that a kind of rules needs, if they do not exist."""
+        if self._exists(kind):
+            return ""
+        self._translates_destinations = True
+        self._frame += nftext.DESTINATIONS_RULES
+        return nftext.destinations()

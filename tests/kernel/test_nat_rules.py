@@ -81,6 +81,25 @@ def test_forward_port(picture: Lab, version: int, protocol: str, way: str) -> No
         assert peer == address(version, 1, 3), "the server sees the real client"
 
 
+@pytest.mark.parametrize("masquerade_first", [True, False])
+def test_masquerade_and_forward(picture: Lab, masquerade_first: bool) -> None:
+    """Both work in any order; a gateway that only masquerades has no chain for destinations, which every packet would pass."""
+    host, red, blue, outside = (picture[name] for name in ("host", "red", "blue", "outside"))
+    if masquerade_first:
+        host.masquerade("192.168.15.0/24")
+        assert "prerouting" not in host.ruleset()
+    host.forward_port(8080, to="blue:80")
+    if not masquerade_first:
+        host.masquerade("192.168.15.0/24")
+    with listen(blue, 80) as server:
+        assert peer_of_connection(outside, "192.168.1.2", 8080, server) == "192.168.1.3"
+        assert peer_of_connection(red, "192.168.1.2", 8080, server) == "192.168.15.5", (
+            "replies return through the gateway"
+        )
+    with listen(outside, 80) as server:
+        assert peer_of_connection(red, "192.168.1.3", 80, server) == "192.168.1.2"
+
+
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
 def test_forwarded_port_of_the_loopback_address(picture: Lab, protocol: str) -> None:
     """127.0.0.1 in the forwarding namespace reaches blue too."""

@@ -300,7 +300,7 @@ def example() -> str:
     addresses = (ipaddress.ip_address("192.168.15.2"), ipaddress.ip_address("fd00::2"))
     ports = PortForwarding(PortForwardSpec("gw", 8080, "blue:80"), (addresses,)).mapped
     maps = "".join(nftext.ports_map(each.protocol, each.version) for each in ports)
-    return nftext.frame() + maps + "".join(each.text("probe") for each in ports)
+    return nftext.frame() + nftext.destinations() + maps + "".join(each.text("probe") for each in ports)
 
 
 def _dnat(version: int, protocol: str, ports: PortRange, targets: Sequence[tuple[IPAddress, int]]) -> str:

@@ -16,9 +16,9 @@ TABLES = (TABLE, COUNTERS)
 # The chains that rules are added to, and their tables; the first chain that translates a connection decides.
 FORWARDS, MAPPINGS, SNATS, MASQUERADES, COUNTED = "forwards", "mappings", "snats", "masquerades", "counted"
 TABLE_OF = {FORWARDS: TABLE, MAPPINGS: TABLE, SNATS: TABLE, MASQUERADES: TABLE, COUNTED: COUNTERS}
+TRANSLATES_DESTINATIONS = (FORWARDS, MAPPINGS)
 FRAME_COMMENT = "netns"  # the comment of the rules that jump to those chains
-FRAME_RULES = 9
-PORTS_MAP_RULES = 2
+FRAME_RULES, DESTINATIONS_RULES, PORTS_MAP_RULES = 3, 6, 2  # the numbers of such rules
 _MAX_COMMENT = 127  # bytes, NFTNL_UDATA_COMMENT_MAXLEN
 
 
@@ -140,30 +140,13 @@ class Table(Effect):
 
 
 def frame() -> str:
-    """The nft text of the two tables with their base chains, without users' rules."""
+    """The nft text of the two tables with the chains that translate sources, without users' rules."""
     comment = f'comment "{FRAME_COMMENT}"'
-    # A client in the target's own network would get the reply directly from the target, and refuse it. For such clients
-    # the packet leaves by the interface it arrived on, so that interface is recorded on input.
     return f"""table inet {TABLE} {{
-  set hairpin {{ type ifname . ifname; size 4096; flags dynamic; }}
-  chain {FORWARDS} {{ }}
-  chain {MAPPINGS} {{ }}
   chain {SNATS} {{ }}
   chain {MASQUERADES} {{ }}
-  chain prerouting {{
-    type nat hook prerouting priority -100; policy accept;
-    update @hairpin {{ iifname . iifname }} fib daddr type local jump {FORWARDS} {comment}
-    jump {MAPPINGS} {comment}
-  }}
-  chain output {{
-    type nat hook output priority -100; policy accept;
-    fib daddr type local jump {FORWARDS} {comment}
-    jump {MAPPINGS} {comment}
-  }}
   chain postrouting {{
     type nat hook postrouting priority 100; policy accept;
-    ct status dnat iifname . oifname @hairpin masquerade {comment}
-    ct status dnat ip saddr 127.0.0.0/8 masquerade {comment}
     jump {SNATS} {comment}
     jump {MASQUERADES} {comment}
   }}
@@ -175,6 +158,31 @@ table inet {COUNTERS} {{
     ct direction original ct status snat,dnat jump {COUNTED} {comment}
   }}
 }}
+"""
+
+
+def destinations() -> str:
+    """The nft text that adds the chains that translate destinations to those of `frame`; many gateways need none."""
+    comment = f'comment "{FRAME_COMMENT}"'
+    # A client in the target's own network would get the reply directly from the target, and refuse it. For such clients
+    # the packet leaves by the interface it arrived on, so that interface is recorded on input.
+    return f"""table inet {TABLE} {{
+  set hairpin {{ type ifname . ifname; size 4096; flags dynamic; }}
+  chain {FORWARDS} {{ }}
+  chain {MAPPINGS} {{ }}
+  chain prerouting {{
+    type nat hook prerouting priority -100; policy accept;
+    update @hairpin {{ iifname . iifname }} fib daddr type local jump {FORWARDS} {comment}
+    jump {MAPPINGS} {comment}
+  }}
+  chain output {{
+    type nat hook output priority -100; policy accept;
+    fib daddr type local jump {FORWARDS} {comment}
+    jump {MAPPINGS} {comment}
+  }}
+}}
+insert rule inet {TABLE} postrouting ct status dnat iifname . oifname @hairpin masquerade {comment}
+insert rule inet {TABLE} postrouting ct status dnat ip saddr 127.0.0.0/8 masquerade {comment}
 """
 
 

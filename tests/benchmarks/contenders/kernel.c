@@ -350,8 +350,7 @@ static struct space *lan(void)
 static void nat(void)
 {
     static const char ruleset[] =
-        "table inet netns\nflush table inet netns\ntable inet netns {\n"
-        "  set hairpin { type ifname . ifname; size 4096; flags dynamic; }\n"
+        "table inet netns {\n"
         "  chain postrouting {\n    type nat hook postrouting priority 100; policy accept;\n"
         "    oifname \"eth0\" ip saddr 192.168.15.0/24 ip daddr != 192.168.15.0/24 masquerade\n  }\n}\n";
     struct space *host = lan(), *outside = add_namespace();
