@@ -108,7 +108,7 @@ def _route(lab: Lab, plan: Topology) -> None:
         infos: list[RouteInfo] = []
         for route in routes:
             index = 0 if route.dev is None else namespace.links.find(route.dev).index
-            options = RouteOptions(route.metric, route.table, route.type)
+            options = RouteOptions(route.metric, route.table, route.type, route.source, route.onlink)
             infos += additions(namespace.links, route.destination, route.gateways, index, options)
         namespace.links.change(*map(add_route, infos))
     masquerades, port_forwards = _by_namespace(plan.masquerades), _by_namespace(plan.port_forwards)

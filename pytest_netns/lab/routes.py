@@ -186,6 +186,10 @@ def _hops(
         versions = [version for version in _FAMILIES if all(version in choice for choice in choices)]
     if not versions:
         raise InvalidTopologyError("cannot add one route by several gateways: they are of different families")
+    if source is not None:
+        versions = [version for version in versions if version == source.version]
+        if not versions:
+            raise InvalidTopologyError(f"cannot use '{source}' as source of a route: the route is of another family")
     hops: list[tuple[int, tuple[Hop, ...]]] = []
     for version in versions:
         ways = [

@@ -64,6 +64,8 @@ class RouteSpec(Part):
         table: the number of the routing table; None for the main one. Names are ``"main"``, ``"local"``, ``"default"``.
         type: ``"unicast"``; ``"blackhole"``, ``"unreachable"``, ``"prohibit"`` or ``"throw"``, which have no gateway;
             ``"local"``.
+        source: the source address of packets sent by this route; None for the kernel's choice.
+        onlink: whether the gateway is reached directly through ``dev``, although it is on no network of that interface.
     """
 
     namespace: str = field(metadata=one("namespace", keys.NAMESPACE, "The namespace the route is in.", REQUIRED))
@@ -81,6 +83,10 @@ class RouteSpec(Part):
     type: str = field(
         metadata=one("type", TYPE, "'unicast', 'blackhole', 'unreachable', 'prohibit', 'throw' or 'local'.", "unicast")
     )
+    source: IPAddress | None = field(metadata=one("source", keys.ADDRESS, "The source address of packets sent by it."))
+    onlink: bool = field(
+        metadata=one("onlink", keys.FLAG, "Whether the gateway is reached through dev without a network.", False)
+    )
 
     def __init__(
         self,
@@ -93,10 +99,19 @@ class RouteSpec(Part):
         metric: int | None = None,
         table: int | str | None = None,
         type: str = "unicast",
+        source: str | IPAddress | None = None,
+        onlink: bool = False,
     ) -> None:
-        ways = as_many(via) + as_many(gateways)
         self._fill(
-            namespace=namespace, destination=destination, gateways=ways, dev=dev, metric=metric, table=table, type=type
+            namespace=namespace,
+            destination=destination,
+            gateways=as_many(via) + as_many(gateways),
+            dev=dev,
+            metric=metric,
+            table=table,
+            type=type,
+            source=source,
+            onlink=onlink,
         )
 
     @property
@@ -118,7 +133,9 @@ class RouteSpec(Part):
         for gateway in self.gateways:
             words += [*several, f"via {gateway}", *dev]
         words += [] if self.gateways else dev
+        words += ["onlink"] if self.onlink else []
         if self.table not in (None, MAIN):
             names = {number: name for name, number in TABLES.items()}
             words.append(f"table {names.get(self.table, self.table)}")
+        words += [f"src {self.source}"] if self.source is not None else []
         yield Note(self.namespace, " ".join(words))

@@ -77,7 +77,7 @@ class Plan:
     def networks_of(self, namespace: str) -> str:
         """The networks a namespace reaches without a gateway, as a sentence."""
         networks = [f"'{address.network}' ({each.name})" for each in self.of(namespace) for address in each.addresses]
-        return f"{namespace!r} is on " + (", ".join(networks) or "no network")
+        return f"{namespace!r} is on " + (", ".join(dict.fromkeys(networks)) or "no network")
 
 
 def make_plan(segments: Sequence[Segment], links: Sequence[tuple[str, LinkSpec]] = ()) -> Plan:
@@ -250,7 +250,8 @@ def resolve(route: RouteSpec, plan: Plan) -> list[RouteSpec]:
     ways = [_ways(route, each, version_of(route), plan) for each in route.gateways]
     combinations: list[tuple[IPAddress, ...]] = []
     if isinstance(route.destination, str):
-        versions = [version for version in (4, 6) if all(version in way for way in ways)]
+        versions = [4, 6] if route.source is None else [route.source.version]
+        versions = [version for version in versions if all(version in way for way in ways)]
         combinations = [tuple(way[version] for way in ways) for version in versions]
     else:  # an IPv4 route may have an IPv6 gateway, if given as an address
         wanted = route.destination.version

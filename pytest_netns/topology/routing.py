@@ -82,10 +82,14 @@ def _route(checked: Checked, path: str, route: RouteSpec) -> Iterator[Problem]:
         yield f"{path}.via", "is missing; a route needs via (a gateway) or dev (an interface)"
     if version_of(route) is None and not route.gateways and (route.leads_nowhere or route.dev is not None):
         yield f"{path}.destination", "cannot use 'default' without via: write '0.0.0.0/0' or '::/0'"
+    if route.onlink and (route.dev is None or not route.gateways):
+        yield f"{path}.onlink", "cannot be used without via and dev: it says that the gateway is behind that interface"
     if not checked.certain(route.namespace):
         return
     if route.dev is not None:
         yield from _device(checked, f"{path}.dev", route.namespace, route.dev)
+    if route.source is not None:
+        yield from ((f"{path}.source", text) for text in _source_mistakes(checked, route, route.source, interfaces))
     if route.leads_nowhere:
         return
     if all(checked.certain(each) for each in route.gateways if isinstance(each, str)):
@@ -105,6 +109,16 @@ def _first_twice(gateways: tuple[IPAddress | str, ...]) -> IPAddress | str | Non
     return next((each for each in gateways if gateways.count(each) > 1), None)
 
 
+def _source_mistakes(
+    checked: Checked, route: RouteSpec, source: IPAddress, interfaces: list[PlannedInterface]
+) -> Iterator[str]:
+    refused = f"cannot use '{source}' as source of a route: "
+    if version_of(route) not in (None, source.version):
+        yield f"{refused}it is IPv{source.version}, and the route is IPv{version_of(route)}"
+    elif not any(source == address.ip for each in interfaces for address in each.addresses):
+        yield f"{refused}it is no address of {route.namespace!r}; {checked.plan.networks_of(route.namespace)}"
+
+
 def _gateway_mistakes(
     checked: Checked, route: RouteSpec, via: IPAddress, interfaces: list[PlannedInterface]
 ) -> Iterator[str]:
@@ -119,7 +133,7 @@ def _gateway_mistakes(
             yield f"{refused}a link-local gateway needs dev, the interface it is behind, or a zone such as '{via}%eth0'"
         elif zone is not None and zone not in {each.name for each in interfaces}:
             yield f"{refused}{route.namespace!r} has no interface {zone!r}"
-    elif not any(each.reaches(via) for each in interfaces if route.dev in (None, each.name)):
+    elif not route.onlink and not any(each.reaches(via) for each in interfaces if route.dev in (None, each.name)):
         routes = [
             each for _, each in checked.sound("routes") if each.namespace == route.namespace and not each.gateways
         ]

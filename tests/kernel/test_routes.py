@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from pytest_netns import KernelError, Lab, Namespace, RouteSpec, Topology, VethEnd, VethSpec
+from pytest_netns import InvalidTopologyError, KernelError, Lab, Namespace, RouteSpec, Topology, VethEnd, VethSpec
 from tests.support.traffic import reaches
 
 
@@ -200,6 +200,41 @@ def test_source_and_onlink(two_ways: Namespace) -> None:
     (route,) = [each for each in two_ways.routes() if each.via is not None]
     assert str(route) == "10.9.0.0/16 via 172.16.0.1 dev eth0 src 10.5.5.5"
     assert str(two_ways.route_to("10.9.9.9").source) == "10.5.5.5"
+
+
+def test_source_and_onlink_in_a_topology(netns: Lab) -> None:
+    """Routes of topologies have them too, in TOML and back."""
+    topology = Topology(
+        veths=[
+            VethSpec(
+                [
+                    VethEnd("red", address=["10.0.0.1/24", "10.0.0.9/24", "fd00::1/64"]),
+                    VethEnd("gw", address="10.0.0.2/24"),
+                ]
+            )
+        ],
+        routes=[
+            RouteSpec("red", "default", via="gw", source="10.0.0.9"),
+            RouteSpec("red", "10.9.0.0/16", via="172.16.0.1", dev="veth-red", onlink=True),
+        ],
+    )
+    netns.build(Topology.loads(topology.dumps()))
+    assert [str(each) for each in netns["red"].routes() if each.via is not None] == [
+        "default via 10.0.0.2 dev veth-red src 10.0.0.9",
+        "10.9.0.0/16 via 172.16.0.1 dev veth-red",
+    ]
+    assert "172.16.0.1 dev veth-red onlink" in netns["red"].run("ip route").stdout
+
+
+def test_source_determines_the_family(dual: tuple[Namespace, Namespace, Namespace]) -> None:
+    """A default route through a namespace has only the family of its source; a wrong source is an error that names it."""
+    red, _, _ = dual
+    red.add_route("default", via="gw", source="fd00::2")
+    assert [str(each) for each in red.routes() if each.is_default] == ["default via fd00::1 dev eth0 src fd00::2"]
+    with pytest.raises(InvalidTopologyError, match=r"cannot use 'fd00::2' as source of a route: .*another family"):
+        red.add_route("10.9.0.0/16", via="gw", source="fd00::2")
+    with pytest.raises(KernelError, match=r"add route to 10\.9\.0\.0/16 via 10\.0\.0\.1 src 10\.0\.0\.77 in"):
+        red.add_route("10.9.0.0/16", via="gw", source="10.0.0.77")
 
 
 def test_what_the_kernel_finds_out_is_no_route(netns: Lab) -> None:

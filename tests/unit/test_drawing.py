@@ -77,10 +77,15 @@ def test_the_picture_as_text() -> None:
         (RouteSpec("red", "10.0.0.0/8", via="r1", table=101), "10.0.0.0/8 via 10.1.1.2 table 101"),
         (RouteSpec("red", "10.0.0.0/8", dev="eth0", table="default"), "10.0.0.0/8 dev eth0 table default"),
         (RouteSpec("red", "10.0.0.0/8", type="unreachable"), "unreachable 10.0.0.0/8"),
+        (RouteSpec("red", "10.0.0.0/8", via="r1", source="10.1.1.1"), "10.0.0.0/8 via 10.1.1.2 src 10.1.1.1"),
+        (
+            RouteSpec("red", "10.0.0.0/8", via="10.9.9.9", dev="eth0", onlink=True),
+            "10.0.0.0/8 via 10.9.9.9 dev eth0 onlink",
+        ),
     ],
 )
 def test_routes_are_written_as_ip_route_does(route: RouteSpec, words: str) -> None:
-    """Type, all gateways and the table are shown."""
+    """Type, all gateways, table, source and onlink are shown."""
     veth = VethSpec([VethEnd("red", name="eth0"), VethEnd("r1")], subnet="10.1.1.0/24")
     assert f"│  {words}" in Topology(veths=[veth], routes=[route]).draw().splitlines()
 

@@ -99,7 +99,7 @@ def _description(verb: str, route: RouteInfo) -> tuple[object, ...]:
     for hop in route.hops:
         if hop.via is not None:
             description += ("via", hop.via)
-    return description
+    return description if route.source is None else (*description, "src", route.source)
 
 
 def _body(route: RouteInfo, scope: int | None = None) -> bytes:
