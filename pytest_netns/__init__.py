@@ -26,14 +26,16 @@ if TYPE_CHECKING:
     from pytest_netns.faults import partitions
     from pytest_netns.faults.cuts import Cut
     from pytest_netns.faults.nemesis import Nemesis, NemesisEvent
+    from pytest_netns.lab.bridge import Bridge
     from pytest_netns.lab.factory import LabFactory
     from pytest_netns.lab.firewalls import CaptivePortal, Firewall, FirewallRule
     from pytest_netns.lab.gateways import GatewayRule, Masquerade, Nat, PortForward, PrefixTranslation, Snat
-    from pytest_netns.lab.interface import Bridge, Interface, VethPair
+    from pytest_netns.lab.interface import Interface
     from pytest_netns.lab.lab import Lab
     from pytest_netns.lab.namespace import Namespace
     from pytest_netns.lab.openvswitch import OpenVSwitch
     from pytest_netns.lab.routing import Neighbour, NextHop, Route, Rule
+    from pytest_netns.lab.veth_pair import VethPair
     from pytest_netns.machine.rootless import become_rootless
     from pytest_netns.machine.uplink import Uplink
     from pytest_netns.packets.capture import Capture
@@ -72,7 +74,9 @@ _NAMES = {
     "errors": "CallTimeout CommandError CommandTimeout InvalidTopologyError KernelError LabClosedError NetnsError NotReadyError RulesetError UnavailableError",
     "lab.firewalls": "CaptivePortal Firewall FirewallRule",
     "lab.gateways": "GatewayRule Masquerade Nat PortForward PrefixTranslation Snat",
-    "lab.interface": "Bridge Interface VethPair",
+    "lab.bridge": "Bridge",
+    "lab.interface": "Interface",
+    "lab.veth_pair": "VethPair",
     "lab.lab": "Lab",
     "lab.namespace": "Namespace",
     "lab.openvswitch": "OpenVSwitch",

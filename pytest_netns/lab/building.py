@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 from pytest_netns.kernel.netlink.rtroutes import RouteInfo, add_route
 from pytest_netns.lab import making
 from pytest_netns.lab.connecting import End
-from pytest_netns.lab.interface import join
 from pytest_netns.lab.routes import RouteOptions, additions
+from pytest_netns.lab.veth_pair import join
 from pytest_netns.parts.gateway.forward import PortForwardSpec
 from pytest_netns.parts.gateway.masquerade import MasqueradeSpec
 from pytest_netns.parts.links.ends import InterfaceSpec

@@ -12,7 +12,7 @@ from pytest_netns.lab.firewalls import CaptivePortal, Firewall
 from pytest_netns.lab.gateway import Gateway
 from pytest_netns.lab.gateways import GatewayRule, Masquerade, Nat, PortForward, PrefixTranslation, Snat
 from pytest_netns.lab.interface import Interface
-from pytest_netns.lab.network import Network
+from pytest_netns.lab.route_methods import RouteMethods
 from pytest_netns.lab.rules import Rules
 from pytest_netns.parts.gateway.firewall import FirewallRuleSpec, FirewallSpec
 from pytest_netns.parts.gateway.forward import PortForwardSpec
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 Target: TypeAlias = "str | IPAddress | values.Target | Namespace"
 
 
-class GatewayMethods(Network):
+class GatewayMethods(RouteMethods):
     """The part of `Namespace` that makes it a gateway."""
 
     __slots__ = ("_gateway", "_packet_rules")

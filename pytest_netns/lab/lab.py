@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from collections.abc import Callable, Generator, Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from pytest_netns import values
 from pytest_netns.errors import InvalidTopologyError, KernelError, fails_as
@@ -15,29 +15,22 @@ from pytest_netns.kernel.spaces.netns import NetworkNamespace
 from pytest_netns.kernel.system import interrupts, waiting
 from pytest_netns.lab.captures import Captures
 from pytest_netns.lab.hosts import Hosts
-from pytest_netns.lab.link_methods import LinkMethods
 from pytest_netns.lab.links import LabLinks
 from pytest_netns.lab.namespace import Namespace
+from pytest_netns.lab.service_methods import ServiceMethods
 from pytest_netns.parts.impairment import ENGINES
 from pytest_netns.running import ending, resolving
-from pytest_netns.running.process import Command
 from pytest_netns.running.programs import LabPrograms
-from pytest_netns.running.readiness import NOT_YET, Ready, RetryOn
-from pytest_netns.running.service import Service
 from pytest_netns.values import IPAddress
 
 if TYPE_CHECKING:
     from pytest_netns.packets.capture import Capture
     from pytest_netns.topology import Topology
 
-T = TypeVar("T")
-
 HOST = "host"
-BRIDGES = ("bridge", "openvswitch")
-_NO_BRIDGE_FILTERS = {f"net.bridge.bridge-nf-call-{filter_}": 0 for filter_ in ("iptables", "ip6tables", "arptables")}
 
 
-class Lab(LinkMethods):
+class Lab(ServiceMethods):
     """A set of namespaces that are closed together.
 
     Args:
@@ -55,7 +48,7 @@ class Lab(LinkMethods):
     """
 
     __slots__ = (
-        "__weakref__", "_built", "_closer", "_closing", "_lock", "_undo_of", "captures", "names", "owner", "programs",
+        "__weakref__", "_built", "_closer", "_closing", "_lock", "_undo_of", "captures", "names", "owner",
     )  # fmt: skip
 
     def __init__(self, owner: str = "", *, engine: str = "auto") -> None:
@@ -248,88 +241,6 @@ class Lab(LinkMethods):
             yield capture
         finally:
             self.captures.end(capture)
-
-    def start_all(
-        self,
-        commands: Mapping[Namespace, Command],
-        *,
-        ready: Ready | None = None,
-        timeout: float = 10,
-        **options: Any,
-    ) -> dict[Namespace, Service]:
-        """Start a service in each of several namespaces, then wait until all are ready.
-
-        For clusters whose members are only ready together::
-
-            members = lab.start_all({each: ["etcd", "--name", each.name] for each in lab}, ready=2379)
-
-        Args:
-            commands: the command to run in each namespace.
-            ready: the condition that makes each of them ready, as for `Namespace.start`.
-            timeout: seconds, for all together.
-            options: options of `subprocess.Popen`, for each.
-
-        Returns:
-            The services, by namespace.
-
-        Raises:
-            NotReadyError: one exited first, or was not ready in time; the others have been stopped.
-        """
-        from pytest_netns.running import service
-
-        for namespace in commands:
-            self.check_member(namespace)
-        pairs = [(namespace.programs, command) for namespace, command in commands.items()]
-        started = service.start_all(pairs, ready=ready, timeout=timeout, options=options)
-        return dict(zip(commands, started, strict=True))
-
-    def wait_until(self, condition: Callable[[], T | None], timeout: float = 5, *, retry_on: RetryOn = NOT_YET) -> T:
-        """Poll a condition until it is true; returns its result::
-
-            lab.wait_until(lambda: "lease" in server.output)
-            lab.wait_until(lambda: red.run("curl -sf http://blue/"))
-
-        Args:
-            condition: called without arguments.
-            timeout: seconds.
-            retry_on: one or several exceptions after which to poll again; default: a command that fails or times out,
-                and the errors of sockets. Other exceptions are raised.
-
-        Raises:
-            NotReadyError: it was not true in time; shows its last result, or the failed command with its output.
-            NetnsError: an event loop runs in this thread and would be blocked; see `wait_until_async`.
-        """
-        from pytest_netns.running import waiting
-
-        return waiting.until(self.programs.records, condition, timeout, retry_on)
-
-    @overload
-    async def wait_until_async(
-        self, condition: Callable[[], Awaitable[T | None]], timeout: float = 5, *, retry_on: RetryOn = NOT_YET
-    ) -> T: ...
-
-    @overload
-    async def wait_until_async(
-        self, condition: Callable[[], T | None], timeout: float = 5, *, retry_on: RetryOn = NOT_YET
-    ) -> T: ...
-
-    async def wait_until_async(
-        self,
-        condition: Callable[[], T | Awaitable[T | None] | None],
-        timeout: float = 5,
-        *,
-        retry_on: RetryOn = NOT_YET,
-    ) -> T:
-        """Like `wait_until`, for asyncio: the event loop keeps running between polls.
-
-        Args:
-            condition: a function, or a coroutine function, which is awaited.
-            timeout: seconds.
-            retry_on: as for `wait_until`.
-        """
-        from pytest_netns.running import waiting
-
-        return await waiting.until_async(self.programs.records, condition, timeout, retry_on)
 
     def draw(self, format: str = "text") -> str:
         """Draw the network in its present state.

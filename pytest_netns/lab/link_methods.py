@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from pytest_netns import values
 from pytest_netns.errors import InvalidTopologyError, NetnsError
 from pytest_netns.lab import connecting
+from pytest_netns.lab.bridge import Bridge
 from pytest_netns.lab.connecting import End
 from pytest_netns.lab.fault_methods import FaultMethods
-from pytest_netns.lab.interface import AddressArgument, Bridge, VethPair, handle, join, parse_addresses
+from pytest_netns.lab.interface import AddressArgument, handle, parse_addresses
 from pytest_netns.lab.links import Link, Links
 from pytest_netns.lab.namespace import Namespace
+from pytest_netns.lab.veth_pair import VethPair, join
 from pytest_netns.parts.impairment import Impairment
 from pytest_netns.values import IPInterface
 
@@ -137,7 +139,7 @@ class LinkMethods(FaultMethods):
         # br_netfilter would pass bridged frames to nft, and NAT would apply in the wrong place.
         with contextlib.suppress(NetnsError):  # br_netfilter is not loaded
             place.settings.write(_NO_BRIDGE_FILTERS)
-        made = handle(bridge, "bridge")
+        made = handle(bridge, Bridge)
         assert isinstance(made, Bridge)
         return made
 

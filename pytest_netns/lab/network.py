@@ -1,22 +1,18 @@
-"""Network: the part of a namespace's handle for interfaces, routes, rules and neighbours."""
+"""Network: the part of a namespace's handle for its interfaces."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from pytest_netns import values
 from pytest_netns.errors import InvalidTopologyError
-from pytest_netns.kernel.netlink import rtneighbours, rtroutes, rtrules
-from pytest_netns.lab import hosts, routes, switching
+from pytest_netns.lab import hosts, switching
+from pytest_netns.lab.bridge import CLASSES
 from pytest_netns.lab.interface import AddressArgument, Interface, handle, parse_addresses
 from pytest_netns.lab.links import Link, Links
-from pytest_netns.lab.routes import Via
-from pytest_netns.lab.routing import Neighbour, Route, Rule, of_table, rule_of
-from pytest_netns.parts.routes import parse_table
 from pytest_netns.running.halting import Healable
-from pytest_netns.values import IPAddress, IPInterface, IPNetwork
+from pytest_netns.values import IPInterface
 
 if TYPE_CHECKING:
     from pyroute2 import NDB, AsyncIPRoute, Conntrack, IPRoute
@@ -25,12 +21,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: A gateway: an address, or a namespace (or its name) that shares a network; several for a multipath route.
-Gateways: TypeAlias = "str | IPAddress | Network | Sequence[str | IPAddress | Network] | None"
-
 
 class Network:
-    """The interfaces, routes, rules and neighbours of a namespace."""
+    """The interfaces of a namespace, and pyroute2's objects for it."""
 
     __slots__ = ("_name", "links")
 
@@ -67,7 +60,10 @@ class Network:
     @property
     def interfaces(self) -> Mapping[str, Interface]:
         """All interfaces by name, read now."""
-        return {info.name: handle(self.links.link(info.index), info.kind) for info in self.links.infos()}
+        return {
+            info.name: handle(self.links.link(info.index), CLASSES.get(info.kind, Interface))
+            for info in self.links.infos()
+        }
 
     def add_interface(
         self,
@@ -118,7 +114,7 @@ class Network:
             addresses=parse_addresses(addresses),
             up=up,
         )
-        return handle(making.add_link(self.links, new), kind)
+        return handle(making.add_link(self.links, new), CLASSES.get(kind, Interface))
 
     def unplug(self) -> Healable:
         """Unplug all links: they lose their carrier, until `plug`, the end of a ``with`` block, or ``lab.heal()``.
@@ -133,174 +129,6 @@ class Network:
 
     def _veths(self) -> list[Link]:
         return [self.links.link(info.index) for info in self.links.infos() if info.kind == "veth"]
-
-    # -- routes ---------------------------------------------------------------------------------------
-
-    def add_route(
-        self,
-        destination: str | IPNetwork,
-        *,
-        via: Gateways = None,
-        dev: Interface | str | None = None,
-        metric: int | None = None,
-        table: int | str | None = None,
-        type: str = "unicast",
-        source: str | IPAddress | None = None,
-        onlink: bool = False,
-    ) -> None:
-        """Add a route.
-
-        Args:
-            destination: a network such as ``"192.168.1.0/24"``, or ``"default"``.
-            via: the gateway: an address, or a namespace (or its name) that shares a network with this one; several for a
-                multipath route. A default route by name is added for each family that both have. An IPv6 link-local
-                address may have its interface as a zone: ``"fe80::1%eth0"``.
-            dev: the interface packets leave by; default: the one that reaches the gateway.
-            metric: among several routes to a destination, the lowest metric is used.
-            table: a table other than main: its number, or ``"local"`` or ``"default"``.
-            type: ``"unicast"``; ``"blackhole"`` (silently dropped), ``"unreachable"`` or ``"prohibit"`` (with an ICMP error),
-                ``"throw"`` (as if this table had no route), all without ``via`` and ``dev``.
-            source: the source address of packets sent from here.
-            onlink: the gateway is on the interface's link, whatever the addresses say.
-
-        Raises:
-            InvalidTopologyError: a value is invalid in a route.
-            KernelError: the kernel refused, for example because the gateway is on no connected network.
-        """
-        infos = self._routes(destination, via, dev, metric, table, type, source, onlink)
-        self.links.change(*map(rtroutes.add_route, infos))
-
-    def add_default_route(self, via: Gateways = None, *, dev: Interface | str | None = None) -> None:
-        """Add a default route; see `add_route`."""
-        self.add_route("default", via=via, dev=dev)
-
-    def replace_route(
-        self,
-        destination: str | IPNetwork,
-        *,
-        via: Gateways = None,
-        dev: Interface | str | None = None,
-        metric: int | None = None,
-        table: int | str | None = None,
-        type: str = "unicast",
-        source: str | IPAddress | None = None,
-        onlink: bool = False,
-    ) -> None:
-        """Add a route, or replace the one to the same destination with the same metric and table; see `add_route`."""
-        infos = self._routes(destination, via, dev, metric, table, type, source, onlink)
-        self.links.change(*map(rtroutes.replace_route, infos))
-
-    def remove_route(
-        self,
-        destination: str | IPNetwork,
-        *,
-        via: Gateways = None,
-        dev: Interface | str | None = None,
-        metric: int | None = None,
-        table: int | str | None = None,
-    ) -> None:
-        """Remove a route; arguments left out match any value. ``"default"`` alone removes those of both families.
-
-        Raises:
-            KernelError: there is no such route.
-        """
-        index = 0 if dev is None else self.link_of(dev).index
-        infos = routes.removals(self.links, destination, self._gateways(via), index, metric, table)
-        routes.remove(self.links, infos)
-
-    def routes(self, table: int | str = "main") -> list[Route]:
-        """Read a routing table, IPv4 and IPv6.
-
-        Args:
-            table: its number, or ``"main"``, ``"local"`` or ``"default"``.
-        """
-        number = parse_table(table)
-        infos = self.links.netlink.dump(rtroutes.dump_routes(), rtroutes.parse_route)
-        return of_table(infos, self.links.index_names(), number)
-
-    def route_to(
-        self,
-        address: str | IPAddress | Network,
-        source: str | IPAddress | None = None,
-        mark: int | None = None,
-    ) -> Route:
-        """The route that the kernel chooses for packets from here to an address, like ``ip route get``.
-
-        Args:
-            address: the destination: an address, a namespace or its name.
-            source: their source address.
-            mark: their mark, which rules may match.
-
-        Raises:
-            KernelError: it is unreachable: ``errno`` is ENETUNREACH without a route; EHOSTUNREACH, EACCES or EINVAL
-                with an unreachable, prohibit or blackhole route.
-        """
-        (target,) = self._gateways(address)
-        return routes.route_to(self.links, target, source, mark)
-
-    # -- rules ----------------------------------------------------------------------------------------
-
-    def add_rule(
-        self,
-        *,
-        source: str | IPNetwork | None = None,
-        destination: str | IPNetwork | None = None,
-        incoming: Interface | str | None = None,
-        mark: int | None = None,
-        table: int | str,
-        priority: int | None = None,
-    ) -> None:
-        """Add a policy routing rule, ip-rule(8).
-
-        Args:
-            source, destination: the packets' source and destination networks; default: any. Without both, the rule is for
-                IPv4 and IPv6.
-            incoming: the interface they arrive by, or ``"lo"`` for packets sent from here.
-            mark: their mark.
-            table: the routing table they use: its number, or ``"main"``, ``"local"`` or ``"default"``.
-            priority: lower numbers come first; default: before all existing rules except that of the local table.
-        """
-        infos = routes.rules(source, destination, self._incoming(incoming), mark, table, priority)
-        self.links.change(*map(rtrules.add_rule, infos))
-
-    def remove_rule(
-        self,
-        *,
-        source: str | IPNetwork | None = None,
-        destination: str | IPNetwork | None = None,
-        incoming: Interface | str | None = None,
-        mark: int | None = None,
-        table: int | str | None = None,
-        priority: int | None = None,
-    ) -> None:
-        """Remove the first rule that matches all arguments; see `add_rule`."""
-        infos = routes.rules(source, destination, self._incoming(incoming), mark, table, priority)
-        self.links.change(*map(rtrules.remove_rule, infos))
-
-    def rules(self) -> list[Rule]:
-        """The policy routing rules, IPv4 and IPv6, in order of priority."""
-        infos = self.links.netlink.dump(rtrules.dump_rules(), rtrules.parse_rule)
-        return sorted(map(rule_of, infos), key=lambda rule: (rule.version, rule.priority))
-
-    # -- neighbours -----------------------------------------------------------------------------------
-
-    def neighbours(self) -> list[Neighbour]:
-        """Read the neighbour table, IPv4 and IPv6."""
-        names = self.links.index_names()
-        return [
-            Neighbour(entry.address, entry.mac, names.get(entry.index, ""), entry.state)
-            for entry in self.links.netlink.dump(rtneighbours.dump_neighbours(), rtneighbours.parse_neighbour)
-        ]
-
-    def add_neighbour(self, address: str | IPAddress, mac: str, dev: Interface | str) -> None:
-        """Add a permanent neighbour entry: it is neither resolved nor changed by ARP or neighbour discovery."""
-        parsed = values.parse_address(address, "address of a neighbour"), values.parse_mac(mac)
-        self.links.change(rtneighbours.add_neighbour(*parsed, self.link_of(dev).index))
-
-    def remove_neighbour(self, address: str | IPAddress, dev: Interface | str) -> None:
-        """Remove a neighbour entry, added or learned."""
-        parsed = values.parse_address(address, "address of a neighbour")
-        self.links.change(rtneighbours.remove_neighbour(parsed, self.link_of(dev).index))
 
     # -- pyroute2 -------------------------------------------------------------------------------------
 
@@ -365,33 +193,3 @@ class Network:
         if interface.link.home is not self.links:
             raise InvalidTopologyError(f"cannot use {interface!r} in namespace {self.name!r}: it is in another one")
         return interface.link
-
-    def _routes(
-        self,
-        destination: str | IPNetwork,
-        via: Gateways,
-        dev: Interface | str | None,
-        metric: int | None,
-        table: int | str | None,
-        type_: str,
-        source: str | IPAddress | None,
-        onlink: bool,
-    ) -> list[rtroutes.RouteInfo]:
-        index = 0 if dev is None else self.link_of(dev).index
-        options = routes.RouteOptions(metric, table, type_, source, onlink)
-        return routes.additions(self.links, destination, self._gateways(via), index, options)
-
-    def _gateways(self, via: Gateways) -> list[Via]:
-        """One or several gateways, with namespaces by name."""
-        several = via if isinstance(via, Sequence) and not isinstance(via, str) else () if via is None else (via,)
-        gateways: list[Via] = []
-        for each in several:
-            if isinstance(each, Network):
-                self.links.check_same_lab(each.links)
-                gateways.append(each.name)
-            else:
-                gateways.append(each)
-        return gateways
-
-    def _incoming(self, interface: Interface | str | None) -> str:
-        return "" if interface is None else self.link_of(interface).name

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 
 from pytest_netns.errors import InvalidTopologyError, UnavailableError
 from pytest_netns.lab import ports
+from pytest_netns.lab.bridge import Bridge, refuse_interface
 from pytest_netns.lab.connecting import End
-from pytest_netns.lab.interface import AddressArgument, Bridge, Interface, join, parse_addresses, refuse_interface
+from pytest_netns.lab.interface import AddressArgument, Interface, parse_addresses
+from pytest_netns.lab.veth_pair import join
 from pytest_netns.running import process, service
 from pytest_netns.values import naming
 from pytest_netns.values.notes import Note

@@ -33,7 +33,7 @@ _ROUTE_OF_ERRNO = {
 
 
 class RouteOptions(NamedTuple):
-    """Further options of a route, as users write them; see `Network.add_route`."""
+    """Further options of a route, as users write them; see `Namespace.add_route`."""
 
     metric: int | None = None
     table: int | str | None = None
