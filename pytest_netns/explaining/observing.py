@@ -172,7 +172,7 @@ def _add_rules(look: _Look, before: snapshot.Snapshot | None, *, whole: bool) ->
 
 
 def _tracked(namespace: Namespace) -> tuple[str, ...]:
-    connections = namespace.packet_rules.tracked_connections()
+    connections = namespace.packet_rules.ruleset.tracked_connections()
     more = len(connections) - _SHOWN_CONNECTIONS
     return (*map(str, connections[:_SHOWN_CONNECTIONS]), *([f"and {more} more"] if more > 0 else []))
 

@@ -73,7 +73,9 @@ def _moment(namespace: Namespace, notes: tuple[Note, ...]) -> Moment:
         dict(namespace.settings.written),
         processes,
         listening_sockets(namespace) if processes else None,
-        read_ruleset(namespace) if namespace.programs.view is not None or namespace.packet_rules.has_user_text else "",
+        read_ruleset(namespace)
+        if namespace.programs.view is not None or namespace.packet_rules.ruleset.has_user_text
+        else "",
     )
 
 
@@ -84,4 +86,4 @@ def listening_sockets(namespace: Namespace) -> tuple[str, ...]:
 
 def read_ruleset(namespace: Namespace) -> str:
     """The nft ruleset as text; nft is not called if there never was a rule."""
-    return namespace.ruleset() if namespace.packet_rules.has_ever_had_any() else ""
+    return namespace.ruleset() if namespace.packet_rules.ruleset.has_ever_had_rules() else ""

@@ -9,7 +9,7 @@ from pytest_netns.errors import InvalidTopologyError
 from pytest_netns.lab import ports
 from pytest_netns.lab.connecting import End
 from pytest_netns.lab.interface import AddressArgument, Interface, parse_addresses
-from pytest_netns.lab.links import Link
+from pytest_netns.lab.link import Link
 from pytest_netns.lab.veth_pair import join
 from pytest_netns.parts.impairment import Impairment
 

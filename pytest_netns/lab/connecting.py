@@ -12,7 +12,8 @@ from pytest_netns import values
 from pytest_netns.errors import InvalidTopologyError, KernelError, fails_as
 from pytest_netns.kernel.netlink import rtaddresses, rtlinks
 from pytest_netns.kernel.netlink.request import Request
-from pytest_netns.lab.links import Link, Links
+from pytest_netns.lab.link import Link
+from pytest_netns.lab.links import Links
 from pytest_netns.values import IPInterface, naming
 
 T = TypeVar("T")

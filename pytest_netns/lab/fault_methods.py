@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pytest_netns.faults.faults import Faults
 from pytest_netns.faults.seeds import Seeds
-from pytest_netns.lab.links import LabLinks
+from pytest_netns.lab.lab_links import LabLinks
 from pytest_netns.lab.members import Members
 from pytest_netns.lab.namespace import Namespace
 from pytest_netns.lab.notes import Notes

@@ -10,9 +10,10 @@ from pytest_netns import values
 from pytest_netns.errors import InvalidTopologyError
 from pytest_netns.kernel.netlink import nflog
 from pytest_netns.kernel.netlink.nflog import LogReader
+from pytest_netns.lab.entries import Entry
 from pytest_netns.lab.gateways import GatewayRule
 from pytest_netns.lab.links import Links
-from pytest_netns.lab.rules import Entry, Rules
+from pytest_netns.lab.rules import Rules
 from pytest_netns.parts.gateway import firewall
 from pytest_netns.parts.gateway.firewall import FirewallFilter, FirewallRuleSpec, FirewallSpec
 from pytest_netns.values import IPAddress, IPNetwork, Ports
@@ -166,9 +167,9 @@ class Firewall(GatewayRule):
         for interface in (*spec.incoming, *spec.outgoing):
             self._links.find(interface)
         log = None
-        group = self._rules.next_log_group() if spec.log else None
+        group = self._rules.ruleset.next_log_group() if spec.log else None
         if group is not None:
-            log = nflog.open_log(self._rules.open_netlink(), group)
+            log = nflog.open_log(self._rules.ruleset.open_netlink(), group)
 
         def resolve(_: object = None) -> FirewallFilter:
             return FirewallFilter(
@@ -193,7 +194,7 @@ class Firewall(GatewayRule):
         if named:
             self._watch()
         if log is not None:
-            self._rules.close_later(log.close)
+            self._rules.ruleset.close_later(log.close)
         rule = FirewallRule(self._rules, entry, spec, self._links, log)
         self._added.append(rule)
         return rule
@@ -247,10 +248,10 @@ class CaptivePortal(GatewayRule):
         """Let a client pass, as after a login: an address, a namespace or its name; idempotent."""
         for address in self._addresses(client):
             self._rules.element(self._entry, "admitted", address, add=True)
-        self._rules.forget([self._entry.effect])
+        self._rules.ruleset.forget_connections([self._entry.effect])
 
     def expel(self, client: Place) -> None:
         """Show a client the portal again; idempotent."""
         for address in self._addresses(client):
             self._rules.element(self._entry, "admitted", address, add=False)
-        self._rules.forget([self._entry.effect])
+        self._rules.ruleset.forget_connections([self._entry.effect])

@@ -9,18 +9,20 @@ from collections.abc import Callable, Iterable, Sequence
 
 from pytest_netns.errors import InvalidTopologyError
 from pytest_netns.kernel.nft import prefixes
+from pytest_netns.lab.entries import AddressesOf, Entry, Resolve
 from pytest_netns.lab.firewalls import CaptivePortal, Firewall
 from pytest_netns.lab.gateways import GatewayRule, Masquerade, Nat, PortForward, PrefixTranslation, Snat
 from pytest_netns.lab.hosts import Hosts
 from pytest_netns.lab.links import Links
-from pytest_netns.lab.rules import AddressesOf, Entry, Resolve, Rules
+from pytest_netns.lab.rules import Rules
 from pytest_netns.parts.gateway import forward, nat, snat
 from pytest_netns.parts.gateway.firewall import FirewallSpec, FirewallTable
-from pytest_netns.parts.gateway.forward import PortForwarding, PortForwardSpec, PortIndex
+from pytest_netns.parts.gateway.forward import PortForwarding, PortForwardSpec
 from pytest_netns.parts.gateway.masquerade import MasqueradeSpec, Masquerading
 from pytest_netns.parts.gateway.nat import NatSpec
 from pytest_netns.parts.gateway.nattable import Natting
 from pytest_netns.parts.gateway.policies import Portal, TooBigBlock
+from pytest_netns.parts.gateway.port_index import PortIndex
 from pytest_netns.parts.gateway.snat import OneToOne, OneToOneSpec, SnatSpec, SourceTranslation
 from pytest_netns.values import IPAddress, IPNetwork, Target, parse_address
 

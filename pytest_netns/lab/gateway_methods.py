@@ -49,7 +49,7 @@ class GatewayMethods(RouteMethods):
     def close_rules(self) -> None:
         """Close the sockets of its rules, if any."""
         if GatewayMethods.packet_rules.is_created(self):
-            self.packet_rules.close()
+            self.packet_rules.ruleset.close()
 
     def _become_router(self, effects: Sequence[Effect]) -> None:
         """Set up what rules need."""
@@ -290,11 +290,11 @@ class GatewayMethods(RouteMethods):
         Raises:
             RulesetError: nft refused it; has nft's message and position.
         """
-        return self.packet_rules.apply_text(text, forget_connections=forget_connections)
+        return self.packet_rules.ruleset.apply_user_text(text, forget_connections=forget_connections)
 
     def ruleset(self) -> str:
         """The whole nft ruleset as text."""
-        return self.packet_rules.ruleset()
+        return self.packet_rules.ruleset.text()
 
     def forget_connections(self) -> None:
         """Forget all tracked connections and NAT mappings, as a router does that is restarted."""

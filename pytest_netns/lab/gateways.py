@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 
 from pytest_netns.errors import NetnsError
 from pytest_netns.kernel.nft import prefixes
+from pytest_netns.lab.entries import Entry
 from pytest_netns.lab.links import Links
-from pytest_netns.lab.rules import Entry, Rules
+from pytest_netns.lab.rules import Rules
 from pytest_netns.parts.gateway.forward import PortForwardSpec
 from pytest_netns.parts.gateway.nat import NatKind, NatSpec
 from pytest_netns.parts.gateway.snat import OneToOneSpec, SnatSpec

@@ -9,7 +9,7 @@ from pytest_netns import values
 from pytest_netns.errors import InvalidTopologyError
 from pytest_netns.kernel.netlink import rtlinks
 from pytest_netns.lab import switching
-from pytest_netns.lab.links import Link
+from pytest_netns.lab.link import Link
 from pytest_netns.parts.impairment import Impairment, given_impairment
 from pytest_netns.running.halting import Healable
 from pytest_netns.values import IPInterface

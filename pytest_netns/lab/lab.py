@@ -15,12 +15,11 @@ from pytest_netns.kernel.spaces.netns import NetworkNamespace
 from pytest_netns.kernel.system import interrupts, waiting
 from pytest_netns.lab.captures import Captures
 from pytest_netns.lab.hosts import Hosts
-from pytest_netns.lab.links import LabLinks
+from pytest_netns.lab.lab_links import LabLinks
 from pytest_netns.lab.namespace import Namespace
 from pytest_netns.lab.service_methods import ServiceMethods
 from pytest_netns.parts.impairment import ENGINES
 from pytest_netns.running import ending, resolving
-from pytest_netns.running.programs import LabPrograms
 from pytest_netns.values import IPAddress
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ class Lab(ServiceMethods):
     """
 
     __slots__ = (
-        "__weakref__", "_built", "_closer", "_closing", "_lock", "_undo_of", "captures", "names", "owner",
+        "__weakref__", "_built", "_closer", "_closing", "_undo_of", "captures", "names", "owner",
     )  # fmt: skip
 
     def __init__(self, owner: str = "", *, engine: str = "auto") -> None:
@@ -58,8 +57,6 @@ class Lab(ServiceMethods):
         self._undo_of: dict[str, Callable[[], None]] = {}  # removes a namespace
         self._closer = 0  # the id of the thread that closes it
         self._closing = threading.Lock()  # held while it is closed
-        self._lock = threading.RLock()
-        self.programs = LabPrograms(self._lock, self.faults.begin)
         self.links = LabLinks(self._lock)
         self.names = Hosts()
         self.captures = Captures(lambda: [each.programs.network for each in self], self.faults.drops)

@@ -13,7 +13,8 @@ from pytest_netns.lab.bridge import Bridge
 from pytest_netns.lab.connecting import End
 from pytest_netns.lab.fault_methods import FaultMethods
 from pytest_netns.lab.interface import AddressArgument, handle, parse_addresses
-from pytest_netns.lab.links import Link, Links
+from pytest_netns.lab.link import Link
+from pytest_netns.lab.links import Links
 from pytest_netns.lab.namespace import Namespace
 from pytest_netns.lab.veth_pair import VethPair, join
 from pytest_netns.parts.impairment import Impairment

@@ -1,116 +1,37 @@
-"""Links: the interfaces of one namespace, and LabLinks: those of a lab. They know no handle.
+"""Links: the interfaces of one namespace. They know no handle.
 
 Properties of an interface are read from the kernel; only its last known name and index are kept.
 """
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import threading
-from collections.abc import Callable, Generator, Iterable, Set
-from ipaddress import IPv6Address, IPv6Interface, ip_interface
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterable, Set
+from ipaddress import IPv6Interface, ip_interface
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from pytest_netns.errors import InvalidTopologyError, KernelError, UnavailableError
+from pytest_netns.errors import InvalidTopologyError
 from pytest_netns.kernel.netlink import rtaddresses, rtlinks, rtnsid, rtroutes
 from pytest_netns.kernel.netlink.request import Request
 from pytest_netns.kernel.netlink.rtlinks import LinkInfo
 from pytest_netns.kernel.netlink.socket import NetlinkSocket
-from pytest_netns.kernel.spaces import carrier
+from pytest_netns.kernel.spaces import carrier, local_addresses
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
 from pytest_netns.kernel.system.lazy import created_on_use
-from pytest_netns.kernel.system.waiting import Deadline
 from pytest_netns.lab import hosts
+from pytest_netns.lab.link import Link
 from pytest_netns.lab.switching import Switches
 from pytest_netns.values import IPInterface, naming, parse_choice
 from pytest_netns.values.addresses import IPv4PeerInterface, IPv6PeerInterface
+
+if TYPE_CHECKING:
+    from pytest_netns.lab.lab_links import LabLinks
 
 FIRST_INDEX = 101  # the first index we assign; the kernel's own, for interfaces created by programs, start at 2
 _DUMPS = (rtlinks.dump_links, rtaddresses.dump_addresses, rtroutes.dump_routes)
 _MAC_LENGTH = len("02:00:00:00:00:01")
 _LINK_SCOPE = 253  # RT_SCOPE_LINK
-_USABLE_DEADLINE = 1.0  # seconds; the kernel needs well under a millisecond unless the machine is overloaded
 
 Tables: TypeAlias = tuple[list[bytes], ...]
-
-
-class Link:
-    """A known interface.
-
-    Attributes:
-        home: the interfaces of its namespace.
-        index: its index there.
-        name: its last known name.
-        mac: its last known MAC address; empty if never read.
-        port_mtu: for a bridge, the default MTU of its ports.
-        handle: the user's handle of it; never used here.
-    """
-
-    __slots__ = ("handle", "home", "index", "mac", "name", "port_mtu")
-
-    def __init__(self, home: Links, index: int, name: str, mac: str = "") -> None:
-        self.home = home
-        self.index = index
-        self.name = name
-        self.mac = mac
-        self.port_mtu: int | None = None
-        self.handle: Any = None
-
-    def __repr__(self) -> str:
-        return f"<Link {self.name} in {self.home.name}>"
-
-
-class LabLinks:
-    """The interfaces of all namespaces of a lab.
-
-    Args:
-        lock: held while interfaces are created.
-
-    Attributes:
-        members: the interfaces of each namespace.
-    """
-
-    def __init__(self, lock: threading.RLock) -> None:
-        self.lock = lock
-        self.members: list[Links] = []
-        self._waiting: dict[int, list[Link]] = {}  # by thread
-
-    @contextlib.contextmanager
-    def batch(self) -> Generator[None]:
-        """Create many interfaces: the waits for each of them are done at the end of the block."""
-        thread = threading.get_ident()
-        waiting = self._waiting.setdefault(thread, [])
-        try:
-            yield
-        finally:
-            del self._waiting[thread]
-        for link in waiting:
-            link.home.wait_link_local(link)
-
-    def defers(self, link: Link) -> bool:
-        """Defer the wait for an interface to the end of this thread's block; returns False if there is none."""
-        waiting = self._waiting.get(threading.get_ident())
-        if waiting is not None:
-            waiting.append(link)
-        return waiting is not None
-
-    def add(self, network: NetworkNamespace, *, owner: object, changed: Callable[[], None]) -> Links:
-        """Add the interfaces of a namespace; the arguments are those of `Links`."""
-        links = Links(network, self, owner=owner, changed=changed)
-        self.members.append(links)
-        return links
-
-    def remove(self, links: Links) -> None:
-        """Remove a namespace; the kernel may reuse its nsid."""
-        links.leave()
-        self.members.remove(links)
-        for other in self.members:
-            other.forget_nsids()
-
-    def named(self, name: str) -> Links | None:
-        """The interfaces of a namespace, by its name; None if there is none."""
-        return next((links for links in self.members if links.name == name), None)
 
 
 class Links:
@@ -385,7 +306,7 @@ class Links:
         self.change(rtlinks.set_link(link.index, link.name, mac=mac))
         link.mac = mac
         old, new = naming.link_local_address(before), naming.link_local_address(mac)
-        if self._has_address(link, old):
+        if local_addresses.has_address(self.netlink, link.index, old):
             self.change(
                 rtaddresses.remove_address(link.index, link.name, IPv6Interface((old, 64))),
                 rtaddresses.add_address(link.index, link.name, IPv6Interface((new, 64)), _LINK_SCOPE),
@@ -398,43 +319,10 @@ class Links:
         carrier.settle(self.netlink, link.name)
 
     def wait_usable(self, link: Link, addresses: Iterable[IPInterface]) -> None:
-        """Wait until packets to new IPv6 addresses are accepted; the interface must be up.
-
-        The kernel adds their local routes from a work queue, shortly after its answer; packets that arrive earlier are lost.
-        """
-        for address in addresses:
-            if address.version == 6:
-                self._wait_local(rtroutes.find_route(address.ip, link.index if address.is_link_local else 0))
+        """Wait until packets to new addresses are accepted; the interface must be up."""
+        local_addresses.wait_usable(self.netlink, link.index, addresses)
 
     def wait_link_local(self, link: Link) -> None:
         """The same for the link-local address that the kernel adds to an interface with a new carrier."""
-        if len(link.mac) != _MAC_LENGTH or self.lab.defers(link):
-            return
-        route = _link_local_route(link.mac, link.index)
-        if not self._is_local(route) and self._has_address(link, naming.link_local_address(link.mac)):
-            self._wait_local(route)
-
-    def _wait_local(self, route: Request) -> None:
-        deadline = Deadline(_USABLE_DEADLINE, first=0.00001, last=0.0005)
-        while not self._is_local(route) and not deadline.is_over():
-            deadline.pause()  # a sleep, since after sched_yield(2) other programs may keep the CPU for milliseconds
-
-    def _is_local(self, route: Request) -> bool:
-        try:
-            return self.netlink.get(route, rtroutes.parse_is_local)
-        except (KernelError, UnavailableError):  # no route at all yet, or no IPv6
-            return False
-
-    def _has_address(self, link: Link, address: IPv6Address) -> bool:
-        """Whether an address exists, usable or not; there is none if IPv6 is disabled, or the MTU is below 1280."""
-        try:
-            self.netlink.get(rtaddresses.find_address(link.index, address), bytes)
-        except (KernelError, UnavailableError):
-            return False
-        return True
-
-
-@functools.lru_cache(maxsize=4096)  # indexes and MAC addresses are the same in every test
-def _link_local_route(mac: str, index: int) -> Request:
-    """The request for the route to an interface's own link-local address."""
-    return rtroutes.find_route(naming.link_local_address(mac), index)
+        if len(link.mac) == _MAC_LENGTH and not self.lab.defers(link):
+            local_addresses.wait_link_local(self.netlink, link.index, link.mac)

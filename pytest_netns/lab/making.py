@@ -17,7 +17,8 @@ from pytest_netns.kernel.netlink.wire import NLM_F_CREATE, NLM_F_EXCL
 from pytest_netns.kernel.spaces import wireguard
 from pytest_netns.kernel.system import diagnosis
 from pytest_netns.lab import connecting
-from pytest_netns.lab.links import Link, Links
+from pytest_netns.lab.link import Link
+from pytest_netns.lab.links import Links
 from pytest_netns.parts.links.kinds import kind_named, parse_kind
 from pytest_netns.parts.links.kinds.kind import LinkKind
 from pytest_netns.values import IPInterface, naming, parse_mac, parse_mtu

@@ -19,7 +19,7 @@ from pytest_netns.kernel.system.sockets import Socket
 from pytest_netns.lab import files, hosts, routes
 from pytest_netns.lab.files import Files
 from pytest_netns.lab.gateway_methods import GatewayMethods
-from pytest_netns.lab.links import LabLinks
+from pytest_netns.lab.lab_links import LabLinks
 from pytest_netns.lab.program_methods import ProgramMethods
 from pytest_netns.lab.settings import Settings
 from pytest_netns.parts.gateway.nftext import Effect

@@ -10,7 +10,8 @@ from pytest_netns.errors import InvalidTopologyError
 from pytest_netns.lab import hosts, switching
 from pytest_netns.lab.bridge import CLASSES
 from pytest_netns.lab.interface import AddressArgument, Interface, handle, parse_addresses
-from pytest_netns.lab.links import Link, Links
+from pytest_netns.lab.link import Link
+from pytest_netns.lab.links import Links
 from pytest_netns.running.halting import Healable
 from pytest_netns.values import IPInterface
 

@@ -24,7 +24,7 @@ from pytest_netns.values import naming
 from pytest_netns.values.notes import Note
 
 if TYPE_CHECKING:
-    from pytest_netns.lab.links import Link
+    from pytest_netns.lab.link import Link
     from pytest_netns.lab.namespace import Namespace
     from pytest_netns.parts.impairment import Impairment
     from pytest_netns.running.programs import Programs

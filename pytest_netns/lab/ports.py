@@ -8,7 +8,7 @@ from typing import Any
 from pytest_netns.errors import InvalidTopologyError
 from pytest_netns.kernel.netlink import messages, rtlinks
 from pytest_netns.kernel.netlink.request import Request
-from pytest_netns.lab.links import Link
+from pytest_netns.lab.link import Link
 
 _AF_BRIDGE, _RTM_SETLINK = 7, 19
 # BRIDGE_FLAGS_SELF and BRIDGE_VLAN_INFO_ of linux/if_bridge.h

@@ -7,67 +7,22 @@ that something else has deleted are not added again.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeAlias, cast
+from typing import cast
 
 from pytest_netns.errors import KernelError, NetnsError, UnavailableError
-from pytest_netns.kernel.netlink import conntrack, nfrules, nftranslations, nfwrite
-from pytest_netns.kernel.netlink.conntrack import TrackedConnection
+from pytest_netns.kernel.netlink import conntrack, nfrules, nfwrite
 from pytest_netns.kernel.netlink.nfrules import KernelRule
-from pytest_netns.kernel.netlink.socket import NETLINK_NETFILTER, NetlinkSocket
-from pytest_netns.kernel.nft import command
-from pytest_netns.kernel.nft.nftables import Nft
-from pytest_netns.lab import portmaps, tracking
+from pytest_netns.lab import portmaps
 from pytest_netns.lab.chains import Chains
+from pytest_netns.lab.entries import AddressesOf, Entry
 from pytest_netns.lab.links import Links
+from pytest_netns.lab.ruleset import Ruleset
 from pytest_netns.parts.gateway import nftext
 from pytest_netns.parts.gateway.forward import PortForwarding
 from pytest_netns.parts.gateway.nftext import Effect, Forwarded, MappedPort, Table, Translation
-from pytest_netns.values import IPAddress
 from pytest_netns.values.notes import Note
-
-_FIRST_LOG_GROUP = 1000  # users probably choose small numbers for their own groups
-_numbers = itertools.count(1)
-
-AddressesOf: TypeAlias = Callable[[IPAddress | str], tuple[IPAddress, ...]]  # returns the addresses of a host
-Resolve: TypeAlias = Callable[[AddressesOf], Translation]
-
-
-class Entry:
-    """A rule of a namespace: one or more nft rules, or elements of port maps.
-
-    Attributes:
-        identity: the prefix of the comments of its nft rules.
-        table: its own table; empty if it shares one with others.
-        effect: what it does.
-        ports: its elements of port maps, instead of nft rules; empty for none.
-        resolve: returns its effect with the present addresses of host names, which it is given; None if it has no names.
-        state: ``"in force"``, ``"removed"``, or ``"deleted"`` by something else.
-    """
-
-    __slots__ = (
-        "counted_before", "effect", "expected", "found", "identity", "place", "ports", "resolve", "state", "table",
-    )  # fmt: skip
-
-    def __init__(self, effect: Translation | Table, resolve: Resolve | None = None, *, kind: str = "") -> None:
-        number = next(_numbers)
-        self.identity = f"netns-{number}"
-        self.table = f"netns_{kind}_{number}" if kind else ""
-        self.effect = effect
-        self.resolve = resolve
-        self.state = "in force"
-        self.place = self.table  # the table of its rules, if not a shared one
-        self.expected = 0
-        self.ports = _ports(effect)
-        self.found: Sequence[KernelRule] = ()  # its nft rules, once read from the kernel
-        self.counted_before: tuple[int, int] = (0, 0)  # the counts of its earlier nft rules
-
-    def change_effect(self, effect: Translation) -> None:
-        """Change what it does; it will consist of other nft rules."""
-        self.effect, self.ports = effect, _ports(effect)
-        self.expected, self.found = 0, ()
 
 
 class Rules:
@@ -78,21 +33,15 @@ class Rules:
         prepare: applies the settings that the rules need, such as forwarding; called after they were added.
 
     Attributes:
-        has_user_text: whether a user has applied nft text.
+        ruleset: the namespace's nft ruleset.
     """
 
     def __init__(self, links: Links, prepare: Callable[[Sequence[Effect]], None]) -> None:
-        self.has_user_text = False
-        self._links = links
         self._name = links.name
         self._prepare = prepare
         self._lock = threading.RLock()
+        self.ruleset = Ruleset(links, self._lock)
         self._entries: list[Entry] = []
-        self._open_nft: Nft | None = None
-        self._open_netlink: NetlinkSocket | None = None
-        self._close_later: list[Callable[[], None]] = []
-        self._log_groups = itertools.count(_FIRST_LOG_GROUP)
-        self._generation = 1  # the last known generation of the ruleset; the kernel starts at 1
         self._chains = Chains(self._name)
 
     # -- reading --------------------------------------------------------------------------------------
@@ -126,8 +75,8 @@ class Rules:
             self.check_in_force(entry, "read the counter of")
             if not entry.found and not entry.ports:
                 self._find_all()
-            rules = [nfrules.counted(self._netlink, rule) for rule in entry.found if rule.table != nftext.TABLE]
-            counts = [(rule.packets, rule.bytes) for rule in rules] + portmaps.counts(self._netlink, entry.ports)
+            rules = [nfrules.counted(self.ruleset.netlink, rule) for rule in entry.found if rule.table != nftext.TABLE]
+            counts = [(rule.packets, rule.bytes) for rule in rules] + portmaps.counts(self.ruleset.netlink, entry.ports)
         packets, octets = zip(entry.counted_before, *counts, strict=True)
         return sum(packets), sum(octets)
 
@@ -150,7 +99,7 @@ class Rules:
             UnavailableError: this machine has no nft.
         """
         with self._lock:
-            self._nft  # noqa: B018 - first, as it raises an error if this machine lacks nft
+            self.ruleset.nft  # noqa: B018 - first, as it raises an error if this machine lacks nft
             self._refresh()
             alone = added[0] if len(added) == 1 and not instead_of else None
             if alone is None or not self._add_plain(alone):
@@ -161,7 +110,7 @@ class Rules:
             self._entries += added
         effects = [entry.effect for entry in added]
         self._prepare(effects)
-        self.forget(effects)
+        self.ruleset.forget_connections(effects)
 
     def follow(self, addresses_of: AddressesOf) -> None:
         """Update the rules that refer to host names, whose addresses may have changed."""
@@ -184,7 +133,7 @@ class Rules:
                     self._replace(entry, places)
                 else:
                     self._change([entry], gone)
-                self.forget([before, translation])
+                self.ruleset.forget_connections([before, translation])
 
     def remove(self, entry: Entry) -> None:
         """Remove a rule; idempotent.
@@ -200,50 +149,18 @@ class Rules:
             if entry.ports:
                 self._change_ports(entry.ports)
             else:
-                self._apply(self._delete(entry))
+                self.ruleset.apply(self._delete(entry))
             for each in [entry, *(each for each in self._entries if entry.table and each.place == entry.table)]:
                 each.state = "removed"
             self._entries = [each for each in self._entries if each.state == "in force"]
-        self.forget([entry.effect])
-
-    def apply_text(self, text: str, *, forget_connections: bool = True) -> str:
-        """Apply a user's nft text; returns nft's output.
-
-        Args:
-            text: nft(8) text.
-            forget_connections: if it changes NAT rules, apply them to existing connections too, except for established
-                TCP connections.
-        """
-        self.has_user_text = True
-        if not forget_connections or not tracking.are_any(self._netlink):
-            return command.apply(self._links.network, text)
-        before = nftranslations.read(self._netlink)
-        output = command.apply(self._links.network, text)
-        if nftranslations.read(self._netlink) != before:
-            tracking.forget_if(self._netlink)
-        return output
-
-    def ruleset(self) -> str:
-        """The whole ruleset, as nft lists it."""
-        return self._nft.apply("list ruleset")
-
-    def has_ever_had_any(self) -> bool:
-        """Whether the namespace has ever had any nft rules."""
-        try:
-            return nfrules.has_rules(self._netlink)
-        except KernelError:  # a kernel without nftables
-            return False
-
-    def tracked_connections(self) -> list[TrackedConnection]:
-        """The connections tracked now."""
-        return conntrack.tracked(self._netlink)
+        self.ruleset.forget_connections([entry.effect])
 
     def forget_connections(self) -> None:
         """Forget all connections, as a router does that is restarted."""
         learnt = [(each.table, name) for each in self.entries if each.table for name in cast(Table, each.effect).sets()]
         if learnt:
-            self._apply("".join(f"flush {name.replace(' ', f' inet {table} ')}\n" for table, name in learnt))
-        conntrack.delete_all(self._netlink)
+            self.ruleset.apply("".join(f"flush {name.replace(' ', f' inet {table} ')}\n" for table, name in learnt))
+        conntrack.delete_all(self.ruleset.netlink)
 
     def element(self, entry: Entry, name: str, value: object, *, add: bool) -> None:
         """Add a value to a set of an entry's table, or delete it; idempotent."""
@@ -251,64 +168,11 @@ class Rules:
             self._refresh()
             self.check_in_force(entry, "change")
             # nft refuses to delete a missing element, so it is added first.
-            self._apply(f"add element inet {entry.table} {name} {{ {value} }}\n")
+            self.ruleset.apply(f"add element inet {entry.table} {name} {{ {value} }}\n")
             if not add:
-                self._apply(f"delete element inet {entry.table} {name} {{ {value} }}\n")
-
-    def open_netlink(self) -> NetlinkSocket:
-        """A new netfilter socket of the namespace; the caller closes it."""
-        return self._links.network.open_netlink(NETLINK_NETFILTER)
-
-    def next_log_group(self) -> int:
-        """A log group that none of our rules uses."""
-        return next(self._log_groups)
-
-    def close_later(self, close: Callable[[], None]) -> None:
-        """Register a function to call when these rules are closed."""
-        self._close_later.append(close)
-
-    def close(self) -> None:
-        """Close the sockets in the namespace; idempotent."""
-        with self._lock:
-            if self._open_nft is not None:
-                self._open_nft.close()
-            if self._open_netlink is not None:
-                self._open_netlink.close()
-            self._open_nft = self._open_netlink = None
-            for close in self._close_later:
-                close()
-            self._close_later.clear()
-
-    # -- tracked connections --------------------------------------------------------------------------
-
-    def forget(self, effects: Sequence[Effect]) -> None:
-        """Forget the connections that these rules would translate differently."""
-        tracking.forget(self._netlink, effects, lambda: {address.ip for _, address in self._links.addresses()})
+                self.ruleset.apply(f"delete element inet {entry.table} {name} {{ {value} }}\n")
 
     # -- the kernel's ruleset -------------------------------------------------------------------------
-
-    @property
-    def _nft(self) -> Nft:
-        with self._lock:
-            if self._open_nft is None:
-                self._open_nft = Nft(self._links.network)
-            return self._open_nft
-
-    @property
-    def _netlink(self) -> NetlinkSocket:
-        with self._lock:
-            network = self._links.network  # raises an error if the lab is closed
-            if self._open_netlink is None:
-                self._open_netlink = network.open_netlink(NETLINK_NETFILTER)
-            return self._open_netlink
-
-    def _apply(self, text: str, *, apart: bool = False) -> None:
-        """Apply nft text; in a separate process if it is so complex that some version of libnftables may crash on it."""
-        if apart:
-            command.apply(self._links.network, text)
-        else:
-            self._nft.apply(text)
-        self._generation += 1  # if the kernel has another number, something else has changed the ruleset too
 
     def _change(self, added: Sequence[Entry], text: str = "", delete_ports: Sequence[MappedPort] = ()) -> None:
         """Add the rules of entries, together with further text; then change the port maps."""
@@ -319,7 +183,7 @@ class Rules:
             lines += self._chains.make_maps((each.protocol, each.version) for entry in added for each in entry.ports)
             lines += [line for entry in added if not entry.ports for line in self._write(entry)]
             if text := "".join(lines):
-                self._apply(text, apart=any(each.table for each in added))
+                self.ruleset.apply(text, apart=any(each.table for each in added))
         except BaseException:
             self._chains.restore(before)
             raise
@@ -330,22 +194,24 @@ class Rules:
             except BaseException:
                 self._find_all(added)
                 if undo := "".join(map(self._delete, added)):
-                    self._apply(undo)
+                    self.ruleset.apply(undo)
                 raise
         if any(each.table for each in added):
             for each in added:
-                each.expected = max(each.expected, len(nfrules.rules(self._netlink, each.table)) if each.table else 0)
+                each.expected = max(
+                    each.expected, len(nfrules.rules(self.ruleset.netlink, each.table)) if each.table else 0
+                )
 
     def _change_ports(self, delete: Sequence[MappedPort], add: Sequence[Entry] = ()) -> None:
         """Change the elements of port maps in one transaction."""
         commented = [(nftext.comment(each.identity, each.effect.description), each.ports) for each in add]
         try:
-            portmaps.change(self._netlink, delete, commented)
+            portmaps.change(self.ruleset.netlink, delete, commented)
         except KernelError:  # nft has better error messages, and can do more in one transaction
             lines = [each.text_of_deletion() for each in delete]
-            self._apply("".join(lines + [each.text(comment) for comment, ports in commented for each in ports]))
+            self.ruleset.apply("".join(lines + [each.text(comment) for comment, ports in commented for each in ports]))
         else:
-            self._generation += 1
+            self.ruleset.count_change()
         for each in add:
             each.expected = portmaps.ELEMENTS * len(each.ports)
 
@@ -358,7 +224,7 @@ class Rules:
             )
             for line, old in zip(lines, places, strict=True)
         ]
-        self._apply("".join(replaced))
+        self.ruleset.apply("".join(replaced))
 
     def _delete(self, entry: Entry) -> str:
         """The text that deletes an entry's rules."""
@@ -370,18 +236,18 @@ class Rules:
 
     def _refresh(self) -> None:
         """If something else has changed the ruleset, find out which of our rules still exist."""
-        generation = nfrules.generation(self._netlink)
-        if generation != self._generation:
+        generation = self.ruleset.read_generation()
+        if generation != self.ruleset.generation:
             self._find_all()
-            self._generation = generation
+            self.ruleset.generation = generation
 
     def _find_all(self, also: Sequence[Entry] = ()) -> None:
         present: dict[str, list[KernelRule]] = {}
         for table in dict.fromkeys([*nftext.TABLES, *(each.place for each in self._entries if each.place)]):
-            for rule in nfrules.rules(self._netlink, table):
+            for rule in nfrules.rules(self.ruleset.netlink, table):
                 present.setdefault(nftext.identity_of(rule.comment), []).append(rule)
         elements = portmaps.Present(
-            self._netlink, {port.map for entry in (*self._entries, *also) for port in entry.ports}
+            self.ruleset.netlink, {port.map for entry in (*self._entries, *also) for port in entry.ports}
         )
         for entry in (*self._entries, *also):
             entry.found = present.get(entry.identity, [])
@@ -430,17 +296,13 @@ class Rules:
             table, chain, _ = self._chains.place(kind)
             written.append((table, chain, comment, _expressions(rule)))
         try:
-            nfwrite.add(self._netlink, written)
+            nfwrite.add(self.ruleset.netlink, written)
         except KernelError:  # nft has better error messages
             self._chains.restore(before)
             return False
-        self._generation += 1
+        self.ruleset.count_change()
         entry.expected = len(rules)
         return True
-
-
-def _ports(effect: Effect) -> Sequence[MappedPort]:
-    return effect.mapped if isinstance(effect, PortForwarding) else ()
 
 
 def _expressions(plain: Forwarded) -> bytes:

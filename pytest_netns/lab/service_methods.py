@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar, overload
 
@@ -22,9 +23,12 @@ class ServiceMethods(LinkMethods):
         programs: everything that runs in its namespaces.
     """
 
-    __slots__ = ("programs",)
+    __slots__ = ("_lock", "programs")
 
-    programs: LabPrograms
+    def __init__(self, owner: str, engine: str) -> None:
+        super().__init__(owner, engine)
+        self._lock = threading.RLock()
+        self.programs = LabPrograms(self._lock, self.faults.begin)
 
     def start_all(
         self,

@@ -15,7 +15,8 @@ from pytest_netns.kernel.netlink.request import Request
 from pytest_netns.values.notes import Note
 
 if TYPE_CHECKING:
-    from pytest_netns.lab.links import Link, Links
+    from pytest_netns.lab.link import Link
+    from pytest_netns.lab.links import Links
 
 
 class Switches:

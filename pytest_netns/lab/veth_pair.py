@@ -9,7 +9,7 @@ from pytest_netns.errors import NetnsError
 from pytest_netns.lab import connecting, switching
 from pytest_netns.lab.connecting import End
 from pytest_netns.lab.interface import Interface, handle, impair_all
-from pytest_netns.lab.links import Link
+from pytest_netns.lab.link import Link
 from pytest_netns.parts.impairment import Impairment, parse_impairment
 from pytest_netns.running.halting import Healable
 

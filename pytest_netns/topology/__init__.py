@@ -22,8 +22,9 @@ from pytest_netns.parts.links.veth import VethEnd, VethSpec
 from pytest_netns.parts.namespace import NamespaceSpec
 from pytest_netns.parts.routes import RouteSpec
 from pytest_netns.topology import toml
+from pytest_netns.topology.assigning import assigned_parts
 from pytest_netns.topology.check import find_problems
-from pytest_netns.topology.plan import Plan, PlannedInterface, default_routes, make_plan, resolve
+from pytest_netns.topology.plan import Plan, PlannedInterface, make_plan, resolve
 from pytest_netns.topology.segments import links_of, names_of, segments_of
 from pytest_netns.topology.tables import Tables
 from pytest_netns.values import IPNetwork, Ports, Target, parse_service_ports
@@ -231,35 +232,7 @@ class Topology(Tables):
 
     @functools.cached_property
     def _assigned(self) -> Topology:
-        plan = self._plan()
-        at = {each.path: each for each in plan.interfaces}
-        routes = [each for route in self.routes for each in resolve(route, plan)]
-        routes += [route for _, route in default_routes(segments_of(self), plan, routes)]
-        bridges = tuple(
-            replace(
-                bridge,
-                addresses=at[f"bridges[{n}]"].addresses,
-                subnet=None,
-                subnet6=None,
-                gateway=False,
-                ports=tuple(_written_out(port, at[f"bridges[{n}].ports[{m}]"]) for m, port in enumerate(bridge.ports)),
-            )
-            for n, bridge in enumerate(self.bridges)
-        )
-        veths = tuple(
-            replace(
-                veth,
-                subnet=None,
-                subnet6=None,
-                impairment=None,
-                ends=(
-                    _impaired(_written_out(veth.ends[0], at[f"veths[{n}].ends[0]"]), veth),
-                    _impaired(_written_out(veth.ends[1], at[f"veths[{n}].ends[1]"]), veth),
-                ),
-            )
-            for n, veth in enumerate(self.veths)
-        )
-        return self._with(bridges=bridges, veths=veths, routes=tuple(routes))
+        return self._with(**assigned_parts(self, self._plan()))
 
     def _with(self, **parts: object) -> Topology:
         """The same network with other parts, which are known to be valid; checking takes longer than all else here."""
@@ -279,14 +252,6 @@ class Topology(Tables):
 
     def _plan(self) -> Plan:
         return make_plan(segments_of(self), links_of(self))
-
-
-def _written_out(end: Any, planned: PlannedInterface) -> Any:
-    return replace(end, name=planned.name, addresses=planned.addresses, mtu=planned.mtu)
-
-
-def _impaired(end: Any, veth: VethSpec) -> Any:
-    return replace(end, impairment=end.impairment or veth.impairment)
 
 
 def _refuse(problems: list[str], source: str = "") -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pytest_netns.errors import InvalidTopologyError
 from pytest_netns.parts.gateway import forward
 from pytest_netns.parts.gateway.forward import PortForwardSpec
+from pytest_netns.parts.gateway.port_index import PortIndex
 from pytest_netns.parts.links.bridge import BridgeSpec
 from pytest_netns.parts.routes import MAIN, RouteSpec
 from pytest_netns.topology.plan import PlannedInterface, default_routes, is_default, resolve, version_of
@@ -165,10 +166,10 @@ def check_masquerades(checked: Checked) -> Iterator[Problem]:
 
 def check_port_forwards(checked: Checked) -> Iterator[Problem]:
     """No port is forwarded twice, and its targets have an address of a common family."""
-    seen: dict[str, forward.PortIndex[str]] = {}
+    seen: dict[str, PortIndex[str]] = {}
     families = functools.cache(functools.partial(_families, checked))  # a thousand forwards lead to a few hosts
     for path, each in checked.sound("port_forwards"):
-        index = seen.setdefault(each.namespace, forward.PortIndex())
+        index = seen.setdefault(each.namespace, PortIndex())
         for _, other in index.conflicting(each):
             yield (
                 f"{path}.port",

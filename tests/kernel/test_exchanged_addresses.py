@@ -166,7 +166,7 @@ def test_prefix_translation(netns: Lab) -> None:
         assert peer_of_connection(outside, "2001:db8:1:d550::1234", 80, server) == "2001:db8:ffff::2"
     assert translated.packets > 4
     assert translated.bytes > translated.packets * 40
-    assert not gw.packet_rules.tracked_connections()
+    assert not gw.packet_rules.ruleset.tracked_connections()
     assert "prefix fd01:203:405::/48 ↔ 2001:db8:1::/48 out wan (RFC 6296)" in netns.draw()
     translated.remove()
     with pytest.raises(NetnsError, match="it has been removed"):

@@ -200,7 +200,7 @@ def test_a_mapping_ends(lab: Lab) -> None:
     ) as (server, stranger, red):
         outer = ask(red, server, (SERVERS[4][0], PORT))
         assert gets(red, stranger, outer)
-        tracked = lab["gw"].packet_rules.tracked_connections
+        tracked = lab["gw"].packet_rules.ruleset.tracked_connections
         lab.wait_until(lambda: not any(each.protocol == "udp" for each in tracked()), timeout=PATIENCE)
         assert not gets(red, stranger, outer)
         assert not gets(red, server, outer)

@@ -8,9 +8,10 @@ import pytest
 
 from pytest_netns import InvalidTopologyError, PortForwardSpec, Topology
 from pytest_netns.parts.gateway import forward, nftext
-from pytest_netns.parts.gateway.forward import PortForwarding, PortIndex
+from pytest_netns.parts.gateway.forward import PortForwarding
 from pytest_netns.parts.gateway.masquerade import Masquerading
 from pytest_netns.parts.gateway.nftext import Flow
+from pytest_netns.parts.gateway.port_index import PortIndex
 from pytest_netns.values import PortRange, parse_ports, parse_service_ports
 
 LAN = ipaddress.ip_network("192.168.15.0/24")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
 
 from pytest_netns.parts import keys
 from pytest_netns.parts.gateway import nftext
@@ -26,9 +25,6 @@ from pytest_netns.parts.gateway.nftext import (
 from pytest_netns.parts.keys import REQUIRED, Part, many, one
 from pytest_netns.values import IPAddress, IPNetwork, PortRange, Ports, Target, as_range
 from pytest_netns.values.notes import Note
-
-T = TypeVar("T")
-_BUCKET_BITS = 4  # the low bits of a port that share a bucket
 
 
 @dataclass(frozen=True, init=False)
@@ -148,43 +144,6 @@ def contradiction(spec: PortForwardSpec, other: PortForwardSpec) -> str:
         f"cannot forward {'+'.join(spec.protocol)} port{plural} {spec.port} of namespace {spec.namespace!r} to "
         f"{', '.join(map(str, spec.to))}: it is already forwarded to {', '.join(map(str, other.to))} ({describe(other)})"
     )
-
-
-class PortIndex(Generic[T]):
-    """The port forwards of a namespace, indexed by port, so that a lookup takes the same time with 1 and with 1,000."""
-
-    def __init__(self) -> None:
-        self._found: dict[int, list[tuple[int, int, PortForwardSpec, T]]] = {}
-
-    def add(self, spec: PortForwardSpec, value: T) -> None:
-        """Add a port forward with a value."""
-        ports = as_range(spec.port)
-        for bucket in _buckets(ports):
-            self._found.setdefault(bucket, []).append((ports.first, ports.last, spec, value))
-
-    def update(self, other: PortIndex[T]) -> None:
-        """Add all of another index."""
-        for bucket, found in other.items():
-            self._found.setdefault(bucket, []).extend(found)
-
-    def items(self) -> Iterable[tuple[int, list[tuple[int, int, PortForwardSpec, T]]]]:
-        """First and last port, port forward and value, by groups of ports."""
-        return self._found.items()
-
-    def conflicting(self, spec: PortForwardSpec) -> Iterator[tuple[PortForwardSpec, T]]:
-        """The port forwards that match some of the same connections."""
-        if not self._found:
-            return
-        ports = as_range(spec.port)
-        first, last = ports.first, ports.last
-        for bucket in _buckets(ports):
-            for other_first, other_last, other, value in self._found.get(bucket, ()):
-                if other_first <= last and first <= other_last and conflicts(spec, other):
-                    yield other, value
-
-
-def _buckets(ports: PortRange) -> range:
-    return range(ports.first >> _BUCKET_BITS, (ports.last >> _BUCKET_BITS) + 1)
 
 
 @dataclass(frozen=True)
