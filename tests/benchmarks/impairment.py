@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from pytest_netns import Impairment, Lab, UnavailableError, VethPair
+from tests.support.processes import own_children, stat_of
 
 ENGINES = ("userspace", "netem")
 ADDRESSES = ("10.0.0.1/24", "10.0.0.2/24")
@@ -158,17 +159,8 @@ def throughput(pair: VethPair) -> Iterator[Figure]:
 
 def _helper_time() -> float:
     """The CPU seconds used by this process's user-space wires."""
-    total = 0
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError):
-            with open(f"/proc/{name}/cmdline", "rb") as file:
-                if b"userwire.py" not in file.read():
-                    continue
-            with open(f"/proc/{name}/stat", encoding="utf-8") as file:
-                fields = file.read().rpartition(")")[2].split()
-            if int(fields[1]) == os.getpid():
-                total += int(fields[11]) + int(fields[12])
-    return total / os.sysconf("SC_CLK_TCK")
+    user_and_system = (stat_of(pid)[11:13] for pid in own_children("userwire.py"))
+    return sum(int(ticks) for pair in user_and_system for ticks in pair) / os.sysconf("SC_CLK_TCK")
 
 
 def costs(engine: str) -> Iterator[Figure]:

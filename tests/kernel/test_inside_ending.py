@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pytest_netns import Lab
+from tests.support.processes import command_of, pids
 
 GONE_AFTER = 10  # seconds for a killed process to disappear
 
@@ -43,14 +44,7 @@ def sleep(seconds: int) -> str:
 
 def is_alive(command: str) -> bool:
     """Whether a process with this command line is alive on the machine."""
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            line = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-        except OSError:
-            continue
-        if line == command:
-            return True
-    return False
+    return command in map(command_of, pids())
 
 
 def test_a_program_that_starts_another_when_it_is_asked_to_end(tmp_path: Path) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from pytest_netns import InvalidTopologyError, KernelError, Lab, Namespace, NamespaceSpec, NetnsError, Topology
+from tests.support.processes import eventually
 
 ABSENT = "/var/lib/pytest-netns-absent/deeper"
 CONFIGURATION = "/etc/pytest-netns-absent/frr.conf"
@@ -223,7 +223,4 @@ def test_nothing_of_a_path_is_left(end: str) -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     directory = Path(done.stdout.strip()).parent
     assert directory.name.startswith("pytest-netns-")
-    deadline = time.monotonic() + 5
-    while directory.exists() and time.monotonic() < deadline:
-        os.sched_yield()
-    assert not directory.exists()
+    eventually(lambda: not directory.exists(), "the directory is removed")

@@ -11,8 +11,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,6 +20,7 @@ import pytest
 from pytest_netns import CommandError, Lab, NetnsError, Process
 from pytest_netns.kernel.programs import inits, supervision
 from tests.faults.trial import below, children
+from tests.support.processes import eventually, inside_of, stat_of
 
 SLEEP = ["sleep", "1000"]
 DAEMON = """
@@ -69,36 +69,14 @@ def python(script: str) -> list[str]:
     return [sys.executable, "-I", "-S", "-c", textwrap.dedent(script)]
 
 
-def eventually(condition: Callable[[], object], what: str) -> None:
-    """Wait until something is true, at most 10 s."""
-    deadline = time.monotonic() + 10
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, f"not within 10 s: {what}"
-        pause.wait(0.005)
-
-
 def inside(lab: Lab) -> set[int]:
     """The processes, as seen from here, whose network namespace belongs to a lab."""
     return inside_of({namespace._kernel.inode for namespace in lab})
 
 
-def inside_of(inodes: set[int]) -> set[int]:
-    """The processes, as seen from here, whose network namespace has one of these inodes."""
-    found = set()
-    for entry in os.listdir("/proc"):
-        if entry.isdigit() and int(entry) != os.getpid():
-            try:
-                if os.stat(f"/proc/{entry}/ns/net").st_ino in inodes:
-                    found.add(int(entry))
-            except OSError:
-                continue
-    return found
-
-
 def state(pid: int) -> str:
     """A process's state letter."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return stat_of(pid)[0]
 
 
 # -- what a program sees ---------------------------------------------------------------------------
@@ -269,7 +247,7 @@ def test_nothing_survives_closing() -> None:
     inodes = {namespace._kernel.inode for namespace in lab}
     lab.close()
     assert not inside_of(inodes)
-    assert not [pid for pid in victims - inits if os.path.exists(f"/proc/{pid}") and state(pid) != "Z"]
+    assert not [pid for pid in victims - inits if stat_of(pid)[:1] not in ([], ["Z"])]
     eventually(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in victims), "all reaped")
 
 
@@ -315,7 +293,7 @@ def test_started_by_python_code_inside(lab: Lab) -> None:
     assert len(victims) == 3
     lab.close()
     assert raw.wait(5) == called.wait(5) == -signal.SIGTERM
-    assert not [pid for pid in victims if os.path.exists(f"/proc/{pid}") and state(pid) != "Z"]
+    assert not [pid for pid in victims if stat_of(pid)[:1] not in ([], ["Z"])]
 
 
 # -- the supervisor or an init killed --------------------------------------------------------------

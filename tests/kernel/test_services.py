@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import select
 import signal
 import socket
 import subprocess
@@ -20,6 +19,7 @@ import pytest
 
 from pytest_netns import CommandTimeout, InvalidTopologyError, Lab, Namespace, NetnsError, NotReadyError, Service
 from pytest_netns.running.output import OUTPUT_LIMIT
+from tests.support.processes import eventually
 
 LISTEN = """
 import signal, socket, sys
@@ -275,10 +275,7 @@ def test_output_while_it_runs(red: Namespace) -> None:
     assert service.output == ""
     for text, all_of_it in (("one\n", "one\n"), ("two", "one\ntwo")):
         service.stdin.write(text.encode())
-        deadline = time.monotonic() + 10
-        while service.output != all_of_it:
-            assert time.monotonic() < deadline
-            select.select([], [], [], 0.005)
+        eventually(lambda wanted=all_of_it: service.output == wanted, "its output can be read")  # type: ignore[misc]
     assert service.poll() is None
 
 

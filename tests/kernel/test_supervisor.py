@@ -6,8 +6,6 @@ import os
 import socket
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,18 +14,11 @@ import pytest
 from pytest_netns import Lab, NetnsError
 from pytest_netns.kernel.programs import supervision
 from tests.faults.trial import children
+from tests.support.processes import eventually
 
 
 class Interrupted(BaseException):
     """An exception that a signal handler may raise anywhere."""
-
-
-def eventually(condition: Callable[[], object], what: str) -> None:
-    """Wait until a condition is true."""
-    deadline, pause = time.monotonic() + 10, threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, what
-        pause.wait(0.005)
 
 
 def inits() -> list[int]:

@@ -16,6 +16,7 @@ from pytest_netns import LTE, Lab, UnavailableError, VethPair
 from pytest_netns.faults import seeds
 from pytest_netns.kernel.spaces import destruction
 from tests.support.impaired import A, B, numbers, round_trip
+from tests.support.processes import own_children
 from tests.support.traffic import reaches
 
 
@@ -30,35 +31,21 @@ def wired() -> Iterator[VethPair]:
         yield pair
 
 
-def wire_processes() -> list[int]:
-    """The PIDs of the user-space wires of this process."""
-    found = []
-    for name in os.listdir("/proc"):
-        try:
-            with open(f"/proc/{name}/cmdline", "rb") as cmdline, open(f"/proc/{name}/stat", encoding="utf-8") as stat:
-                parent = int(stat.read().rpartition(")")[2].split()[1])
-                if b"userwire.py" in cmdline.read() and parent == os.getpid():
-                    found.append(int(name))
-        except (OSError, ValueError):
-            continue
-    return found
-
-
 def test_one_process(wired: VethPair) -> None:
     """For any number of impaired links and labs there is one helper; it holds nothing of a closed lab."""
-    (pid,) = wire_processes()
+    (pid,) = own_children("userwire.py")
     lab = wired.a.namespace.lab
     lab.add_veth(wired.a.namespace, wired.b.namespace, impairment=LTE)
     with Lab("other", engine="userspace") as other:
         first, second = other.add_namespace("first"), other.add_namespace("second")
         other.add_veth(first, second, impairment=LTE)
-        assert wire_processes() == [pid]
+        assert own_children("userwire.py") == [pid]
     assert round_trip(wired.a.namespace, B) >= 40
     lab.close()
     hub = destruction.hub()
     hub.wait(5)
     assert hub.alive() == []
-    assert wire_processes() == [pid]
+    assert own_children("userwire.py") == [pid]
 
 
 def test_a_refused_request_at_the_end(wired: VethPair, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +62,7 @@ def test_a_refused_request_at_the_end(wired: VethPair, monkeypatch: pytest.Monke
     hub = destruction.hub()
     hub.wait(5)
     assert hub.alive() == []
-    assert len(wire_processes()) == 1
+    assert len(own_children("userwire.py")) == 1
 
 
 class RefusedPoll:
@@ -102,7 +89,7 @@ def test_a_refused_poll_at_the_end(wired: VethPair, monkeypatch: pytest.MonkeyPa
     hub = destruction.hub()
     hub.wait(5)
     assert hub.alive() == []
-    assert len(wire_processes()) == 1
+    assert len(own_children("userwire.py")) == 1
 
 
 def test_flushing_the_ruleset_does_not_heal(wired: VethPair) -> None:
@@ -114,7 +101,7 @@ def test_flushing_the_ruleset_does_not_heal(wired: VethPair) -> None:
 def test_a_killed_wire_is_reported(wired: VethPair) -> None:
     """Without its helper a link is unimpaired again; the drawing and the next change report it; then there is a new helper."""
     lab = wired.a.namespace.lab
-    (pid,) = wire_processes()
+    (pid,) = own_children("userwire.py")
     os.kill(pid, signal.SIGKILL)
     lab.wait_until(lambda: "NOT in force: the user-space wire" in lab.draw())
     assert numbers(wired, 20) == list(range(20))

@@ -5,15 +5,14 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pytest_netns import Lab, Namespace
 from tests.support.environments import IS_ROOT, NO_CACHE, environment, run_pytest
+from tests.support.processes import eventually
 
 SUITE = """
 import os
@@ -46,16 +45,6 @@ class TestOther:
             socket.create_connection(("127.0.0.1", 80)).close()
 """
 MODE = () if IS_ROOT else ("--netns-mode=rootless",)
-DEADLINE = 20  # seconds
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for a named condition."""
-    deadline = time.monotonic() + DEADLINE
-    pause = threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {DEADLINE} s: {what}"
-        pause.wait(0.01)
 
 
 @pytest.mark.parametrize("dist", ["load", "loadscope", "loadgroup", "loadfile", "worksteal"])
@@ -108,7 +97,7 @@ def test_a_worker_that_crashes_is_replaced_and_its_network_is_gone(netns: Lab, t
     assert "replacing crashed worker" in done.stdout, done.stdout
     assert "1 failed, 6 passed" in done.stdout, done.stdout
     assert "canary" in notes.read_text()
-    wait_until(lambda: "canary" not in netns.host.interfaces, "the crashed worker's namespace is gone")
+    eventually(lambda: "canary" not in netns.host.interfaces, "the crashed worker's namespace is gone")
 
 
 # -- workers on other machines ---------------------------------------------------------------------
