@@ -73,6 +73,14 @@ class SwitchDaemons:
             "ovs-ofctl", f"--timeout={_TIMEOUT}", command, f"unix:{self._directory}/{bridge}.mgmt", *arguments
         )
 
+    def flush_cache(self) -> None:
+        """Flush the datapath's cached flows, so that changed rules apply at once, and counters are up to date.
+
+        Open vSwitch itself looks for changes and reads the counters about every half second.
+        """
+        control = f"--target={self._directory}/vswitchd.ctl"
+        self._run("ovs-appctl", control, f"--timeout={_TIMEOUT}", "revalidator/purge")
+
     def close(self) -> None:
         """Remove the database; the daemons end with the lab's other programs."""
         shutil.rmtree(self._directory, ignore_errors=True)
@@ -183,7 +191,7 @@ class OpenVSwitch(Bridge):
         self._daemons.vsctl("clear", "port", self.name, "tag", "trunks", "--", "set", "port", self.name, *settings)
 
     def add_flow(self, flow: str) -> None:
-        """Add an OpenFlow rule, such as ``"priority=10,icmp,actions=drop"``, ovs-ofctl(8).
+        """Add an OpenFlow rule, such as ``"priority=10,icmp,actions=drop"``, ovs-ofctl(8); it applies at once.
 
         Raises:
             CommandError: ovs-ofctl refused it; shows its output.
@@ -191,13 +199,16 @@ class OpenVSwitch(Bridge):
         if not isinstance(flow, str) or not flow.strip():
             raise InvalidTopologyError(f"cannot add flow {flow!r}: write text, such as 'priority=10,icmp,actions=drop'")
         self._daemons.ofctl("add-flow", self.name, flow)
+        self._daemons.flush_cache()
 
     def remove_flows(self, match: str = "") -> None:
         """Remove the OpenFlow rules that match, such as ``"icmp"``; default: all, including the one for normal switching."""
         self._daemons.ofctl("del-flows", self.name, *([match] if match else []))
+        self._daemons.flush_cache()
 
     def flows(self) -> list[str]:
         """The OpenFlow rules with their counters, one line each, as shown by ovs-ofctl(8) dump-flows."""
+        self._daemons.flush_cache()
         lines = self._daemons.ofctl("dump-flows", self.name).splitlines()
         return [line.strip() for line in lines if "actions=" in line]
 
