@@ -29,8 +29,6 @@ def internet(netns: Lab) -> Lab:
     netns["stun"].start(
         [
             *server,
-            "--no-tls",
-            "--no-dtls",
             "--no-cli",
             "--log-file=stdout",
             "--pidfile=",

@@ -68,7 +68,7 @@ def build(lab: Lab, first: str, second: str, version: int = 4) -> None:
 def start_stun(lab: Lab) -> Service:
     """coturn as a STUN server of RFC 5780: two addresses with two ports each."""
     listening = [option for each in (*SERVERS[4], *SERVERS[6]) for option in ("-L", each)]
-    quiet = ["--no-tls", "--no-dtls", "--no-cli", "--log-file=stdout", "--pidfile="]
+    quiet = ["--no-cli", "--log-file=stdout", "--pidfile="]
     return lab["stun"].start(["turnserver", "-n", "--stun-only", *listening, *quiet], ready="udp/3478", timeout=20)
 
 
