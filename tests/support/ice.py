@@ -68,8 +68,10 @@ def build(lab: Lab, first: str, second: str, version: int = 4) -> None:
 def start_stun(lab: Lab) -> Service:
     """coturn as a STUN server of RFC 5780: two addresses with two ports each."""
     listening = [option for each in (*SERVERS[4], *SERVERS[6]) for option in ("-L", each)]
-    quiet = ["--no-cli", "--log-file=stdout", "--pidfile="]
-    return lab["stun"].start(["turnserver", "-n", "--stun-only", *listening, *quiet], ready="udp/3478", timeout=20)
+    options = ["--no-cli", "--log-file=stdout", "--pidfile="]
+    if " --rfc5780" in lab["stun"].run("turnserver -h", check=False).stdout:  # since coturn 4.7 it has to be asked for
+        options.append("--rfc5780")
+    return lab["stun"].start(["turnserver", "-n", "--stun-only", *listening, *options], ready="udp/3478", timeout=20)
 
 
 # -- RFC 5780 ----------------------------------------------------------------------------------------
