@@ -24,23 +24,14 @@ ADDRESS = "192.168.15.100"
 
 @pytest.fixture
 def gateways(netns: Lab, tmp_path: Path) -> Lab:
-    """Two gateways that share an address, and a client, on one switch."""
+    """Two gateways that share an address, and a client, on one switch; keepalived's lock files in /run are private."""
     switch = netns.add_bridge("switch")
     for number, name in enumerate(("first", "second", "client"), 1):
-        switch.attach(netns.add_namespace(name), f"192.168.15.{number}/24", name="eth0")
+        switch.attach(netns.add_namespace(name, private=["/run"]), f"192.168.15.{number}/24", name="eth0")
     for name, priority in (("first", 200), ("second", 100)):
-        home = tmp_path / name
-        home.mkdir()
-        (home / "keepalived.conf").write_text(CONFIG.format(priority=priority))
-        files: list[str | Path] = [
-            "--use-file",
-            home / "keepalived.conf",
-            "--pid",
-            home / "pid",
-            "--vrrp_pid",
-            home / "vrrp",
-        ]
-        netns[name].start(["keepalived", "--vrrp", "--dont-fork", "--log-console", *files])
+        config = tmp_path / f"{name}.conf"
+        config.write_text(CONFIG.format(priority=priority))
+        netns[name].start(["keepalived", "--vrrp", "--dont-fork", "--log-console", "--use-file", str(config)])
     netns.wait_until(lambda: holds(netns, "first"))
     return netns
 
