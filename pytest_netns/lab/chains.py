@@ -55,9 +55,15 @@ class Chains:
                 f"cannot add rules to namespace {self._name!r}: something else has changed the tables of its "
                 f"existing rules; delete the tables, with {tables}, and add all rules again"
             )
-        if not self._frame:
-            self._frame = nftext.FRAME_RULES
+        if self.begin():
             yield nftext.frame()
+
+    def begin(self) -> bool:
+        """Whether the tables have to be created now; they exist from now on."""
+        if self._frame:
+            return False
+        self._frame = nftext.FRAME_RULES
+        return True
 
     def make_maps(self, wanted: Iterable[tuple[str, int]]) -> Iterator[str]:
         """The text that creates missing port maps, by protocol and IP version."""
@@ -83,8 +89,8 @@ class Chains:
         return table, chain, made
 
     def have_room(self, kinds: Iterable[str]) -> bool:
-        """Whether the existing chains have room for rules of these kinds."""
-        return self._frame > 0 and all(
+        """Whether the chains have room for rules of these kinds, once the tables exist."""
+        return self._frame >= 0 and all(
             self._exists(kind) and self._open.get(kind, ("", 0))[1] + n <= _RULES_PER_CHAIN
             for kind, n in Counter(kinds).items()
         )

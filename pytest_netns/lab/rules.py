@@ -14,14 +14,14 @@ from typing import cast
 from pytest_netns.errors import KernelError, NetnsError, UnavailableError
 from pytest_netns.kernel.netlink import conntrack, nfrules, nfwrite
 from pytest_netns.kernel.netlink.nfrules import KernelRule
-from pytest_netns.lab import portmaps
+from pytest_netns.kernel.nft import nftables
+from pytest_netns.lab import plain_rules, portmaps
 from pytest_netns.lab.chains import Chains
 from pytest_netns.lab.entries import AddressesOf, Entry
 from pytest_netns.lab.links import Links
 from pytest_netns.lab.ruleset import Ruleset
 from pytest_netns.parts.gateway import nftext
-from pytest_netns.parts.gateway.forward import PortForwarding
-from pytest_netns.parts.gateway.nftext import Effect, Forwarded, MappedPort, Table, Translation
+from pytest_netns.parts.gateway.nftext import Effect, MappedPort, Table, Translation
 from pytest_netns.values.notes import Note
 
 
@@ -99,7 +99,7 @@ class Rules:
             UnavailableError: this machine has no nft.
         """
         with self._lock:
-            self.ruleset.nft  # noqa: B018 - first, as it raises an error if this machine lacks nft
+            nftables.load()  # first, as it raises an error if this machine lacks nft
             self._refresh()
             alone = added[0] if len(added) == 1 and not instead_of else None
             if alone is None or not self._add_plain(alone):
@@ -283,30 +283,21 @@ class Rules:
             yield f"{made}add rule inet {table} {chain} {rule.text} {comment}\n"
 
     def _add_plain(self, entry: Entry) -> bool:
-        """Add a port forward without nft; returns False if it needs nft, or a new chain."""
-        if not isinstance(entry.effect, PortForwarding):
-            return False
-        rules = [] if entry.ports else entry.effect.plain()
+        """Add a masquerade or port forward without nft; returns False if it needs nft, or a new chain."""
+        rules = () if entry.ports or entry.table else cast(Translation, entry.effect).plain()
         if not rules or not self._chains.have_room(chain for chain, _ in rules):
             return False
         comment = nftext.comment(entry.identity, entry.effect.description)
-        written: list[tuple[str, str, str, bytes]] = []
         before = self._chains.state()
+        requests = list(plain_rules.frame() if self._chains.begin() else ())
         for kind, rule in rules:
             table, chain, _ = self._chains.place(kind)
-            written.append((table, chain, comment, _expressions(rule)))
+            requests.append(nfwrite.add_rule(table, chain, comment, plain_rules.expressions(rule)))
         try:
-            nfwrite.add(self.ruleset.netlink, written)
+            nfwrite.apply(self.ruleset.netlink, requests)
         except KernelError:  # nft has better error messages
             self._chains.restore(before)
             return False
         self.ruleset.count_change()
         entry.expected = len(rules)
         return True
-
-
-def _expressions(plain: Forwarded) -> bytes:
-    version, protocol, ports, limits, target = plain
-    if target is None:
-        return nfwrite.count(version, protocol, ports, limits)
-    return nfwrite.dnat(version, protocol, ports, limits, target)

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from pytest_netns import InvalidTopologyError, Lab, Namespace, RulesetError
+from pytest_netns import InvalidTopologyError, Lab, MasqueradeSpec, Namespace, RulesetError
 from tests.support.traffic import connection, listen, peer_of_connection, peer_of_datagram, reaches
 
 SUBNETS = {4: ("192.168.15.", "192.168.1."), 6: ("fd00:15::", "fd00:1::")}
@@ -79,6 +79,22 @@ def test_forward_port(picture: Lab, version: int, protocol: str, way: str) -> No
         peer = talk(client, address(version, 1, 2), 8080, server)
     if way == "outside":
         assert peer == address(version, 1, 3), "the server sees the real client"
+
+
+@pytest.mark.parametrize(
+    "source", ["192.168.15.0/24", "10.0.0.0/13", "10.1.2.3", "fd00:15::/64", "fd00::/61", "0.0.0.0/0"]
+)
+@pytest.mark.parametrize("out", ["eth0", None])
+def test_masquerade_is_the_same_with_and_without_nft(picture: Lab, source: str, out: str | None) -> None:
+    """A single masquerade is added by netlink, several by nft: nft lists the same rules and chains."""
+    host, other = picture.host, picture["red"]
+    other.run("ip link add eth0 type bridge")
+    host.masquerade(source, out=out)
+    other.gateway.add([MasqueradeSpec("red", each, out=out) for each in ("172.31.0.0/16", source)])
+    rulesets = [each.run("nft -s list ruleset").stdout for each in (host, other)]
+    alone, several = ([line.partition(" comment ")[0] for line in text.splitlines()] for text in rulesets)
+    assert alone == [line for line in several if "172.31" not in line]
+    assert any("masquerade" in line for line in alone)
 
 
 @pytest.mark.parametrize("masquerade_first", [True, False])

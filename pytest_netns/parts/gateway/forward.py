@@ -199,7 +199,7 @@ class PortForwarding(Translation):
             counted = f"meta l4proto {protocol} ct original proto-dst {ports}{self._limits(version, 'ct original ')}"
             yield RuleText(COUNTED, f"{of_family(version)} {counted} ct status dnat counter")
 
-    def plain(self) -> list[tuple[str, Forwarded]]:
+    def plain(self) -> Sequence[tuple[str, Forwarded]]:
         """The same rules as values, each with its chain; none if they are too complex for that."""
         ports = as_range(self.spec.port)
         limits: list[tuple[str, IPNetwork]] = []

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pytest_netns.parts import keys
-from pytest_netns.parts.gateway.nftext import COUNTED, MASQUERADES, Flow, RuleText, Translation, family, network, out_by
+from pytest_netns.parts.gateway.nftext import (
+    COUNTED,
+    MASQUERADES,
+    Flow,
+    Masqueraded,
+    RuleText,
+    Translation,
+    family,
+    network,
+    out_by,
+)
 from pytest_netns.parts.keys import REQUIRED, Part, one
 from pytest_netns.values import IPAddress, IPNetwork
 from pytest_netns.values.notes import Note
@@ -63,6 +73,15 @@ class Masquerading(Translation):
         yield RuleText(
             COUNTED,
             f"{out_by(self.out)}ct original {ip} saddr {source} ct original {ip} daddr != {source} ct status snat counter",
+        )
+
+    def plain(self) -> Sequence[tuple[str, Masqueraded]]:
+        """The same rules as values."""
+        if not self.source.prefixlen:
+            return ()
+        return (
+            (MASQUERADES, Masqueraded(self.source, self.out, counts=False)),
+            (COUNTED, Masqueraded(self.source, self.out, counts=True)),
         )
 
     def concerns(self, flow: Flow) -> bool:

@@ -38,6 +38,18 @@ class Forwarded(NamedTuple):
     target: tuple[IPAddress, int | None] | None
 
 
+class Masqueraded(NamedTuple):
+    """The match of a masquerade, which can be added without nft: the network behind the gateway, and the interface.
+
+    Attributes:
+        counts: whether it is for the rule that counts, not for the one that translates.
+    """
+
+    network: IPNetwork
+    out: str | None
+    counts: bool
+
+
 class MappedPort(NamedTuple):
     """A port forwarded to another, for all clients and at all addresses: an element of the map from `ports_map`."""
 
@@ -71,6 +83,32 @@ class RuleText(NamedTuple):
     chain: str
     text: str
     table: str = ""
+
+
+class Chain(NamedTuple):
+    """A chain of `FRAME`.
+
+    Attributes:
+        type, priority: of the postrouting hook; an empty type for a chain that only others jump to.
+        jumps: the chains it jumps to.
+        for_translated: whether only packets of translated connections jump, in their original direction.
+    """
+
+    table: str
+    name: str
+    type: str = ""
+    priority: int = 0
+    jumps: tuple[str, ...] = ()
+    for_translated: bool = False
+
+
+FRAME = (
+    Chain(TABLE, SNATS),
+    Chain(TABLE, MASQUERADES),
+    Chain(TABLE, "postrouting", "nat", 100, (SNATS, MASQUERADES)),
+    Chain(COUNTERS, COUNTED),
+    Chain(COUNTERS, "postrouting", "filter", 110, (COUNTED,), for_translated=True),
+)
 
 
 class Flow(NamedTuple):
@@ -121,6 +159,10 @@ class Translation(Effect):
         """The nft rules it consists of."""
         raise NotImplementedError
 
+    def plain(self) -> Sequence[tuple[str, Forwarded | Masqueraded]]:
+        """The same rules as values, each with its chain; none if they are too complex for that."""
+        return ()
+
 
 class Table(Effect):
     """A rule with its own table."""
@@ -141,24 +183,13 @@ class Table(Effect):
 
 def frame() -> str:
     """The nft text of the two tables with the chains that translate sources, without users' rules."""
-    comment = f'comment "{FRAME_COMMENT}"'
-    return f"""table inet {TABLE} {{
-  chain {SNATS} {{ }}
-  chain {MASQUERADES} {{ }}
-  chain postrouting {{
-    type nat hook postrouting priority 100; policy accept;
-    jump {SNATS} {comment}
-    jump {MASQUERADES} {comment}
-  }}
-}}
-table inet {COUNTERS} {{
-  chain {COUNTED} {{ }}
-  chain postrouting {{
-    type filter hook postrouting priority 110; policy accept;
-    ct direction original ct status snat,dnat jump {COUNTED} {comment}
-  }}
-}}
-"""
+    return "".join(f"table inet {each.table} {{\n  chain {each.name} {{\n{_body(each)}  }}\n}}\n" for each in FRAME)
+
+
+def _body(chain: Chain) -> str:
+    hook = f"    type {chain.type} hook postrouting priority {chain.priority}; policy accept;\n" if chain.type else ""
+    condition = "ct direction original ct status snat,dnat " if chain.for_translated else ""
+    return hook + "".join(f'    {condition}jump {each} comment "{FRAME_COMMENT}"\n' for each in chain.jumps)
 
 
 def destinations() -> str:
