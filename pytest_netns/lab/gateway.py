@@ -69,7 +69,9 @@ class Gateway:
         handles: list[GatewayRule] = []
         new: list[Entry] = []
         addresses_of = functools.cache(self._addresses)  # a thousand forwards may lead to one namespace
+        # Not remembered before they are in force: the rules may be refused.
         forwards: PortIndex[Entry] = PortIndex()
+        masquerades: dict[Masquerading, Entry] = {}
         for spec in specs:
             spec.check_values()
             if isinstance(spec, PortForwardSpec):
@@ -81,14 +83,15 @@ class Gateway:
             else:
                 translation = self._masquerade(spec)
                 self._rules.refresh()
-                known = self._masquerades.get(translation)
+                known = masquerades.get(translation) or self._masquerades.get(translation)
                 if known is None or known.state != "in force":
-                    known = self._masquerades[translation] = Entry(translation)
+                    known = masquerades[translation] = Entry(translation)
                     new.append(known)
                 handles.append(Masquerade(self._rules, known))
         if new:
             self._rules.add(*new)
         self._forwards.update(forwards)
+        self._masquerades |= masquerades
         return handles
 
     def _check(self, spec: PortForwardSpec, others: PortIndex[Entry]) -> None:

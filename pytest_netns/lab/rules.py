@@ -295,9 +295,11 @@ class Rules:
             requests.append(nfwrite.add_rule(table, chain, comment, plain_rules.expressions(rule)))
         try:
             nfwrite.apply(self.ruleset.netlink, requests)
-        except KernelError:  # nft has better error messages
+        except BaseException as error:
             self._chains.restore(before)
-            return False
+            if isinstance(error, KernelError):  # nft has better error messages
+                return False
+            raise
         self.ruleset.count_change()
         entry.expected = len(rules)
         return True

@@ -7,6 +7,7 @@ import socket
 import pytest
 
 from pytest_netns import InvalidTopologyError, Lab, MasqueradeSpec, Namespace, RulesetError
+from pytest_netns.kernel.netlink import nfwrite
 from tests.support.traffic import connection, listen, peer_of_connection, peer_of_datagram, reaches
 
 SUBNETS = {4: ("192.168.15.", "192.168.1."), 6: ("fd00:15::", "fd00:1::")}
@@ -95,6 +96,22 @@ def test_masquerade_is_the_same_with_and_without_nft(picture: Lab, source: str, 
     alone, several = ([line.partition(" comment ")[0] for line in text.splitlines()] for text in rulesets)
     assert alone == [line for line in several if "172.31" not in line]
     assert any("masquerade" in line for line in alone)
+
+
+def test_masquerade_after_one_that_was_interrupted(picture: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception before the kernel is asked, such as Ctrl-C, leaves nothing; the next masquerade creates its tables."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nfwrite, "apply", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            picture.host.masquerade("192.168.15.0/24")
+    assert picture.host.ruleset() == ""
+    picture.host.masquerade("192.168.15.0/24")
+    with listen(picture["outside"], 80) as server:
+        assert peer_of_connection(picture["red"], "192.168.1.3", 80, server) == "192.168.1.2"
 
 
 @pytest.mark.parametrize("masquerade_first", [True, False])
