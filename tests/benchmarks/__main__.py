@@ -1,6 +1,7 @@
 """Benchmarks: ratios of medians of interleaved runs. ``python -m tests.benchmarks [NUMBER ...]``; needs root.
 
 Numbers: 1 pair, 2 NAT, 3 marked empty test, 4 running a program, 5 start-up, 6 growth, 7 parallel runs, 8 traffic, 9 impaired links, 10 port forwards.
+With ``--before DIRECTORY``, 1 to 7 are compared with another checkout of this project instead.
 """
 
 from __future__ import annotations
@@ -10,34 +11,20 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from statistics import median
 
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # measured code must not be compiled each time
 from pytest_netns import UnavailableError
-from tests.benchmarks import forwards, impairment, race, running, suites
+from tests.benchmarks import before, forwards, impairment, race, running, suites
 from tests.benchmarks.programs import Programs
+from tests.benchmarks.rows import Row
 
 EMPTY_TESTS = 500
 LAN_TESTS = 400
 TOGETHER = 5  # networks in a row
-
-
-@dataclass
-class Row:
-    """One row of the table: the measurement, what it is compared with, and the goal.
-
-    ``value`` is None if the other could not run; ``note`` then gives the reason.
-    """
-
-    benchmark: int
-    measured: str
-    against: str
-    value: float | None
-    unit: str = "x"
-    goal: str = ""
-    note: str = ""
 
 
 def pair(programs: Programs, scale: float) -> Iterator[Row]:
@@ -176,7 +163,8 @@ def port_forwards(_: Programs, scale: float) -> Iterator[Row]:
         yield Row(10, f"1,000 port forwards: {ours.removeprefix('ours, ')}", other, value, goal=goal)
 
 
-BENCHMARKS: tuple[Callable[[Programs, float], Iterator[Row]], ...] = (
+Benchmark = Callable[[Programs, float], Iterator[Row]]
+BENCHMARKS: tuple[Benchmark, ...] = (
     pair, nat, empty_test, program, start_up, growth, parallel, traffic, impaired, port_forwards,
 )  # fmt: skip
 
@@ -194,26 +182,25 @@ def _ratios(
         yield Row(number, what, name, None, note=f"cannot run: {reason}")
 
 
-def _show(row: Row) -> str:
-    value = "-" if row.value is None else f"{row.value:.2f} {row.unit}"
-    return f"{row.benchmark}  {row.measured:48} {value:>14}  of {row.against:28} {row.goal:8} {row.note}".rstrip()
-
-
 def main() -> None:
     """Run the selected benchmarks, print results as they come, and the JSON at the end."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("numbers", nargs="*", type=int, help="which benchmarks; default: all")
     parser.add_argument("--scale", type=float, default=1.0, help="fewer (0.2) or more (2) rounds")
     parser.add_argument("--json", metavar="FILE", help="write the rows here; default: stdout, after the table")
+    parser.add_argument(
+        "--before", metavar="DIRECTORY", type=Path, help="compare with another checkout of this project"
+    )
     arguments = parser.parse_args()
     if os.geteuid() != 0:
         sys.exit("the benchmarks compare with programs that need root; run: sudo make bench")
     rows = []
-    with Programs() as programs:
-        for number in arguments.numbers or range(1, len(BENCHMARKS) + 1):
-            for row in BENCHMARKS[number - 1](programs, arguments.scale):
+    known = before.BENCHMARKS if arguments.before else BENCHMARKS
+    with Programs(arguments.before) as programs:
+        for number in arguments.numbers or range(1, len(known) + 1):
+            for row in known[number - 1](programs, arguments.scale):
                 rows.append(row)
-                print(_show(row), flush=True)
+                print(row, flush=True)
     text = json.dumps([asdict(row) for row in rows], indent=2)
     if arguments.json:
         with open(arguments.json, "w", encoding="utf-8") as file:

@@ -21,9 +21,13 @@ Argv = list[str]
 
 
 class Programs:
-    """Compiles and installs on first use, into a directory that is removed at the end of the block."""
+    """Compiles and installs on first use, into a directory that is removed at the end of the block.
 
-    def __init__(self) -> None:
+    ``before``: another checkout of this project, to compare with.
+    """
+
+    def __init__(self, before: Path | None = None) -> None:
+        self.before = before.resolve() if before else None
         self._directory = tempfile.TemporaryDirectory(prefix="netns-benchmarks-")
         self._kernel: Path | None = None
         self._python: Path | None = None
@@ -39,9 +43,10 @@ class Programs:
         """The directory for programs."""
         return Path(self._directory.name)
 
-    def ours(self, *arguments: object) -> Argv:
-        """The plugin."""
-        return [sys.executable, str(HERE / "ours.py"), *map(str, arguments)]
+    def ours(self, *arguments: object, checkout: Path | None = None) -> Argv:
+        """The plugin; ``checkout``: another one's."""
+        other = ["env", f"PYTHONPATH={checkout}"] if checkout else []
+        return [*other, sys.executable, str(HERE / "ours.py"), *map(str, arguments)]
 
     def kernel(self, *arguments: object) -> Argv:
         """The C program, with libnftables if that can be compiled."""

@@ -71,19 +71,21 @@ def beyond(runs: Sequence[Run], others: Sequence[Run]) -> Run:
     )
 
 
-def pytest_run(directory: Path, *options: str, plugins: bool = True) -> Run:
+def pytest_run(directory: Path, *options: str, plugins: bool = True, checkout: Path | None = None) -> Run:
     """A run of pytest on the files in a directory.
 
     Args:
         directory: the directory with the tests.
         options: options of pytest.
         plugins: whether to load all installed plugins; without them, runs vary less.
+        checkout: use the plugin of another checkout.
     """
     argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options, "."]
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     before = used.ru_utime + used.ru_stime
     start = time.perf_counter()
-    environment = clean_environment() | ({} if plugins else {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"})
+    where = {"PYTHONPATH": str(checkout)} if checkout else {}
+    environment = clean_environment() | where | ({} if plugins else {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"})
     subprocess.run(argv, cwd=directory, env=environment, capture_output=True, check=True)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return Run(time.perf_counter() - start, used.ru_utime + used.ru_stime - before)

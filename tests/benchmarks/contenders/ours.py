@@ -2,9 +2,32 @@
 
 from __future__ import annotations
 
-from pytest_netns import Lab
+from functools import partial
+
+from pytest_netns import Lab, Namespace
 from pytest_netns.topology import PICTURES, BridgeSpec, NamespaceSpec, PortSpec, RouteSpec, Topology, VethEnd, VethSpec
 from tests.benchmarks.contenders.protocol import arguments, serve
+
+
+def enter(namespace: Namespace) -> None:
+    """Enter and leave."""
+    for _ in range(100):
+        with namespace:
+            pass
+
+
+def call(namespace: Namespace) -> None:
+    """Call a function."""
+    for _ in range(10):
+        namespace.call(int)
+
+
+def run(namespace: Namespace) -> None:
+    """Run a program."""
+    namespace.run(["/bin/true"])
+
+
+WAYS = {"run": run, "call": call, "with": enter}
 
 
 def star(count: int) -> Topology:
@@ -38,7 +61,19 @@ def chain(routers: int) -> Topology:
 
 
 def main() -> None:
+    """A program, a function or nothing in a namespace; or the set-up and teardown of a lab."""
     picture, count = arguments()
+    if picture in WAYS:
+        with Lab("benchmark") as lab:
+            host = lab.add_namespace("host")
+            host.run(["/bin/true"])  # a child, as most tests have
+            serve(partial(WAYS[picture], host), lambda: None)
+    else:
+        serve_labs(picture, count)
+
+
+def serve_labs(picture: str, count: int) -> None:
+    """Set-up and teardown."""
     make = {"bridge": star, "chain": chain}.get(picture)
     topology = make(count) if make else PICTURES.get(picture)
     lab: Lab
