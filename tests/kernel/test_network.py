@@ -25,7 +25,8 @@ from pytest_netns import (
     VethSpec,
 )
 from pytest_netns.kernel.netlink import rtlinks
-from pytest_netns.kernel.spaces import sysctls
+from pytest_netns.kernel.spaces import interface_settings, sysctls
+from pytest_netns.kernel.spaces.netns import LOOPBACK_INDEX
 from tests.support.traffic import listen, peer_of_connection, peer_of_datagram, reaches
 
 pytestmark = pytest.mark.kernels
@@ -263,6 +264,7 @@ def test_sysctl_is_the_namespaces_own(netns: Lab, red: Namespace, blue: Namespac
         assert file.read() == before
 
 
+NO_SUCH_INDEX = 9999
 STARTS_WITH = {
     "ipv4/ip_forward": "0",
     "ipv4/conf/all/rp_filter": "0",
@@ -286,10 +288,6 @@ def test_settings_inherited_from_a_host_are_put_right(
     red: Namespace, monkeypatch: pytest.MonkeyPatch, notified: bool
 ) -> None:
     """A host may be a router with source filtering: a namespace's inherited settings are reset when it is created."""
-
-    def refuse(*arguments: object) -> None:
-        raise KernelError("read IPv4 settings", errno.EOPNOTSUPP)
-
     for key in STARTS_WITH:
         red.sysctl(f"net/{key}", 2 if "rp_filter" in key else 1)
     with red._kernel.entered():
@@ -301,14 +299,18 @@ def test_settings_inherited_from_a_host_are_put_right(
         assert missing <= {("ipv6/conf/all/accept_dad", "0")}
         with monkeypatch.context() as patch:
             if not notified:
-                patch.setattr(red._kernel.netlink, "get", refuse)
-            red._kernel.set_defaults()
+                refused = rtlinks.get_link(NO_SUCH_INDEX, "none")
+                patch.setattr(interface_settings, "READ_INHERITED", (refused, refused))
+            red._kernel.set_up_loopback()
     found = {key: red.sysctl(f"net/{key}") for key in STARTS_WITH}
     assert found == STARTS_WITH | {key: "1" for key, _ in missing}
-    assert red._kernel.interface_settings.inherited().items() <= STARTS_WITH.items()
+    up = rtlinks.set_link(LOOPBACK_INDEX, "lo", up=True)
+    assert red._kernel.interface_settings.inherited_after(up).items() <= STARTS_WITH.items()
+    with pytest.raises(KernelError, match="cannot set none up"):
+        red._kernel.interface_settings.inherited_after(rtlinks.set_link(NO_SUCH_INDEX, "none", up=True))
     red.sysctl("net.ipv4.conf.default.forwarding", 1)  # separately: above, the setting for all includes it
     with red._kernel.entered():
-        red._kernel.set_defaults()
+        red._kernel.set_up_loopback()
     assert red.sysctl("net.ipv4.conf.default.forwarding") == "0"
 
 
@@ -330,7 +332,7 @@ def test_other_settings_inherited_from_a_host_are_put_right(red: Namespace, monk
         again = lab.add_namespace("again")
         assert {key: again.sysctl(f"net/ipv4/conf/{key}") for key in changed} == kernels_own
     with red.links.network.entered():
-        red.links.network.set_defaults()
+        red.links.network.set_up_loopback()
     assert {key: red.sysctl(f"net/ipv4/conf/{key}") for key in changed} == kernels_own
     assert red.sysctl("net.ipv4.conf.lo.promote_secondaries") == "0"
 
@@ -348,7 +350,7 @@ def test_settings_where_proc_is_read_only(
     with monkeypatch.context() as patch:
         patch.setattr(sysctls, "write", refuse)
         with red._kernel.entered():
-            red._kernel.set_defaults()
+            red._kernel.set_up_loopback()
         netns.add_veth(red, blue)
     assert red.sysctl("net.ipv4.conf.veth-red.rp_filter") == "0"
     assert red.sysctl("net.ipv4.conf.veth-red.forwarding") == "0"

@@ -140,9 +140,11 @@ def get_ipv4_settings(of: str) -> Request:
 
 
 @functools.lru_cache(maxsize=16)  # the same for every new namespace
-def parse_ipv4_settings(body: bytes) -> tuple[str, str]:
-    """Parse forwarding and rp_filter from an RTM_NEWNETCONF message, as /proc/sys shows them."""
+def parse_ipv4_settings(body: bytes) -> tuple[str, str] | None:
+    """Parse forwarding and rp_filter from an RTM_NEWNETCONF message, as /proc/sys shows them; None if the kernel has not sent both."""
     settings = wire.attributes(body, 4)
+    if _NETCONFA_FORWARDING not in settings or _NETCONFA_RP_FILTER not in settings:
+        return None
     return str(wire.read_u32(settings[_NETCONFA_FORWARDING])), str(wire.read_u32(settings[_NETCONFA_RP_FILTER]))
 
 

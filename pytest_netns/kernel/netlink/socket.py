@@ -138,6 +138,33 @@ class NetlinkSocket:
                         raise self._error(request, *wire.read_error(reply.body, reply.flags))
                     return parse(reply.body)
 
+    def get_after(self, change: Request, requests: Sequence[Request], parse: Callable[[bytes], T]) -> list[T | None]:
+        """Send a change, then read several objects, all as one datagram; None for each object that was refused.
+
+        Raises:
+            KernelError: the change was refused.
+        """
+        with self._lock:
+            first = self._sequence + 1
+            sent = (change, *requests)
+            self._sequence += len(sent)
+            self._send(
+                b"".join([wire.message(each.type, each.flags, first + n, each.body) for n, each in enumerate(sent)]),
+                change,
+            )
+            found: list[T | None] = []
+            while len(found) < len(requests):
+                data = self._receive(_RECEIVE_SIZE)
+                body = wire.body_of(data, first + 1 + len(found))
+                if body is not None:
+                    found.append(parse(body))
+                    continue
+                for reply in self._answers(data, first):  # no acknowledgement was asked for, so it is an error
+                    if reply.sequence == first:
+                        raise self._error(change, *wire.read_error(reply.body, reply.flags))
+                    found.append(None)
+            return found
+
     def dump(self, request: Request, parse: Callable[[bytes], T | None]) -> list[T]:
         """Read all objects of a kind and parse them; those for which parse returns None are omitted."""
         with self._lock:

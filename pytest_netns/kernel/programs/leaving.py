@@ -11,32 +11,24 @@ from pytest_netns.kernel.system import process_table, procfs, syscalls
 
 Identity = tuple[int, int]  # PID and start time: a PID alone may be reused
 
-NO_CHILDREN = -1
 _CHILDREN = "/proc/thread-self/children"  # proc_pid_task_children(5); not every kernel has it
 
 
-def children_from() -> int:
-    """The argument for a later `started_since`: the last PID allocated, or that the calling thread has no children."""
-    return last_pid() if syscalls.has_children() else NO_CHILDREN
-
-
-def started_since(last: int) -> set[Identity]:
-    """The processes that the calling thread has started since `children_from` and that still run."""
-    if last == NO_CHILDREN and not syscalls.has_children():
+def started_since(last: bytes | None) -> set[Identity]:
+    """The processes that the calling thread has started since a `newest_pid`, None for ever, and that still run."""
+    if not syscalls.has_children():
         return set()
     try:
-        newest = last_pid()
-        if newest == last:
-            return set()
         with open(_CHILDREN, encoding="utf-8") as file:
             children = [int(pid) for pid in file.read().split()]
+        first, newest = int(last or 0), last_pid()
     except OSError:
         return set()
-    if last == NO_CHILDREN:
+    if last is None:
         return identities(children)
-    if last < newest:
-        return identities(pid for pid in children if last < pid <= newest)
-    return identities(pid for pid in children if pid > last or pid <= newest)  # PIDs have wrapped around
+    if first < newest:
+        return identities(pid for pid in children if first < pid <= newest)
+    return identities(pid for pid in children if pid > first or pid <= newest)  # PIDs have wrapped around
 
 
 def identities(pids: Iterable[int]) -> set[Identity]:

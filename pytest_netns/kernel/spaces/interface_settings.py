@@ -6,7 +6,6 @@ namespace, such as ping_group_range, nor any IPv6 setting; rtnetlink(7).
 
 from __future__ import annotations
 
-from pytest_netns.errors import KernelError
 from pytest_netns.kernel.netlink import rtlinks
 from pytest_netns.kernel.netlink.request import Request
 from pytest_netns.kernel.netlink.socket import NetlinkSocket
@@ -24,7 +23,11 @@ _DEFAULT = {
     "ipv4/conf/default/rp_filter": rtlinks.IPV4_RP_FILTER,
 }
 _NUMBERS = _ALL | _DEFAULT
-_GET_ALL, _GET_DEFAULT = rtlinks.get_ipv4_settings("all"), rtlinks.get_ipv4_settings("default")
+READ_INHERITED = rtlinks.get_ipv4_settings("all"), rtlinks.get_ipv4_settings("default")
+_INHERITED = (
+    (FORWARDING, "ipv4/conf/all/rp_filter"),
+    ("ipv4/conf/default/forwarding", "ipv4/conf/default/rp_filter"),
+)
 _refused: dict[str, None] = {}
 
 
@@ -35,19 +38,14 @@ class InterfaceSettings:
         self._netlink = netlink
         self._values: dict[int, int] = {}
 
-    def inherited(self) -> dict[str, str]:
-        """The current values, by key, of the settings that a new namespace inherits; empty if the kernel does not report them."""
-        try:
-            forwarding, rp_filter = self._netlink.get(_GET_ALL, rtlinks.parse_ipv4_settings)
-            default_forwarding, default_rp_filter = self._netlink.get(_GET_DEFAULT, rtlinks.parse_ipv4_settings)
-        except (KernelError, KeyError):
-            return {}
-        return {
-            FORWARDING: forwarding,
-            "ipv4/conf/all/rp_filter": rp_filter,
-            "ipv4/conf/default/forwarding": default_forwarding,
-            "ipv4/conf/default/rp_filter": default_rp_filter,
-        }
+    def inherited_after(self, change: Request) -> dict[str, str]:
+        """Make a change; then the current values, by key, of the settings that a new namespace inherits, as far as the kernel tells."""
+        values: dict[str, str] = {}
+        found = self._netlink.get_after(change, READ_INHERITED, rtlinks.parse_ipv4_settings)
+        for keys, settings in zip(_INHERITED, found, strict=True):
+            if settings is not None:
+                values |= zip(keys, settings, strict=True)
+        return values
 
     def write(self, key: str, value: str) -> bool:
         """Set it on all existing and future interfaces; returns False if it cannot be set that way."""

@@ -10,7 +10,7 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pytest_netns.errors import NetnsError
 from pytest_netns.kernel.system import interrupts, syscalls
@@ -104,9 +104,9 @@ def current_inode() -> int:
     return os.stat(_thread.path, dir_fd=_thread.directory).st_ino
 
 
-def blocks() -> tuple[NamespaceBlock, ...]:
+def blocks() -> Sequence[NamespaceBlock]:
     """The blocks the calling thread is in, innermost last."""
-    return tuple(_thread.blocks)
+    return _thread.blocks
 
 
 def depth() -> int:

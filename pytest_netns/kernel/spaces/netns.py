@@ -19,7 +19,7 @@ from pytest_netns.kernel.netlink import rtlinks
 from pytest_netns.kernel.netlink.socket import NetlinkSocket
 from pytest_netns.kernel.spaces import sysctls
 from pytest_netns.kernel.spaces.interface_settings import InterfaceSettings
-from pytest_netns.kernel.spaces.moving import THREAD_NAMESPACE, NamespaceBlock
+from pytest_netns.kernel.spaces.moving import THREAD_NAMESPACE, NamespaceBlock, open_current
 from pytest_netns.kernel.system import diagnosis, greenlets, syscalls
 from pytest_netns.kernel.system.waiting import Deadline
 
@@ -82,15 +82,14 @@ class NetworkNamespace:
             greenlets.require_real_threads()
         _home_descriptor(name)
         with NamespaceBlock(lambda: _unshare_with_retries(name), name):
-            fd = os.open(THREAD_NAMESPACE, os.O_RDONLY | os.O_CLOEXEC)
+            fd = open_current()
             try:
                 namespace = cls(name, fd, NetlinkSocket(name))
             except BaseException:
                 os.close(fd)
                 raise
             try:
-                namespace.netlink.request(_LOOPBACK_UP)
-                namespace.set_defaults()
+                namespace.set_up_loopback()
                 if first is not None:
                     first(namespace)
             except BaseException:
@@ -98,13 +97,14 @@ class NetworkNamespace:
                 raise
         return namespace
 
-    def set_defaults(self) -> None:
-        """Apply the settings every namespace starts with. Run inside.
+    def set_up_loopback(self) -> None:
+        """Set the loopback interface up, and apply the settings every namespace starts with. Run inside.
 
         The kernel creates the /proc/sys files of a namespace when they are opened, and has to free them again,
         so values that are already right are not written.
         """
-        for key, value in sorted(sysctls.defaults().items() - self.interface_settings.inherited().items()):
+        inherited = self.interface_settings.inherited_after(_LOOPBACK_UP)
+        for key, value in sorted(sysctls.defaults().items() - inherited.items()):
             # No IPv6, or a read-only /proc/sys: what needs such a setting fails with its own error.
             with contextlib.suppress(OSError):
                 self.write_sysctl(key, value)

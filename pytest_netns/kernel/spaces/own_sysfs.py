@@ -69,7 +69,7 @@ def _mount_sysfs() -> None:
     syscalls.mount("", "/", "", syscalls.MS_REC | syscalls.MS_SLAVE)
     with contextlib.ExitStack() as stack:
         groups = -1
-        if os.path.isdir("/sys/fs/cgroup"):
+        with contextlib.suppress(FileNotFoundError):
             groups = os.open("/sys/fs/cgroup", os.O_PATH | os.O_CLOEXEC)
             stack.callback(os.close, groups)
         syscalls.mount("sysfs", "/sys", "sysfs", _FLAGS)
