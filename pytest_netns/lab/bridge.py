@@ -11,10 +11,10 @@ from pytest_netns.lab.connecting import End
 from pytest_netns.lab.interface import AddressArgument, Interface, parse_addresses
 from pytest_netns.lab.link import Link
 from pytest_netns.lab.veth_pair import join
-from pytest_netns.parts.impairment import Impairment
 
 if TYPE_CHECKING:
     from pytest_netns.lab.namespace import Namespace
+    from pytest_netns.parts.impairment import Impairment
 
 
 class Bridge(Interface):

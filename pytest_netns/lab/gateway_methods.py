@@ -1,4 +1,7 @@
-"""The methods of Namespace for gateways: NAT, port forwards, firewalls, nft."""
+"""The methods of Namespace for gateways: NAT, port forwards, firewalls, nft.
+
+Most labs have no gateway, so what its rules need is imported with the first of them.
+"""
 
 from __future__ import annotations
 
@@ -8,24 +11,19 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from pytest_netns import values
 from pytest_netns.errors import InvalidTopologyError
 from pytest_netns.kernel.system.lazy import created_on_use
-from pytest_netns.lab.firewalls import CaptivePortal, Firewall
-from pytest_netns.lab.gateway import Gateway
-from pytest_netns.lab.gateways import GatewayRule, Masquerade, Nat, PortForward, PrefixTranslation, Snat
 from pytest_netns.lab.interface import Interface
 from pytest_netns.lab.route_methods import RouteMethods
-from pytest_netns.lab.rules import Rules
-from pytest_netns.parts.gateway.firewall import FirewallRuleSpec, FirewallSpec
-from pytest_netns.parts.gateway.forward import PortForwardSpec
-from pytest_netns.parts.gateway.masquerade import MasqueradeSpec
-from pytest_netns.parts.gateway.nat import NatSpec
-from pytest_netns.parts.gateway.nftext import Effect
-from pytest_netns.parts.gateway.policies import POLICIES
-from pytest_netns.parts.gateway.snat import OneToOneSpec, SnatSpec
 from pytest_netns.values import IPAddress, IPNetwork
 from pytest_netns.values.shapes import is_list, is_set
 
 if TYPE_CHECKING:
+    from pytest_netns.lab.firewalls import CaptivePortal, Firewall
+    from pytest_netns.lab.gateway import Gateway
+    from pytest_netns.lab.gateways import GatewayRule, Masquerade, Nat, PortForward, PrefixTranslation, Snat
     from pytest_netns.lab.namespace import Namespace
+    from pytest_netns.lab.rules import Rules
+    from pytest_netns.parts.gateway.firewall import FirewallRuleSpec
+    from pytest_netns.parts.gateway.nftext import Effect
 
 # The target of a port forward: an address or namespace, and ports.
 Target: TypeAlias = "str | IPAddress | values.Target | Namespace"
@@ -39,11 +37,15 @@ class GatewayMethods(RouteMethods):
     @created_on_use
     def packet_rules(self) -> Rules:
         """Its rules for forwarded packets, as they are in the kernel."""
+        from pytest_netns.lab.rules import Rules
+
         return Rules(self.links, self._become_router)
 
     @created_on_use
     def gateway(self) -> Gateway:
         """Creates the rules."""
+        from pytest_netns.lab.gateway import Gateway
+
         return Gateway(self.packet_rules, self.links, self.lab.names)
 
     def close_rules(self) -> None:
@@ -73,6 +75,8 @@ class GatewayMethods(RouteMethods):
         Returns:
             A handle with ``packets``, ``bytes`` and ``remove()``; the same network and interface again change nothing.
         """
+        from pytest_netns.parts.gateway.masquerade import MasqueradeSpec
+
         network = values.parse_network(source, "masquerade source")
         return self.gateway.masquerade(MasqueradeSpec(self.name, network, out=self._name_of(out)))
 
@@ -104,6 +108,8 @@ class GatewayMethods(RouteMethods):
         Raises:
             InvalidTopologyError: the port is already forwarded, or the ranges differ in length; names both.
         """
+        from pytest_netns.parts.gateway.forward import PortForwardSpec
+
         several = to if isinstance(to, Sequence) and not isinstance(to, str) else (to,)
         targets = [self._name_of_member(each) for each in several]
         spec = PortForwardSpec(self.name, port, targets, protocol=protocol, source=source, address=address)
@@ -123,6 +129,8 @@ class GatewayMethods(RouteMethods):
         Returns:
             A handle with ``packets``, ``bytes`` and ``remove()``.
         """
+        from pytest_netns.parts.gateway.snat import SnatSpec
+
         address = self._address_of(source)
         return self.gateway.snat(SnatSpec(self.name, address, to, out=self._name_of(out)))
 
@@ -146,6 +154,8 @@ class GatewayMethods(RouteMethods):
         Returns:
             A handle with ``packets``, ``bytes`` and ``remove()``.
         """
+        from pytest_netns.parts.gateway.snat import OneToOneSpec
+
         name = self._name_of_member(inner)
         return self.gateway.one_to_one(OneToOneSpec(self.name, outer, name, out=self._name_of(out)))
 
@@ -206,6 +216,8 @@ class GatewayMethods(RouteMethods):
         Returns:
             A handle with ``packets``, ``bytes``, ``kind`` and ``remove()``.
         """
+        from pytest_netns.parts.gateway.nat import NatSpec
+
         spec = NatSpec(
             self.name,
             values.parse_network(source, "NAT source"),
@@ -247,6 +259,9 @@ class GatewayMethods(RouteMethods):
         Returns:
             A handle with ``accept``, ``drop`` and ``reject``, which add rules, ``packets``, ``bytes`` and ``remove()``.
         """
+        from pytest_netns.parts.gateway.firewall import FirewallSpec
+        from pytest_netns.parts.gateway.policies import POLICIES
+
         rules: list[FirewallRuleSpec] = []
         if like is not None:
             values.parse_choice(like, POLICIES, "ready firewall")

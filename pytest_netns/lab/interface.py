@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from pytest_netns import values
 from pytest_netns.errors import InvalidTopologyError
 from pytest_netns.kernel.netlink import rtlinks
-from pytest_netns.lab import switching
 from pytest_netns.lab.link import Link
-from pytest_netns.parts.impairment import Impairment, given_impairment
-from pytest_netns.running.halting import Healable
 from pytest_netns.values import IPInterface
 
 if TYPE_CHECKING:
     from pytest_netns.faults.impair import Target
     from pytest_netns.lab.namespace import Namespace
+    from pytest_netns.parts.impairment import Impairment
+    from pytest_netns.running.halting import Healable
 
 # The numbers of linux/rtnetlink.h.
 SCOPES = {"global": 0, "link": 253, "host": 254}
@@ -121,6 +120,8 @@ class Interface:
         Returns:
             A handle that sets it up again, like `up`, by its ``heal()`` or at the end of a ``with`` block; so does ``lab.heal()``.
         """
+        from pytest_netns.lab import switching
+
         return switching.set_down(self.namespace.lab.faults, self._link)
 
     def add_address(self, address: str | IPInterface, *, scope: str = "global") -> None:
@@ -207,6 +208,7 @@ class Interface:
 def impair_all(ends: Sequence[Interface], impairment: object, values: dict[str, Any]) -> Healable:
     """Impair the packets that these interfaces send; see `Interface.impair`."""
     from pytest_netns.faults.impair import InForce
+    from pytest_netns.parts.impairment import given_impairment
 
     given = given_impairment(impairment, values)
     return InForce(ends[0].namespace.lab.impairments, tuple(_target(each.link) for each in ends), given)

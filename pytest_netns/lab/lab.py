@@ -18,9 +18,9 @@ from pytest_netns.lab.hosts import Hosts
 from pytest_netns.lab.lab_links import LabLinks
 from pytest_netns.lab.namespace import Namespace
 from pytest_netns.lab.service_methods import ServiceMethods
-from pytest_netns.parts.impairment import ENGINES
 from pytest_netns.running import ending, resolving
 from pytest_netns.values import IPAddress
+from pytest_netns.values.choices import ENGINES
 
 if TYPE_CHECKING:
     from pytest_netns.packets.capture import Capture

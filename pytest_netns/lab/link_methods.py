@@ -17,11 +17,11 @@ from pytest_netns.lab.link import Link
 from pytest_netns.lab.links import Links
 from pytest_netns.lab.namespace import Namespace
 from pytest_netns.lab.veth_pair import VethPair, join
-from pytest_netns.parts.impairment import Impairment
 from pytest_netns.values import IPInterface
 
 if TYPE_CHECKING:
     from pytest_netns.lab.openvswitch import OpenVSwitch, SwitchDaemons
+    from pytest_netns.parts.impairment import Impairment
 
 BRIDGES = ("bridge", "openvswitch")
 _NO_BRIDGE_FILTERS = {f"net.bridge.bridge-nf-call-{filter_}": 0 for filter_ in ("iptables", "ip6tables", "arptables")}

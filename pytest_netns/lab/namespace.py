@@ -16,22 +16,22 @@ from pytest_netns.kernel.spaces.netns import NetworkNamespace
 from pytest_netns.kernel.system import interrupts, ipv6
 from pytest_netns.kernel.system.lazy import created_on_use
 from pytest_netns.kernel.system.sockets import Socket
-from pytest_netns.lab import files, hosts, routes
-from pytest_netns.lab.files import Files
+from pytest_netns.lab import hosts
 from pytest_netns.lab.gateway_methods import GatewayMethods
 from pytest_netns.lab.lab_links import LabLinks
 from pytest_netns.lab.program_methods import ProgramMethods
 from pytest_netns.lab.settings import Settings
-from pytest_netns.parts.gateway.nftext import Effect
 from pytest_netns.running import entering, resolving
-from pytest_netns.running.halting import Healable
 from pytest_netns.running.programs import LabPrograms
 from pytest_netns.values import IPAddress, IPNetwork
 
 if TYPE_CHECKING:
     from pytest_netns.faults.cuts import Cut
+    from pytest_netns.lab.files import Files
     from pytest_netns.lab.lab import Lab
     from pytest_netns.machine.uplink import Uplink
+    from pytest_netns.parts.gateway.nftext import Effect
+    from pytest_netns.running.halting import Healable
     from pytest_netns.running.ports import Answer
 
 
@@ -62,6 +62,8 @@ class Namespace(GatewayMethods, ProgramMethods):
     @created_on_use
     def files(self) -> Files:
         """The directories and files that it has for itself."""
+        from pytest_netns.lab.files import Files
+
         return Files(self.name)
 
     @created_on_use
@@ -87,6 +89,8 @@ class Namespace(GatewayMethods, ProgramMethods):
         For example ``nsenter --net=PATH``, ``podman run --network ns:PATH`` and ``ip link set eth0 netns PATH``. It works
         outside, in the programs of every namespace of the lab, and in Python code.
         """
+        from pytest_netns.lab import files
+
         views = [each.view for each in self._lab.programs.members if each.view is not None]
         return files.path_of(self.programs.network.fd, views)
 
@@ -222,6 +226,7 @@ class Namespace(GatewayMethods, ProgramMethods):
             ICMP "unreachable"; ``"prohibited"``: ICMP "administratively prohibited"; ``"timeout"``: no answer. With several
             addresses the first open one decides.
         """
+        from pytest_netns.lab import routes
         from pytest_netns.running import ports
 
         values.parse_protocol(protocol)

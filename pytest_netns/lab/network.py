@@ -12,13 +12,13 @@ from pytest_netns.lab.bridge import CLASSES
 from pytest_netns.lab.interface import AddressArgument, Interface, handle, parse_addresses
 from pytest_netns.lab.link import Link
 from pytest_netns.lab.links import Links
-from pytest_netns.running.halting import Healable
 from pytest_netns.values import IPInterface
 
 if TYPE_CHECKING:
     from pyroute2 import NDB, AsyncIPRoute, Conntrack, IPRoute
 
     from pytest_netns.lab.lab import Lab
+    from pytest_netns.running.halting import Healable
 
 T = TypeVar("T")
 

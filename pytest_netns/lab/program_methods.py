@@ -8,16 +8,17 @@ import subprocess
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
-from pytest_netns.running import calls, process, readiness, service
+from pytest_netns.running import process, readiness
 from pytest_netns.running.process import Command, Process
 from pytest_netns.running.programs import Programs
 from pytest_netns.running.readiness import Ready
-from pytest_netns.running.service import Service
 
 if TYPE_CHECKING:
     import asyncio
 
     import pexpect
+
+    from pytest_netns.running.service import Service
 
 T = TypeVar("T")
 
@@ -151,6 +152,8 @@ class ProgramMethods:
         Raises:
             NotReadyError: it exited first, or was not ready in time; shows its output.
         """
+        from pytest_netns.running import service
+
         return service.start(self.programs, command, ready=ready, timeout=timeout, options=options)
 
     def wait_listening(self, port: int, protocol: str = "tcp", timeout: float = 5) -> None:
@@ -187,6 +190,8 @@ class ProgramMethods:
         Raises:
             CallTimeout: it did not return in time; shows its current stack. A thread cannot be killed: it may keep running.
         """
+        from pytest_netns.running import calls
+
         return calls.call(self.programs, *_bound(function, args, kwargs), timeout)
 
     @overload
@@ -212,6 +217,8 @@ class ProgramMethods:
         A coroutine function gets its own event loop in the namespace, so all its tasks, threads and lookups are inside.
         If this await is cancelled, so is the coroutine.
         """
+        from pytest_netns.running import calls
+
         return await calls.call_async(self.programs, *_bound(function, args, kwargs), timeout)
 
     async def create_subprocess_exec(

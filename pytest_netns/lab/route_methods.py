@@ -1,19 +1,22 @@
-"""The methods of Namespace for routes, policy routing rules and neighbours."""
+"""The methods of Namespace for routes, policy routing rules and neighbours.
+
+What they need is imported with the first call.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from pytest_netns import values
-from pytest_netns.kernel.netlink import rtneighbours, rtroutes, rtrules
-from pytest_netns.lab import routes
+from pytest_netns.kernel.netlink import rtroutes
 from pytest_netns.lab.interface import Interface
 from pytest_netns.lab.network import Network
-from pytest_netns.lab.routes import Via
-from pytest_netns.lab.routing import Neighbour, Route, Rule, of_table, rule_of
-from pytest_netns.parts.routes import parse_table
 from pytest_netns.values import IPAddress, IPNetwork
+
+if TYPE_CHECKING:
+    from pytest_netns.lab.routes import Via
+    from pytest_netns.lab.routing import Neighbour, Route, Rule
 
 #: A gateway: an address, or a namespace (or its name) that shares a network; several for a multipath route.
 Gateways: TypeAlias = "str | IPAddress | Network | Sequence[str | IPAddress | Network] | None"
@@ -94,6 +97,8 @@ class RouteMethods(Network):
         Raises:
             KernelError: there is no such route.
         """
+        from pytest_netns.lab import routes
+
         index = 0 if dev is None else self.link_of(dev).index
         infos = routes.removals(self.links, destination, self._gateways(via), index, metric, table)
         routes.remove(self.links, infos)
@@ -104,6 +109,9 @@ class RouteMethods(Network):
         Args:
             table: its number, or ``"main"``, ``"local"`` or ``"default"``.
         """
+        from pytest_netns.lab.routing import of_table
+        from pytest_netns.parts.routes import parse_table
+
         number = parse_table(table)
         infos = self.links.netlink.dump(rtroutes.dump_routes(), rtroutes.parse_route)
         return of_table(infos, self.links.index_names(), number)
@@ -125,6 +133,8 @@ class RouteMethods(Network):
             KernelError: it is unreachable: ``errno`` is ENETUNREACH without a route; EHOSTUNREACH, EACCES or EINVAL
                 with an unreachable, prohibit or blackhole route.
         """
+        from pytest_netns.lab import routes
+
         (target,) = self._gateways(address)
         return routes.route_to(self.links, target, source, mark)
 
@@ -150,6 +160,9 @@ class RouteMethods(Network):
             table: the routing table they use: its number, or ``"main"``, ``"local"`` or ``"default"``.
             priority: lower numbers come first; default: before all existing rules except that of the local table.
         """
+        from pytest_netns.kernel.netlink import rtrules
+        from pytest_netns.lab import routes
+
         infos = routes.rules(source, destination, self._incoming(incoming), mark, table, priority)
         self.links.change(*map(rtrules.add_rule, infos))
 
@@ -164,11 +177,17 @@ class RouteMethods(Network):
         priority: int | None = None,
     ) -> None:
         """Remove the first rule that matches all arguments; see `add_rule`."""
+        from pytest_netns.kernel.netlink import rtrules
+        from pytest_netns.lab import routes
+
         infos = routes.rules(source, destination, self._incoming(incoming), mark, table, priority)
         self.links.change(*map(rtrules.remove_rule, infos))
 
     def rules(self) -> list[Rule]:
         """The policy routing rules, IPv4 and IPv6, in order of priority."""
+        from pytest_netns.kernel.netlink import rtrules
+        from pytest_netns.lab.routing import rule_of
+
         infos = self.links.netlink.dump(rtrules.dump_rules(), rtrules.parse_rule)
         return sorted(map(rule_of, infos), key=lambda rule: (rule.version, rule.priority))
 
@@ -176,6 +195,9 @@ class RouteMethods(Network):
 
     def neighbours(self) -> list[Neighbour]:
         """Read the neighbour table, IPv4 and IPv6."""
+        from pytest_netns.kernel.netlink import rtneighbours
+        from pytest_netns.lab.routing import Neighbour
+
         names = self.links.index_names()
         return [
             Neighbour(entry.address, entry.mac, names.get(entry.index, ""), entry.state)
@@ -184,11 +206,15 @@ class RouteMethods(Network):
 
     def add_neighbour(self, address: str | IPAddress, mac: str, dev: Interface | str) -> None:
         """Add a permanent neighbour entry: it is neither resolved nor changed by ARP or neighbour discovery."""
+        from pytest_netns.kernel.netlink import rtneighbours
+
         parsed = values.parse_address(address, "address of a neighbour"), values.parse_mac(mac)
         self.links.change(rtneighbours.add_neighbour(*parsed, self.link_of(dev).index))
 
     def remove_neighbour(self, address: str | IPAddress, dev: Interface | str) -> None:
         """Remove a neighbour entry, added or learned."""
+        from pytest_netns.kernel.netlink import rtneighbours
+
         parsed = values.parse_address(address, "address of a neighbour")
         self.links.change(rtneighbours.remove_neighbour(parsed, self.link_of(dev).index))
 
@@ -203,6 +229,8 @@ class RouteMethods(Network):
         source: str | IPAddress | None,
         onlink: bool,
     ) -> list[rtroutes.RouteInfo]:
+        from pytest_netns.lab import routes
+
         index = 0 if dev is None else self.link_of(dev).index
         options = routes.RouteOptions(metric, table, type_, source, onlink)
         return routes.additions(self.links, destination, self._gateways(via), index, options)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from pytest_netns.lab.link_methods import LinkMethods
 from pytest_netns.lab.namespace import Namespace
 from pytest_netns.running.process import Command
 from pytest_netns.running.programs import LabPrograms
 from pytest_netns.running.readiness import NOT_YET, Ready, RetryOn
-from pytest_netns.running.service import Service
+
+if TYPE_CHECKING:
+    from pytest_netns.running.service import Service
 
 T = TypeVar("T")
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from pytest_netns.errors import NetnsError
 from pytest_netns.lab import connecting, switching
 from pytest_netns.lab.connecting import End
 from pytest_netns.lab.interface import Interface, handle, impair_all
 from pytest_netns.lab.link import Link
-from pytest_netns.parts.impairment import Impairment, parse_impairment
-from pytest_netns.running.halting import Healable
+
+if TYPE_CHECKING:
+    from pytest_netns.parts.impairment import Impairment
+    from pytest_netns.running.halting import Healable
 
 
 class VethPair(Sequence[Interface]):
@@ -127,6 +129,8 @@ def join(
     """
     if not any(impairments):
         return VethPair(*map(handle, connecting.connect(a, b, bridge=bridge, offload=offload, queues=queues)))
+    from pytest_netns.parts.impairment import parse_impairment
+
     parsed = [None if each is None else parse_impairment(each) for each in impairments]
     pair = VethPair(*map(handle, connecting.connect(a, b, bridge=bridge, offload=offload, queues=queues)))
     try:

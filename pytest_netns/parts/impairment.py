@@ -22,7 +22,6 @@ from pytest_netns.values.quantities import (
 )
 from pytest_netns.values.shapes import is_mapping
 
-ENGINES = ("auto", "netem", "userspace")
 TABLE = "netns-impaired"  # prefix of the nft tables that pass packets to the user-space wire
 DEFAULT_LIMIT = 1000  # packets, as tc-netem(8)
 

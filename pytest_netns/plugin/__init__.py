@@ -41,6 +41,11 @@ __all__ = [
 ]
 
 
+_PARAMETER = (
+    "get_direct_param_fixture_func"  # of pytest's fixture for a parameter's value, which runs no code of a test
+)
+
+
 # -- options and mode ------------------------------------------------------------------------------
 
 
@@ -166,7 +171,7 @@ def pytest_fixture_setup(
             result = yield
         inside.keep(depth)
         return result
-    if inside.INSIDE not in request.node.stash:
+    if inside.INSIDE not in request.node.stash or getattr(fixturedef.func, "__name__", "") == _PARAMETER:
         return (yield)
     leave, enter = inside.teardown_inside(request.node)
     fixturedef.addfinalizer(leave)

@@ -13,10 +13,9 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from pytest_netns.errors import CallTimeout, NetnsError
-from pytest_netns.kernel.programs import leaving
 from pytest_netns.kernel.system import threads
 from pytest_netns.kernel.system.waiting import Deadline
-from pytest_netns.running import multiprocess, pools
+from pytest_netns.running import libraries
 
 if TYPE_CHECKING:
     import asyncio
@@ -111,7 +110,7 @@ class Call:
             self._result = self._context.run(self._call)
         except BaseException as error:
             self._error = error
-        self.programs.note_started(leaving.NO_CHILDREN)
+        self.programs.note_started()
         if self._on_end is not None:
             self._on_end()
 
@@ -157,8 +156,7 @@ def _start(
 ) -> Call:
     with programs.in_use():
         programs.note_entered()
-        multiprocess.adopt()
-        pools.adopt()
+        libraries.adopt()
         running = Call(programs, programs.spawner(), function, name)
         programs.calls.append(running)
         try:

@@ -9,10 +9,10 @@ import sys
 import threading
 
 from pytest_netns.errors import NetnsError, fails_as
-from pytest_netns.kernel.programs import leaving
+from pytest_netns.kernel.programs import watchdog
 from pytest_netns.kernel.spaces import moving
-from pytest_netns.kernel.system import interrupts, syscalls
-from pytest_netns.running import await_guard, multiprocess, pools
+from pytest_netns.kernel.system import interrupts
+from pytest_netns.running import await_guard, libraries
 from pytest_netns.running.programs import Programs
 
 AWAIT_ADVICE = (
@@ -31,10 +31,10 @@ class _Block(moving.NamespaceBlock):
         self.programs = programs
         self.watch: await_guard.Watch | None = None
         self.awaited = False
-        self.begin = leaving.children_from()
+        self.begin = watchdog.newest_pid()
 
     def ended(self, error: BaseException | None) -> None:
-        if self.begin != leaving.NO_CHILDREN or syscalls.has_children():
+        if self.begin != watchdog.newest_pid():
             self.programs.note_started(self.begin)
         if self.watch is not None:
             self.watch.stop(error)
@@ -60,8 +60,7 @@ _thread = _Thread()
 def enter(programs: Programs) -> None:
     """Move the calling thread into a namespace."""
     programs.note_entered()
-    multiprocess.adopt()
-    pools.adopt()
+    libraries.adopt()
     block = _Block(programs)
     block.__enter__()
     if "asyncio" in sys.modules or "trio" in sys.modules:
@@ -83,7 +82,7 @@ def leave(programs: Programs, error: BaseException | None = None) -> None:
     Raises:
         NetnsError: a task has awaited inside the block, or another block has not ended yet.
     """
-    pools.adopt()  # libraries imported inside: their threads may be in this namespace, later work must not be
+    libraries.adopt()  # libraries imported inside: their threads may be in this namespace, later work must not be
     block = _find(programs)
     if block is not None:
         moving.leave(block, error)

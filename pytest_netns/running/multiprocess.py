@@ -19,15 +19,10 @@ from pytest_netns.running import resolving
 
 _servers: dict[int, Any] = {}  # by the namespace's inode
 os.register_at_fork(after_in_child=_servers.clear)  # they are the parent's
-_adopted = False
 
 
 def adopt() -> None:
-    """Make multiprocessing respect namespaces; does nothing unless it has been imported."""
-    global _adopted
-    if _adopted or "multiprocessing" not in sys.modules:
-        return
-    _adopted = True
+    """Make multiprocessing respect namespaces."""
     from multiprocessing import forkserver, resource_tracker
 
     common, tracker = _object_of(forkserver.get_inherited_fds), _object_of(resource_tracker.getfd)

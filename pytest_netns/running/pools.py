@@ -19,16 +19,8 @@ from pytest_netns.kernel.spaces import moving, netns
 from pytest_netns.kernel.system import threads
 
 
-def adopt() -> None:
-    """Make pools respect namespaces; does nothing for libraries that have not been imported."""
-    if _to_adopt.keys().isdisjoint(sys.modules.keys()):  # asked at each block
-        return
-    for module in tuple(_to_adopt):
-        if module in sys.modules and (adopt_pool := _to_adopt.pop(module, None)) is not None:
-            adopt_pool()
-
-
-def _adopt_executor() -> None:
+def adopt_executor() -> None:
+    """Adapt `ThreadPoolExecutor`."""
     from concurrent.futures import ThreadPoolExecutor
 
     submit: Any = ThreadPoolExecutor.submit
@@ -42,7 +34,8 @@ def _adopt_executor() -> None:
     ThreadPoolExecutor.submit = submit_here  # type: ignore[assignment]
 
 
-def _adopt_trio() -> None:
+def adopt_trio() -> None:
+    """Adapt trio's worker threads."""
     cache: Any = getattr(sys.modules.get("trio._core._thread_cache"), "ThreadCache", None)
     start = getattr(cache, "start_thread_soon", None)
     if start is None:  # another version of trio
@@ -57,7 +50,8 @@ def _adopt_trio() -> None:
     cache.start_thread_soon = start_here
 
 
-def _adopt_anyio() -> None:
+def adopt_anyio() -> None:
+    """Adapt anyio's worker threads."""
     module: Any = sys.modules["anyio._backends._asyncio"]
     worker, backend = getattr(module, "WorkerThread", None), getattr(module, "AsyncIOBackend", None)
     run = getattr(backend, "run_sync_in_worker_thread", None)
@@ -77,7 +71,8 @@ def _adopt_anyio() -> None:
     backend.run_sync_in_worker_thread = staticmethod(run_here)
 
 
-def _adopt_twisted() -> None:
+def adopt_twisted() -> None:
+    """Adapt Twisted's pools."""
     module: Any = sys.modules["twisted.python.threadpool"]
     pool = module.ThreadPool
     start, call = pool.start, pool.callInThreadWithCallback
@@ -97,7 +92,7 @@ def _adopt_twisted() -> None:
     pool.callInThreadWithCallback = call_here
 
 
-def _adopt_uvloop() -> None:
+def adopt_uvloop() -> None:
     """Start uvloop's lookup threads outside, now: libuv starts them at the first lookup, for the whole process."""
     uvloop: Any = sys.modules["uvloop"]
 
@@ -125,12 +120,3 @@ def carrying(function: Callable[..., Any]) -> Callable[..., Any]:
             return function(*args, **options)
 
     return carried
-
-
-_to_adopt = {  # by module, until it has been imported
-    "concurrent.futures.thread": _adopt_executor,
-    "trio": _adopt_trio,
-    "anyio._backends._asyncio": _adopt_anyio,
-    "twisted.python.threadpool": _adopt_twisted,
-    "uvloop": _adopt_uvloop,
-}

@@ -164,16 +164,12 @@ _replaced_methods: dict[
 # The modules that have one of the functions under its name: socket itself, and those with `from socket import ...`.
 _places: list[tuple[dict[str, Any], str]] = []
 _scanned: set[str] = {"_socket"}
+_scanned_until: tuple[int, str] = (0, "")  # the number of modules then, and the last one
 
 
 def _install() -> None:
     _socket.getaddrinfo = _getaddrinfo  # called by `socket.getaddrinfo`, wherever that was imported
-    new = sys.modules.keys() - _scanned
-    _scanned.update(new)
-    for module in new:
-        names: dict[str, Any] | None = getattr(sys.modules.get(module), "__dict__", None)
-        if type(names) is dict:
-            _places.extend((names, name) for name in _functions if names.get(name) is _ORIGINALS[name])
+    _find_places()
     for names, name in _places:
         if names.get(name) is _ORIGINALS[name]:
             names[name] = _functions[name]
@@ -183,6 +179,21 @@ def _install() -> None:
             if present is not None:
                 _replaced_methods[name] = present
             setattr(Socket, name, method)
+
+
+def _find_places() -> None:
+    """Search the modules imported since the last time; comparing all their names takes longer than a namespace's set-up."""
+    global _scanned_until
+    until = len(sys.modules), next(reversed(sys.modules))
+    if until == _scanned_until:
+        return
+    _scanned_until = until
+    new = sys.modules.keys() - _scanned
+    _scanned.update(new)
+    for module in new:
+        names: dict[str, Any] | None = getattr(sys.modules.get(module), "__dict__", None)
+        if type(names) is dict:
+            _places.extend((names, name) for name in _functions if names.get(name) is _ORIGINALS[name])
 
 
 def _remove() -> None:

@@ -10,6 +10,7 @@ from pytest_netns.errors import InvalidTopologyError
 
 SUGGESTED = 20
 PROTOCOLS = ("tcp", "udp")
+ENGINES = ("auto", "netem", "userspace")  # what impairs links
 
 
 def parse_choice(value: object, choices: Iterable[str], what: str) -> str:

@@ -49,7 +49,7 @@ def test_a_wrong_engine(pytester: pytest.Pytester) -> None:
 
 def test_every_engine_is_an_option() -> None:
     """The option has the same engines as a lab."""
-    from pytest_netns.parts.impairment import ENGINES
     from pytest_netns.plugin import options
+    from pytest_netns.values.choices import ENGINES
 
     assert options.ENGINES == ENGINES
