@@ -10,8 +10,6 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_netns.errors import KernelError
-from pytest_netns.kernel.netlink import nfrules
 from pytest_netns.kernel.spaces import listening
 from pytest_netns.values.notes import Note
 
@@ -86,16 +84,9 @@ def listening_sockets(namespace: Namespace) -> tuple[str, ...]:
 
 def read_ruleset(namespace: Namespace) -> str:
     """The nft ruleset as text; nft is not called if there never was a rule."""
-    return namespace.ruleset() if _has_rules(namespace) else ""
+    return namespace.ruleset() if namespace.packet_rules.ruleset.has_ever_had_rules() else ""
 
 
 def _has_user_rules(namespace: Namespace) -> bool:
     kind = type(namespace)
     return kind.packet_rules.is_created(namespace) and namespace.packet_rules.ruleset.has_user_text
-
-
-def _has_rules(namespace: Namespace) -> bool:
-    try:
-        return nfrules.has_rules(namespace.links.netlink)
-    except KernelError:  # a kernel without nftables
-        return False

@@ -204,9 +204,7 @@ def _hop(
     links: Links, network: IPNetwork | None, version: int, gateway: Via, choice: dict[int, IPAddress], index: int
 ) -> Hop:
     address = choice.get(version)
-    if (
-        address is None and version == 4 and links.lab.named(str(gateway)) is None
-    ):  # an IPv6 gateway of an IPv4 route, RFC 5549
+    if address is None and version == 4 and links.lab.named(str(gateway)) is None:  # an IPv6 gateway, RFC 5549
         address = choice[6]
     if address is None:
         raise InvalidTopologyError(

@@ -6,6 +6,7 @@ import itertools
 import threading
 from collections.abc import Callable, Sequence
 
+from pytest_netns.errors import KernelError
 from pytest_netns.kernel.netlink import conntrack, nfrules, nftranslations
 from pytest_netns.kernel.netlink.conntrack import TrackedConnection
 from pytest_netns.kernel.netlink.socket import NETLINK_NETFILTER, NetlinkSocket
@@ -85,6 +86,13 @@ class Ruleset:
     def text(self) -> str:
         """The whole ruleset, as nft lists it."""
         return self.nft.apply("list ruleset")
+
+    def has_ever_had_rules(self) -> bool:
+        """Whether the namespace has ever had any nft rules."""
+        try:
+            return nfrules.has_rules(self.netlink)
+        except KernelError:  # a kernel without nftables
+            return False
 
     # -- tracked connections --------------------------------------------------------------------------
 

@@ -128,7 +128,7 @@ def parse_network(value: object, what: str = "network") -> IPNetwork:
 
 def parse_destination(value: object) -> IPNetwork | None:
     """Parse the destination of a route; None stands for ``"default"``, whose family is that of the gateway."""
-    if value == "default":
+    if isinstance(value, str) and value == "default":
         return None
     return parse_network(value, "route destination")
 

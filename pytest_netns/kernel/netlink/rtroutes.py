@@ -6,7 +6,6 @@ import ipaddress
 import socket
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from pytest_netns.kernel.netlink import wire
@@ -47,8 +46,7 @@ class Hop(NamedTuple):
     weight: int = 1
 
 
-@dataclass(frozen=True)
-class RouteInfo:
+class RouteInfo(NamedTuple):
     """A route.
 
     Attributes:
@@ -130,8 +128,9 @@ def _scope(route: RouteInfo) -> int:
         return route.scope
     if route.type == RTN_LOCAL:
         return _RT_SCOPE_HOST
-    connected = route.type == RTN_UNICAST and all(hop.via is None for hop in route.hops)
-    return _RT_SCOPE_LINK if connected and route.family == socket.AF_INET else _RT_SCOPE_UNIVERSE
+    if route.type != RTN_UNICAST or route.family != socket.AF_INET:
+        return _RT_SCOPE_UNIVERSE
+    return _RT_SCOPE_LINK if all(hop.via is None for hop in route.hops) else _RT_SCOPE_UNIVERSE
 
 
 def _gateway(family: int, via: IPAddress | None) -> bytes:
