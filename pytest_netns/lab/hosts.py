@@ -146,7 +146,8 @@ class Hosts:
     def changed(self, *namespaces: str) -> None:
         """Update the files that running programs see, as addresses have changed."""
         with self._lock:
-            self._stale.update(self._members[name] for name in namespaces)
+            for name in namespaces:
+                self._stale.add(self._members[name])
         self._spread()
         self._tell()
 

@@ -85,7 +85,7 @@ class Links:
     @property
     def netlink(self) -> NetlinkSocket:
         """The namespace's netlink socket."""
-        return self.network.netlink
+        return self._network.opened().netlink
 
     def leave(self) -> None:
         """Call the registered functions: the namespace is removed from the lab, or the lab is closed."""
@@ -320,7 +320,9 @@ class Links:
 
     def wait_usable(self, link: Link, addresses: Iterable[IPInterface]) -> None:
         """Wait until packets to new addresses are accepted; the interface must be up."""
-        local_addresses.wait_usable(self.netlink, link.index, addresses)
+        new = [address for address in addresses if address.version == 6]
+        if new:
+            local_addresses.wait_usable(self.netlink, link.index, new)
 
     def wait_link_local(self, link: Link) -> None:
         """The same for the link-local address that the kernel adds to an interface with a new carrier."""

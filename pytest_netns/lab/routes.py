@@ -51,7 +51,8 @@ def additions(
         gateways: addresses, and names of namespaces that share a network with this one.
         index: the index of the outgoing interface; 0 for the one that reaches the gateway.
     """
-    parse_type(options.type)
+    if options.type != "unicast":
+        parse_type(options.type)
     network = values.parse_destination(destination)
     if options.type in WITHOUT_GATEWAY:
         if gateways or index:
@@ -178,6 +179,10 @@ def _hops(
     links: Links, network: IPNetwork | None, gateways: Sequence[Via], index: int, source: IPAddress | None
 ) -> list[tuple[int, tuple[Hop, ...]]]:
     """The next hops of a route, for each family."""
+    if network is not None and source is None and len(gateways) == 1:  # as most routes, of which there may be many
+        (gateway,) = gateways
+        hop = _hop(links, network, network.version, gateway, _gateways(links, gateway), index)
+        return [(network.version, (hop,))]
     choices = [_gateways(links, each) for each in gateways]
     versions: list[int] = [4 if source is None else source.version]
     if network is not None:

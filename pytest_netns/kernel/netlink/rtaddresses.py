@@ -106,14 +106,11 @@ def replay(body: bytes, type_: int) -> Request:
 def _address(index: int, address: IPInterface, scope: int = 0) -> bytes:
     packed, network = address.packed, address.network
     peer = address.peer if isinstance(address, IPv4PeerInterface | IPv6PeerInterface) else None
-    body = _IFADDR.pack(_family(address), network.prefixlen, 0, scope, index)
+    length, is_ipv6 = network.prefixlen, len(packed) > 4
+    body = _IFADDR.pack(socket.AF_INET6 if is_ipv6 else socket.AF_INET, length, 0, scope, index)
     body += attribute(_IFA_LOCAL, packed) + attribute(_IFA_ADDRESS, packed if peer is None else peer.packed)
-    if address.version == 6:
+    if is_ipv6:
         return body + u32(_IFA_FLAGS, IFA_F_NODAD)
-    if network.prefixlen < 31 and peer is None:  # RFC 3021: no broadcast address on a point-to-point network
+    if length < 31 and peer is None:  # RFC 3021: no broadcast address on a point-to-point network
         body += attribute(_IFA_BROADCAST, network.broadcast_address.packed)
     return body
-
-
-def _family(address: IPInterface) -> int:
-    return socket.AF_INET if address.version == 4 else socket.AF_INET6

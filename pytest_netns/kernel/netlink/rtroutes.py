@@ -130,15 +130,19 @@ def _scope(route: RouteInfo) -> int:
         return _RT_SCOPE_HOST
     if route.type != RTN_UNICAST or route.family != socket.AF_INET:
         return _RT_SCOPE_UNIVERSE
-    return _RT_SCOPE_LINK if all(hop.via is None for hop in route.hops) else _RT_SCOPE_UNIVERSE
+    for hop in route.hops:
+        if hop.via is not None:
+            return _RT_SCOPE_UNIVERSE
+    return _RT_SCOPE_LINK
 
 
 def _gateway(family: int, via: IPAddress | None) -> bytes:
     if via is None:
         return b""
-    if family == socket.AF_INET and via.version == 6:  # RFC 5549
-        return attribute(_RTA_VIA, struct.pack("=H", socket.AF_INET6) + via.packed)
-    return attribute(_RTA_GATEWAY, via.packed)
+    packed = via.packed
+    if family == socket.AF_INET and len(packed) > 4:  # RFC 5549
+        return attribute(_RTA_VIA, struct.pack("=H", socket.AF_INET6) + packed)
+    return attribute(_RTA_GATEWAY, packed)
 
 
 def _next_hop(route: RouteInfo, hop: Hop) -> bytes:

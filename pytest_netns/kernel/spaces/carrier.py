@@ -8,7 +8,6 @@ net/ethtool/ioctl.c of Linux).
 from __future__ import annotations
 
 import array
-import contextlib
 import struct
 
 from pytest_netns.kernel.netlink.socket import NetlinkSocket
@@ -23,5 +22,7 @@ def settle(netlink: NetlinkSocket, name: str) -> None:
 
     value = array.array("I", [_ETHTOOL_GLINK, 0])
     request = struct.pack("16sP16x", name.encode(), value.buffer_info()[0])  # struct ifreq, netdevice(7)
-    with contextlib.suppress(OSError):
+    try:
         fcntl.ioctl(netlink.fileno(), _SIOCETHTOOL, request)
+    except OSError:
+        return

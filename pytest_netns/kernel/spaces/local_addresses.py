@@ -20,7 +20,7 @@ _DEADLINE = 1.0  # seconds; the kernel needs well under a millisecond unless the
 
 
 def wait_usable(netlink: NetlinkSocket, index: int, addresses: Iterable[IPInterface]) -> None:
-    """Wait for new addresses of an interface, which must be up; IPv4 addresses are usable at once.
+    """Wait for new IPv6 addresses of an interface, which must be up; IPv4 addresses are usable at once.
 
     Args:
         netlink: a socket of its namespace.
@@ -28,8 +28,7 @@ def wait_usable(netlink: NetlinkSocket, index: int, addresses: Iterable[IPInterf
         addresses: the addresses.
     """
     for address in addresses:
-        if address.version == 6:
-            _wait(netlink, rtroutes.find_route(address.ip, index if address.is_link_local else 0))
+        _wait(netlink, rtroutes.find_route(address.ip, index if address.is_link_local else 0))
 
 
 def wait_link_local(netlink: NetlinkSocket, index: int, mac: str) -> None:

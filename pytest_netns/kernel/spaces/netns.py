@@ -6,7 +6,6 @@ the process dies, even by SIGKILL, the kernel frees it. The real host's namespac
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import sys
@@ -105,9 +104,10 @@ class NetworkNamespace:
         """
         inherited = self.interface_settings.inherited_after(_LOOPBACK_UP)
         for key, value in sorted(sysctls.defaults().items() - inherited.items()):
-            # No IPv6, or a read-only /proc/sys: what needs such a setting fails with its own error.
-            with contextlib.suppress(OSError):
+            try:
                 self.write_sysctl(key, value)
+            except OSError:  # no IPv6, or a read-only /proc/sys: what needs such a setting fails with its own error
+                continue
 
     def write_sysctl(self, key: str, value: str) -> None:
         """Write below /proc/sys/net, or to each interface if that is read-only; the calling thread is inside."""
@@ -189,16 +189,16 @@ def _home_descriptor(name: str = "") -> int:
 
 
 def _unshare_with_retries(name: str) -> None:
-    deadline = Deadline(_CREATE_DEADLINE, last=_CREATE_DEADLINE)
+    deadline: Deadline | None = None
     while True:
         try:
             syscalls.unshare(syscalls.CLONE_NEWNET)
             return
         except OSError as error:
-            if error.errno == errno.ENOSPC and not deadline.is_over():
-                deadline.pause()
-                continue
-            raise _creation_error(name, error) from error
+            deadline = deadline or Deadline(_CREATE_DEADLINE, last=_CREATE_DEADLINE)
+            if error.errno != errno.ENOSPC or deadline.is_over():
+                raise _creation_error(name, error) from error
+            deadline.pause()
 
 
 def _creation_error(name: str, error: OSError) -> Exception:
