@@ -86,6 +86,8 @@ def add_bridge(links: Links, name: str, addresses: Sequence[IPInterface], mtu: i
 
 
 def _checked(end: End) -> End:
+    if end.mtu is None and end.mac is None and end.number is None:
+        return end
     mtu = None if end.mtu is None else values.parse_mtu(end.mtu)
     mac = None if end.mac is None else values.parse_mac(end.mac)
     if end.number is not None and not (isinstance(end.number, int) and 2 <= end.number < 2**31):  # 1 is lo

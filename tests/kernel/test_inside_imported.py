@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import _socket
+import importlib
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from socket import create_connection, getaddrinfo, gethostbyaddr, gethostbyname
+from types import ModuleType
 
 import pytest
 
@@ -35,6 +38,22 @@ def test_they_are_themselves_again() -> None:
     assert gethostbyname is socket.gethostbyname is _socket.gethostbyname
     assert "_getaddrinfo" not in repr(_socket.getaddrinfo)
     assert _socket.getaddrinfo.__class__.__name__ == "builtin_function_or_method"
+
+
+def test_a_module_imported_in_the_place_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was imported since the last lab is found, even if as many modules have gone."""
+    (tmp_path / "netns_looks_up.py").write_text("from socket import gethostbyname\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(sys.modules, "netns_forgotten", ModuleType("netns_forgotten"))
+    with Lab() as lab, lab.add_namespace("red"):
+        pass
+    number = len(sys.modules)
+    monkeypatch.delitem(sys.modules, "netns_forgotten")
+    imported = importlib.import_module("netns_looks_up")
+    assert len(sys.modules) == number
+    with Lab() as lab, lab.add_namespace("red"):
+        assert imported.gethostbyname("red")
+    del sys.modules["netns_looks_up"]
 
 
 def test_names_as_bytes_and_derived_sockets(netns_pair: Lab) -> None:

@@ -19,7 +19,6 @@ from typing import Any, TypeVar
 _RETRY_DELAY = 0.001  # seconds
 _RAISING = tuple(map(int, (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGUSR1, signal.SIGUSR2)))
 _WAKE = signal.SIGRTMIN + 7  # its handler does nothing: it interrupts system calls without ending the process
-_NO_HANDLERS = (int, type(None))  # the types of "default" and "ignore", and of a handler that is not Python's
 _uninterrupted: set[CodeType] = set()
 _guarded: set[int] = set()
 
@@ -76,6 +75,10 @@ class _Guard:
             signal.pthread_kill(main, number)
 
 
+# The types of "default" and "ignore", of a handler that is not Python's, and of a guarded one.
+_NOT_TO_GUARD = (int, type(None), _Guard)
+
+
 def _do_nothing(number: int, frame: FrameType | None) -> None:
     """The handler of the wake-up signal."""
 
@@ -103,7 +106,7 @@ def guard_raising() -> None:
     """Guard the signals whose Python handlers raise, such as timeouts, whoever installed them."""
     for number in _RAISING:
         handler = _getsignal(number)
-        if type(handler) not in _NO_HANDLERS and not isinstance(handler, _Guard):
+        if not isinstance(handler, _NOT_TO_GUARD):
             guard(number, handler, handler)
 
 
