@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from pytest_netns.faults.faults import Faults
-from pytest_netns.faults.seeds import Seeds
+from pytest_netns.kernel.system.lazy import created_on_use
 from pytest_netns.lab.lab_links import LabLinks
 from pytest_netns.lab.members import Members
 from pytest_netns.lab.namespace import Namespace
@@ -14,8 +13,10 @@ from pytest_netns.lab.notes import Notes
 
 if TYPE_CHECKING:
     from pytest_netns.faults.cuts import Cut
+    from pytest_netns.faults.faults import Faults, Undo
     from pytest_netns.faults.impair import Impairments
     from pytest_netns.faults.nemesis import FaultStarter, Nemesis
+    from pytest_netns.faults.seeds import Seeds
 
 
 class FaultMethods(Members):
@@ -26,25 +27,49 @@ class FaultMethods(Members):
         engine: what impairs links.
 
     Attributes:
+        owner: the lab's owner, such as the test's node id; shown in reports.
         links: all interfaces of its namespaces.
         notes: descriptions of the rules and settings in force, for drawings and reports.
         faults: the faults injected into its network.
         seeds: seeds for random numbers, drawn from ``--netns-seed``.
     """
 
-    __slots__ = ("_engine", "_impairments", "faults", "links", "notes", "seeds")
+    __slots__ = ("_engine", "_faults", "_impairments", "_seeds", "links", "notes", "owner")
 
     links: LabLinks
 
     def __init__(self, owner: str, engine: str) -> None:
         super().__init__()
+        self.owner = owner
         self._engine = engine
         self._impairments: Impairments | None = None
         self.notes = Notes()
-        self.faults = Faults()
-        self.seeds = Seeds(owner)
-        self.notes.add(self.faults)
-        self.notes.add(self.seeds)
+
+    @created_on_use
+    def faults(self) -> Faults:
+        """The faults injected into its network."""
+        from pytest_netns.faults.faults import Faults
+
+        created = Faults()
+        self.notes.add(created)
+        return created
+
+    @created_on_use
+    def seeds(self) -> Seeds:
+        """Seeds for random numbers, drawn from ``--netns-seed``."""
+        from pytest_netns.faults.seeds import Seeds
+
+        created = Seeds(self.owner)
+        self.notes.add(created)
+        return created
+
+    def _begin_fault(self, namespace: str, description: str, undo: Callable[[], None]) -> Undo:
+        """Register a fault carried out elsewhere, so that `heal` undoes it."""
+        return self.faults.begin(namespace, description, undo)
+
+    def _drops(self, namespace: str, interface: str, time: float, frame: bytes) -> bool:
+        """Whether a frame that an interface has received was dropped by a fault."""
+        return FaultMethods.faults.is_created(self) and self.faults.drops(namespace, interface, time, frame)
 
     def partition(self, *groups: Iterable[Namespace | str]) -> Cut:
         """Drop all packets between groups of namespaces, in both directions; interfaces keep their carrier::

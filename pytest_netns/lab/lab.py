@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pytest_netns import values
 from pytest_netns.errors import InvalidTopologyError, KernelError, fails_as
-from pytest_netns.kernel.spaces import adopted, destruction
+from pytest_netns.kernel.spaces import destruction
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
 from pytest_netns.kernel.system import interrupts, waiting
 from pytest_netns.lab.captures import Captures
@@ -47,19 +47,18 @@ class Lab(ServiceMethods):
     """
 
     __slots__ = (
-        "__weakref__", "_built", "_closer", "_closing", "_undo_of", "captures", "names", "owner",
+        "__weakref__", "_built", "_closer", "_closing", "_undo_of", "captures", "names",
     )  # fmt: skip
 
     def __init__(self, owner: str = "", *, engine: str = "auto") -> None:
         super().__init__(owner, values.parse_choice(engine, ENGINES, "engine of impairments"))
-        self.owner = owner
         self._built: list[Topology] = []
         self._undo_of: dict[str, Callable[[], None]] = {}  # removes a namespace
         self._closer = 0  # the id of the thread that closes it
         self._closing = threading.Lock()  # held while it is closed
         self.links = LabLinks(self._lock)
         self.names = Hosts()
-        self.captures = Captures(lambda: [each.programs.network for each in self], self.faults.drops)
+        self.captures = Captures(lambda: [each.programs.network for each in self], self._drops)
 
     # -- namespaces -----------------------------------------------------------------------------------
 
@@ -177,6 +176,8 @@ class Lab(ServiceMethods):
             InvalidTopologyError: it is not a network namespace, is the one pytest runs in, or is already a member.
             UnavailableError: this process may not enter it.
         """
+        from pytest_netns.kernel.spaces import adopted
+
         values.parse_name(name)
         place = adopted.path_of(name, pid, path)
         with self._lock:

@@ -19,12 +19,12 @@ from pytest_netns.kernel.spaces.netns import NetworkNamespace
 from pytest_netns.kernel.system.lazy import created_on_use
 from pytest_netns.lab import hosts
 from pytest_netns.lab.link import Link
-from pytest_netns.lab.switching import Switches
 from pytest_netns.values import IPInterface, naming, parse_choice
 from pytest_netns.values.addresses import IPv4PeerInterface, IPv6PeerInterface
 
 if TYPE_CHECKING:
     from pytest_netns.lab.lab_links import LabLinks
+    from pytest_netns.lab.switching import Switches
 
 FIRST_INDEX = 101  # the first index we assign; the kernel's own, for interfaces created by programs, start at 2
 _DUMPS = (rtlinks.dump_links, rtaddresses.dump_addresses, rtroutes.dump_routes)
@@ -66,6 +66,8 @@ class Links:
     @created_on_use
     def switches(self) -> Switches:
         """The interfaces that are down, and those whose link is unplugged."""
+        from pytest_netns.lab.switching import Switches
+
         return Switches(self)
 
     def tables(self) -> Tables:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from pytest_netns.errors import InvalidTopologyError
-from pytest_netns.lab import hosts, switching
+from pytest_netns.lab import hosts
 from pytest_netns.lab.bridge import CLASSES
 from pytest_netns.lab.interface import AddressArgument, Interface, handle, parse_addresses
 from pytest_netns.lab.link import Link
@@ -122,10 +122,14 @@ class Network:
 
         The far ends are set down, so that the interfaces here stay as they are, as on a machine whose cable is pulled.
         """
+        from pytest_netns.lab import switching
+
         return switching.unplug(self.lab.faults, self._veths())
 
     def plug(self) -> None:
         """Plug all unplugged links in again."""
+        from pytest_netns.lab import switching
+
         switching.plug(self._veths())
 
     def _veths(self) -> list[Link]:

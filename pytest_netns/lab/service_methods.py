@@ -30,7 +30,7 @@ class ServiceMethods(LinkMethods):
     def __init__(self, owner: str, engine: str) -> None:
         super().__init__(owner, engine)
         self._lock = threading.RLock()
-        self.programs = LabPrograms(self._lock, self.faults.begin)
+        self.programs = LabPrograms(self._lock, self._begin_fault)
 
     def start_all(
         self,

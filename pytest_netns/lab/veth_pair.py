@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 from pytest_netns.errors import NetnsError
-from pytest_netns.lab import connecting, switching
+from pytest_netns.lab import connecting
 from pytest_netns.lab.connecting import End
 from pytest_netns.lab.interface import Interface, handle, impair_all
 from pytest_netns.lab.link import Link
@@ -44,11 +44,15 @@ class VethPair(Sequence[Interface]):
         One end is set down: the bridge's, or the second. Its static routes and IPv6 addresses are restored when it is
         plugged in; the other end keeps its own.
         """
+        from pytest_netns.lab import switching
+
         kept = self.b if self.a.is_port else self.a
         return switching.unplug(self.a.namespace.lab.faults, [kept.link])
 
     def plug(self) -> None:
         """Plug it in again; does nothing unless it is unplugged."""
+        from pytest_netns.lab import switching
+
         switching.plug([self.a.link])
 
     def flap(self, times: int, *, down: float, up: float) -> None:
@@ -58,6 +62,8 @@ class VethPair(Sequence[Interface]):
             times: the number of times.
             down, up: seconds for which it is unplugged, and then plugged in.
         """
+        from pytest_netns.lab import switching
+
         kept = self.b if self.a.is_port else self.a
         switching.flap(self.a.namespace.lab.faults, [kept.link], times, down, up)
 
