@@ -101,7 +101,11 @@ def _left(before: tuple[set[str], set[int], int]) -> list[str]:
 
 def _state() -> tuple[set[str], set[int], int]:
     destruction.hub()  # created with a process's first namespace, and kept
-    supervision.supervisor()  # likewise with its first program; a test may have killed the previous one
+    with Lab(
+        "first"
+    ) as lab:  # the supervisor, likewise with its first program; a test may have killed the previous one
+        lab.add_namespace("red").run(["true"])
+    destruction.hub().wait(destruction.BUSY_GRACE)
     captures.wait_ended()
     return _descriptors(), {thread.ident or 0 for thread in threading.enumerate()}, moving.current_inode()
 

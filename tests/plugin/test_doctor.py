@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -54,7 +52,7 @@ mount --bind /mnt/ping $(readlink -f $(command -v ping))
 UID = OTHER if IS_ROOT else 0  # the user after `unprivileged` inside IN_OWN_MOUNTS
 UID_MAP = len(f"{UID} {UID} 1")  # bytes; no other output is written in one piece of that size
 CHROOT = """
-dir=$(mktemp -d "${TMPDIR:-/tmp}/netns-chroot.XXXXXX")
+dir=$(mktemp -d PARENT/root.XXXXXX)
 for entry in /*; do
     if [ -L $entry ]; then cp -d $entry $dir/
     elif [ -d $entry ]; then mkdir $dir$entry; mount --rbind $entry $dir$entry 2>/dev/null || true
@@ -261,10 +259,8 @@ def test_what_needs_a_namespace_is_not_blamed_as_well() -> None:
 @pytest.fixture
 def in_chroot() -> Iterator[Argv]:
     """A command prefix: in a chroot that looks like the machine itself."""
-    before = set(Path(os.environ.get("TMPDIR", "/tmp")).glob("netns-chroot.*"))
-    yield [*IN_OWN_MOUNTS, *shell(CHROOT)]
-    for directory in set(Path(os.environ.get("TMPDIR", "/tmp")).glob("netns-chroot.*")) - before:
-        shutil.rmtree(directory)
+    with tempfile.TemporaryDirectory(prefix="netns-chroot.") as parent:  # other runs of this test have theirs
+        yield [*IN_OWN_MOUNTS, *shell(CHROOT.replace("PARENT", parent))]
 
 
 def test_a_chroot_is_recognised(in_chroot: Argv) -> None:
