@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from pytest_netns.kernel.spaces import listening
+from pytest_netns.lab.namespace import Namespace
 from pytest_netns.values.notes import Note
 
 if TYPE_CHECKING:
     from pytest_netns.lab.lab import Lab
     from pytest_netns.lab.links import Tables
-    from pytest_netns.lab.namespace import Namespace
     from pytest_netns.running.process import Process
 
 
@@ -88,5 +88,4 @@ def read_ruleset(namespace: Namespace) -> str:
 
 
 def _has_user_rules(namespace: Namespace) -> bool:
-    kind = type(namespace)
-    return kind.packet_rules.is_created(namespace) and namespace.packet_rules.ruleset.has_user_text
+    return Namespace.packet_rules.is_created(namespace) and namespace.packet_rules.ruleset.has_user_text

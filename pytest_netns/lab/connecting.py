@@ -86,6 +86,8 @@ def add_bridge(links: Links, name: str, addresses: Sequence[IPInterface], mtu: i
 
 
 def _checked(end: End) -> End:
+    if end.name is not None:
+        values.parse_interface_name(end.name)
     if end.mtu is None and end.mac is None and end.number is None:
         return end
     mtu = None if end.mtu is None else values.parse_mtu(end.mtu)

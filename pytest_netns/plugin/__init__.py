@@ -41,9 +41,8 @@ __all__ = [
 ]
 
 
-_PARAMETER = (
-    "get_direct_param_fixture_func"  # of pytest's fixture for a parameter's value, which runs no code of a test
-)
+# The function of pytest's fixture for a parameter's value, which runs no code of a test.
+_PARAMETER = "get_direct_param_fixture_func"
 
 
 # -- options and mode ------------------------------------------------------------------------------

@@ -34,8 +34,7 @@ class _Block(moving.NamespaceBlock):
         self.begin = watchdog.newest_pid()
 
     def ended(self, error: BaseException | None) -> None:
-        if self.begin != watchdog.newest_pid():
-            self.programs.note_started(self.begin)
+        self.programs.note_started(self.begin)
         if self.watch is not None:
             self.watch.stop(error)
         if self.awaited:

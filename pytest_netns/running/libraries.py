@@ -24,5 +24,8 @@ def adopt() -> None:
         "multiprocessing": multiprocess.adopt,
     }
     for library in _not_imported & sys.modules.keys():
-        _not_imported.discard(library)
+        try:
+            _not_imported.remove(library)
+        except KeyError:  # another thread adapts it
+            continue
         functions[library]()

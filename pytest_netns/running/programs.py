@@ -174,7 +174,7 @@ class Programs:
             resolving.register(self)
 
     def note_started(self, begin: bytes | None = None) -> None:
-        """Record the processes that the calling thread has started since a `newest_pid`: they may leave the namespace."""
+        """Record the processes that the calling thread has started since a `watchdog.newest_pid`: they may leave the namespace."""
         begun = self.lab.entered.get(self.inode)
         if begun is not None:
             begun.started.update(leaving.started_since(begin))

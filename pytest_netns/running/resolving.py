@@ -187,13 +187,13 @@ def _find_places() -> None:
     until = len(sys.modules), next(reversed(sys.modules))
     if until == _scanned_until:
         return
-    _scanned_until = until
     new = sys.modules.keys() - _scanned
     _scanned.update(new)
     for module in new:
         names: dict[str, Any] | None = getattr(sys.modules.get(module), "__dict__", None)
         if type(names) is dict:
             _places.extend((names, name) for name in _functions if names.get(name) is _ORIGINALS[name])
+    _scanned_until = until
 
 
 def _remove() -> None:

@@ -7,6 +7,7 @@ import ipaddress
 import os
 import re
 import socket
+from typing import Any
 
 import pytest
 
@@ -187,6 +188,15 @@ def test_both_ends_in_one_namespace(netns: Lab, red: Namespace) -> None:
     assert {a.name, b.name} < set(red.interfaces)
     with pytest.raises(InvalidTopologyError, match="both ends 'x'"):
         netns.add_veth(red, red, names=("x", "x"))
+
+
+@pytest.mark.parametrize("name", [[], 5, "", "a/b"], ids=repr)
+def test_names_of_interfaces_that_are_none(netns: Lab, red: Namespace, blue: Namespace, name: Any) -> None:
+    """Whatever is given as a name, the error names it, and nothing is left behind."""
+    for names in ((name, None), (None, name)):
+        with pytest.raises(InvalidTopologyError, match=re.escape(f"cannot use {name!r} as interface name")):
+            netns.add_veth(red, blue, names=names)
+    assert list(red.interfaces) == list(blue.interfaces) == ["lo"]
 
 
 @pytest.mark.parametrize(

@@ -101,9 +101,8 @@ def _left(before: tuple[set[str], set[int], int]) -> list[str]:
 
 def _state() -> tuple[set[str], set[int], int]:
     destruction.hub()  # created with a process's first namespace, and kept
-    with Lab(
-        "first"
-    ) as lab:  # the supervisor, likewise with its first program; a test may have killed the previous one
+    # Likewise the supervisor, with the first program; a test may have killed the previous one.
+    with Lab("first") as lab:
         lab.add_namespace("red").run(["true"])
     destruction.hub().wait(destruction.BUSY_GRACE)
     captures.wait_ended()

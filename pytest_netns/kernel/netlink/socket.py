@@ -159,10 +159,10 @@ class NetlinkSocket:
                 if body is not None:
                     found.append(parse(body))
                     continue
-                for reply in self._answers(data, first):  # no acknowledgement was asked for, so it is an error
-                    if reply.sequence == first:
+                for reply in self._answers(data, first):
+                    if reply.sequence == first:  # an error, as no acknowledgement was asked for
                         raise self._error(change, *wire.read_error(reply.body, reply.flags))
-                    found.append(None)
+                    found.append(None if reply.type == wire.NLMSG_ERROR else parse(reply.body))
             return found
 
     def dump(self, request: Request, parse: Callable[[bytes], T | None]) -> list[T]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 
-from pytest_netns.kernel.programs.watchdog import last_pid, signal_if
+from pytest_netns.kernel.programs.watchdog import newest_pid, signal_if
 from pytest_netns.kernel.spaces import netns
 from pytest_netns.kernel.system import process_table, procfs, syscalls
 
@@ -15,20 +15,23 @@ _CHILDREN = "/proc/thread-self/children"  # proc_pid_task_children(5); not every
 
 
 def started_since(last: bytes | None) -> set[Identity]:
-    """The processes that the calling thread has started since a `newest_pid`, None for ever, and that still run."""
-    if not syscalls.has_children():
-        return set()
+    """The processes that the calling thread has started since a `newest_pid`, and that still run; None: since its own start."""
+    newest = b""
     try:
+        if last is not None:
+            newest = newest_pid()
+        if newest == last or not syscalls.has_children():
+            return set()
         with open(_CHILDREN, encoding="utf-8") as file:
             children = [int(pid) for pid in file.read().split()]
-        first, newest = int(last or 0), last_pid()
     except OSError:
         return set()
     if last is None:
         return identities(children)
-    if first < newest:
-        return identities(pid for pid in children if first < pid <= newest)
-    return identities(pid for pid in children if pid > first or pid <= newest)  # PIDs have wrapped around
+    first, end = int(last), int(newest)
+    if first < end:
+        return identities(pid for pid in children if first < pid <= end)
+    return identities(pid for pid in children if pid > first or pid <= end)  # PIDs have wrapped around
 
 
 def identities(pids: Iterable[int]) -> set[Identity]:

@@ -66,7 +66,7 @@ def main() -> None:
     if picture in WAYS:
         with Lab("benchmark") as lab:
             host = lab.add_namespace("host")
-            host.run(["/bin/true"])  # a child, as most tests have
+            host.run(["/bin/true"])  # starts what only the first program needs
             serve(partial(WAYS[picture], host), lambda: None)
     else:
         serve_labs(picture, count)
