@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
+from pytest_netns.plugin import rewriting  # noqa: F401  # pyright: ignore[reportUnusedImport] - first: for those below
+
+# isort: split
 from pytest_netns.plugin import fixtures, inside, marker, options, state
 from pytest_netns.plugin.fixtures import netns, netns_body_inside, netns_factory, netns_lan, netns_nat, netns_pair
 from pytest_netns.plugin.run import Run

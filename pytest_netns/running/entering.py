@@ -9,7 +9,7 @@ import sys
 import threading
 
 from pytest_netns.errors import NetnsError, fails_as
-from pytest_netns.kernel.programs import watchdog
+from pytest_netns.kernel.programs import leaving
 from pytest_netns.kernel.spaces import moving
 from pytest_netns.kernel.system import interrupts
 from pytest_netns.running import await_guard, libraries
@@ -31,7 +31,7 @@ class _Block(moving.NamespaceBlock):
         self.programs = programs
         self.watch: await_guard.Watch | None = None
         self.awaited = False
-        self.begin = watchdog.newest_pid()
+        self.begin = leaving.moment()
 
     def ended(self, error: BaseException | None) -> None:
         self.programs.note_started(self.begin)

@@ -173,8 +173,8 @@ class Programs:
             supervision.supervisor()  # its watchdog ends processes inside if this process dies
             resolving.register(self)
 
-    def note_started(self, begin: bytes | None = None) -> None:
-        """Record the processes that the calling thread has started since a `watchdog.newest_pid`: they may leave the namespace."""
+    def note_started(self, begin: leaving.Moment | None = None) -> None:
+        """Record the processes that the calling thread has started since a `leaving.moment`: they may leave the namespace."""
         begun = self.lab.entered.get(self.inode)
         if begun is not None:
             begun.started.update(leaving.started_since(begin))

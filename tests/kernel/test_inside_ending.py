@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,11 @@ def python(script: str, *arguments: object) -> list[str]:
 def sleep(seconds: int) -> str:
     """The command of a long sleep that no other process on the machine has."""
     return f"sleep {seconds}.{os.getpid()}"
+
+
+def children_of_this_thread() -> list[int]:
+    """Its children, proc_pid_task_children(5)."""
+    return [int(pid) for pid in Path("/proc/thread-self/children").read_text().split()]
 
 
 def is_alive(command: str) -> bool:
@@ -122,6 +129,50 @@ def test_a_program_that_was_started_outside_is_left_alone() -> None:
         assert [program.poll() for program in programs] == [None] * 4
     finally:
         for program in programs:
+            program.kill()
+            program.wait()
+
+
+def test_a_program_of_a_thread_that_ends_inside() -> None:
+    """A program that another thread has started outside survives, although it becomes a child of the thread inside."""
+    argv = ["unshare", "--net", "sleep", "1011"]
+    programs: list[subprocess.Popen[bytes]] = []
+    started, end = threading.Event(), threading.Event()
+
+    def start() -> None:
+        programs.append(subprocess.Popen(argv))
+        started.set()
+        end.wait()
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    started.wait()
+    try:
+        with Lab() as lab:
+            time.sleep(0.05)  # the kernel gives start times in 1/100 s
+            with lab.add_namespace("red"):
+                end.set()
+                thread.join()
+                lab.wait_until(lambda: programs[0].pid in children_of_this_thread())
+        assert programs[0].poll() is None
+    finally:
+        programs[0].kill()
+        programs[0].wait()
+
+
+def test_a_program_started_beside_many_others() -> None:
+    """Of many children, those started inside are ended, also in a new network namespace, and no other."""
+    outside = [subprocess.Popen(["sleep", "1012"]) for _ in range(60)]
+    argv = ["unshare", "--net", "sleep", f"1013.{os.getpid()}"]
+    try:
+        with Lab() as lab:
+            with lab.add_namespace("red"):
+                inside = subprocess.Popen(argv, start_new_session=True)
+            lab.wait_until(lambda: is_alive(f"sleep 1013.{os.getpid()}"))
+        assert inside.wait(GONE_AFTER) == -15
+        assert {program.poll() for program in outside} == {None}
+    finally:
+        for program in outside:
             program.kill()
             program.wait()
 

@@ -15,7 +15,7 @@ import pytest
 
 from pytest_netns import Lab, Namespace, NetnsError
 from pytest_netns.kernel.spaces import moving
-from pytest_netns.kernel.system import interrupts
+from pytest_netns.kernel.system import interrupts, syscalls
 
 INTERRUPTS = 150
 
@@ -47,6 +47,23 @@ def test_nested_blocks_each_lead_back_to_where_they_began(netns: Lab) -> None:
         assert network() == in_red
     assert network() == outside
     assert len({outside, in_red, in_blue}) == 3
+
+
+def test_a_block_leads_back_to_where_other_code_has_moved_the_thread(netns: Lab) -> None:
+    """The thread returns to where it was, even if it was moved by something else than a block."""
+    red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
+    with blue:
+        in_blue = network()
+    outside, there = (os.open(path, os.O_RDONLY) for path in ("/proc/thread-self/ns/net", blue.path))
+    try:
+        syscalls.setns(there, syscalls.CLONE_NEWNET)
+        with red:
+            assert network() != in_blue
+        assert network() == in_blue
+    finally:
+        syscalls.setns(outside, syscalls.CLONE_NEWNET)
+        os.close(outside)
+        os.close(there)
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit, GeneratorExit])

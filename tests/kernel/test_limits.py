@@ -8,10 +8,13 @@ import sys
 import textwrap
 from pathlib import Path
 
+import pytest
+
 ROOM = """
     import os, resource, sys, threading, time
     from pathlib import Path
     from pytest_netns import KernelError, Lab
+    from pytest_netns.kernel.programs import supervision
     from pytest_netns.kernel.spaces import destruction, netns
 
     def use(lab, namespaces):
@@ -76,10 +79,17 @@ def test_network_namespaces() -> None:
     assert printed == f"{message}{message}later 10\n"
 
 
-def test_open_files() -> None:
+@pytest.mark.parametrize("supervisor", ["running", "started each time"])
+def test_open_files(supervisor: str) -> None:
     """RLIMIT_NOFILE: wherever a lab reaches it, the error says so, nothing remains, and with more the same lab works."""
-    script = """
+    script = (
+        f"""
+    end_supervisor = {supervisor != "running"}
+    if end_supervisor:
+        supervision.close()
     assert not left()
+    """
+        + """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     before = os.listdir("/proc/self/fd")
     limit = max(map(int, before)) + 1
@@ -93,6 +103,8 @@ def test_open_files() -> None:
             except* KernelError as group:
                 errors += map(str, group.exceptions)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        if end_supervisor:
+            supervision.close()
         assert not left(), (limit, left())
         assert os.listdir("/proc/self/fd") == before, (limit, os.listdir("/proc/self/fd"))
         for error in errors:
@@ -104,6 +116,7 @@ def test_open_files() -> None:
         limit += 1
     print(limit - len(before))
     """
+    )
     assert int(run(script)) > 5  # it needs this many files, and has failed at each of them
 
 

@@ -62,7 +62,10 @@ def test_sdist_contents(built: Path) -> None:
 
 
 def test_the_installed_wheel_works(built: Path, tmp_path: Path) -> None:
-    """In a new environment with only the wheel and pytest, the entry point provides the fixtures."""
+    """In a new environment with only the wheel and pytest, the entry point provides the fixtures.
+
+    Pytest rewrites the asserts of no module but those that are imported before its finder is passed over.
+    """
     (wheel,) = built.glob("*.whl")
     venv.create(tmp_path / "venv", symlinks=True, with_pip=False)
     python = tmp_path / "venv/bin/python"
@@ -97,6 +100,12 @@ def test_the_installed_wheel_works(built: Path, tmp_path: Path) -> None:
         check=False,
     )
     assert "2 passed" in done.stdout, done.stdout + done.stderr
+    rewritten = {path.relative_to(site).as_posix() for path in site.glob("pytest_netns/**/*-pytest-*.pyc")}
+    assert {name.replace("__pycache__/", "").partition(".")[0] for name in rewritten} == {
+        "pytest_netns/__init__",
+        "pytest_netns/plugin/__init__",
+        "pytest_netns/plugin/rewriting",
+    }
 
 
 def _borrow(site: Path, *names: str) -> None:

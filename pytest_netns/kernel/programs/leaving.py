@@ -3,35 +3,91 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import threading
+import time
 from collections.abc import Iterable
 
-from pytest_netns.kernel.programs.watchdog import newest_pid, signal_if
+from pytest_netns.kernel.programs.watchdog import signal_if
 from pytest_netns.kernel.spaces import netns
 from pytest_netns.kernel.system import process_table, procfs, syscalls
 
 Identity = tuple[int, int]  # PID and start time: a PID alone may be reused
+Moment = tuple[bytes, float]  # the calling thread's children, as `_children` lists them, and the seconds since boot
 
 _CHILDREN = "/proc/thread-self/children"  # proc_pid_task_children(5); not every kernel has it
+_SHORT, _LONG = 200, 65536  # bytes read at a time; allocating more than some hundred takes as long as reading
 
 
-def started_since(last: bytes | None) -> set[Identity]:
-    """The processes that the calling thread has started since a `newest_pid`, and that still run; None: since its own start."""
-    newest = b""
-    try:
-        if last is not None:
-            newest = newest_pid()
-        if newest == last or not syscalls.has_children():
-            return set()
-        with open(_CHILDREN, encoding="utf-8") as file:
-            children = [int(pid) for pid in file.read().split()]
-    except OSError:
+class _Thread(threading.local):
+    """The list of the calling thread's children, if it is kept open: the main thread's, where tests run, as opening it takes longest."""
+
+    descriptor = -1
+
+
+_thread = _Thread()
+
+
+def _forget_in_child() -> None:
+    """In a forked child: its descriptor is the parent's."""
+    if _thread.descriptor >= 0:
+        os.close(_thread.descriptor)
+    _thread.descriptor = -1
+
+
+os.register_at_fork(after_in_child=_forget_in_child)
+
+
+def moment() -> Moment:
+    """The current moment, for `started_since`."""
+    return _children(), time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def started_since(begin: Moment | None) -> set[Identity]:
+    """The processes that the calling thread has started since a moment, and that still run; None: since its own start."""
+    children = _children()
+    if begin is None:
+        return identities(map(int, children.split()))
+    before, clock = begin
+    if children == before:
         return set()
-    if last is None:
-        return identities(children)
-    first, end = int(last), int(newest)
-    if first < end:
-        return identities(pid for pid in children if first < pid <= end)
-    return identities(pid for pid in children if pid > first or pid <= end)  # PIDs have wrapped around
+    # When another thread ends, its children become this thread's; those that it started earlier are not meant.
+    first = int(clock * process_table.TICKS)
+    new = identities(map(int, set(children.split()) - set(before.split())))
+    return {(pid, started) for pid, started in new if started >= first}
+
+
+def _children() -> bytes:
+    """The PIDs of the calling thread's children, as text; empty on a kernel that does not list them."""
+    descriptor = _thread.descriptor
+    try:
+        if descriptor >= 0:
+            return _read(descriptor)
+        if threading.get_ident() == threading.main_thread().ident:
+            _thread.descriptor = _open()
+            return _read(_thread.descriptor)
+        if not syscalls.has_children():
+            return b""
+        descriptor = _open()
+        try:
+            return _read(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return b""
+
+
+def _open() -> int:
+    return os.open(_CHILDREN, os.O_RDONLY | os.O_CLOEXEC)
+
+
+def _read(descriptor: int) -> bytes:
+    text = os.pread(descriptor, _SHORT, 0)
+    if len(text) > _SHORT // 2:  # the kernel returns whole PIDs only
+        text = b""
+        while part := os.pread(descriptor, _LONG, len(text)):
+            text += part
+    return text
 
 
 def identities(pids: Iterable[int]) -> set[Identity]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -106,8 +107,7 @@ class Supervisor:
         try:
             socket.send_fds(self._control, ["\n".join([number, str(self._last_taken), name]).encode()], descriptors)
             while True:
-                flags = socket.MSG_CMSG_CLOEXEC
-                answer, received, _, _ = socket.recv_fds(self._control, program.MAX_MESSAGE, 1, flags)
+                answer, received, is_lost = _receive(self._control)
                 answered, *lines = answer.decode().split("\n")
                 if not answered:
                     raise self._dead()
@@ -117,6 +117,8 @@ class Supervisor:
         except OSError as error:
             self._kill()  # it may have created an unknown init
             raise self._dead() from error
+        if is_lost:  # the next request ends this init
+            raise _too_many_files()
         if not name:
             self._last_taken = self._last_request
         return lines[0], lines[1:], received
@@ -126,9 +128,12 @@ class Supervisor:
         """The watchdog's PID and pidfd, which it sends first."""
         if self._watchdog is None:
             try:
-                pid, pidfds, _, _ = socket.recv_fds(self._watch, program.MAX_MESSAGE, 1, socket.MSG_CMSG_CLOEXEC)
+                pid, pidfds, is_lost = _receive(self._watch)
             except OSError as error:
                 raise self._dead() from error
+            if is_lost:  # it is replaced when it is next needed
+                os.kill(int(pid), signal.SIGKILL)
+                raise _too_many_files()
             if not pid or not pidfds:
                 raise self._dead()
             self._watchdog = int(pid), pidfds[0]
@@ -206,6 +211,16 @@ class Supervisor:
             f"cannot start processes: the supervisor process{who} {how}{f': {stderr}' if stderr else ''}; "
             "the programs under it have ended; new labs work"
         )
+
+
+def _receive(connection: socket.socket) -> tuple[bytes, list[int], bool]:
+    """A message, its descriptor if it has one, and whether that was lost because this process can open no more files, recv(2)."""
+    message, descriptors, flags, _ = socket.recv_fds(connection, program.MAX_MESSAGE, 1, socket.MSG_CMSG_CLOEXEC)
+    return message, descriptors, bool(flags & socket.MSG_CTRUNC)
+
+
+def _too_many_files() -> OSError:
+    return OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
 
 def _close_all(descriptors: list[int]) -> None:

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import select
 import signal
 import socket
@@ -48,6 +49,9 @@ def main(arguments: list[str]) -> None:
     if os.fork():
         os._exit(0)
     os.umask(0o022)  # every user may read the namespaces' own files
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # numbers above 100 are used, see mounts.py
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, signal.SIG_IGN)
     control = socket.socket(fileno=control_fd)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from pytest_netns.kernel.system import procfs
 
-_TICKS = os.sysconf("SC_CLK_TCK")
+TICKS = os.sysconf("SC_CLK_TCK")  # per second
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def _read(pid: int) -> ProcessInfo:
     with open(f"/proc/{pid}/cmdline", "rb") as file:
         arguments = [os.fsdecode(part) for part in file.read().rstrip(b"\0").split(b"\0")]
     command = shlex.join(arguments) if arguments != [""] else f"({status['Name']})"
-    started = int(procfs.stat(pid)[19]) / _TICKS
+    started = int(procfs.stat(pid)[19]) / TICKS
     inside = int(status.get("NSpid", str(pid)).split()[-1])
     return ProcessInfo(pid, inside, status["State"][:1], command, started)
 
