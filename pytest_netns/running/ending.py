@@ -64,11 +64,14 @@ def end_programs(
 
 
 def kill_processes(lab: LabPrograms) -> None:
-    """Clean up after an orderly end failed: leave no init, no thread, no descriptor of a view."""
+    """Clean up after an orderly end failed: leave no program, no init, no thread, no descriptor of a view."""
     supervision.forget_lost()
     for programs in lab.members:
         if programs.view is not None:
             programs.view.discard()
+    running = [item for programs in lab.members for item in programs.processes if item.returncode is None]
+    if running:
+        process.kill_all(running)
 
 
 def remove(lab: LabPrograms, programs: Programs, errors: list[Exception]) -> None:

@@ -293,6 +293,16 @@ def _rest_of_output(process: Process) -> tuple[Any, Any]:
         return error.stdout, error.stderr
 
 
+def kill_all(processes: Sequence[Process]) -> None:
+    """Kill processes and reap them, without a descriptor: the limit on open files may be reached."""
+    deadline = Deadline(STOP_GRACE)
+    for process in processes:
+        process.kill()
+    for process in processes:
+        while process.poll() is None and not deadline.is_over():
+            deadline.pause()
+
+
 def end_all(processes: Sequence[Process], errors: list[Exception]) -> None:
     """Reap processes that have been killed."""
     for process in processes:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -31,17 +32,17 @@ ROOM = """
         hub = destruction.hub()
         hub.wait(destruction.BUSY_GRACE)
         ours = [thread.name for thread in threading.enumerate() if thread.name.startswith("netns-")]
-        return hub.alive() + ours
+        return hub.alive() + ours + Path("/proc/thread-self/children").read_text().split()
 
     with Lab() as lab:
         use(lab, 1)
 """
 
 
-def run(script: str, *prefix: str) -> str:
+def run(script: str, *prefix: str, arguments: Sequence[str] = ()) -> str:
     """The output of a Python script in a separate process."""
     done = subprocess.run(
-        [*prefix, sys.executable, "-c", textwrap.dedent(ROOM) + textwrap.dedent(script)],
+        [*prefix, sys.executable, "-c", textwrap.dedent(ROOM) + textwrap.dedent(script), *arguments],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
         text=True,
@@ -82,14 +83,11 @@ def test_network_namespaces() -> None:
 @pytest.mark.parametrize("supervisor", ["running", "started each time"])
 def test_open_files(supervisor: str) -> None:
     """RLIMIT_NOFILE: wherever a lab reaches it, the error says so, nothing remains, and with more the same lab works."""
-    script = (
-        f"""
-    end_supervisor = {supervisor != "running"}
+    script = """
+    end_supervisor = sys.argv[1] != "running"
     if end_supervisor:
         supervision.close()
     assert not left()
-    """
-        + """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     before = os.listdir("/proc/self/fd")
     limit = max(map(int, before)) + 1
@@ -116,8 +114,7 @@ def test_open_files(supervisor: str) -> None:
         limit += 1
     print(limit - len(before))
     """
-    )
-    assert int(run(script)) > 5  # it needs this many files, and has failed at each of them
+    assert int(run(script, arguments=[supervisor])) > 5  # it needs this many files, and has failed at each of them
 
 
 def test_threads() -> None:
