@@ -63,9 +63,9 @@ class Process(_Popen):
 
     def __setattr__(self, name: str, value: object) -> None:
         # `subprocess.Popen` sets some attributes later; any other name is a mistake, which would silently have no effect.
-        if not name.startswith("_") and "_made" in self.__dict__ and not hasattr(self, name):
+        if "_made" in self.__dict__ and name[0] != "_" and not hasattr(self, name):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
-        super().__setattr__(name, value)
+        object.__setattr__(self, name, value)
 
     @property
     def namespace(self) -> Any:
