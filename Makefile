@@ -1,7 +1,7 @@
 # make demo    the picture of the README, with real packets
 # make test    lint, types, and the whole suite: as root, as an ordinary user, with pytest-xdist, on a second kernel
 # make test-kernels   the tests marked "kernels" on a second kernel: User Mode Linux; KERNEL=qemu: a virtual machine
-# make test-pythons   the suite on Debian 13 and sid, each in a directory: Python 3.13 and 3.14; PYTHONS=trixie: one
+# make test-pythons   the suite on Debian 13 and sid, each in a directory: Python 3.13, 3.14 and 3.15; PYTHONS=trixie: one
 # make faults  all crash tests: every signal, every system call (takes about an hour)
 #              a single row: make faults ROW=root-EPERM-owner
 # make nat-table  hole punching between all kinds of NAT, and each kind according to a STUN server (takes two minutes)

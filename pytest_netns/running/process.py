@@ -33,7 +33,7 @@ if TYPE_CHECKING:
         """With the methods that are overridden here, which typeshed leaves out."""
 
         def _wait(self, timeout: float | None) -> int: ...
-        def _remaining_time(self, endtime: float | None) -> float | None: ...
+        def _communicate(self, input: Any, endtime: float | None, orig_timeout: float | None) -> tuple[Any, Any]: ...
 else:
     _Popen = subprocess.Popen
 
@@ -47,6 +47,18 @@ _SYSTEM_PATH = (
 )
 
 
+class _Endtime(float):
+    """The end of a timeout of `subprocess.Popen`: what it compares with Python's clock, which a test may have frozen, is the kernel's."""
+
+    deadline: Deadline
+
+    def __sub__(self, now: float) -> float:
+        return self.deadline.remaining()
+
+    def __lt__(self, now: float) -> bool:  # for `now > endtime` too: the method of the more specific class is called
+        return self.deadline.is_over()
+
+
 class Process(_Popen):
     """A program running in a namespace: a `subprocess.Popen` that ends with the lab at the latest.
 
@@ -57,7 +69,6 @@ class Process(_Popen):
 
     def __init__(self, programs: Programs, command: Command, **options: Any) -> None:
         self.programs = programs
-        self._limit: Deadline | None = None
         super().__init__(command, **options)
         self._made = True
 
@@ -80,27 +91,18 @@ class Process(_Popen):
                 self.kill()
         return self.wait()
 
-    def communicate(self, input: Any = None, timeout: float | None = None) -> tuple[Any, Any]:
-        """Like `subprocess.Popen.communicate`; the timeout also works if a test freezes Python's clocks."""
-        self._limit = None if timeout is None else Deadline(timeout)
-        return super().communicate(input, timeout)
-
-    # Overridden for `wait` and `communicate`: subprocess.Popen reads Python's clock, which a test may have frozen.
+    # Overridden for `wait` and `communicate`: their timeouts also work if a test freezes Python's clocks.
 
     def _wait(self, timeout: float | None) -> int:
         if timeout is not None and not self.has_ended(timeout):
             raise subprocess.TimeoutExpired(self.args, timeout)
         return super()._wait(None)
 
-    def _remaining_time(self, endtime: float | None) -> float | None:
-        if endtime is None or self._limit is None:
-            return super()._remaining_time(endtime)
-        return self._limit.remaining()
-
-    def _check_timeout(self, endtime: float | None, timeout: Any, output: Any, errors: Any, over: bool = False) -> None:
-        if endtime is not None and (over or (self._limit is not None and self._limit.is_over())):
-            written = (b"".join(chunks) if chunks else None for chunks in (output, errors))
-            raise subprocess.TimeoutExpired(self.args, timeout, *written)
+    def _communicate(self, input: Any, endtime: float | None, orig_timeout: float | None) -> tuple[Any, Any]:
+        if orig_timeout is not None:
+            endtime = _Endtime()
+            endtime.deadline = Deadline(orig_timeout)
+        return super()._communicate(input, endtime, orig_timeout)
 
     def has_ended(self, timeout: float) -> bool:
         """Whether it ends within a timeout in seconds, even if a test freezes Python's clocks."""

@@ -285,6 +285,7 @@ EVERY_RUN = {
         "plugin.inside",
         "plugin.marker",
         "plugin.options",
+        "plugin.rewriting",
         "plugin.run",
         "plugin.state",
     )

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import select
 import signal
 import socket
@@ -44,6 +43,8 @@ MAX_MESSAGE = 4096
 
 def main(arguments: list[str]) -> None:
     """Arguments: the directory of pytest's descriptors; its PID; descriptors of its pidfd, the control and watch sockets, and a netlink socket; then pidfds of further owners."""
+    import resource  # missing on Windows, on which suites import this module too
+
     descriptors_directory = arguments[0]  # passed, since pytest may have ended by now
     owner_pid, owner, control_fd, watch_fd, netlink_fd, *controllers = map(int, arguments[1:])
     if os.fork():
