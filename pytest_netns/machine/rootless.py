@@ -16,7 +16,7 @@ from functools import partial
 from pytest_netns.errors import UnavailableError
 from pytest_netns.kernel.netlink import rtlinks
 from pytest_netns.kernel.netlink.socket import NetlinkSocket
-from pytest_netns.kernel.spaces import sysctls
+from pytest_netns.kernel.spaces import moving, sysctls
 from pytest_netns.kernel.system import diagnosis, privileges, syscalls
 from pytest_netns.kernel.system.waiting import Deadline
 from pytest_netns.machine import users
@@ -129,6 +129,7 @@ def move() -> None:
     sysctls.defaults.cache_clear()
     with step("network namespace"):
         syscalls.unshare(syscalls.CLONE_NEWNET)
+        moving.renew_home()
     with step("capset"):
         _keep_capabilities((*KEPT_CAPABILITIES, *_KEPT_WITH_USERS, *_TO_BECOME_USERS) if others else KEPT_CAPABILITIES)
     with step("loopback interface"):

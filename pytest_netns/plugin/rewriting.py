@@ -1,4 +1,4 @@
-"""Import the plugin's own modules without pytest's assertion rewriting, which is for those whose asserts explain failures.
+"""Import the plugin's own modules without pytest's assertion rewriting, which only test code needs.
 
 Pytest rewrites all modules of a distribution that has a plugin. Importing a rewritten module takes twice as long; where its cache
 cannot be written, such as in another user's site-packages, every run compiles it anew.

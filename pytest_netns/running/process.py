@@ -48,14 +48,14 @@ _SYSTEM_PATH = (
 
 
 class _Endtime(float):
-    """The end of a timeout of `subprocess.Popen`: what it compares with Python's clock, which a test may have frozen, is the kernel's."""
+    """The end of a timeout for `subprocess.Popen`, by the kernel's clock: the time it is compared with, which a test may have frozen, is ignored."""
 
     deadline: Deadline
 
     def __sub__(self, now: float) -> float:
         return self.deadline.remaining()
 
-    def __lt__(self, now: float) -> bool:  # for `now > endtime` too: the method of the more specific class is called
+    def __lt__(self, now: float) -> bool:  # also called for `now > endtime`: this is a subclass of float
         return self.deadline.is_over()
 
 
@@ -296,13 +296,14 @@ def _rest_of_output(process: Process) -> tuple[Any, Any]:
 
 
 def kill_all(processes: Sequence[Process]) -> None:
-    """Kill processes and reap them, without a descriptor: the limit on open files may be reached."""
+    """Kill processes and reap them without opening a file: the limit on open files may be reached."""
     deadline = Deadline(STOP_GRACE)
     for process in processes:
-        process.kill()
+        process.send_signal(signal.SIGKILL)
     for process in processes:
         while process.poll() is None and not deadline.is_over():
             deadline.pause()
+        process.close_streams()
 
 
 def end_all(processes: Sequence[Process], errors: list[Exception]) -> None:

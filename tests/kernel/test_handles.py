@@ -125,12 +125,18 @@ def test_every_handle_is_importable(netns_pair: Lab) -> None:
 
 
 PROGRAM = """
+import os
 from pytest_netns import PICTURES, Lab, become_rootless
+was_root, machine = os.geteuid() == 0, os.readlink("/proc/self/ns/net")
 become_rootless()
 become_rootless()
 with Lab() as lab:
     lab.build(PICTURES["pair"])
+    with lab["red"]:
+        pass
     print(lab["red"].run("ping -c1 blue").stdout)
+    open_files = {os.readlink(entry) for entry in os.scandir("/proc/self/fd") if os.path.islink(entry)}
+    assert was_root or os.readlink("/proc/self/ns/net") == machine or machine not in open_files
 """
 
 

@@ -209,6 +209,34 @@ def test_a_forked_child_may_start_programs_in_the_lab(red: Namespace) -> None:
     assert os.waitpid(child, 0)[1] == 0
 
 
+DAEMON = """
+import os
+from pytest_netns import Lab
+
+def network():
+    return os.readlink("/proc/thread-self/ns/net")
+
+pid = os.fork()
+if pid:
+    raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+os.closerange(3, 256)
+outside = network()
+with Lab() as lab:
+    red = lab.add_namespace("red")
+    assert network() == outside
+    with red:
+        assert network() != outside
+    assert network() == outside
+    red.run(["true"])
+"""
+
+
+def test_a_daemon_may_have_labs() -> None:
+    """A forked child that has closed all descriptors, as daemons do, creates namespaces, enters them and gets back."""
+    done = subprocess.run([sys.executable, "-c", DAEMON], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_async_programs_are_as_asyncio_s(netns_pair: Lab) -> None:
     """create_subprocess_exec: streams, exit status, signals; the process runs in the namespace, with its names."""
     red = netns_pair["red"]

@@ -12,16 +12,19 @@ from pathlib import Path
 import pytest
 
 ROOM = """
-    import os, resource, sys, threading, time
+    import os, resource, subprocess, sys, threading, time
     from pathlib import Path
     from pytest_netns import KernelError, Lab
     from pytest_netns.kernel.programs import supervision
     from pytest_netns.kernel.spaces import destruction, netns
 
+    programs = []
+
     def use(lab, namespaces):
         for number in range(namespaces):
             each = lab.add_namespace(f"n{number}")
-            each.popen(["sleep", "1000"])
+            programs.append(each.popen(["sleep", "1000"], stdout=subprocess.PIPE))
+            programs.append(each.start(["sleep", "1000"]))
             with each:
                 pass
             each.call(int)
@@ -104,6 +107,7 @@ def test_open_files(supervisor: str) -> None:
         if end_supervisor:
             supervision.close()
         assert not left(), (limit, left())
+        assert all(each.returncode is not None for each in programs), (limit, programs)
         assert os.listdir("/proc/self/fd") == before, (limit, os.listdir("/proc/self/fd"))
         for error in errors:
             assert error.startswith("cannot "), error
@@ -115,6 +119,32 @@ def test_open_files(supervisor: str) -> None:
     print(limit - len(before))
     """
     assert int(run(script, arguments=[supervisor])) > 5  # it needs this many files, and has failed at each of them
+
+
+def test_open_files_of_the_supervisor() -> None:
+    """If its process starts at the limit, the next one starts as soon as there are files again; it can be ended at the limit."""
+    script = """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    supervision.close()
+    for attempt in range(3):
+        supervisor = supervision.supervisor()
+        number = os.dup(0)  # the lowest free one
+        os.close(number)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (number, hard))
+        try:
+            supervisor.wait_ready()
+        except OSError as error:
+            print(error)
+        if attempt == 2:
+            supervision.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        if attempt == 1:
+            supervision.supervisor().wait_ready()
+    with Lab() as lab:
+        use(lab, 1)
+    assert not left(), left()
+    """
+    assert run(script) == "[Errno 24] Too many open files\n" * 2
 
 
 def test_threads() -> None:

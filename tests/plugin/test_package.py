@@ -64,7 +64,7 @@ def test_sdist_contents(built: Path) -> None:
 def test_the_installed_wheel_works(built: Path, tmp_path: Path) -> None:
     """In a new environment with only the wheel and pytest, the entry point provides the fixtures.
 
-    Pytest rewrites the asserts of no module but those that are imported before its finder is passed over.
+    Pytest rewrites only the modules that are imported before `rewriting`.
     """
     (wheel,) = built.glob("*.whl")
     venv.create(tmp_path / "venv", symlinks=True, with_pip=False)

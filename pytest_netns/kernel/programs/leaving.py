@@ -20,7 +20,7 @@ _SHORT, _LONG = 200, 65536  # bytes read at a time; allocating more than some hu
 
 
 class _Thread(threading.local):
-    """The list of the calling thread's children, if it is kept open: the main thread's, where tests run, as opening it takes longest."""
+    """The descriptor of the main thread's list of children, kept open since opening takes longer than reading; -1 in other threads."""
 
     descriptor = -1
 
@@ -29,9 +29,7 @@ _thread = _Thread()
 
 
 def _forget_in_child() -> None:
-    """In a forked child: its descriptor is the parent's."""
-    if _thread.descriptor >= 0:
-        os.close(_thread.descriptor)
+    """In a forked child: the descriptor is the parent's list; the child may close and reuse its number, as daemons do."""
     _thread.descriptor = -1
 
 
@@ -51,7 +49,7 @@ def started_since(begin: Moment | None) -> set[Identity]:
     before, clock = begin
     if children == before:
         return set()
-    # When another thread ends, its children become this thread's; those that it started earlier are not meant.
+    # When another thread ends, its children become this thread's: leave out those that it started before this block.
     first = int(clock * process_table.TICKS)
     new = identities(map(int, set(children.split()) - set(before.split())))
     return {(pid, started) for pid, started in new if started >= first}
@@ -59,10 +57,12 @@ def started_since(begin: Moment | None) -> set[Identity]:
 
 def _children() -> bytes:
     """The PIDs of the calling thread's children, as text; empty on a kernel that does not list them."""
-    descriptor = _thread.descriptor
+    if _thread.descriptor >= 0:
+        try:
+            return _read(_thread.descriptor)
+        except (OSError, ValueError):  # other code has closed it, or even reused its number
+            _thread.descriptor = -1
     try:
-        if descriptor >= 0:
-            return _read(descriptor)
         if threading.get_ident() == threading.main_thread().ident:
             _thread.descriptor = _open()
             return _read(_thread.descriptor)
@@ -83,10 +83,12 @@ def _open() -> int:
 
 def _read(descriptor: int) -> bytes:
     text = os.pread(descriptor, _SHORT, 0)
-    if len(text) > _SHORT // 2:  # the kernel returns whole PIDs only
+    if len(text) > _SHORT // 2:  # the last PID may be cut off
         text = b""
         while part := os.pread(descriptor, _LONG, len(text)):
             text += part
+    if text and not text.replace(b" ", b"").isdigit():
+        raise ValueError(text)
     return text
 
 

@@ -57,7 +57,11 @@ class Supervisor:
 
     @property
     def pid(self) -> int:
-        """The watchdog's PID; waits until it runs."""
+        """The watchdog's PID; waits until it runs.
+
+        Raises:
+            OSError: this process has reached its limit on open files.
+        """
         return self._watchdog_process()[0]
 
     def wait_ready(self) -> None:
@@ -65,6 +69,7 @@ class Supervisor:
 
         Raises:
             NetnsError: it has died.
+            OSError: this process has reached its limit on open files.
         """
         with self._lock:
             self._request("", [])
@@ -75,6 +80,7 @@ class Supervisor:
 
         Raises:
             NetnsError: the supervisor has died, or the init could not be created.
+            OSError: this process has reached its limit on open files.
         """
         with self._lock:
             status, lines, descriptors = self._request(namespace.name, [namespace.fd])
@@ -131,8 +137,10 @@ class Supervisor:
                 pid, pidfds, is_lost = _receive(self._watch)
             except OSError as error:
                 raise self._dead() from error
-            if is_lost:  # it is replaced when it is next needed
-                os.kill(int(pid), signal.SIGKILL)
+            if is_lost:  # without its pidfd it cannot be used: it is replaced when it is next needed
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
+                self._control.close()
                 raise _too_many_files()
             if not pid or not pidfds:
                 raise self._dead()
@@ -162,7 +170,7 @@ class Supervisor:
 
     def close(self) -> None:
         """End it, everything it supervises and all processes in pytest's namespaces; waits until they have ended."""
-        with contextlib.suppress(NetnsError):
+        with contextlib.suppress(NetnsError, OSError):
             self._watchdog_process()
         self._control.close()
         self._watch.close()
@@ -214,7 +222,7 @@ class Supervisor:
 
 
 def _receive(connection: socket.socket) -> tuple[bytes, list[int], bool]:
-    """A message, its descriptor if it has one, and whether that was lost because this process can open no more files, recv(2)."""
+    """A message, its descriptor if it has one, and whether that was lost: if this process can open no more files, recv(2)."""
     message, descriptors, flags, _ = socket.recv_fds(connection, program.MAX_MESSAGE, 1, socket.MSG_CMSG_CLOEXEC)
     return message, descriptors, bool(flags & socket.MSG_CTRUNC)
 

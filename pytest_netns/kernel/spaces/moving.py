@@ -72,7 +72,7 @@ class _Thread(threading.local):
         blocks: the blocks it is in, innermost last.
         path, directory: the path of its namespace in /proc. The main thread, where tests run, has a descriptor of the
             directory, since opening the whole path takes three times as long.
-        home, home_name: a descriptor of the namespace the main thread was in at first, and what readlink(2) tells of it.
+        home, home_name: a descriptor of the namespace the main thread was in at first, and what readlink(2) returns for it.
     """
 
     def __init__(self) -> None:
@@ -81,21 +81,31 @@ class _Thread(threading.local):
         self.home, self.home_name = -1, ""
         if threading.get_ident() == threading.main_thread().ident:
             self.path, self.directory = "net", os.open("/proc/thread-self/ns", os.O_DIRECTORY | os.O_CLOEXEC)
-            self.home = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.directory)
-            self.home_name = os.readlink(self.path, dir_fd=self.directory)
+            self.note_home()
+
+    def note_home(self) -> None:
+        self.home = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.directory)
+        self.home_name = os.readlink(self.path, dir_fd=self.directory)
 
 
 _thread = _Thread()
 
 
 def _forget_in_child() -> None:
-    """In a forked child: its directory descriptor is the parent's."""
-    if _thread.directory >= 0:
-        os.close(_thread.directory)
+    """In a forked child: its descriptors are the parent's. It may close and reuse their numbers, as daemons do."""
     _thread.path, _thread.directory = THREAD_NAMESPACE, -1
+    _thread.home, _thread.home_name = -1, ""
 
 
 os.register_at_fork(after_in_child=_forget_in_child)
+
+
+def renew_home() -> None:
+    """The calling thread has moved for good, outside of blocks: later blocks will usually lead back to where it is now."""
+    if _thread.home_name:
+        _thread.home_name = ""
+        os.close(_thread.home)
+        _thread.note_home()
 
 
 def open_current() -> int:
@@ -179,9 +189,17 @@ def restore_thread(block: NamespaceBlock) -> None:
         syscalls.setns(block.back, syscalls.CLONE_NEWNET)
     except OSError as error:
         # A process that may not create namespaces may not enter them either: then the thread never moved.
-        if current_inode() != os.fstat(block.back).st_ino:
+        if current_inode() != _inode(block.back):
             abort(f"cannot leave network namespace {block.name!r}: {error}")
     block.is_back = True
+
+
+def _inode(descriptor: int) -> int:
+    """The inode of a namespace; 0 if its descriptor has been closed."""
+    try:
+        return os.fstat(descriptor).st_ino
+    except OSError:
+        return 0
 
 
 def outside() -> contextlib.AbstractContextManager[object]:
