@@ -237,6 +237,24 @@ def test_a_daemon_may_have_labs() -> None:
     assert done.returncode == 0, done.stderr
 
 
+CLOSE_ALL = """
+import os
+from pytest_netns import Lab
+
+with Lab() as lab:
+    with lab.add_namespace("red"):
+        os.closerange(3, 256)
+    print("in the wrong network")
+"""
+
+
+def test_a_process_that_cannot_go_back_ends() -> None:
+    """If a test has closed the descriptor of the namespace it came from, the process ends at once with a message."""
+    done = subprocess.run([sys.executable, "-c", CLOSE_ALL], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (os.EX_SOFTWARE, "")
+    assert "pytest-netns: cannot leave network namespace 'red': " in done.stderr
+
+
 def test_async_programs_are_as_asyncio_s(netns_pair: Lab) -> None:
     """create_subprocess_exec: streams, exit status, signals; the process runs in the namespace, with its names."""
     red = netns_pair["red"]

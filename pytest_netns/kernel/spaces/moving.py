@@ -189,17 +189,17 @@ def restore_thread(block: NamespaceBlock) -> None:
         syscalls.setns(block.back, syscalls.CLONE_NEWNET)
     except OSError as error:
         # A process that may not create namespaces may not enter them either: then the thread never moved.
-        if current_inode() != _inode(block.back):
+        if not _is_in(block.back):
             abort(f"cannot leave network namespace {block.name!r}: {error}")
     block.is_back = True
 
 
-def _inode(descriptor: int) -> int:
-    """The inode of a namespace; 0 if its descriptor has been closed."""
+def _is_in(namespace: int) -> bool:
+    """Whether the calling thread is in the namespace of a descriptor; false if that or our own have been closed."""
     try:
-        return os.fstat(descriptor).st_ino
+        return current_inode() == os.fstat(namespace).st_ino
     except OSError:
-        return 0
+        return False
 
 
 def outside() -> contextlib.AbstractContextManager[object]:
