@@ -15,7 +15,7 @@ import tempfile
 from pytest_netns.errors import InvalidTopologyError, NetnsError, UnavailableError
 from pytest_netns.kernel.spaces import netns
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
-from pytest_netns.kernel.system import once, own_programs, privileges
+from pytest_netns.kernel.system import forking, once, own_programs, privileges
 from pytest_netns.machine import uplink_agent as program
 from pytest_netns.values import IPAddress, IPNetwork, parse_network
 
@@ -167,7 +167,7 @@ def _connect() -> socket.socket:
 
 
 _connection = once.PerProcess(_connect, close=socket.socket.close)
-os.register_at_fork(after_in_child=lambda: use_agent(""))
+forking.in_child(lambda: use_agent(""))
 
 
 def _explained(message: str) -> NetnsError:

@@ -7,7 +7,6 @@ own. The resource tracker needs no network: it is started outside, and outlives 
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import sys
 from collections.abc import Collection
@@ -15,10 +14,11 @@ from typing import Any
 
 from pytest_netns.kernel.programs import watchdog
 from pytest_netns.kernel.spaces import netns
+from pytest_netns.kernel.system import forking
 from pytest_netns.running import resolving
 
 _servers: dict[int, Any] = {}  # by the namespace's inode
-os.register_at_fork(after_in_child=_servers.clear)  # they are the parent's
+forking.in_child(_servers.clear)  # they are the parent's
 
 
 def adopt() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from pytest_netns.errors import LabClosedError, fails_as
 from pytest_netns.kernel.programs import inits, leaving, supervision, sweeping
 from pytest_netns.kernel.programs.view import View
 from pytest_netns.kernel.spaces.netns import NetworkNamespace
-from pytest_netns.kernel.system import interrupts
+from pytest_netns.kernel.system import forking, interrupts
 from pytest_netns.running import resolving
 from pytest_netns.running.gate import Gate
 from pytest_netns.running.records import Records
@@ -203,4 +202,4 @@ def _forget_in_child() -> None:
         lab.forget()
 
 
-os.register_at_fork(after_in_child=_forget_in_child)
+forking.in_child(_forget_in_child)

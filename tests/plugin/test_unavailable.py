@@ -251,17 +251,46 @@ ELSEWHERE = """
 import os
 import sys
 
+NOT_ON_MACOS = {
+    "os": "MFD_CLOEXEC O_PATH memfd_create pidfd_open",
+    "select": "epoll",
+    "signal": "SIGRTMIN pidfd_send_signal",
+    "socket": "AF_NETLINK AF_PACKET MSG_CMSG_CLOEXEC NETLINK_ROUTE PACKET_OUTGOING SOCK_CLOEXEC SO_PEERCRED SO_PRIORITY",
+    "time": "CLOCK_BOOTTIME",
+}
+NOT_ON_WINDOWS = {
+    "os": "O_CLOEXEC O_DIRECTORY WEXITED WNOHANG WNOWAIT chown chroot fork getegid geteuid getgrouplist getuid pread"
+    " register_at_fork setpriority setsid sysconf uname",
+    "select": "POLLIN POLLOUT poll",
+    "signal": "SIGALRM SIGCHLD SIGCONT SIGHUP SIGKILL SIGPIPE SIGPROF SIGSTOP SIGUSR1 SIGUSR2 SIGVTALRM ITIMER_REAL"
+    " getitimer pthread_kill pthread_sigmask setitimer sigwait",
+    "socket": "AF_UNIX CMSG_SPACE MSG_DONTWAIT recv_fds send_fds",
+    "time": "CLOCK_MONOTONIC clock_gettime",
+}
+
 if os.environ.get("ELSEWHERE") and "pytest" in sys.orig_argv:
     import pytest  # and the standard library with it, for the real platform
 
-    import asyncio, ctypes, select, signal, socket
+    import asyncio, ctypes, fcntl, multiprocessing, select, signal, socket, subprocess, tempfile, time
 
     sys.platform = os.environ["ELSEWHERE"]
-    del socket.AF_NETLINK, select.epoll
     ctypes.CDLL = None  # macOS has no setns in its C library, Windows no C library by this name
+    missing = [NOT_ON_MACOS, NOT_ON_WINDOWS] if sys.platform == "win32" else [NOT_ON_MACOS]
+    for names in missing:
+        for module in names:
+            for name in names[module].split():
+                delattr(sys.modules[module], name)
     if sys.platform == "win32":
-        del signal.SIGHUP, signal.SIGKILL, select.poll, socket.AF_UNIX, os.geteuid, os.fork
         sys.modules.update(dict.fromkeys(["fcntl", "resource", "pwd", "grp", "termios"]))
+
+    def without_proc(function):
+        def replaced(path, *arguments, **options):
+            if str(path).startswith("/proc"):
+                raise FileNotFoundError(2, "No such file or directory", path)
+            return function(path, *arguments, **options)
+        return replaced
+
+    os.open, os.readlink, os.listdir = map(without_proc, [os.open, os.readlink, os.listdir])
 """
 REPORT_MODULES = """
 import sys

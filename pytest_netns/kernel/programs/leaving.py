@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from pytest_netns.kernel.programs.watchdog import signal_if
 from pytest_netns.kernel.spaces import netns
-from pytest_netns.kernel.system import process_table, procfs, syscalls
+from pytest_netns.kernel.system import forking, process_table, procfs, syscalls
 
 Identity = tuple[int, int]  # PID and start time: a PID alone may be reused
 Moment = tuple[bytes, float]  # the calling thread's children, as `_children` lists them, and the seconds since boot
@@ -33,7 +33,7 @@ def _forget_in_child() -> None:
     _thread.descriptor = -1
 
 
-os.register_at_fork(after_in_child=_forget_in_child)
+forking.in_child(_forget_in_child)
 
 
 def moment() -> Moment:

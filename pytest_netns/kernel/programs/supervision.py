@@ -18,7 +18,7 @@ from pytest_netns.kernel.programs import supervisor as program
 from pytest_netns.kernel.programs.inits import Init, Refusal, kill, pid_of, wait_ended
 from pytest_netns.kernel.spaces import destruction
 from pytest_netns.kernel.spaces.netns import NetworkNamespace, are_open, home
-from pytest_netns.kernel.system import interrupts, once, own_programs, sockets
+from pytest_netns.kernel.system import forking, interrupts, once, own_programs, sockets
 
 _START_TIMEOUT = 20.0  # seconds; it takes about 20 ms, much longer on a loaded machine
 _END_TIMEOUT = 5.0
@@ -290,4 +290,6 @@ def _after_fork_in_parent() -> None:
         supervisor()
 
 
-os.register_at_fork(after_in_parent=_after_fork_in_parent, after_in_child=_controllers.clear)
+forking.in_child(_controllers.clear)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_parent=_after_fork_in_parent)

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from pytest_netns.errors import NetnsError
-from pytest_netns.kernel.system import interrupts, syscalls
+from pytest_netns.kernel.system import forking, interrupts, syscalls
 
 THREAD_NAMESPACE = "/proc/thread-self/ns/net"  # /proc/self would be the main thread's
 _EXIT_STATUS = 70  # EX_SOFTWARE, sysexits.h
@@ -79,7 +79,7 @@ class _Thread(threading.local):
         self.blocks: list[NamespaceBlock] = []
         self.path, self.directory = THREAD_NAMESPACE, -1
         self.home, self.home_name = -1, ""
-        if threading.get_ident() == threading.main_thread().ident:
+        if sys.platform == "linux" and threading.get_ident() == threading.main_thread().ident:
             self.path, self.directory = "net", os.open("/proc/thread-self/ns", os.O_DIRECTORY | os.O_CLOEXEC)
             self.note_home()
 
@@ -97,7 +97,7 @@ def _forget_in_child() -> None:
     _thread.home, _thread.home_name = -1, ""
 
 
-os.register_at_fork(after_in_child=_forget_in_child)
+forking.in_child(_forget_in_child)
 
 
 def renew_home() -> None:

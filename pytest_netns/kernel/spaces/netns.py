@@ -19,7 +19,7 @@ from pytest_netns.kernel.netlink.socket import NetlinkSocket
 from pytest_netns.kernel.spaces import sysctls
 from pytest_netns.kernel.spaces.interface_settings import InterfaceSettings
 from pytest_netns.kernel.spaces.moving import THREAD_NAMESPACE, NamespaceBlock, open_current
-from pytest_netns.kernel.system import diagnosis, greenlets, syscalls
+from pytest_netns.kernel.system import diagnosis, forking, greenlets, syscalls
 from pytest_netns.kernel.system.waiting import Deadline
 
 LOOPBACK_INDEX = 1
@@ -28,7 +28,7 @@ _LOOPBACK_UP = rtlinks.set_link(LOOPBACK_INDEX, "lo", up=True)
 
 
 _open: dict[int, weakref.ref[NetworkNamespace]] = {}  # by inode
-os.register_at_fork(after_in_child=_open.clear)  # a forked copy does not own these namespaces
+forking.in_child(_open.clear)  # a forked copy does not own these namespaces
 
 
 def are_open() -> bool:

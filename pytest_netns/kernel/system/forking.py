@@ -1,4 +1,4 @@
-"""Suppress Python's warning about forking with threads, if all of these are ours.
+"""Forked copies of this process, and Python's warning about forking with threads: suppressed if all of these are ours.
 
 Python 3.12 warns in the parent after a fork if the process has several threads, since a child may deadlock on locks they
 held. Our threads hold none that a child uses. With other threads, the warning is shown as usual.
@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 import warnings
+from collections.abc import Callable
 from typing import cast
 
 from pytest_netns.kernel.system import privileges
@@ -25,6 +26,12 @@ def fork() -> int:
         return os.fork()
 
 
+def in_child(function: Callable[[], object]) -> None:
+    """Call a function in every forked child. Does nothing on Windows, which has no fork and on which suites import Lab too."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=function)
+
+
 def _before() -> None:
     """Decide at each fork: the warning filters may have been replaced, and other threads started."""
     ours = sum(thread.name.startswith(PREFIX) for thread in threading.enumerate())
@@ -36,5 +43,5 @@ def _before() -> None:
         filters.remove(entry)
 
 
-if sys.version_info >= (3, 12):
+if sys.version_info >= (3, 12) and hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before)

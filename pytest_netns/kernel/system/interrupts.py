@@ -8,7 +8,6 @@ interrupted by a guarded signal: one that arrives in them is raised again shortl
 from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # pyright: ignore[reportMissingImports]
-import os
 import signal
 import threading
 from _thread import get_ident, interrupt_main
@@ -16,9 +15,15 @@ from collections.abc import Callable
 from types import CodeType, FrameType
 from typing import Any, TypeVar
 
+from pytest_netns.kernel.system import forking
+
 _RETRY_DELAY = 0.001  # seconds
-_RAISING = tuple(map(int, (signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGUSR1, signal.SIGUSR2)))
-_WAKE = signal.SIGRTMIN + 7  # its handler does nothing: it interrupts system calls without ending the process
+# Other systems, on which suites import Lab too, lack some of these signals.
+_NAMES = ("SIGALRM", "SIGVTALRM", "SIGPROF", "SIGUSR1", "SIGUSR2")
+_RAISING = tuple(int(getattr(signal, name)) for name in _NAMES if hasattr(signal, name))
+_WAKE = (
+    getattr(signal, "SIGRTMIN", 0) + 7
+)  # its handler does nothing: it interrupts system calls without ending the process
 _uninterrupted: set[CodeType] = set()
 _guarded: set[int] = set()
 
@@ -129,4 +134,4 @@ def unguard() -> None:
     _guarded.clear()
 
 
-os.register_at_fork(after_in_child=unguard)  # pytest's own termination must not run in a forked copy
+forking.in_child(unguard)  # pytest's own termination must not run in a forked copy

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar, overload
+
+from pytest_netns.kernel.system import forking
 
 Owner = TypeVar("Owner")
 T = TypeVar("T")
@@ -49,4 +50,4 @@ def _after_fork_in_child() -> None:
     _lock = threading.RLock()  # another thread of the parent's may have held it
 
 
-os.register_at_fork(after_in_child=_after_fork_in_child)
+forking.in_child(_after_fork_in_child)

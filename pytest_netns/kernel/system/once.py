@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import atexit
-import os
 import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
+
+from pytest_netns.kernel.system import forking
 
 T = TypeVar("T")
 
@@ -42,7 +43,7 @@ class PerProcess(Generic[T]):
         self._abandon = abandon or close
         self._is_alive = is_alive
         self._dismiss = dismiss or close
-        os.register_at_fork(after_in_child=self._after_fork_in_child)
+        forking.in_child(self._after_fork_in_child)
 
     def get(self) -> T:
         """The object; created if there is none that works."""

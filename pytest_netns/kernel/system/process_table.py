@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from pytest_netns.kernel.system import procfs
 
-TICKS = os.sysconf("SC_CLK_TCK")  # per second
+TICKS = os.sysconf("SC_CLK_TCK") if sys.platform == "linux" else 100  # per second
 
 
 @dataclass(frozen=True)
