@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from pytest_netns.errors import NetnsError
-from pytest_netns.kernel.system import forking, interrupts, syscalls
+from pytest_netns.kernel.system import forking, interrupts, privileges, syscalls
 
 THREAD_NAMESPACE = "/proc/thread-self/ns/net"  # /proc/self would be the main thread's
 _EXIT_STATUS = 70  # EX_SOFTWARE, sysexits.h
@@ -79,7 +79,7 @@ class _Thread(threading.local):
         self.blocks: list[NamespaceBlock] = []
         self.path, self.directory = THREAD_NAMESPACE, -1
         self.home, self.home_name = -1, ""
-        if sys.platform == "linux" and threading.get_ident() == threading.main_thread().ident:
+        if threading.get_ident() == threading.main_thread().ident and privileges.has_proc():
             self.path, self.directory = "net", os.open("/proc/thread-self/ns", os.O_DIRECTORY | os.O_CLOEXEC)
             self.note_home()
 
@@ -128,8 +128,11 @@ def _close(descriptor: int) -> None:
 
 
 def current_inode() -> int:
-    """The inode of the calling thread's network namespace."""
-    return os.stat(_thread.path, dir_fd=_thread.directory).st_ino
+    """The inode of the calling thread's network namespace; 0 without /proc, as on other systems, where threads stay where they are."""
+    try:
+        return os.stat(_thread.path, dir_fd=_thread.directory).st_ino
+    except FileNotFoundError:
+        return 0
 
 
 def blocks() -> Sequence[NamespaceBlock]:
