@@ -297,6 +297,7 @@ class Lab(ServiceMethods):
             except BaseException as interrupt:  # Ctrl-C: the rest is undone all the same
                 interrupted = interrupt
         self._undo.clear()
+        self._undo_of.clear()
         if interrupted is not None:
             for each in errors:
                 interrupted.add_note(str(each))
