@@ -207,7 +207,7 @@ def test_interface_on_one_of_another_namespace(netns_lan: Lab) -> None:
 def test_members_of_a_bond(netns: Lab) -> None:
     """A bond of two links; when one is unplugged the other is used. The drawing shows the members below the bond."""
     red, blue = netns.add_namespace("red"), netns.add_namespace("blue")
-    links = [netns.add_veth(red, blue, names=(f"eth{n}", f"eth{n}")) for n in range(2)]
+    links = [netns.add_veth(red, blue, names=(f"eth{n}", f"eth{n}"), up=False) for n in range(2)]
     with where_there_is("bond"):
         for namespace, address in ((red, "10.0.0.1/24"), (blue, "10.0.0.2/24")):
             bond = namespace.add_interface("bond0", kind="bond", mode="active-backup", miimon=10)
