@@ -23,7 +23,7 @@ from pytest_netns.errors import (
 from pytest_netns.kernel.programs import inits
 from pytest_netns.kernel.programs.view import current_directory
 from pytest_netns.kernel.system import privileges
-from pytest_netns.kernel.system.waiting import Deadline
+from pytest_netns.kernel.system.waiting import Deadline, Endtime
 from pytest_netns.running import hints
 
 if TYPE_CHECKING:
@@ -45,18 +45,6 @@ STOP_GRACE = 2.0  # seconds between SIGTERM and SIGKILL in Process.stop
 _SYSTEM_PATH = (
     "/usr/local/sbin:/usr/sbin:/sbin"  # directories of servers, missing from an ordinary user's PATH on Debian
 )
-
-
-class _Endtime(float):
-    """The end of a timeout for `subprocess.Popen`, by the kernel's clock: the time it is compared with, which a test may have frozen, is ignored."""
-
-    deadline: Deadline
-
-    def __sub__(self, now: float) -> float:
-        return self.deadline.remaining()
-
-    def __lt__(self, now: float) -> bool:  # also called for `now > endtime`: this is a subclass of float
-        return self.deadline.is_over()
 
 
 class Process(_Popen):
@@ -100,7 +88,7 @@ class Process(_Popen):
 
     def _communicate(self, input: Any, endtime: float | None, orig_timeout: float | None) -> tuple[Any, Any]:
         if orig_timeout is not None:
-            endtime = _Endtime()
+            endtime = Endtime()
             endtime.deadline = Deadline(orig_timeout)
         return super()._communicate(input, endtime, orig_timeout)
 

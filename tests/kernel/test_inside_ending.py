@@ -177,6 +177,29 @@ def test_a_program_started_beside_many_others() -> None:
             program.wait()
 
 
+@pytest.mark.parametrize("change", ["os.close(kept)", "os.dup2(os.open('/etc/passwd', os.O_RDONLY), kept)"])
+def test_a_program_started_after_other_code_has_closed_our_descriptors(change: str) -> None:
+    """The list of children is opened again if its descriptor was closed, or is another file's by now."""
+    script = f"""
+    import os, subprocess
+    from pytest_netns import Lab
+
+    with Lab() as lab:
+        red = lab.add_namespace("red")
+        with red:
+            pass
+        targets = {{number: os.readlink(f"/proc/self/fd/{{number}}") for number in range(3, 50) if os.path.exists(f"/proc/self/fd/{{number}}")}}
+        kept, = (number for number, target in targets.items() if target.endswith("/children"))
+        {change}
+        with red:
+            program = subprocess.Popen(["unshare", "--net", "sleep", "1014"], start_new_session=True)
+        lab.wait_until(lambda: os.readlink(f"/proc/{{program.pid}}/exe").endswith("sleep"))
+    print(program.wait({GONE_AFTER}))
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("-15\n", "")
+
+
 WRAP = """
 import subprocess
 from pytest_netns import Lab

@@ -291,5 +291,4 @@ def _after_fork_in_parent() -> None:
 
 
 forking.in_child(_controllers.clear)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_parent=_after_fork_in_parent)
+forking.in_parent(_after_fork_in_parent)

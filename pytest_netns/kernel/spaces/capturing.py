@@ -34,9 +34,8 @@ _TP_STATUS_VLAN_VALID, _TP_STATUS_VLAN_TPID_VALID = 0x10, 0x40
 _AUXDATA = struct.Struct("=IIIHHHH")  # struct tpacket_auxdata: status, length, kept, mac, net, VLAN tag, its type
 _TIMESPECS = {16: struct.Struct("=qq"), 8: struct.Struct("=ii")}  # by size: on 32-bit machines half as large
 _CONTROL_MESSAGES = (max(_TIMESPECS), _AUXDATA.size)
-_ANCILLARY = (
-    sum(map(socket.CMSG_SPACE, _CONTROL_MESSAGES)) if sys.platform == "linux" else 0
-)  # suites import it elsewhere too
+# Other systems, on which suites import Capture too, may lack CMSG_SPACE.
+_ANCILLARY = sum(map(socket.CMSG_SPACE, _CONTROL_MESSAGES)) if sys.platform == "linux" else 0
 _RECORD = struct.Struct(">QHB")  # nanoseconds since 1970, number in _interfaces, whether sent: sorts by time
 _TAG_AT = 12  # bytes of MAC addresses before a VLAN tag
 

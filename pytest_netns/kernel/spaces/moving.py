@@ -84,6 +84,7 @@ class _Thread(threading.local):
             self.note_home()
 
     def note_home(self) -> None:
+        """Record where the thread is now."""
         self.home = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self.directory)
         self.home_name = os.readlink(self.path, dir_fd=self.directory)
 

@@ -32,6 +32,12 @@ def in_child(function: Callable[[], object]) -> None:
         os.register_at_fork(after_in_child=function)
 
 
+def in_parent(function: Callable[[], object]) -> None:
+    """The same for the parent, after each fork."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_parent=function)
+
+
 def _before() -> None:
     """Decide at each fork: the warning filters may have been replaced, and other threads started."""
     ours = sum(thread.name.startswith(PREFIX) for thread in threading.enumerate())

@@ -46,3 +46,19 @@ class Deadline:
     def pause(self) -> None:
         """Wait before the next poll."""
         sleep(self.next_pause())
+
+
+class Endtime(float):
+    """The end of a timeout for `subprocess.Popen`, by the kernel's clock: the time it is compared with, which a test may have frozen, is ignored.
+
+    Attributes:
+        deadline: set before use.
+    """
+
+    deadline: Deadline
+
+    def __sub__(self, now: float) -> float:
+        return self.deadline.remaining()
+
+    def __lt__(self, now: float) -> bool:  # also called for `now > endtime`: this is a subclass of float
+        return self.deadline.is_over()
