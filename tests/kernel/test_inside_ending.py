@@ -192,7 +192,7 @@ def test_a_program_started_after_other_code_has_closed_our_descriptors(change: s
         kept, = (number for number, target in targets.items() if target.endswith("/children"))
         {change}
         with red:
-            program = subprocess.Popen(["unshare", "--net", "sleep", "1014"], start_new_session=True)
+            program = subprocess.Popen(["unshare", "--net", "sleep", "1014"], start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         lab.wait_until(lambda: os.readlink(f"/proc/{{program.pid}}/exe").endswith("sleep"))
     print(program.wait({GONE_AFTER}))
     """
